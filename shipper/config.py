@@ -14,9 +14,9 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final
 
+from shipper.errors import ConfigError
 from shipper.options import (
     PREFIX,
-    ConfigError,
     NotAllowed,
     Option,
     boolean,

@@ -17,10 +17,6 @@ _NUMBER_UNIT: Final = re.compile(r"([0-9]{1,15}) ?([A-Za-z]*)")
 _TRUTH: Final = {"true": True, "false": False}
 
 
-class ConfigError(Exception):
-    """The configuration is not usable; the message is one line that names the place and what is allowed."""
-
-
 class NotAllowed(ValueError):  # noqa: N818
     """A value is not of its kind."""
 

@@ -1,0 +1,27 @@
+"""Errors that are the user's to mend: the message is one line for a terminal or log, the class gives the exit code."""
+
+from typing import ClassVar
+
+
+class UserError(Exception):
+    """Something failed for a reason that lies outside the program."""
+
+    exit_code: ClassVar[int] = 1
+
+
+class ConfigError(UserError):
+    """Command line or configuration are not usable; names the place and what is allowed."""
+
+    exit_code = 2
+
+
+class HostViewError(UserError):
+    """What is seen below the host root is not the host."""
+
+    exit_code = 3
+
+
+class ServerError(UserError):
+    """Elasticsearch cannot be reached, or refuses."""
+
+    exit_code = 4
