@@ -1,0 +1,41 @@
+# Every target in one line; `make` alone lists them.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+STAMP  := $(VENV)/.made
+
+help:  ## list the targets
+	@awk -F':.*## ' '/^[a-z]+:.*## /{printf "make %-8s %s\n", $$1, $$2}' Makefile
+
+setup: $(STAMP)  ## make .venv with every dependency, locked by hash
+$(STAMP): requirements/dev.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "needs Python >= 3.11: make setup PYTHON=python3.11" >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { echo "this Python has no venv: apt-get install python3-venv" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --disable-pip-version-check --require-hashes -r requirements/dev.txt
+	$(BIN)/pip install --disable-pip-version-check --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
+
+demo: setup  ## ship this machine into a real Elasticsearch and watch it come back (ARGS="--ticks 5")
+	@$(BIN)/shipper demo $(ARGS)
+
+test: check  ## everything: make check, then real Elasticsearch of both versions, real cgroups
+	$(BIN)/pytest -m "es or root" $(ARGS)
+
+check: setup  ## the quick part: lint, types, rendered files, pure, golden and contract tests
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/shipper render --check
+	$(BIN)/pytest -m "not es and not root" $(ARGS)
+
+lock: setup  ## resolve the dependencies anew into requirements/
+	for extras in "run:" "dev:--extra demo --extra local --extra dev"; do \
+	  $(BIN)/pip-compile --quiet --upgrade --generate-hashes --no-emit-index-url --no-emit-find-links \
+	    --no-emit-trusted-host --allow-unsafe --strip-extras --no-header $${extras#*:} \
+	    --output-file requirements/$${extras%%:*}.txt pyproject.toml; done
+
+clean:  ## remove what make made here (the download cache stays)
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+
+.PHONY: help setup demo test check lock clean

@@ -1,0 +1,54 @@
+"""What a collector is: fields, and a function that reads them through its own Reader."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from shipper.fields import Field, with_rates
+from shipper.rates import Reading, Value
+from shipper.source import Reader
+
+if TYPE_CHECKING:
+    from shipper.config import Config
+
+Collect = Callable[[], Iterable[Reading]]
+Derive = Callable[[dict[str, Value]], dict[str, Value]]
+
+
+def nothing(_values: dict[str, Value]) -> dict[str, Value]:
+    return {}
+
+
+@dataclass(frozen=True)
+class Collector:
+    """One subsystem of the kernel.
+
+    ``start(reader, config)`` gives the function that is called at every tick; what it must remember between ticks lives in
+    there. ``derive`` computes further fields from a reading's values with their rates added (pure). A collector with a
+    ``pause_s`` is called no more often than that: its files are dear, its values slow.
+    """
+
+    name: str
+    dataset: str
+    fields: tuple[Field, ...]
+    start: Callable[[Reader, "Config"], Collect]
+    derive: Derive = nothing
+    pause_s: int = 0
+
+    @property
+    def counters(self) -> tuple[Field, ...]:
+        return tuple(field for field in self.fields if field.rate)
+
+    @property
+    def all_fields(self) -> tuple[Field, ...]:
+        return with_rates(self.fields)
+
+
+def plain(collect: Callable[[Reader], Iterable[Reading]]) -> Callable[[Reader, "Config"], Collect]:
+    """``start`` of a collector that remembers nothing and has no settings."""
+    return lambda reader, _config: lambda: collect(reader)
+
+
+def host_reading(reader: Reader, values: dict[str, Value] | None) -> list[Reading]:
+    """The one reading of a collector that speaks of the host itself; none where nothing could be read."""
+    return [Reading("", reader.now_ns(), values)] if values else []

@@ -1,0 +1,41 @@
+"""Load averages: ``proc/loadavg``, ``0.20 0.18 0.12 1/80 11206`` (averages, runnable/total threads, last pid).
+
+https://docs.kernel.org/filesystems/proc.html
+"""
+
+from collections.abc import Iterable
+
+from shipper.collect.contract import Collector, host_reading, plain
+from shipper.fields import gauge, real
+from shipper.parse import ParseError, decimal, integer, shown
+from shipper.rates import Reading, Value
+from shipper.source import Reader
+
+_FILE = "proc/loadavg"
+_AVERAGES = ("system.load.1", "system.load.5", "system.load.15")
+
+FIELDS = (
+    real("system.load.1", "load", "Load average over 1 minute", f"{_FILE} 1st"),
+    real("system.load.5", "load", "Load average over 5 minutes", f"{_FILE} 2nd"),
+    real("system.load.15", "load", "Load average over 15 minutes", f"{_FILE} 3rd"),
+    gauge(
+        "system.threads.runnable.count", "count", "Threads that run or wait for a CPU", f"{_FILE} 4th, before the slash"
+    ),
+    gauge("system.threads.count", "count", "Threads on the host", f"{_FILE} 4th, after the slash"),
+)
+
+
+def parse(text: bytes) -> dict[str, Value]:
+    words = text.split()
+    if len(words) != 5:  # noqa: PLR2004
+        raise ParseError(f"not five words: {shown(text)}")
+    values: dict[str, Value] = {field: decimal(word) for field, word in zip(_AVERAGES, words, strict=False)}
+    runnable, _, total = words[3].partition(b"/")
+    return {**values, "system.threads.runnable.count": integer(runnable), "system.threads.count": integer(total)}
+
+
+def collect(reader: Reader) -> Iterable[Reading]:
+    return host_reading(reader, reader.parse(_FILE, parse))
+
+
+COLLECTOR = Collector("load", "host", FIELDS, plain(collect))

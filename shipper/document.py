@@ -1,0 +1,102 @@
+"""Flat values → the JSON line of one document, and its bulk action.
+
+A document's leaves are dotted names; the JSON is nested. Which leaves a document of a dataset has changes rarely, so the
+nested text is prepared once per set of leaves, with places for the values: far cheaper than a JSON encoder.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from functools import lru_cache
+from operator import itemgetter
+from typing import Any, Final
+
+from shipper.fields import Field, Kind, Type
+from shipper.rates import Value
+
+DIMENSION_BYTES: Final = 512  # Elasticsearch 8.7–8.12 refuse longer values of a dimension at 1,024 bytes
+_DIGEST: Final = 16
+_MOST_FORMS: Final = 512
+_PLACES: Final = {Type.LONG: "%d", Type.DOUBLE: "%.7g"}
+
+
+@lru_cache(maxsize=8192)
+def _quoted(text: str) -> str:
+    return json.dumps(text, ensure_ascii=False).encode("utf-8", "replace").decode()
+
+
+def quote(value: Value) -> str:
+    """JSON of a value that is not a plain number."""
+    return _quoted(value) if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def dimension(text: str) -> str:
+    """``text`` as the value of a dimension: over 512 bytes it is cut and told apart by its SHA-256."""
+    raw = text.encode("utf-8", "replace")
+    if len(raw) <= DIMENSION_BYTES:
+        return text
+    head = raw[: DIMENSION_BYTES - _DIGEST - 1].decode("utf-8", "ignore")
+    return f"{head}~{hashlib.sha256(raw).hexdigest()[:_DIGEST]}"
+
+
+def nested(names: Iterable[str]) -> dict[str, Any]:
+    """Dotted names as a tree whose leaves are the names."""
+    tree: dict[str, Any] = {}
+    for name in names:
+        *parents, leaf = name.split(".")
+        branch = tree
+        for parent in parents:
+            branch = branch.setdefault(parent, {})
+        branch[leaf] = name
+    return tree
+
+
+class Form:
+    """The prepared text of documents with one set of leaves."""
+
+    def __init__(self, names: tuple[str, ...], types: Mapping[str, Type]) -> None:
+        order: list[str] = []
+        self._text = self._prepare(nested(names), types, order)
+        self._pick = itemgetter(*order)
+        self._quoted = [i for i, name in enumerate(order) if types[name] not in _PLACES]
+
+    def _prepare(self, tree: dict[str, Any], types: Mapping[str, Type], order: list[str]) -> str:
+        parts = []
+        for key, below in tree.items():
+            if isinstance(below, dict):
+                text = self._prepare(below, types, order)
+            else:
+                order.append(below)
+                text = _PLACES.get(types[below], "%s")
+            parts.append(f"{json.dumps(key)}:".replace("%", "%%") + text)
+        return "{" + ",".join(parts) + "}"
+
+    def fill(self, values: Mapping[str, Value]) -> bytes:
+        row = list(self._pick(values))
+        for i in self._quoted:
+            row[i] = quote(row[i])
+        return (self._text % tuple(row)).encode()
+
+
+class Writer:
+    """Documents of one dataset as JSON lines. ``write`` raises KeyError for a name that the registry does not know."""
+
+    def __init__(self, fields: Iterable[Field]) -> None:
+        fields = tuple(fields)
+        self._types = {field.name: field.type for field in fields}
+        self._dimensions = [field.name for field in fields if field.kind is Kind.DIMENSION]
+        self._forms: dict[tuple[str, ...], Form] = {}
+
+    def write(self, values: dict[str, Value]) -> bytes:
+        """One line without its newline. ``values`` has at least two leaves; dimensions in it are cut to size."""
+        for name in self._dimensions:
+            value = values.get(name)
+            if isinstance(value, str) and len(value) > DIMENSION_BYTES // 4:
+                values[name] = dimension(value)
+        key = tuple(values)
+        form = self._forms.get(key)
+        if form is None:
+            if len(self._forms) >= _MOST_FORMS:
+                self._forms.clear()
+            form = self._forms[key] = Form(key, self._types)
+        return form.fill(values)

@@ -1,0 +1,115 @@
+"""What a field is: one declaration from which mappings, tables, rates and dashboard checks are made.
+
+Fields are declared beside the collector that fills them and gathered by ``registry``. Three rules hold for all: the
+unit is in the last segment of the name (Elastic's older names excepted, where it stands in the help), *absent is not
+zero*, and a counter is kept raw with its rate beside it.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import Final
+
+
+class Type(StrEnum):
+    """Elasticsearch types, only those that every build of the server has."""
+
+    KEYWORD = "keyword"
+    LONG = "long"
+    DOUBLE = "double"
+    BOOLEAN = "boolean"
+    DATE = "date"
+    FLATTENED = "flattened"
+
+
+class Kind(StrEnum):
+    GAUGE = "gauge"  # a level: averages and maxima make sense
+    COUNTER = "counter"  # only ever grows until its source restarts: only differences make sense
+    DIMENSION = "dimension"  # part of the identity of the document's entity
+    ATTRIBUTE = "attribute"  # describes the entity
+
+
+UNITS: Final = {
+    "": "no unit",
+    "bytes": "bytes",
+    "count": "number of things or events",
+    "pct": "fraction, 0 to 1",
+    "ns": "nanoseconds",
+    "us": "microseconds",
+    "ms": "milliseconds",
+    "s": "seconds",
+    "per_s": "per second",
+    "bytes/s": "bytes per second",
+    "us/s": "microseconds per second",
+    "ms/s": "milliseconds per second",
+    "cores": "logical CPUs",
+    "mbit/s": "megabits per second",
+    "load": "runnable and uninterruptible tasks",
+}
+_RATE_UNITS: Final = {"bytes": "bytes/s", "us": "us/s", "ms": "ms/s", "count": "per_s"}
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """One leaf of a document.
+
+    ``source`` names the kernel file and key the value comes from. A counter's rate is published as ``rate`` after
+    multiplication with ``rate_scale`` (a CPU time in ns per second × 1e-9 is in cores). ``slack`` is how far a
+    counter may step back without having been reset: the kernel's iowait and idle times do so by a few ticks
+    (https://docs.kernel.org/filesystems/proc.html#miscellaneous-kernel-statistics-in-proc-stat); it is held then.
+    """
+
+    name: str
+    type: Type
+    kind: Kind
+    unit: str
+    help: str
+    source: str = ""
+    rate: str = ""
+    rate_scale: float = 1.0
+    slack: int = 0
+
+    def rate_field(self) -> "Field":
+        unit = self.rate.rpartition(".")[2]
+        unit = unit if unit in ("pct", "cores") else _RATE_UNITS[self.unit]
+        return Field(self.rate, Type.DOUBLE, Kind.GAUGE, unit, f"Rate of {self.name}", self.source)
+
+
+def gauge(name: str, unit: str, help_: str, source: str, type_: Type = Type.LONG) -> Field:
+    return Field(name, type_, Kind.GAUGE, unit, help_, source)
+
+
+def real(name: str, unit: str, help_: str, source: str) -> Field:
+    """A gauge with a fraction."""
+    return gauge(name, unit, help_, source, Type.DOUBLE)
+
+
+def counter(name: str, unit: str, help_: str, source: str) -> Field:
+    return Field(name, Type.LONG, Kind.COUNTER, unit, help_, source, rate=f"{name}_per_s")
+
+
+def cpu_time(name: str, help_: str, source: str, rate: str = "", slack: int = 0) -> Field:
+    """A CPU time ``….ns``; its rate, ``….pct`` unless named, is in CPUs (so up to the number of cores)."""
+    rate = rate or name.removesuffix("ns") + "pct"
+    return Field(name, Type.LONG, Kind.COUNTER, "ns", help_, source, rate=rate, rate_scale=1e-9, slack=slack)
+
+
+def dimension(name: str, help_: str, source: str = "") -> Field:
+    return Field(name, Type.KEYWORD, Kind.DIMENSION, "", help_, source)
+
+
+def attribute(name: str, help_: str, source: str = "", type_: Type = Type.KEYWORD) -> Field:
+    return Field(name, type_, Kind.ATTRIBUTE, "", help_, source)
+
+
+def with_rates(fields: Iterable[Field]) -> tuple[Field, ...]:
+    """``fields``, each counter followed by the gauge of its rate."""
+    return tuple(one for field in fields for one in ([field, field.rate_field()] if field.rate else [field]))
+
+
+def prefixed(prefix: str, fields: Iterable[Field]) -> tuple[Field, ...]:
+    """``fields`` below ``prefix``: totals of the host carry the names of one device's fields."""
+    return tuple(
+        replace(field, name=f"{prefix}.{field.name}", rate=f"{prefix}.{field.rate}" if field.rate else "")
+        for field in fields
+    )

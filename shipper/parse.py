@@ -1,0 +1,173 @@
+"""Kernel text → values; pure. A parser returns its value or raises ParseError, whatever it is given.
+
+A file of which a part is damaged raises too, with what could be read in ``ParseError.partial``: one bad line must not
+hide the others. Numbers are taken strictly: digits only, and not beyond what Elasticsearch's ``long`` can hold.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any, Final, TypeVar
+
+T = TypeVar("T")
+V = TypeVar("V")
+
+LARGEST: Final = (1 << 63) - 1
+_SHOWN: Final = 40
+
+
+class ParseError(ValueError):
+    """The text is not in the kernel's documented form. ``partial``: the sound remainder, None if there is none."""
+
+    def __init__(self, message: str, partial: Any = None) -> None:
+        super().__init__(message)
+        self.partial = partial
+
+
+def shown(text: bytes) -> str:
+    """``text`` for a message: one short printable line."""
+    head = ascii(text[:_SHOWN].decode("latin-1"))
+    return head if len(text) <= _SHOWN else head + "…"
+
+
+def whole(text: bytes) -> bytes:
+    """``text``, which ends with a newline as kernel files do: a number cut short would still look like a number."""
+    if not text.endswith(b"\n"):
+        raise ParseError(f"cut off: {shown(text[-_SHOWN:])}" if text else "empty")
+    return text
+
+
+def integer(text: bytes) -> int:
+    """A count: digits only (``int`` alone would take ``-1``, ``1_0`` and blanks)."""
+    stripped = text.strip()
+    if not stripped.isdigit() or len(stripped) > 19 or (value := int(stripped)) > LARGEST:  # noqa: PLR2004
+        raise ParseError(f"not a count: {shown(text)}")
+    return value
+
+
+def signed(text: bytes) -> int:
+    """A whole number that may be below zero."""
+    stripped = text.strip()
+    return -integer(stripped[1:]) if stripped.startswith(b"-") else integer(stripped)
+
+
+def decimal(text: bytes) -> float:
+    """A fraction such as ``0.42``: digits and at most one point, so never NaN, infinite or negative."""
+    stripped = text.strip()
+    if len(stripped) > 19 or not stripped.replace(b".", b"", 1).isdigit():  # noqa: PLR2004
+        raise ParseError(f"not a number: {shown(text)}")
+    return float(stripped)
+
+
+def limit(text: bytes) -> int | None:
+    """A limit: ``max`` is none."""
+    return None if text.strip() == b"max" else integer(text)
+
+
+def name(text: bytes) -> str:
+    """A name: UTF-8 if it is, else each odd byte as U+FFFD; the kernel allows any byte but NUL and slash."""
+    return text.decode("utf-8", "replace")
+
+
+def first_line(text: bytes) -> str:
+    """A file that holds one word, such as a host name."""
+    return name(text.split(b"\n", 1)[0].strip())
+
+
+def lines(text: bytes, parse_line: Callable[[bytes], T | None]) -> list[T]:
+    """``parse_line`` of every line that is not empty, None left out; one that fails spoils only itself."""
+    values: list[T] = []
+    first_error: ParseError | None = None
+    for line in text.split(b"\n"):
+        if not line:
+            continue
+        try:
+            value = parse_line(line)
+        except (ParseError, IndexError, ValueError) as error:
+            first_error = first_error or ParseError(f"{error}: {shown(line)}")
+            continue
+        if value is not None:
+            values.append(value)
+    if first_error:
+        raise ParseError(str(first_error), values)
+    return values
+
+
+def merged(text: bytes, parse_line: Callable[[bytes], Mapping[str, V]]) -> dict[str, V]:
+    """The values of all lines together, of a file that is not cut off and has at least one value."""
+    try:
+        parts, error = lines(whole(text), parse_line), None
+    except ParseError as damage:
+        parts, error = damage.partial or [], damage
+    values = {key: value for part in parts for key, value in part.items()}
+    if error or not values:
+        raise ParseError(str(error or f"nothing known in it: {shown(text)}"), values or None)
+    return values
+
+
+def pick(table: Mapping[bytes, bytes], wanted: Mapping[bytes, str], scale: int = 1) -> dict[str, int]:
+    """The counts of ``table`` under the field names that ``wanted`` gives their keys; absent keys are left out."""
+    values: dict[str, int] = {}
+    bad = ""
+    for key, field in wanted.items():
+        digits = table.get(key)
+        if digits is None:
+            continue
+        if digits.isdigit() and len(digits) < 20 and (value := int(digits) * scale) <= LARGEST:  # noqa: PLR2004
+            values[field] = value
+        else:
+            bad = bad or f"{shown(key)}: not a count: {shown(digits)}"
+    if bad:
+        raise ParseError(bad, values)
+    return values
+
+
+def key_values(text: bytes, wanted: Mapping[bytes, str], scale: int = 1) -> dict[str, int]:
+    """Flat keyed files, ``pgfault 102`` a line: vmstat, cpu.stat, memory.stat, memory.events."""
+    words = text.split()
+    if len(words) != 2 * text.count(b"\n"):
+        whole_lines = text[: text.rfind(b"\n") + 1].split(b"\n")
+        words = [word for line in whole_lines if len(pair := line.split()) == 2 for word in pair]  # noqa: PLR2004
+        values = pick(dict(zip(words[::2], words[1::2], strict=True)), wanted, scale)
+        raise ParseError("a line that is not a key and a value", values)
+    return pick(dict(zip(words[::2], words[1::2], strict=True)), wanted, scale)
+
+
+def meminfo(text: bytes, wanted: Mapping[bytes, str]) -> dict[str, int]:
+    """``MemTotal:       24594280 kB``, in bytes; see https://docs.kernel.org/filesystems/proc.html#meminfo
+
+    Lines without ``kB`` (``HugePages_Total``) are counts: ask for those with ``table`` and ``pick``.
+    """
+    sizes = {key: value[:-3] for key, value in table(whole(text)).items() if value.endswith(b" kB")}
+    if not sizes:
+        raise ParseError(f"no size in it: {shown(text)}")
+    return pick(sizes, wanted, 1024)
+
+
+def table(text: bytes) -> dict[bytes, bytes]:
+    """``key: value`` lines as they stand, blanks around them removed."""
+    pairs = (line.partition(b":") for line in text.split(b"\n"))
+    return {key.strip(): value.strip() for key, _, value in pairs if value}
+
+
+def pressure(text: bytes) -> dict[str, float | int]:
+    """Pressure stall information (Linux 4.20; irq 6.1; https://docs.kernel.org/accounting/psi.html)::
+
+        some avg10=0.22 avg60=0.17 avg300=1.11 total=58761459
+        full avg10=0.00 avg60=0.13 avg300=0.96 total=57622151
+
+    Keys ``some.avg10`` … as fractions of 1, ``some.total`` in µs. A line of another kind is left for its kernel.
+    """
+    values: dict[str, float | int] = {}
+    for line in text.split(b"\n"):
+        kind, _, rest = line.partition(b" ")
+        if kind not in (b"some", b"full"):
+            continue
+        for word in rest.split():
+            key, _, number = word.partition(b"=")
+            try:
+                value = integer(number) if key == b"total" else decimal(number) / 100
+            except ParseError as error:
+                raise ParseError(str(error), values or None) from None
+            values[f"{kind.decode()}.{key.decode('ascii', 'replace')}"] = value
+    if not values:
+        raise ParseError(f"no pressure line: {shown(text)}")
+    return values

@@ -1,0 +1,64 @@
+"""All fields of all datasets, gathered from where they are declared. Mappings, tables and checks are made from this."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final
+
+from shipper import agent
+from shipper.collect import COLLECTORS
+from shipper.fields import Field, Kind, Type, attribute, dimension
+
+# On every document. What does not change (OS, kernel, boot) stands on the host document only.
+ENVELOPE: Final = (
+    Field(
+        "@timestamp",
+        Type.DATE,
+        Kind.ATTRIBUTE,
+        "",
+        "The tick: aligned to the period, the same on all its documents, UTC",
+    ),
+    dimension("host.name", "Name of the host, not of the container the shipper runs in", "etc/hostname"),
+    dimension("host.id", "Machine id of the host", "etc/machine-id"),
+    attribute("event.module", "system, or the module whose Kibana pages the document fills", ""),
+    attribute("event.dataset", "Which kind of document: shipper.host, shipper.cgroup …", ""),
+    attribute("labels", "The operator's own labels of this host", "configuration: host.labels", Type.FLATTENED),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Dataset:
+    """One kind of document: its name, what one document stands for, and every leaf it may have."""
+
+    name: str
+    help: str
+    fields: tuple[Field, ...]
+    default: bool = True
+
+    @property
+    def dimensions(self) -> tuple[str, ...]:
+        return tuple(field.name for field in self.fields if field.kind is Kind.DIMENSION)
+
+
+_HELP: Final = {
+    "host": "the host as a whole",
+    "disk": "a block device",
+    "filesystem": "a mounted filesystem, once per device",
+    "network": "a network interface",
+    "cgroup": "a container, service, machine, scope, pod or slice",
+    "agent": "the shipper itself: what it delivered, what it cost, what went wrong",
+}
+
+
+def _dataset(name: str, help_: str) -> Dataset:
+    own = agent.FIELDS if name == agent.DATASET else ()
+    collected = (field for collector in COLLECTORS if collector.dataset == name for field in collector.all_fields)
+    return Dataset(name, help_, (*ENVELOPE, *own, *collected))
+
+
+DATASETS: Final = {name: _dataset(name, help_) for name, help_ in _HELP.items()}
+
+
+def every_field() -> Iterator[tuple[Dataset, Field]]:
+    for dataset in DATASETS.values():
+        for field in dataset.fields:
+            yield dataset, field

@@ -1,0 +1,204 @@
+"""The only place that opens files of /proc and /sys: one host root, kept descriptors, three outcomes of a read.
+
+A read gives *data*, *absent* (``None``: this kernel, cgroup or device does not have it, which is no error) or a
+*problem* (unreadable, or not in the form the kernel documents), which is noted under the file's name and otherwise
+treated as absent, so that a tick goes on without it.
+
+Descriptors are kept and ``pread`` from the start each time: a third of the cost of opening. A descriptor of a removed
+cgroup answers ENODEV for ever, also after a cgroup of the same name was made again.
+"""
+
+import errno
+import os
+import resource
+import time
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import dataclass
+from typing import Final, TypeVar
+
+from shipper.parse import ParseError
+
+T = TypeVar("T")
+
+# EOPNOTSUPP: pressure files of a kernel booted with psi=0; EINVAL: speed and duplex of an interface that is down
+_ABSENT: Final = frozenset(
+    {errno.ENOENT, errno.ENOTDIR, errno.ENODEV, errno.ESRCH, errno.ENXIO, errno.EOPNOTSUPP, errno.EINVAL}
+)
+_CHUNK: Final = 1 << 16
+_LARGEST: Final = 1 << 24  # a kernel file beyond this is not one we know how to read
+_RESERVED: Final = 256  # descriptors left for sockets, spool and libraries
+_MOST_KEPT: Final = 65_536
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """What could not be had in one tick: the file (below the host root) and why, in one line."""
+
+    file: str
+    reason: str
+
+
+class Descriptors:
+    """How many descriptors may be kept open; beyond that files are opened for each read."""
+
+    def __init__(self, most: int) -> None:
+        self.free = most
+
+    @classmethod
+    def of_this_process(cls) -> "Descriptors":
+        """Raise the soft limit to the hard one and keep a reserve."""
+        _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        soft = _MOST_KEPT if hard == resource.RLIM_INFINITY else min(hard, _MOST_KEPT)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        return cls(max(soft - _RESERVED, 0))
+
+
+class File:
+    """One kernel file, read whole from its start at each call."""
+
+    __slots__ = ("_descriptors", "_fd", "_single", "path")
+
+    def __init__(self, path: str, descriptors: Descriptors, *, single: bool) -> None:
+        self.path = path
+        self._fd = -1
+        self._descriptors = descriptors
+        self._single = single  # kernfs gives all of a file in one read; seq_files of /proc only a page's worth
+
+    def read(self) -> bytes:
+        """Contents. Raises OSError."""
+        if self._fd >= 0:
+            try:
+                return self._read(self._fd)
+            except OSError:
+                self.close()
+                raise
+        fd = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
+        try:
+            data = self._read(fd)
+        except OSError:
+            os.close(fd)
+            raise
+        if self._descriptors.free > 0:
+            self._descriptors.free -= 1
+            self._fd = fd
+        else:
+            os.close(fd)
+        return data
+
+    def _read(self, fd: int) -> bytes:
+        data = os.pread(fd, _CHUNK, 0)
+        if self._single and len(data) < _CHUNK:
+            return data
+        while more := os.pread(fd, _CHUNK, len(data)):
+            data += more
+            if len(data) > _LARGEST:
+                raise OSError(errno.EFBIG, "larger than any kernel file we know", self.path)
+        return data
+
+    def close(self) -> None:
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+            self._descriptors.free += 1
+
+
+class Root:
+    """The host's root directory as this process sees it: ``/``, or ``/media/root`` inside the container."""
+
+    def __init__(self, path: str = "/", descriptors: Descriptors | None = None) -> None:
+        self.path = os.path.normpath(path)
+        self.descriptors = descriptors or Descriptors(0)
+
+    def absolute(self, path: str) -> str:
+        """``proc/stat`` → ``/media/root/proc/stat``. A leading slash (a mount point) is taken as below the root."""
+        return os.path.join(self.path, path.lstrip("/"))
+
+    def now_ns(self) -> int:
+        """The clock of rates: it does not jump, and it goes on during suspend."""
+        return time.clock_gettime_ns(time.CLOCK_BOOTTIME)
+
+    def statvfs(self, path: str) -> os.statvfs_result:
+        return os.statvfs(self.absolute(path))
+
+    def directories(self, path: str) -> list[tuple[str, int]]:
+        """Names and inode numbers of the directories in one, unsorted. Raises OSError."""
+        with os.scandir(self.absolute(path)) as entries:
+            return [(entry.name, entry.inode()) for entry in entries if entry.is_dir(follow_symlinks=False)]
+
+    def stat(self, path: str) -> os.stat_result:
+        return os.stat(self.absolute(path))
+
+
+class Reader:
+    """One collector's reads: its kept files, and the problems met since they were last taken."""
+
+    def __init__(self, root: Root) -> None:
+        self.root = root
+        self.now_ns = root.now_ns
+        self._files: dict[str, File] = {}
+        self._problems: list[Problem] = []
+
+    def file(self, path: str) -> File:
+        """A handle of the caller's own, for those who keep thousands and drop them by themselves."""
+        return File(self.root.absolute(path), self.root.descriptors, single=path.startswith("sys/"))
+
+    def read(self, path: str) -> bytes | None:
+        """Contents of a file that is read at every tick (its descriptor is kept); None if absent or a problem."""
+        file = self._files.get(path)
+        if file is None:
+            file = self._files[path] = self.file(path)
+        return self.attempt(path, file.read)
+
+    def read_once(self, path: str) -> bytes | None:
+        """Contents of a file that is read rarely, or whose name may come to mean another file."""
+        with closing(File(self.root.absolute(path), self.root.descriptors, single=False)) as file:
+            return self.attempt(path, file.read)
+
+    def parse(self, path: str, parser: Callable[[bytes], T]) -> T | None:
+        """``parser`` of the file's contents; what it could still make of a damaged file, noting the damage."""
+        data = self.read(path)
+        return None if data is None else self.parsed(path, data, parser)
+
+    def parsed(self, path: str, data: bytes, parser: Callable[[bytes], T]) -> T | None:
+        try:
+            return parser(data)
+        except ParseError as error:
+            self.problem(path, str(error))
+            partial: T | None = error.partial
+            return partial
+
+    def attempt(self, path: str, call: Callable[[], T]) -> T | None:
+        """``call()``; None where the file is absent, and where it is unreadable, which is noted."""
+        try:
+            return call()
+        except OSError as error:
+            if error.errno not in _ABSENT:
+                self.problem(path, error.strerror or type(error).__name__)
+            return None
+
+    def names(self, path: str) -> list[str]:
+        """Sorted names in a directory; empty if absent or a problem."""
+        return sorted(self.attempt(path, lambda: os.listdir(self.root.absolute(path))) or ())
+
+    def directories(self, path: str) -> list[tuple[str, int]]:
+        """Names and inode numbers of the directories in one; empty if absent or a problem."""
+        return self.attempt(path, lambda: self.root.directories(path)) or []
+
+    def link(self, path: str) -> str | None:
+        return self.attempt(path, lambda: os.readlink(self.root.absolute(path)))
+
+    def exists(self, path: str) -> bool:
+        return os.path.lexists(self.root.absolute(path))
+
+    def problem(self, path: str, reason: str) -> None:
+        self._problems.append(Problem(path.lstrip("/"), reason))
+
+    def take_problems(self) -> list[Problem]:
+        problems, self._problems = self._problems, []
+        return problems
+
+    def close(self) -> None:
+        for file in self._files.values():
+            file.close()
+        self._files.clear()
