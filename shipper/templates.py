@@ -1,0 +1,192 @@
+"""Field registry → component and index templates, for both layouts. Pure.
+
+For each dataset there are two components: ``metrics-shipper.<dataset>@package`` for a time-series data stream, and
+``shipper-<dataset>@package`` with the same fields and nothing of time series, which serves the late stream (documents
+older than the time-series stream takes) and the dated indices. The operator's own settings go into CUSTOM, which every
+index template names last.
+
+Left at the server's default on purpose: ``refresh_interval``, so that an index which nobody searches is not refreshed
+every second and a search still finds everything, and the source mode, which depends on the licence.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Final, Literal
+
+from shipper import __version__
+from shipper.config import Index
+from shipper.fields import Field, Kind, Type
+from shipper.registry import DATASETS, Dataset
+
+# Raised with every change that is released: setup replaces what is older and leaves what is newer
+TEMPLATE_VERSION: Final = 1
+# Elastic's own template for metrics-*-* has 100, and 200 is where its packages stand
+PRIORITY: Final = 500
+LOOK_BACK: Final = "7d"  # the most a server takes; it opens the first backing index for a spool that is days old
+IGNORE_ABOVE: Final = 1024  # beyond 32,766 bytes the server refuses the document for one long value
+CUSTOM: Final = "metrics-shipper@custom"
+
+# https://www.elastic.co/guide/en/elasticsearch/reference/8.19/mapping-field-meta.html
+_META_UNITS: Final = {"bytes": "byte", "pct": "percent", "ns": "nanos", "us": "micros", "ms": "ms", "s": "s"}
+_NUMBERS: Final = frozenset({Type.LONG, Type.DOUBLE})
+_METRICS: Final = frozenset({Kind.GAUGE, Kind.COUNTER})
+
+
+@dataclass(frozen=True, slots=True)
+class Features:
+    """What the server knows of the settings that not all have."""
+
+    look_back: bool = True
+    lifecycle: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Template:
+    """One template and where it belongs. ``operators`` are made if absent and never touched again."""
+
+    kind: Literal["component", "index"]
+    name: str
+    body: Mapping[str, Any]
+    operators: bool = False
+
+    @property
+    def path(self) -> str:
+        return f"/_{self.kind}_template/{self.name}"
+
+
+def stream(dataset: str, namespace: str) -> str:
+    return f"metrics-shipper.{dataset}-{namespace}"
+
+
+def late_stream(dataset: str, namespace: str) -> str:
+    """The plain stream for documents which the time-series stream is too young for."""
+    return f"metrics-shipper.{dataset}.late-{namespace}"
+
+
+def dated_index(dataset: str, when_ms: int) -> str:
+    """The index of the document's own day in UTC; ``when_ms`` is its ``@timestamp``."""
+    return f"shipper-{dataset}-{datetime.fromtimestamp(when_ms / 1000, UTC):%Y.%m.%d}"
+
+
+def render(index: Index, features: Features | None = None) -> list[Template]:
+    """All templates of ``index.layout`` in the order in which they must be installed."""
+    features = features or Features()
+    streams = index.layout == "datastream"
+    components, templates = [_custom()], []
+    for dataset in DATASETS.values():
+        components.append(_plain_component(dataset, index))
+        if streams:
+            components.append(_series_component(dataset, index, features))
+            templates += [_series_template(dataset, index, features), _late_template(dataset, index, features)]
+        else:
+            templates.append(_dated_template(dataset))
+    return components + templates
+
+
+def _meta() -> dict[str, Any]:
+    return {"managed_by": "shipper", "version": TEMPLATE_VERSION, "shipper_version": __version__}
+
+
+def _custom() -> Template:
+    meta = {"description": "Settings and mappings of the operator for all of shipper's indices; setup never changes it"}
+    return Template("component", CUSTOM, {"template": {}, "_meta": meta}, operators=True)
+
+
+def _component(name: str, settings: Mapping[str, Any], mappings: Mapping[str, Any]) -> Template:
+    return Template("component", name, {"template": {"settings": settings, "mappings": mappings}, "_meta": _meta()})
+
+
+def _series_component(dataset: Dataset, index: Index, features: Features) -> Template:
+    settings = {
+        **_settings(index),
+        "index.mode": "time_series",
+        "index.routing_path": list(dataset.dimensions),
+        **({"index.look_back_time": LOOK_BACK} if features.look_back else {}),
+    }
+    return _component(f"metrics-shipper.{dataset.name}@package", settings, mappings(dataset.fields, series=True))
+
+
+def _plain_component(dataset: Dataset, index: Index) -> Template:
+    return _component(f"shipper-{dataset.name}@package", _settings(index), mappings(dataset.fields, series=False))
+
+
+def _settings(index: Index) -> dict[str, Any]:
+    """Settings in the form in which the server shows them: flat, values as text."""
+    settings = {"index.codec": "best_compression", "index.number_of_shards": str(index.shards)}
+    if index.replicas is not None:
+        settings["index.number_of_replicas"] = str(index.replicas)
+    return settings
+
+
+def _index_template(name: str, pattern: str, component: str, **more: Any) -> Template:
+    body = {
+        "index_patterns": [pattern],
+        "priority": PRIORITY,
+        "composed_of": [component, CUSTOM],
+        "_meta": _meta(),
+        **more,
+    }
+    return Template("index", name, body)
+
+
+def _series_template(dataset: Dataset, index: Index, features: Features) -> Template:
+    name = f"metrics-shipper.{dataset.name}"
+    more = _lifecycle(index, features)
+    return _index_template(name, stream(dataset.name, "*"), f"{name}@package", data_stream={}, **more)
+
+
+def _late_template(dataset: Dataset, index: Index, features: Features) -> Template:
+    name, component = f"metrics-shipper.{dataset.name}.late", f"shipper-{dataset.name}@package"
+    more = _lifecycle(index, features)
+    return _index_template(name, late_stream(dataset.name, "*"), component, data_stream={}, **more)
+
+
+def _dated_template(dataset: Dataset) -> Template:
+    name = f"shipper-{dataset.name}"
+    return _index_template(name, f"{name}-*", f"{name}@package")
+
+
+def _lifecycle(index: Index, features: Features) -> dict[str, Any]:
+    if not features.lifecycle:
+        return {}
+    retention = {"data_retention": f"{index.retention_days}d"} if index.retention_days else {}
+    return {"template": {"lifecycle": {"enabled": True, **retention}}}
+
+
+def mappings(fields: Iterable[Field], *, series: bool) -> dict[str, Any]:
+    """Mappings of ``fields``, with (``series``) or without what only a time-series index knows.
+
+    Raises ValueError for a name that is a leaf and a parent, a name declared twice, and a metric that is no number.
+    """
+    properties: dict[str, Any] = {}
+    for field in fields:
+        *parents, leaf = field.name.split(".")
+        branch = properties
+        for parent in parents:
+            branch = branch.setdefault(parent, {"properties": {}}).get("properties")
+            if branch is None:
+                raise ValueError(f"{field.name}: {parent} is a field of its own")
+        if leaf in branch:
+            raise ValueError(f"{field.name}: declared twice, or other fields lie below it")
+        branch[leaf] = _mapping(field, series=series)
+    return {"dynamic": False, "date_detection": False, "properties": properties}
+
+
+def _mapping(field: Field, *, series: bool) -> dict[str, Any]:
+    if field.kind in _METRICS and field.type not in _NUMBERS:
+        raise ValueError(f"{field.name}: a {field.kind} cannot be a {field.type}")
+    return {"type": str(field.type), **dict(_parameters(field, series=series))}
+
+
+def _parameters(field: Field, *, series: bool) -> Iterator[tuple[str, Any]]:
+    if field.kind is Kind.DIMENSION and series:
+        yield "time_series_dimension", True
+    elif field.type in {Type.KEYWORD, Type.FLATTENED}:
+        yield "ignore_above", IGNORE_ABOVE
+    if field.kind in _METRICS:
+        yield "index", False  # its doc values answer aggregations and range queries
+        if series:
+            yield "time_series_metric", str(field.kind)
+    if field.unit in _META_UNITS:
+        yield "meta", {"unit": _META_UNITS[field.unit]}
