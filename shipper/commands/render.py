@@ -1,0 +1,67 @@
+"""``shipper render [--check]``: the committed files that are made from fields and options."""
+
+import argparse
+import json
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from shipper import tables, templates
+from shipper.config import Config, Index
+from shipper.errors import UserError
+
+HELP = "write mappings/ and the sample configuration from the declared fields and options"
+SECTIONS = ()
+SAMPLE = "units/shipper.toml"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--check", action="store_true", help="write nothing; list the files that differ and fail if any do"
+    )
+    parser.add_argument(
+        "--directory", metavar="DIR", type=Path, default=Path(), help="root of the repository (default .)"
+    )
+
+
+def run(args: argparse.Namespace, _config: Config) -> int:
+    if not args.directory.is_dir():
+        raise UserError(f"{args.directory}: no such directory")
+    wanted = rendered()
+    stale = list(differing(args.directory, wanted))
+    if args.check:
+        for path in stale:
+            print(f"shipper: {path}: not as rendered; run shipper render", file=sys.stderr)
+        return 1 if stale else 0
+    for path in stale:
+        write(args.directory / path, wanted.get(path))
+        print(path)
+    return 0
+
+
+def rendered() -> dict[str, str]:
+    """Path below the repository → contents, of every file that is rendered."""
+    files = {"mappings/README.md": tables.mappings_readme(), SAMPLE: tables.sample()}
+    for layout in ("datastream", "dated"):
+        for template in templates.render(Index(layout=layout)):
+            text = json.dumps(template.body, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
+            files[f"mappings/{template.kind}_template/{template.name}.json"] = text
+    return files
+
+
+def differing(directory: Path, wanted: Mapping[str, str]) -> Iterator[str]:
+    """Sorted paths of files that are absent, have other contents, or lie in mappings/ and are rendered no more."""
+    there = {str(path.relative_to(directory)) for path in (directory / "mappings").rglob("*") if path.is_file()}
+    for path in sorted(there | set(wanted)):
+        file = directory / path
+        if path not in wanted or not file.is_file() or file.read_bytes() != wanted[path].encode():
+            yield path
+
+
+def write(file: Path, text: str | None) -> None:
+    """Write ``file``, or remove it where ``text`` is None."""
+    if text is None:
+        file.unlink()
+        return
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(text, encoding="utf-8")
