@@ -140,12 +140,13 @@ def call(client: Elasticsearch, method: str, path: str, body: Mapping[str, Any] 
     """The decoded JSON answer of one request; None for 404. Raises ServerError with one line otherwise."""
     try:
         answer = client.perform_request(method, path, headers=_JSON, body=body)
-    except (elastic_transport.TransportError, ApiError) as error:
-        if isinstance(error, ApiError) and error.status_code == 404 and method == "GET":  # noqa: PLR2004
+    except ApiError as error:
+        if error.status_code == 404 and method == "GET":  # noqa: PLR2004
             return None
         raise ServerError(f"{method} {path.partition('?')[0]}: {explain(error)}") from error
-    except UnsupportedProductError as error:
-        raise ServerError(explain(error)) from error
+    except (elastic_transport.TransportError, UnsupportedProductError) as error:
+        servers = ", ".join(node.base_url for node in client.transport.node_pool.all())
+        raise ServerError(f"{servers}: {explain(error)}") from error
     return answer.body
 
 
@@ -174,20 +175,24 @@ def _explain_status(error: ApiError) -> str:
 def _explain_transport(error: elastic_transport.TransportError) -> str:
     if isinstance(error, elastic_transport.SerializationError):
         return "the answer is not JSON"
-    for cause in _causes(error):
-        if isinstance(cause, ssl.SSLCertVerificationError):
-            return f"TLS: the certificate is not accepted: {cause.verify_message}"
-        if isinstance(cause, NameResolutionError):
-            return "the host name cannot be resolved"
-        if isinstance(cause, ssl.SSLError) and cause.reason == "WRONG_VERSION_NUMBER":
-            return "TLS: the server does not speak TLS at this port"
-        if isinstance(cause, ProtocolError):
-            return "the connection was closed before the answer was complete"
-        if isinstance(cause, OSError) and cause.errno and cause.strerror and not isinstance(cause, ssl.SSLError):
-            return cause.strerror.lower()
-    if isinstance(error, elastic_transport.TlsError):
-        return f"TLS: {' '.join(str(error.message).split())}"
-    return " ".join(str(error.message).split())
+    known = next(filter(None, map(_explain_cause, _causes(error))), None)
+    tls = "TLS: " if isinstance(error, elastic_transport.TlsError) else ""
+    return known or tls + " ".join(str(error.message).split())
+
+
+def _explain_cause(cause: BaseException) -> str | None:
+    text = None
+    if isinstance(cause, ssl.SSLCertVerificationError):
+        text = f"TLS: the certificate is not accepted: {cause.verify_message}"
+    elif isinstance(cause, ssl.SSLError):
+        text = "TLS: the server does not speak TLS at this port" if cause.reason == "WRONG_VERSION_NUMBER" else None
+    elif isinstance(cause, NameResolutionError):
+        text = "the host name cannot be resolved"
+    elif isinstance(cause, ProtocolError):
+        text = "the connection was closed before the answer was complete"
+    elif isinstance(cause, OSError) and cause.errno and cause.strerror:
+        text = cause.strerror.lower()
+    return text
 
 
 def _causes(error: BaseException) -> list[BaseException]:

@@ -1,0 +1,194 @@
+"""Templates into a server, idempotently: what is absent is made, older is replaced, newer and the operator's is kept.
+
+What a server lacks is found out from its list of modules; where that may not be read, or says nothing of it, from the
+refusal of a template, which names the setting.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+from elasticsearch import Elasticsearch
+
+from shipper import templates
+from shipper.client import call
+from shipper.config import Config
+from shipper.errors import ServerError
+from shipper.templates import Features, Template
+
+_MODULE: Final = "data-streams"
+_OLDEST: Final = {"datastream": (8, 7), "dated": (7, 17)}  # time series without a preview mark; component templates
+_LIFECYCLE_SINCE: Final = (8, 11)
+Say = Callable[[str], None]
+_REPLACED: Final = frozenset({"upgraded", "updated"})
+_KEPT: Final = {"kept": ": newer than this shipper, left alone"}
+_REFUSED: Final = {"look_back_time": "look_back", "lifecycle": "lifecycle"}
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One request of an installation; ``note`` says when it is not sent."""
+
+    method: str
+    path: str
+    body: Mapping[str, Any] | None = None
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """What set-up must know of a server; ``modules`` is None where the list may not be read."""
+
+    version: str
+    modules: frozenset[str] | None
+
+    @property
+    def number(self) -> tuple[int, int]:
+        major, minor, *_ = self.version.split(".")
+        return int(major), int(minor)
+
+    @property
+    def has_data_streams(self) -> bool:
+        """Whether it has the module with the data-stream API, its lifecycle and its time bounds."""
+        return self.modules is None or _MODULE in self.modules
+
+
+def requests(config: Config) -> list[Request]:
+    """Everything that is sent to a server which has all modules and none of our templates."""
+    wanted = [
+        Request("PUT", one.path, one.body, "only if absent" if one.operators else "")
+        for one in templates.render(config.index)
+    ]
+    return [*wanted, *(Request("PUT", f"/_data_stream/{name}", None, "only if absent") for name in streams(config))]
+
+
+def streams(config: Config) -> list[str]:
+    """Data streams made at set-up: ``look_back_time`` then counts from now, not from the first document."""
+    if config.index.layout != "datastream":
+        return []
+    return [templates.stream(dataset, config.index.namespace) for dataset in config.collect.datasets]
+
+
+def examine(client: Elasticsearch) -> Server:
+    """Version and modules of the server. Raises ServerError."""
+    version = call(client, "GET", "/")["version"]["number"]
+    try:
+        nodes = call(client, "GET", "/_nodes/_local?filter_path=nodes.*.modules.name")["nodes"]
+    except (ServerError, KeyError, TypeError):
+        return Server(version, None)
+    return Server(version, frozenset(module["name"] for node in nodes.values() for module in node["modules"]))
+
+
+def install(client: Elasticsearch, config: Config, say: Say) -> None:
+    """Install everything; ``say`` gets a line for each thing done or left out. Raises ServerError."""
+    server = examine(client)
+    oldest = _OLDEST[config.index.layout]
+    if server.number < oldest:
+        needed = ".".join(map(str, oldest))
+        raise ServerError(f"Elasticsearch {server.version}: index.layout {config.index.layout} needs {needed} or newer")
+    say(f"server     Elasticsearch {server.version}")
+    wanted, replaced = _install_templates(client, config, _features(server, config, say), say)
+    _update_mappings(client, wanted, replaced, say)
+    if server.has_data_streams:
+        _make_streams(client, streams(config), say)
+
+
+def _features(server: Server, config: Config, say: Say) -> Features:
+    features = Features(look_back=server.has_data_streams, lifecycle=server.number >= _LIFECYCLE_SINCE)
+    days = config.index.retention_days
+    if config.index.layout == "dated":
+        if days:
+            say("left out   lifecycle: plain indices have none; delete old days by their names")
+        return features
+    if not features.look_back:
+        say(f"left out   index.look_back_time: the server has no module {_MODULE}")
+    if not features.lifecycle:
+        say(f"left out   lifecycle: Elasticsearch {server.version} does not have it; nothing deletes old documents")
+    elif days and not server.has_data_streams:
+        say(f"not kept   retention of {days} days: the server has no module {_MODULE}, nothing deletes old documents")
+    return features
+
+
+def _install_templates(
+    client: Elasticsearch, config: Config, features: Features, say: Say
+) -> tuple[list[Template], set[str]]:
+    """Install, and again without a feature that the server refuses. All templates, and the names of those replaced."""
+    replaced: set[str] = set()
+    while True:
+        wanted = templates.render(config.index, features)
+        try:
+            for template in wanted:
+                action = _install(client, template)
+                say(f"{action:10} {template.kind} template {template.name}{_KEPT.get(action, '')}")
+                replaced |= {template.name} if action in _REPLACED else set()
+        except ServerError as error:
+            word = next(
+                (word for word, feature in _REFUSED.items() if word in str(error) and getattr(features, feature)), ""
+            )
+            if not word:
+                raise
+            features = replace(features, **{_REFUSED[word]: False})
+            say(f"left out   {word}: the server refuses it")
+        else:
+            return wanted, replaced
+
+
+def _install(client: Elasticsearch, template: Template) -> str:
+    """What was done: ``created``, ``upgraded``, ``updated``; or not: ``unchanged``, ``kept``."""
+    there = _installed(client, template)
+    if there is None:
+        action = "created"
+    elif template.operators:
+        action = "unchanged"
+    else:
+        action = compare(template.body, there)
+    if action == "created" or action in _REPLACED:
+        call(client, "PUT", template.path, template.body)
+    return action
+
+
+def _installed(client: Elasticsearch, template: Template) -> dict[str, Any] | None:
+    answer = call(client, "GET", f"{template.path}?flat_settings=true")
+    found = answer[f"{template.kind}_templates"] if answer else []
+    body: dict[str, Any] | None = found[0][f"{template.kind}_template"] if found else None
+    return body
+
+
+def compare(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> str:
+    """``kept`` (theirs is newer), ``upgraded`` (older), ``updated`` (same version, other settings) or ``unchanged``."""
+    version = theirs.get("_meta", {}).get("version")
+    version = version if isinstance(version, int) else 0
+    if version != templates.TEMPLATE_VERSION:
+        return "kept" if version > templates.TEMPLATE_VERSION else "upgraded"
+    return "unchanged" if _plain(ours) == _plain(theirs) else "updated"
+
+
+def _plain(body: Mapping[str, Any]) -> dict[str, Any]:
+    """``body`` without what the server adds, and without the version of the program, which does not matter here."""
+    plain = {key: value for key, value in body.items() if key != "_meta"}
+    if "data_stream" in plain:
+        plain["data_stream"] = {key: value for key, value in plain["data_stream"].items() if value}
+    return plain
+
+
+def _update_mappings(client: Elasticsearch, wanted: Iterable[Template], replaced: set[str], say: Say) -> None:
+    """New fields into the indices that are written to now; the next indices get them from the template."""
+    wanted = list(wanted)
+    components = {one.name: one.body["template"] for one in wanted if one.name in replaced and one.kind == "component"}
+    for template in wanted:
+        if template.kind == "component" or template.body["composed_of"][0] not in components:
+            continue
+        pattern, component = template.body["index_patterns"][0], components[template.body["composed_of"][0]]
+        only = "&write_index_only=true" if "data_stream" in template.body else ""
+        try:
+            path = f"/{pattern}/_mapping?allow_no_indices=true{only}"
+            call(client, "PUT", path, {"properties": component["mappings"]["properties"]})
+        except ServerError as error:
+            say(f"not yet    mappings of {pattern}: its next index will have them ({error})")
+
+
+def _make_streams(client: Elasticsearch, names: Iterable[str], say: Say) -> None:
+    for name in names:
+        if call(client, "GET", f"/_data_stream/{name}") is None:
+            call(client, "PUT", f"/_data_stream/{name}")
+            say(f"created    data stream {name}")
