@@ -12,6 +12,7 @@ V = TypeVar("V")
 
 LARGEST: Final = (1 << 63) - 1
 _SHOWN: Final = 40
+_PRESSURE_KEYS: Final = (b"avg10", b"avg60", b"avg300", b"total")
 
 
 class ParseError(ValueError):
@@ -70,6 +71,14 @@ def name(text: bytes) -> str:
 def first_line(text: bytes) -> str:
     """A file that holds one word, such as a host name."""
     return name(text.split(b"\n", 1)[0].strip())
+
+
+def word(text: bytes) -> str:
+    """The one word of a file such as ``operstate``. Raises ParseError where there is none, or more than a word."""
+    value = first_line(text)
+    if not value or not value.isprintable() or len(value) > 256:  # noqa: PLR2004
+        raise ParseError(f"not a word: {shown(text)}")
+    return value
 
 
 def lines(text: bytes, parse_line: Callable[[bytes], T | None]) -> list[T]:
@@ -132,7 +141,7 @@ def key_values(text: bytes, wanted: Mapping[bytes, str], scale: int = 1) -> dict
 
 
 def meminfo(text: bytes, wanted: Mapping[bytes, str]) -> dict[str, int]:
-    """``MemTotal:       24594280 kB``, in bytes; see https://docs.kernel.org/filesystems/proc.html#meminfo
+    """``MemTotal:       24594280 kB``, in bytes; see https://docs.kernel.org/filesystems/proc.html#meminfo.
 
     Lines without ``kB`` (``HugePages_Total``) are counts: ask for those with ``table`` and ``pick``.
     """
@@ -148,26 +157,36 @@ def table(text: bytes) -> dict[bytes, bytes]:
     return {key.strip(): value.strip() for key, _, value in pairs if value}
 
 
+def _of_hundred(text: bytes) -> float:
+    value = decimal(text) / 100
+    if value > 1:
+        raise ParseError(f"more than 100 percent: {shown(text)}")
+    return value
+
+
 def pressure(text: bytes) -> dict[str, float | int]:
-    """Pressure stall information (Linux 4.20; irq 6.1; https://docs.kernel.org/accounting/psi.html)::
+    """Pressure stall information (Linux 4.20; irq 6.1; https://docs.kernel.org/accounting/psi.html).
 
         some avg10=0.22 avg60=0.17 avg300=1.11 total=58761459
         full avg10=0.00 avg60=0.13 avg300=0.96 total=57622151
 
-    Keys ``some.avg10`` … as fractions of 1, ``some.total`` in µs. A line of another kind is left for its kernel.
+    Keys ``some.avg10`` … as fractions of 1, ``some.total`` in µs. Lines and keys of another kind are left for their
+    kernel.
     """
     values: dict[str, float | int] = {}
-    for line in text.split(b"\n"):
+    for line in whole(text).split(b"\n"):
         kind, _, rest = line.partition(b" ")
         if kind not in (b"some", b"full"):
             continue
         for word in rest.split():
             key, _, number = word.partition(b"=")
+            if key not in _PRESSURE_KEYS:
+                continue
             try:
-                value = integer(number) if key == b"total" else decimal(number) / 100
+                value = integer(number) if key == b"total" else _of_hundred(number)
             except ParseError as error:
                 raise ParseError(str(error), values or None) from None
-            values[f"{kind.decode()}.{key.decode('ascii', 'replace')}"] = value
+            values[f"{kind.decode()}.{key.decode()}"] = value
     if not values:
         raise ParseError(f"no pressure line: {shown(text)}")
     return values

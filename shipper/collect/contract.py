@@ -1,5 +1,7 @@
 """What a collector is: fields, and a function that reads them through its own Reader."""
 
+import fnmatch
+import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -52,3 +54,9 @@ def plain(collect: Callable[[Reader], Iterable[Reading]]) -> Callable[[Reader, "
 def host_reading(reader: Reader, values: dict[str, Value] | None) -> list[Reading]:
     """The one reading of a collector that speaks of the host itself; none where nothing could be read."""
     return [Reading("", reader.now_ns(), values)] if values else []
+
+
+def matcher(globs: Iterable[str]) -> Callable[[str], bool]:
+    """Whether a name matches one of ``globs``; ``*`` stands for slashes too."""
+    patterns = [re.compile(fnmatch.translate(glob)) for glob in globs]
+    return lambda name: any(pattern.match(name) for pattern in patterns)

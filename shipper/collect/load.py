@@ -4,15 +4,16 @@ https://docs.kernel.org/filesystems/proc.html
 """
 
 from collections.abc import Iterable
+from typing import Final
 
 from shipper.collect.contract import Collector, host_reading, plain
 from shipper.fields import gauge, real
-from shipper.parse import ParseError, decimal, integer, shown
+from shipper.parse import ParseError, decimal, integer, shown, whole
 from shipper.rates import Reading, Value
 from shipper.source import Reader
 
 _FILE = "proc/loadavg"
-_AVERAGES = ("system.load.1", "system.load.5", "system.load.15")
+_AVERAGES: Final = ("system.load.1", "system.load.5", "system.load.15")
 
 FIELDS = (
     real("system.load.1", "load", "Load average over 1 minute", f"{_FILE} 1st"),
@@ -26,7 +27,7 @@ FIELDS = (
 
 
 def parse(text: bytes) -> dict[str, Value]:
-    words = text.split()
+    words = whole(text).split()
     if len(words) != 5:  # noqa: PLR2004
         raise ParseError(f"not five words: {shown(text)}")
     values: dict[str, Value] = {field: decimal(word) for field, word in zip(_AVERAGES, words, strict=False)}
@@ -38,4 +39,12 @@ def collect(reader: Reader) -> Iterable[Reading]:
     return host_reading(reader, reader.parse(_FILE, parse))
 
 
-COLLECTOR = Collector("load", "host", FIELDS, plain(collect))
+def derive(values: dict[str, Value]) -> dict[str, Value]:
+    cores = values.get("system.cpu.cores")
+    if not isinstance(cores, int) or cores < 1:
+        return {}
+    loads = ((name, values.get(name)) for name in _AVERAGES)
+    return {name.replace("load", "load.norm"): load / cores for name, load in loads if isinstance(load, float)}
+
+
+COLLECTOR = Collector("load", "host", FIELDS, plain(collect), derive)

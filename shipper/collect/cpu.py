@@ -1,0 +1,123 @@
+"""CPU times and what the scheduler counts: ``proc/stat``.
+
+    cpu  13557 0 3978 198016 443 0 128 30 0 0
+    cpu0 3112 0 1159 103745 17 0 13 10 0 0
+    intr 303227 0 0 …
+    ctxt 439405
+    processes 7802
+    procs_blocked 0
+    softirq 247009 0 26482 …
+
+Times in ticks of 1/USER_HZ s; steal from Linux 2.6.11, guest 2.6.24, guest_nice 2.6.33. ``procs_running`` is not
+taken: it is the kernel's nr_running(), which ``load`` has from proc/loadavg as system.threads.runnable.count.
+https://docs.kernel.org/filesystems/proc.html#miscellaneous-kernel-statistics-in-proc-stat
+"""
+
+import os
+from collections.abc import Iterable
+
+from shipper.collect.contract import Collector, host_reading, plain
+from shipper.fields import counter, cpu_time, gauge, real
+from shipper.parse import LARGEST, ParseError, integer, merged, shown
+from shipper.rates import Reading, Value
+from shipper.source import Reader
+
+_FILE = "proc/stat"
+_HZ = os.sysconf("SC_CLK_TCK")
+_STATES = {
+    "user": "in user mode, guests included",
+    "nice": "in user mode with low priority, nice guests included",
+    "system": "in the kernel",
+    "idle": "idle",
+    "iowait": "idle while a task waited for a disk",
+    "irq": "in interrupts",
+    "softirq": "in soft interrupts",
+    "steal": "in which the hypervisor ran something else",
+    "guest": "running guests (part of user)",
+    "guest_nice": "running guests with low priority (part of nice)",
+}
+_FEWEST_STATES = 4
+_IDLE = ("idle", "iowait")
+_GUEST = ("guest", "guest_nice")
+_ALL = tuple(state for state in _STATES if state not in _GUEST)
+_BUSY = tuple(state for state in _ALL if state not in _IDLE)
+# The kernel takes both from per-CPU clocks that are read at other moments than those they are compared with
+_SLACK_NS = 3_000_000_000
+_COUNTS = {
+    b"intr": "system.interrupts.count",
+    b"softirq": "system.softirqs.count",
+    b"ctxt": "system.context_switches.count",
+    b"processes": "system.forks.count",
+    b"procs_blocked": "system.threads.blocked.count",
+}
+
+FIELDS = (
+    *(
+        cpu_time(f"system.cpu.{state}.ns", f"Time of all CPUs {what}", f"{_FILE} cpu, column {at}",
+                 slack=_SLACK_NS if state in _IDLE else 0)
+        for at, (state, what) in enumerate(_STATES.items(), 1)
+    ),
+    *(
+        real(f"system.cpu.{state}.norm.pct", "pct", f"Share of the host's CPU time {what}", "of the states' increments")
+        for state, what in _STATES.items()
+    ),
+    real("system.cpu.total.pct", "pct", "CPU time neither idle nor iowait, fraction of one core (up to the number of cores)",
+         "of the states' increments"),
+    real("system.cpu.total.norm.pct", "pct", "Share of the host's CPU time neither idle nor iowait",
+         "of the states' increments"),
+    gauge("system.cpu.cores", "cores", "Logical CPUs that are online", f"{_FILE} cpuN"),
+    counter("system.interrupts.count", "count", "Interrupts", f"{_FILE} intr"),
+    counter("system.softirqs.count", "count", "Soft interrupts", f"{_FILE} softirq"),
+    counter("system.context_switches.count", "count", "Context switches", f"{_FILE} ctxt"),
+    counter("system.forks.count", "count", "Processes and threads started", f"{_FILE} processes"),
+    gauge("system.threads.blocked.count", "count", "Threads that wait for a disk", f"{_FILE} procs_blocked"),
+)  # fmt: skip
+
+
+def nanoseconds(ticks: bytes) -> int:
+    value = integer(ticks) * 1_000_000_000 // _HZ
+    if value > LARGEST:
+        raise ParseError(f"not a time: {shown(ticks)}")
+    return value
+
+
+def _parse_line(line: bytes) -> dict[str, Value]:
+    key, _, rest = line.partition(b" ")
+    if key == b"cpu":
+        columns = rest.split()
+        if len(columns) < _FEWEST_STATES:
+            raise ParseError("fewer than four states")
+        return {f"system.cpu.{state}.ns": nanoseconds(ticks) for state, ticks in zip(_STATES, columns, strict=False)}
+    name = _COUNTS.get(key)
+    return {name: integer(rest.partition(b" ")[0])} if name else {}
+
+
+def parse(text: bytes) -> dict[str, Value]:
+    cores = text.count(b"\ncpu")
+    return {**merged(text, _parse_line), **({"system.cpu.cores": cores} if cores else {})}
+
+
+def collect(reader: Reader) -> Iterable[Reading]:
+    return host_reading(reader, reader.parse(_FILE, parse))
+
+
+def derive(values: dict[str, Value]) -> dict[str, Value]:
+    """Shares by the sum of the states' increments, not by cores × elapsed time.
+
+    The sum is what the kernel gave out: it stays a share of the whole (never above 1) when a CPU is plugged in or out, after
+    a suspend, which the clock of rates counts and no CPU state does, and where the tick of 10 ms is coarse.
+    """
+    spent = {state: values.get(f"system.cpu.{state}.pct") for state in _STATES if f"system.cpu.{state}.ns" in values}
+    known = {state: rate for state, rate in spent.items() if isinstance(rate, float)}
+    whole = sum(known.get(state, 0.0) for state in _ALL)
+    if len(known) < len(spent) or whole <= 0:  # a state without its rate: the sum would be of less than all
+        return {}
+    busy = sum(known.get(state, 0.0) for state in _BUSY)
+    return {
+        **{f"system.cpu.{state}.norm.pct": min(rate / whole, 1.0) for state, rate in known.items()},
+        "system.cpu.total.pct": busy,
+        "system.cpu.total.norm.pct": min(busy / whole, 1.0),
+    }
+
+
+COLLECTOR = Collector("cpu", "host", FIELDS, plain(collect), derive)

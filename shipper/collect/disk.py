@@ -1,0 +1,192 @@
+"""Block devices: ``proc/diskstats``, one line per device and partition.
+
+    254       0 vda 37625 6498 2907658 14410 21815 18240 2035544 4445 0 15692 19669 6617 33 213664 454 9004 359
+
+14 columns; 18 with discards from Linux 4.18, 20 with flushes from 5.5. Sectors are 512 bytes whatever the device's own.
+A partition has no directory of its own in ``sys/block``, where the slash of ``cciss/c0d0`` is an exclamation mark.
+https://docs.kernel.org/admin-guide/iostats.html
+"""
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from shipper.collect.contract import Collect, Collector, host_reading, matcher
+from shipper.collect.totals import Totals
+from shipper.fields import Type, attribute, counter, dimension, gauge, real
+from shipper.parse import LARGEST, ParseError, integer, lines, name, whole
+from shipper.rates import Reading, Value, rates
+from shipper.source import Reader
+
+if TYPE_CHECKING:
+    from shipper.config import Config
+
+_FILE = "proc/diskstats"
+_PREFIX = "system.diskio"
+_TOTAL = f"{_PREFIX}.total"
+_NAME = f"{_PREFIX}.name"
+_PHYSICAL = f"{_PREFIX}.physical"
+_SECTOR = 512
+_KEY_COLUMNS = 3
+_FEWEST_COLUMNS = 14
+# In the order of the columns: field, unit, factor, help
+_COLUMNS = (
+    ("read.count", "count", 1, "Reads completed"),
+    ("read.merges.count", "count", 1, "Reads merged with one already queued"),
+    ("read.bytes", "bytes", _SECTOR, "Bytes read"),
+    ("read.time", "ms", 1, "Time of all reads, queueing included, in ms"),
+    ("write.count", "count", 1, "Writes completed"),
+    ("write.merges.count", "count", 1, "Writes merged with one already queued"),
+    ("write.bytes", "bytes", _SECTOR, "Bytes written"),
+    ("write.time", "ms", 1, "Time of all writes, queueing included, in ms"),
+    ("io.ops", "", 1, "Requests in flight"),
+    ("io.time", "ms", 1, "Time in which any request was in flight, in ms"),
+    ("io.weighted_time.ms", "ms", 1, "Time of all requests: io.time times those in flight"),
+    ("discard.count", "count", 1, "Discards completed"),
+    ("discard.merges.count", "count", 1, "Discards merged with one already queued"),
+    ("discard.bytes", "bytes", _SECTOR, "Bytes discarded"),
+    ("discard.time", "ms", 1, "Time of all discards, in ms"),
+    ("flush.count", "count", 1, "Flushes of the device's cache"),
+    ("flush.time", "ms", 1, "Time of all flushes, in ms"),
+)
+_COUNTERS = tuple(
+    counter(f"{_PREFIX}.{field}", unit, help_, f"{_FILE} column {column}")
+    for column, (field, unit, _, help_) in enumerate(_COLUMNS, 1 + _KEY_COLUMNS)
+    if unit
+)
+_IO_TIME = next(field for field in _COUNTERS if field.name == f"{_PREFIX}.io.time")
+_SUMMED = tuple(
+    field for field in _COUNTERS
+    if field.name.removeprefix(f"{_PREFIX}.") in ("read.count", "read.bytes", "write.count", "write.bytes")
+)  # fmt: skip
+
+FIELDS = (
+    dimension(_NAME, "Name of the device", f"{_FILE} column 3"),
+    attribute(_PHYSICAL, "A device of its own, not made from others", "sys/block/NAME/device", Type.BOOLEAN),
+    gauge(f"{_PREFIX}.io.ops", "count", "Requests in flight", f"{_FILE} column 12"),
+    *_COUNTERS,
+    *(
+        real(
+            f"{_PREFIX}.{kind}.await.ms", "ms", f"Time of one {kind}, queueing included", f"{kind}.time / {kind}.count"
+        )
+        for kind in ("read", "write", "discard", "flush")
+    ),
+    real(f"{_PREFIX}.util.pct", "pct", "Share of time in which any request was in flight", "io.time / elapsed"),
+    real(f"{_PREFIX}.queue.count", "count", "Requests in flight, on average", "io.weighted_time / elapsed"),
+    real(f"{_PREFIX}.request.bytes", "bytes", "Size of one read or write, on average", "bytes / count"),
+)
+_OF_DISKS = f"{_FILE}, disks with sys/block/NAME/device"
+TOTAL_FIELDS = (
+    *(
+        counter(field.name.replace(_PREFIX, _TOTAL, 1), field.unit, f"{field.help}, all physical disks", _OF_DISKS)
+        for field in _SUMMED
+    ),
+    real(f"{_TOTAL}.util.max.pct", "pct", "Utilisation of the busiest physical disk", _OF_DISKS),
+)
+
+
+def _device(line: bytes) -> tuple[str, str, dict[str, Value]]:
+    words = line.split()
+    if len(words) < _FEWEST_COLUMNS:
+        raise ParseError(f"{len(words)} columns")
+    values: dict[str, Value] = {}
+    for (field, _, factor, _), word in zip(_COLUMNS, words[_KEY_COLUMNS:], strict=False):
+        value = integer(word) * factor
+        if value > LARGEST:
+            raise ParseError("not a count of sectors")
+        values[f"{_PREFIX}.{field}"] = value
+    return name(words[2]), f"{integer(words[0])}:{integer(words[1])}", values
+
+
+def parse(text: bytes) -> list[tuple[str, str, dict[str, Value]]]:
+    """Name, major:minor and values of every device and partition."""
+    return lines(whole(text), _device)
+
+
+class _Devices:
+    """Whole devices. What sysfs says of one stays as it is while the device lives."""
+
+    def __init__(self, reader: Reader) -> None:
+        self._reader = reader
+        self._physical: dict[tuple[str, str], bool | None] = {}
+
+    def read(self) -> list[Reading]:
+        at = self._reader.now_ns()
+        found = self._reader.parse(_FILE, parse) or []
+        self._physical = {(disk, number): self._is_physical(disk, number) for disk, number, _ in found}
+        return [
+            Reading(disk, at, {_NAME: disk, _PHYSICAL: physical, **values}, number)
+            for disk, number, values in found
+            if (physical := self._physical[disk, number]) is not None
+        ]
+
+    def _is_physical(self, disk: str, number: str) -> bool | None:
+        """None for a partition."""
+        key = (disk, number)
+        if key in self._physical:
+            return self._physical[key]
+        directory = f"sys/block/{disk.replace('/', '!')}"
+        return self._reader.exists(f"{directory}/device") if self._reader.exists(directory) else None
+
+
+def start(reader: Reader, config: "Config") -> Collect:
+    devices, excluded = _Devices(reader), matcher(config.collect.device_exclude)
+
+    def collect() -> Iterable[Reading]:
+        return [reading for reading in devices.read() if _used(reading.values) and not excluded(reading.entity)]
+
+    return collect
+
+
+def _used(values: dict[str, Value]) -> bool:
+    """Not one of the devices that a driver makes in advance: loop0, nbd0, ram0."""
+    return bool(values[_PHYSICAL] or values[f"{_PREFIX}.read.count"] or values[f"{_PREFIX}.write.count"])
+
+
+def start_totals(reader: Reader, _config: "Config") -> Collect:
+    devices, totals = _Devices(reader), Totals(_SUMMED)
+    before: dict[str, Reading] = {}
+
+    def collect() -> Iterable[Reading]:
+        nonlocal before
+        now = {reading.entity: reading for reading in devices.read() if reading.values[_PHYSICAL]}
+        if not now:
+            before = {}
+            return []
+        totals.add(now.values())
+        busy = [_util(reading, before.get(entity)) for entity, reading in now.items()]
+        before = now
+        values: dict[str, Value] = {**totals.values(_PREFIX, _TOTAL)}
+        known = [share for share in busy if share is not None]
+        return host_reading(reader, {**values, f"{_TOTAL}.util.max.pct": max(known)} if known else values)
+
+    return collect
+
+
+def _util(now: Reading, before: Reading | None) -> float | None:
+    share = rates(now, before, (_IO_TIME,)).get(_IO_TIME.rate)
+    return None if share is None else min(share / 1000, 1.0)
+
+
+def derive(values: dict[str, Value]) -> dict[str, Value]:
+    def rate(field: str) -> float | None:
+        value = values.get(f"{_PREFIX}.{field}_per_s")
+        return value if isinstance(value, float) else None
+
+    result: dict[str, Value] = {}
+    for kind in ("read", "write", "discard", "flush"):
+        time, count = rate(f"{kind}.time"), rate(f"{kind}.count")
+        if time is not None and count:
+            result[f"{_PREFIX}.{kind}.await.ms"] = time / count
+    if (busy := rate("io.time")) is not None:
+        result[f"{_PREFIX}.util.pct"] = min(busy / 1000, 1.0)
+    if (weighted := rate("io.weighted_time.ms")) is not None:
+        result[f"{_PREFIX}.queue.count"] = weighted / 1000
+    requests = (rate("read.count") or 0.0) + (rate("write.count") or 0.0)
+    size = [rate("read.bytes"), rate("write.bytes")]
+    if requests and None not in size:
+        result[f"{_PREFIX}.request.bytes"] = sum(part or 0.0 for part in size) / requests
+    return result
+
+
+COLLECTOR = Collector("disk", "disk", FIELDS, start, derive)
+TOTALS = Collector("disk_totals", "host", TOTAL_FIELDS, start_totals)

@@ -1,0 +1,190 @@
+"""Mounted filesystems: ``proc/1/mountinfo`` and statvfs below the host root, one document per device.
+
+    27 1 254:0 / / rw,relatime - ext4 /dev/vda rw,discard
+    (id, parent, major:minor, root within the filesystem, mount point, options, optional fields, -, type, source, options)
+
+Of pid 1, since ``self`` would list the container's own mounts. https://docs.kernel.org/filesystems/proc.html (3.5)
+"""
+
+import os
+import re
+import stat
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from shipper.collect.contract import Collect, Collector, matcher
+from shipper.collect.patience import Asker, Stuck
+from shipper.fields import Type, attribute, dimension, gauge, real
+from shipper.parse import LARGEST, ParseError, integer, lines, name, whole
+from shipper.rates import Reading, Value
+from shipper.source import Reader, Root
+
+if TYPE_CHECKING:
+    from shipper.config import Config
+
+_FILE = "proc/1/mountinfo"
+_PREFIX = "system.filesystem"
+_DEADLINE_S = 2.0
+_ESCAPE = re.compile(rb"\\([0-7]{3})")
+_FEWEST_WORDS = 10
+# Subvolumes of btrfs have a device number each, mountinfo has the filesystem's
+_OWN_NUMBERS = ("btrfs", "bcachefs")
+
+FIELDS = (
+    dimension(f"{_PREFIX}.mount_point", "Where it is mounted, as the host sees it", f"{_FILE} 5th"),
+    attribute(f"{_PREFIX}.device_name", "What is mounted there", f"{_FILE} source"),
+    attribute(f"{_PREFIX}.type", "Type: ext4, xfs", f"{_FILE} type"),
+    attribute(f"{_PREFIX}.read_only", "Mounted read-only, or made so after an error", f"{_FILE} options", Type.BOOLEAN),
+    attribute(f"{_PREFIX}.stuck", "It did not answer in time: no sizes", "statvfs(3)", Type.BOOLEAN),
+    gauge(f"{_PREFIX}.total", "bytes", "Size", "statvfs f_blocks"),
+    gauge(f"{_PREFIX}.free", "bytes", "Free, the part reserved for root included", "statvfs f_bfree"),
+    gauge(f"{_PREFIX}.available", "bytes", "Free for users other than root", "statvfs f_bavail"),
+    gauge(f"{_PREFIX}.used.bytes", "bytes", "In use", "statvfs f_blocks - f_bfree"),
+    real(f"{_PREFIX}.used.pct", "pct", "In use, of what is not reserved for root: as df", "used / (used + available)"),
+    gauge(f"{_PREFIX}.files", "count", "Inodes, where their number is fixed", "statvfs f_files"),
+    gauge(f"{_PREFIX}.free_files", "count", "Inodes that are free", "statvfs f_ffree"),
+    real(f"{_PREFIX}.used_files.pct", "pct", "Inodes in use", "1 - f_ffree / f_files"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Mount:
+    point: bytes
+    device: int
+    whole: bool  # the filesystem's root, not a bind mount of a part of it
+    type: str
+    source: str
+    read_only: bool
+
+
+def unescaped(text: bytes) -> bytes:
+    """Blank, tab, newline, backslash and # stand as three octal digits."""
+    return _ESCAPE.sub(lambda match: bytes([int(match[1], 8) & 255]), text)
+
+
+def _mount(line: bytes) -> Mount:
+    words = line.split(b" ")
+    if len(words) < _FEWEST_WORDS or b"-" not in words[6:]:
+        raise ParseError(f"{len(words)} words")
+    after = words[words.index(b"-", 6) + 1 :]
+    if len(after) < 2:  # noqa: PLR2004
+        raise ParseError("no type and source")
+    major, _, minor = words[2].partition(b":")
+    point = unescaped(words[4])
+    if not point.startswith(b"/") or b"\0" in point:
+        raise ParseError("not a path")
+    options = words[5].split(b",") + (after[2].split(b",") if len(after) > 2 else [])  # noqa: PLR2004
+    device = os.makedev(integer(major) & 0xFFFFFFFF, integer(minor) & 0xFFFFFFFF)
+    return Mount(point, device, words[3] == b"/", name(after[0]), name(unescaped(after[1])), b"ro" in options)
+
+
+def parse(text: bytes) -> list[Mount]:
+    return lines(whole(text), _mount)
+
+
+def one_per_device(mounts: Iterable[Mount]) -> list[Mount]:
+    """The mount that best stands for each device: a whole one, the shortest. A later one hides one at its own place."""
+    visible = {mount.point: mount for mount in mounts}
+    best: dict[int, Mount] = {}
+    for mount in sorted(visible.values(), key=lambda one: (not one.whole, len(one.point), one.point)):
+        best.setdefault(mount.device, mount)
+    return sorted(best.values(), key=lambda one: one.point)
+
+
+def sizes(vfs: os.statvfs_result) -> dict[str, Value]:
+    """Fields of what statvfs answered; empty where a filesystem has no size, or one that cannot be."""
+    block, total, free, available = vfs.f_frsize, vfs.f_blocks, vfs.f_bfree, vfs.f_bavail
+    if not 0 < total * block <= LARGEST or not 0 <= available <= free <= total:
+        return {}
+    used = total - free
+    values: dict[str, Value] = {
+        f"{_PREFIX}.total": total * block,
+        f"{_PREFIX}.free": free * block,
+        f"{_PREFIX}.available": available * block,
+        f"{_PREFIX}.used.bytes": used * block,
+    }
+    if used + available:
+        values[f"{_PREFIX}.used.pct"] = used / (used + available)
+    if 0 < vfs.f_files <= LARGEST and 0 <= vfs.f_ffree <= vfs.f_files:
+        values[f"{_PREFIX}.files"] = vfs.f_files
+        values[f"{_PREFIX}.free_files"] = vfs.f_ffree
+        values[f"{_PREFIX}.used_files.pct"] = 1 - vfs.f_ffree / vfs.f_files
+    return values
+
+
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    directory: bool
+    device: int
+    values: dict[str, Value]
+
+
+def _ask(root: Root, path: str) -> _Answer:
+    target = root.stat(path)
+    return _Answer(stat.S_ISDIR(target.st_mode), target.st_dev, sizes(root.statvfs(path)))
+
+
+def start(reader: Reader, config: "Config") -> Collect:
+    point_excluded = matcher(config.collect.filesystem_exclude)
+    type_excluded = matcher(config.collect.filesystem_types_exclude)
+    asker = Asker(lambda path: _ask(reader.root, path), _DEADLINE_S)
+    text = b""
+    mounts: list[Mount] = []
+
+    def chosen(found: Iterable[Mount]) -> list[Mount]:
+        kept = (mount for mount in found if not type_excluded(mount.type) and not point_excluded(name(mount.point)))
+        return one_per_device(kept)
+
+    def collect() -> Iterable[Reading]:
+        nonlocal text, mounts
+        data = reader.read(_FILE) or b""
+        if data != text:
+            mounts = chosen(reader.parsed(_FILE, data, parse) or [])
+            text = data
+        answers = asker.ask([os.fsdecode(mount.point) for mount in mounts])
+        readings = []
+        for mount in mounts:
+            path = os.fsdecode(mount.point)
+            values = _values(reader, mount, answers.get(path))
+            if values is not None:
+                readings.append(Reading(path, reader.now_ns(), values, mount.device))
+        return readings
+
+    return collect
+
+
+def _values(reader: Reader, mount: Mount, answer: "_Answer | Stuck | OSError | None") -> dict[str, Value] | None:
+    """What to tell of a mount; None to leave it out."""
+    if isinstance(answer, OSError):
+        _note(reader, mount, answer)
+        return None
+    if isinstance(answer, _Answer) and not _is_meant(mount, answer):
+        return None
+    if answer is None:
+        reader.problem(name(mount.point), "not asked: the deadline was used up by others")
+        return None
+    values: dict[str, Value] = {
+        f"{_PREFIX}.mount_point": name(mount.point),
+        f"{_PREFIX}.device_name": mount.source,
+        f"{_PREFIX}.type": mount.type,
+        f"{_PREFIX}.read_only": mount.read_only,
+        f"{_PREFIX}.stuck": isinstance(answer, Stuck),
+    }
+    return values if isinstance(answer, Stuck) else {**values, **answer.values}
+
+
+def _is_meant(mount: Mount, answer: _Answer) -> bool:
+    """Not a file bound to its place, nor what lies below a mount that is younger than our view or hidden by another."""
+    same = answer.device == mount.device or mount.type in _OWN_NUMBERS
+    return answer.directory and same and bool(answer.values)
+
+
+def _note(reader: Reader, mount: Mount, error: OSError) -> None:
+    def again() -> None:
+        raise error
+
+    reader.attempt(name(mount.point), again)
+
+
+COLLECTOR = Collector("filesystem", "filesystem", FIELDS, start)

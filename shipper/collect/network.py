@@ -1,0 +1,216 @@
+"""Network interfaces of the host: ``proc/1/net/dev`` and ``sys/class/net/NAME/{ifindex,operstate,mtu,speed}``.
+
+    Inter-|   Receive                                                |  Transmit
+     face |bytes    packets errs drop fifo frame compressed multicast|bytes    packets errs drop fifo colls carrier compressed
+        lo:  513852    4059    0    0    0     0          0         0   513852    4059    0    0    0     0       0          0
+
+Without blanks between name and bytes before Linux 2.6.37 or so (``eth0:123``). ``sys/class/net`` is that of the network
+namespace in which sysfs was mounted, so the host's below the host root. https://docs.kernel.org/networking/statistics.html
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from shipper.collect.contract import Collect, Collector, host_reading, matcher
+from shipper.collect.protocols import directory
+from shipper.collect.totals import Totals
+from shipper.fields import Type, attribute, counter, dimension, gauge
+from shipper.parse import ParseError, integer, lines, name, whole, word
+from shipper.rates import Reading, Value
+from shipper.source import File, Reader
+
+if TYPE_CHECKING:
+    from shipper.config import Config
+
+_PREFIX = "system.network"
+_TOTAL = f"{_PREFIX}.total"
+_NAME = f"{_PREFIX}.name"
+_PHYSICAL = f"{_PREFIX}.physical"
+_CLASS = "sys/class/net"
+_SLOW_NS = 60_000_000_000
+_HEADERS = 2
+# -1 of most drivers, 0 of some, 2^32-1 before Linux 3.10
+_UNKNOWN_SPEEDS = (b"-1", b"0", b"4294967295")
+# In the order of the columns: field, unit, help; the two columns of compressed packets are of SLIP and PPP
+_COLUMNS = (
+    ("in.bytes", "bytes", "Bytes received"),
+    ("in.packets", "count", "Packets received"),
+    ("in.errors", "count", "Bad packets received"),
+    ("in.dropped", "count", "Packets received and dropped, by the kernel or for want of buffers in the device"),
+    ("in.fifo.count", "count", "Overruns of the device's receive queue"),
+    ("in.frame.count", "count", "Framing errors"),
+    ("", "", ""),
+    ("in.multicast.count", "count", "Multicast packets received"),
+    ("out.bytes", "bytes", "Bytes sent"),
+    ("out.packets", "count", "Packets sent"),
+    ("out.errors", "count", "Packets that could not be sent"),
+    ("out.dropped", "count", "Packets dropped on the way out"),
+    ("out.fifo.count", "count", "Underruns of the device's send queue"),
+    ("out.collisions.count", "count", "Collisions"),
+    ("out.carrier.count", "count", "Losses of the carrier while sending"),
+    ("", "", ""),
+)
+_COUNTERS = tuple(
+    counter(f"{_PREFIX}.{column}", unit, help_, f"proc/1/net/dev column {at}")
+    for at, (column, unit, help_) in enumerate(_COLUMNS, 1)
+    if column
+)
+_SUMMED = tuple(one for one in _COUNTERS if one.name.endswith((".bytes", ".packets", ".errors", ".dropped")))
+
+FIELDS = (
+    dimension(_NAME, "Name of the interface", "proc/1/net/dev"),
+    attribute(_PHYSICAL, "An interface with a device behind it", f"{_CLASS}/NAME/device", Type.BOOLEAN),
+    attribute(
+        f"{_PREFIX}.operstate", "up, down, lowerlayerdown, unknown (of lo and the like)", f"{_CLASS}/NAME/operstate"
+    ),
+    gauge(f"{_PREFIX}.mtu.bytes", "bytes", "Largest packet", f"{_CLASS}/NAME/mtu"),
+    gauge(
+        f"{_PREFIX}.speed.mbit_per_s", "mbit/s", "Speed of the link, where it is up and known", f"{_CLASS}/NAME/speed"
+    ),
+    *_COUNTERS,
+)
+_OF_INTERFACES = (
+    "proc/1/net/dev, interfaces with sys/class/net/NAME/device; where none has: all but lo, veth* and bridges"
+)
+TOTAL_FIELDS = (
+    *(
+        counter(one.name.replace(_PREFIX, _TOTAL, 1), one.unit, f"{one.help}, all physical interfaces", _OF_INTERFACES)
+        for one in _SUMMED
+    ),
+    gauge("host.network.ingress.bytes", "bytes", "Bytes received since the last document", _OF_INTERFACES),
+    gauge("host.network.egress.bytes", "bytes", "Bytes sent since the last document", _OF_INTERFACES),
+)
+
+
+def _interface(line: bytes) -> tuple[str, dict[str, Value]]:
+    interface, colon, rest = line.rpartition(b":")
+    words = rest.split()
+    if not colon or len(words) != len(_COLUMNS):
+        raise ParseError(f"{len(words)} columns")
+    if not interface.strip() or b"/" in interface or b"\0" in interface:
+        raise ParseError("not the name of an interface")
+    counts = zip(_COLUMNS, words, strict=True)
+    return name(interface.strip()), {f"{_PREFIX}.{column}": integer(word) for (column, _, _), word in counts if column}
+
+
+def parse(text: bytes) -> list[tuple[str, dict[str, Value]]]:
+    """Name and values of every interface."""
+    *headers, rest = whole(text).split(b"\n", _HEADERS)
+    if len(headers) < _HEADERS or b"|bytes" not in headers[1]:
+        raise ParseError("not the two header lines")
+    return lines(rest, _interface)
+
+
+@dataclass(slots=True)
+class _Link:
+    """What sysfs tells of one interface. All but ifindex and operstate are read again after a change and each minute.
+
+    ``speed`` asks the driver, under the kernel's one lock of network settings.
+    """
+
+    ifindex: File
+    operstate: File
+    state: tuple[str, str] = ("", "")
+    read_at: int = -_SLOW_NS
+    attributes: dict[str, Value] = field(default_factory=dict)
+    summed: bool = False
+
+    def close(self) -> None:
+        self.ifindex.close()
+        self.operstate.close()
+
+
+class _Interfaces:
+    """All interfaces but those to ``skip``. ``idle_virtual``: ask sysfs of virtual ones only once a minute."""
+
+    def __init__(self, reader: Reader, skip: Callable[[str], bool], *, idle_virtual: bool) -> None:
+        self._reader = reader
+        self._skip = skip
+        self._idle_virtual = idle_virtual
+        self._links: dict[str, _Link] = {}
+
+    def read(self) -> list[tuple[Reading, _Link]]:
+        at = self._reader.now_ns()
+        found = self._reader.parse(f"{directory(self._reader)}/dev", parse) or []
+        present = {interface: values for interface, values in found if not self._skip(interface)}
+        for interface in self._links.keys() - present.keys():
+            self._links.pop(interface).close()
+        return [self._reading(interface, at, values) for interface, values in present.items()]
+
+    def _reading(self, interface: str, at: int, values: dict[str, Value]) -> tuple[Reading, _Link]:
+        link = self._links.get(interface)
+        if link is None:
+            of = self._reader.file
+            link = _Link(of(f"{_CLASS}/{interface}/ifindex"), of(f"{_CLASS}/{interface}/operstate"))
+            self._links[interface] = link
+        self._refresh(interface, link, at)
+        return Reading(interface, at, {_NAME: interface, **link.attributes, **values}, link.state[0]), link
+
+    def _refresh(self, interface: str, link: _Link, at: int) -> None:
+        old = at - link.read_at >= _SLOW_NS
+        if self._idle_virtual and not old and not link.summed:
+            return
+        state = (self._word(interface, link.ifindex), self._word(interface, link.operstate))
+        if old or state != link.state:
+            link.state, link.read_at = state, at
+            link.attributes = self._attributes(interface, state[1])
+            link.summed = bool(link.attributes.get(_PHYSICAL)) and not self._below_physical(interface)
+
+    def _attributes(self, interface: str, operstate: str) -> dict[str, Value]:
+        of = f"{_CLASS}/{interface}"
+        if not self._reader.exists(of):  # sysfs of another namespace, or none
+            return {}
+        values: dict[str, Value] = {_PHYSICAL: self._reader.exists(f"{of}/device")}
+        if operstate:
+            values[f"{_PREFIX}.operstate"] = operstate
+        for file, column in (("mtu", "mtu.bytes"), ("speed", "speed.mbit_per_s")):
+            data = self._reader.read_once(f"{of}/{file}")
+            if data and data.strip() not in _UNKNOWN_SPEEDS:
+                value = self._reader.parsed(f"{of}/{file}", data, integer)
+                values |= {} if value is None else {f"{_PREFIX}.{column}": value}
+        return values
+
+    def _below_physical(self, interface: str) -> bool:
+        """A virtual function below the interface that counts for it: Azure's accelerated networking."""
+        return self._reader.exists(f"{_CLASS}/{interface}/master/device")
+
+    def _word(self, interface: str, file: File) -> str:
+        path = f"{_CLASS}/{interface}/{file.path.rpartition('/')[2]}"
+        data = self._reader.attempt(path, file.read)
+        return (self._reader.parsed(path, data, word) or "") if data is not None else ""
+
+
+def start(reader: Reader, config: "Config") -> Collect:
+    interfaces = _Interfaces(reader, matcher(config.collect.interface_exclude), idle_virtual=False)
+    return lambda: [reading for reading, _ in interfaces.read()]
+
+
+def start_totals(reader: Reader, _config: "Config") -> Collect:
+    """Of all interfaces, whatever is configured to get no document."""
+    interfaces = _Interfaces(reader, matcher(("lo", "veth*")), idle_virtual=True)
+    totals = Totals(_SUMMED)
+
+    def collect() -> Iterable[Reading]:
+        found = interfaces.read()
+        summed = [reading for reading, link in found if link.summed]
+        if not summed:
+            summed = [reading for reading, _ in found if not _is_bridge(reader, reading.entity)]
+        if not summed:
+            return []
+        added = totals.add(summed)
+        values: dict[str, Value] = {**totals.values(_PREFIX, _TOTAL)}
+        for ecs, column in (("ingress", "in.bytes"), ("egress", "out.bytes")):
+            if f"{_PREFIX}.{column}" in added:
+                values[f"host.network.{ecs}.bytes"] = added[f"{_PREFIX}.{column}"]
+        return host_reading(reader, values)
+
+    return collect
+
+
+def _is_bridge(reader: Reader, interface: str) -> bool:
+    return interface.startswith(("docker", "br-", "virbr")) or reader.exists(f"{_CLASS}/{interface}/bridge")
+
+
+COLLECTOR = Collector("network", "network", FIELDS, start)
+TOTALS = Collector("network_totals", "host", TOTAL_FIELDS, start_totals)
