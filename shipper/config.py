@@ -188,6 +188,7 @@ class Host:
         "Name of the host; empty for the host's own",
         text("a name of at most 255 printable characters", r"[^\x00-\x20\x7f]{0,255}", "NAME"),
     )
+    verify: bool = option(True, "Refuse to start where the host root does not show the host", boolean())  # noqa: FBT003
     labels: Mapping[str, str] = option(
         lambda: MappingProxyType({}), "Labels on every document", table("a table of texts, such as rack=a1,tier=web")
     )

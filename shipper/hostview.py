@@ -1,0 +1,200 @@
+"""Does what lies below the host root show the host? Its identity, and findings: ok, note, or wrong with the reason.
+
+What proves a view wrong, from inside a container or a namespace:
+
+- process namespace: ``proc/1/ns/pid`` is not the kernel's initial one (its inode is fixed, include/linux/proc_ns.h),
+  or, where that may not be read, process 2 is not kthreadd, which lives only there;
+- mounts: the device of the host root is not the one that pid 1 has at ``/``;
+- cgroups: the root cgroup has no ``cgroup.events`` (v2) and alone has ``release_agent`` (v1).
+
+Files that no kernel provides (``proc`` is not a mount: a captured tree) are taken for what they say.
+"""
+
+import hashlib
+import os
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+from shipper.collect.hierarchy import CGROUP_ROOT, UNIFIED, Mode, detect
+from shipper.errors import HostViewError
+from shipper.parse import first_line
+from shipper.source import Reader, Root
+
+_INITIAL_PID_NAMESPACE: Final = "pid:[4026531836]"
+_RANDOM_NAME: Final = re.compile(r"[0-9a-f]{12}")  # docker's host name of a container
+_MACHINE_ID: Final = re.compile(r"[0-9a-f]{32}")
+_ID_LENGTH: Final = 32
+# st_dev of a btrfs subvolume is not the device that mountinfo shows
+_OWN_DEVICE_NUMBERS: Final = frozenset({"btrfs", "bcachefs"})
+
+
+class Level(StrEnum):
+    OK = "ok"
+    NOTE = "note"
+    WRONG = "wrong"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    level: Level
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class HostView:
+    """Who the host is and how much of it is seen. ``boot_id`` is empty, ``init`` too, where they cannot be read."""
+
+    name: str
+    id: str
+    boot_id: str
+    init: str
+    cgroup_mode: Mode
+    container: str
+    findings: tuple[Finding, ...]
+
+
+def examine(root: Root, name: str = "", environ: Mapping[str, str] = os.environ) -> HostView:
+    """Look at the host below ``root``. ``name`` is the configured host name, ``environ`` the process's own."""
+    reader = Reader(root)
+    host_name = name or _word(reader, "etc/hostname") or _word(reader, "proc/sys/kernel/hostname")
+    host_id, source = _host_id(reader, host_name)
+    mode, _ = detect(reader)
+    container = environ.get("container", "")
+    findings = (
+        *_of_name(host_name, told=bool(name)),
+        *_of_id(host_id, source),
+        *_of_processes(reader),
+        *_of_mounts(reader),
+        *_of_network(reader),
+        *_of_cgroups(reader, mode),
+        *_of_container(root, container),
+    )
+    boot_id = _word(reader, "proc/sys/kernel/random/boot_id")
+    return HostView(host_name, host_id, boot_id, _word(reader, "proc/1/comm"), mode, container, findings)
+
+
+def require(view: HostView) -> None:
+    """Raises HostViewError, one line with all that is wrong."""
+    wrong = [finding.text for finding in view.findings if finding.level is Level.WRONG]
+    if wrong:
+        raise HostViewError(f"this is not the host: {'; '.join(wrong)} (host.verify = false starts nevertheless)")
+
+
+def _word(reader: Reader, path: str) -> str:
+    """First line of a file; empty where it cannot be read."""
+    return first_line(reader.read_once(path) or b"")
+
+
+def _host_id(reader: Reader, name: str) -> tuple[str, str]:
+    """The id and the file it comes from; an id must outlive restarts, so there always is one."""
+    machine = _word(reader, "etc/machine-id")
+    if _MACHINE_ID.fullmatch(machine):
+        return machine, "etc/machine-id"
+    uuid = _word(reader, "sys/class/dmi/id/product_uuid").lower().replace("-", "")
+    if _MACHINE_ID.fullmatch(uuid):
+        return uuid, "sys/class/dmi/id/product_uuid"
+    return hashlib.sha256(name.encode("utf-8", "replace")).hexdigest()[:_ID_LENGTH], "the host name"
+
+
+def _of_name(name: str, *, told: bool) -> Iterator[Finding]:
+    if told:
+        yield Finding(Level.OK, f"host name {name}, as configured")
+    elif not name:
+        yield Finding(Level.WRONG, "no host name in etc/hostname; set host.name")
+    elif _RANDOM_NAME.fullmatch(name):
+        yield Finding(Level.WRONG, f"host name {name} looks like a container's id; set host.name if it is the host's")
+    elif name.partition(".")[0] == "localhost":
+        yield Finding(Level.NOTE, f"host name {name} tells no host from another; set host.name")
+    else:
+        yield Finding(Level.OK, f"host name {name}")
+
+
+def _of_id(host_id: str, source: str) -> Iterator[Finding]:
+    known = source == "etc/machine-id"
+    rest = "" if known else "; there is no usable etc/machine-id"
+    yield Finding(Level.OK if known else Level.NOTE, f"host id {host_id} from {source}{rest}")
+
+
+def _of_processes(reader: Reader) -> Iterator[Finding]:
+    missing = [path for path in ("proc/stat", "proc/1/comm") if reader.read_once(path) is None]
+    if missing:
+        where = reader.root.path
+        yield Finding(Level.WRONG, f"no {missing[0]} below {where}: bind the host's / there, or set collect.host_root")
+        return
+    if _captured(reader):
+        yield Finding(Level.NOTE, "proc is not mounted below the host root: files of a captured tree")
+        return
+    namespace = reader.link("proc/1/ns/pid")
+    second = _word(reader, "proc/2/comm")
+    initial = namespace == _INITIAL_PID_NAMESPACE if namespace else second == "kthreadd"
+    if initial:
+        yield Finding(Level.OK, f"pid 1 is the host's: {_word(reader, 'proc/1/comm')}")
+    else:
+        yield Finding(Level.WRONG, "proc shows a container's processes, not the host's")
+
+
+def _captured(reader: Reader) -> bool:
+    proc = reader.attempt("proc", lambda: reader.root.stat("proc"))
+    root = reader.attempt("/", lambda: reader.root.stat(""))
+    return proc is not None and root is not None and proc.st_dev == root.st_dev
+
+
+def _of_mounts(reader: Reader) -> Iterator[Finding]:
+    device, kind = _root_mount(reader.read_once("proc/1/mountinfo") or b"")
+    here = reader.attempt("/", lambda: reader.root.stat(""))
+    if not device:
+        yield Finding(Level.NOTE, "proc/1/mountinfo cannot be read: filesystems will be missing")
+    elif here is None or _captured(reader) or kind in _OWN_DEVICE_NUMBERS:
+        return
+    elif device == f"{os.major(here.st_dev)}:{os.minor(here.st_dev)}":
+        yield Finding(Level.OK, f"the host root {reader.root.path} is the / of pid 1")
+    else:
+        text = f"the host root {reader.root.path} is not the / of pid 1: bind the host's / and set collect.host_root"
+        yield Finding(Level.WRONG, text)
+
+
+def _root_mount(mountinfo: bytes) -> tuple[str, str]:
+    """Device (major:minor) and type of the file system on ``/``; the last line counts, it lies on top."""
+    found = ("", "")
+    for line in mountinfo.decode("utf-8", "replace").splitlines():
+        before, _, after = line.partition(" - ")
+        words, rest = before.split(" "), after.split(" ")
+        if len(words) > 4 and words[4] == "/" and words[3] and rest[0]:  # noqa: PLR2004
+            found = (words[2], rest[0])
+    return found
+
+
+def _of_network(reader: Reader) -> Iterator[Finding]:
+    if reader.read_once("proc/1/net/dev") is None:
+        yield Finding(Level.NOTE, "proc/1/net/dev cannot be read: network figures will be missing")
+        return
+    host, own = reader.link("proc/1/ns/net"), Reader(Root()).link("proc/self/ns/net")
+    other = " (this process has a network namespace of its own)" if host and own and host != own else ""
+    yield Finding(Level.OK, f"network of the host from proc/1/net{other}")
+
+
+def _of_cgroups(reader: Reader, mode: Mode) -> Iterator[Finding]:
+    if mode is Mode.NONE:
+        yield Finding(Level.NOTE, f"no cgroups in {CGROUP_ROOT}: containers and services will be missing")
+    elif _is_below_root(reader):
+        yield Finding(Level.WRONG, f"{CGROUP_ROOT} shows only a container's own cgroups")
+    else:
+        yield Finding(Level.OK, f"cgroups {mode}, from their root")
+
+
+def _is_below_root(reader: Reader) -> bool:
+    if any(reader.exists(f"{CGROUP_ROOT}/{part}cgroup.events") for part in ("", f"{UNIFIED}/")):
+        return True
+    memory = f"{CGROUP_ROOT}/memory"
+    return reader.exists(f"{memory}/notify_on_release") and not reader.exists(f"{memory}/release_agent")
+
+
+def _of_container(root: Root, container: str) -> Iterator[Finding]:
+    if not container:
+        return
+    level = Level.WRONG if root.path == "/" else Level.OK
+    advice = ": set collect.host_root to where the host's / is bound" if root.path == "/" else ""
+    yield Finding(level, f"runs inside {container}, host root {root.path}{advice}")
