@@ -15,11 +15,11 @@ import os
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import Final
 
 from shipper.collect.hierarchy import CGROUP_ROOT, UNIFIED, Mode, detect
 from shipper.errors import HostViewError
+from shipper.findings import Finding, Level, note, ok, wrong
 from shipper.parse import first_line
 from shipper.source import Reader, Root
 
@@ -29,18 +29,6 @@ _MACHINE_ID: Final = re.compile(r"[0-9a-f]{32}")
 _ID_LENGTH: Final = 32
 # st_dev of a btrfs subvolume is not the device that mountinfo shows
 _OWN_DEVICE_NUMBERS: Final = frozenset({"btrfs", "bcachefs"})
-
-
-class Level(StrEnum):
-    OK = "ok"
-    NOTE = "note"
-    WRONG = "wrong"
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    level: Level
-    text: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,9 +66,9 @@ def examine(root: Root, name: str = "", environ: Mapping[str, str] = os.environ)
 
 def require(view: HostView) -> None:
     """Raises HostViewError, one line with all that is wrong."""
-    wrong = [finding.text for finding in view.findings if finding.level is Level.WRONG]
-    if wrong:
-        raise HostViewError(f"this is not the host: {'; '.join(wrong)} (host.verify = false starts nevertheless)")
+    reasons = [finding.text for finding in view.findings if finding.level is Level.WRONG]
+    if reasons:
+        raise HostViewError(f"this is not the host: {'; '.join(reasons)} (host.verify = false starts nevertheless)")
 
 
 def _word(reader: Reader, path: str) -> str:
@@ -101,39 +89,39 @@ def _host_id(reader: Reader, name: str) -> tuple[str, str]:
 
 def _of_name(name: str, *, told: bool) -> Iterator[Finding]:
     if told:
-        yield Finding(Level.OK, f"host name {name}, as configured")
+        yield ok(f"host name {name}, as configured")
     elif not name:
-        yield Finding(Level.WRONG, "no host name in etc/hostname; set host.name")
+        yield wrong("no host name in etc/hostname; set host.name")
     elif _RANDOM_NAME.fullmatch(name):
-        yield Finding(Level.WRONG, f"host name {name} looks like a container's id; set host.name if it is the host's")
+        yield wrong(f"host name {name} looks like a container's id; set host.name if it is the host's")
     elif name.partition(".")[0] == "localhost":
-        yield Finding(Level.NOTE, f"host name {name} tells no host from another; set host.name")
+        yield note(f"host name {name} tells no host from another; set host.name")
     else:
-        yield Finding(Level.OK, f"host name {name}")
+        yield ok(f"host name {name}")
 
 
 def _of_id(host_id: str, source: str) -> Iterator[Finding]:
     known = source == "etc/machine-id"
     rest = "" if known else "; there is no usable etc/machine-id"
-    yield Finding(Level.OK if known else Level.NOTE, f"host id {host_id} from {source}{rest}")
+    yield (ok if known else note)(f"host id {host_id} from {source}{rest}")
 
 
 def _of_processes(reader: Reader) -> Iterator[Finding]:
     missing = [path for path in ("proc/stat", "proc/1/comm") if reader.read_once(path) is None]
     if missing:
         where = reader.root.path
-        yield Finding(Level.WRONG, f"no {missing[0]} below {where}: bind the host's / there, or set collect.host_root")
+        yield wrong(f"no {missing[0]} below {where}: bind the host's / there, or set collect.host_root")
         return
     if _captured(reader):
-        yield Finding(Level.NOTE, "proc is not mounted below the host root: files of a captured tree")
+        yield note("proc is not mounted below the host root: files of a captured tree")
         return
     namespace = reader.link("proc/1/ns/pid")
     second = _word(reader, "proc/2/comm")
     initial = namespace == _INITIAL_PID_NAMESPACE if namespace else second == "kthreadd"
     if initial:
-        yield Finding(Level.OK, f"pid 1 is the host's: {_word(reader, 'proc/1/comm')}")
+        yield ok(f"pid 1 is the host's: {_word(reader, 'proc/1/comm')}")
     else:
-        yield Finding(Level.WRONG, "proc shows a container's processes, not the host's")
+        yield wrong("proc shows a container's processes, not the host's")
 
 
 def _captured(reader: Reader) -> bool:
@@ -146,14 +134,14 @@ def _of_mounts(reader: Reader) -> Iterator[Finding]:
     device, kind = _root_mount(reader.read_once("proc/1/mountinfo") or b"")
     here = reader.attempt("/", lambda: reader.root.stat(""))
     if not device:
-        yield Finding(Level.NOTE, "proc/1/mountinfo cannot be read: filesystems will be missing")
+        yield note("proc/1/mountinfo cannot be read: filesystems will be missing")
     elif here is None or _captured(reader) or kind in _OWN_DEVICE_NUMBERS:
         return
     elif device == f"{os.major(here.st_dev)}:{os.minor(here.st_dev)}":
-        yield Finding(Level.OK, f"the host root {reader.root.path} is the / of pid 1")
+        yield ok(f"the host root {reader.root.path} is the / of pid 1")
     else:
         text = f"the host root {reader.root.path} is not the / of pid 1: bind the host's / and set collect.host_root"
-        yield Finding(Level.WRONG, text)
+        yield wrong(text)
 
 
 def _root_mount(mountinfo: bytes) -> tuple[str, str]:
@@ -169,20 +157,20 @@ def _root_mount(mountinfo: bytes) -> tuple[str, str]:
 
 def _of_network(reader: Reader) -> Iterator[Finding]:
     if reader.read_once("proc/1/net/dev") is None:
-        yield Finding(Level.NOTE, "proc/1/net/dev cannot be read: network figures will be missing")
+        yield note("proc/1/net/dev cannot be read: network figures will be missing")
         return
     host, own = reader.link("proc/1/ns/net"), Reader(Root()).link("proc/self/ns/net")
     other = " (this process has a network namespace of its own)" if host and own and host != own else ""
-    yield Finding(Level.OK, f"network of the host from proc/1/net{other}")
+    yield ok(f"network of the host from proc/1/net{other}")
 
 
 def _of_cgroups(reader: Reader, mode: Mode) -> Iterator[Finding]:
     if mode is Mode.NONE:
-        yield Finding(Level.NOTE, f"no cgroups in {CGROUP_ROOT}: containers and services will be missing")
+        yield note(f"no cgroups in {CGROUP_ROOT}: containers and services will be missing")
     elif _is_below_root(reader):
-        yield Finding(Level.WRONG, f"{CGROUP_ROOT} shows only a container's own cgroups")
+        yield wrong(f"{CGROUP_ROOT} shows only a container's own cgroups")
     else:
-        yield Finding(Level.OK, f"cgroups {mode}, from their root")
+        yield ok(f"cgroups {mode}, from their root")
 
 
 def _is_below_root(reader: Reader) -> bool:
@@ -193,8 +181,7 @@ def _is_below_root(reader: Reader) -> bool:
 
 
 def _of_container(root: Root, container: str) -> Iterator[Finding]:
-    if not container:
-        return
-    level = Level.WRONG if root.path == "/" else Level.OK
-    advice = ": set collect.host_root to where the host's / is bound" if root.path == "/" else ""
-    yield Finding(level, f"runs inside {container}, host root {root.path}{advice}")
+    if container and root.path == "/":
+        yield wrong(f"runs inside {container}: set collect.host_root to where the host's / is bound")
+    elif container:
+        yield ok(f"runs inside {container}, host root {root.path}")

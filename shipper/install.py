@@ -19,6 +19,7 @@ from shipper.templates import Features, Template
 _MODULE: Final = "data-streams"
 _OLDEST: Final = {"datastream": (8, 7), "dated": (7, 17)}  # time series without a preview mark; component templates
 _LIFECYCLE_SINCE: Final = (8, 11)
+Body = dict[str, Any]
 Say = Callable[[str], None]
 _REPLACED: Final = frozenset({"upgraded", "updated"})
 _KEPT: Final = {"kept": ": newer than this shipper, left alone"}
@@ -135,7 +136,7 @@ def _install_templates(
 
 def _install(client: Elasticsearch, template: Template) -> str:
     """What was done: ``created``, ``upgraded``, ``updated``; or not: ``unchanged``, ``kept``."""
-    there = _installed(client, template)
+    there = installed(client, template)
     if there is None:
         action = "created"
     elif template.operators:
@@ -147,10 +148,11 @@ def _install(client: Elasticsearch, template: Template) -> str:
     return action
 
 
-def _installed(client: Elasticsearch, template: Template) -> dict[str, Any] | None:
+def installed(client: Elasticsearch, template: Template) -> Body | None:
+    """The body that the server has under the name of ``template``; None if it has none. Raises ServerError."""
     answer = call(client, "GET", f"{template.path}?flat_settings=true")
     found = answer[f"{template.kind}_templates"] if answer else []
-    body: dict[str, Any] | None = found[0][f"{template.kind}_template"] if found else None
+    body: Body | None = found[0][f"{template.kind}_template"] if found else None
     return body
 
 

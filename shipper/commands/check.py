@@ -1,0 +1,123 @@
+"""``shipper check [--online]``: whether this host is seen, what is found on it, whether documents can be kept and sent."""
+
+import argparse
+import shutil
+import tempfile
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from shipper import hostview
+from shipper.collect import COLLECTORS
+from shipper.collect.contract import Collector
+from shipper.config import Config
+from shipper.errors import HostViewError, ServerError
+from shipper.findings import Finding, Level, note, ok, wrong
+from shipper.rates import Reading
+from shipper.source import Reader, Root
+
+HELP = "check configuration, host view, spool and (--online) server; say what is found"
+_MOST_NAMED = 12
+_NAMED = {"disk": "disks", "filesystem": "filesystems", "network": "interfaces"}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--online", action="store_true", help="also ask the server")
+
+
+def run(args: argparse.Namespace, config: Config) -> int:
+    root = Root(config.collect.host_root)
+    view = hostview.examine(root, config.host.name)
+    codes = {
+        say(configuration(config)) and 1,
+        say(view.findings) and config.host.verify and HostViewError.exit_code,
+        say(found(root, config)) and 1,
+        say(spool(Path(config.spool.directory), config.spool.max_bytes)) and 1,
+        args.online and say(online(config)) and ServerError.exit_code,
+    }
+    # Of several troubles the one to mend first gives the code
+    return next((code for code in (HostViewError.exit_code, ServerError.exit_code, 1) if code in codes), 0)
+
+
+def say(findings: Iterable[Finding]) -> bool:
+    """Print each; whether any is wrong."""
+    bad = False
+    for finding in findings:
+        print(finding, flush=True)
+        bad |= finding.level is Level.WRONG
+    return bad
+
+
+def configuration(config: Config) -> Iterator[Finding]:
+    yield ok(f"configuration from {config.file or 'defaults, there is no file'}")
+    for path, origin in sorted(config.origins.items()):
+        if origin != config.file:
+            yield ok(f"{path} from {origin}")
+
+
+def found(root: Root, config: Config) -> Iterator[Finding]:
+    """What the collectors find, each called once."""
+    by_dataset: dict[str, list[Reading]] = {}
+    for collector in COLLECTORS:
+        if collector.dataset not in config.collect.datasets:
+            continue
+        readings, findings = attempt(collector, root, config)
+        yield from findings
+        by_dataset.setdefault(collector.dataset, []).extend(readings)
+    for dataset, plural in _NAMED.items():
+        if dataset in by_dataset:
+            yield named(plural, [reading.entity for reading in by_dataset[dataset]])
+    yield from cgroups(by_dataset.get("cgroup", []))
+
+
+def attempt(collector: Collector, root: Root, config: Config) -> tuple[list[Reading], list[Finding]]:
+    reader = Reader(root)
+    try:
+        readings = list(collector.start(reader, config)())
+    except Exception as error:  # noqa: BLE001 – a broken collector is what this command is to find
+        return [], [wrong(f"collector {collector.name}: {type(error).__name__}: {error}")]
+    finally:
+        reader.close()
+    return readings, [note(f"{one.file}: {one.reason}") for one in reader.take_problems()]
+
+
+def named(plural: str, entities: list[str]) -> Finding:
+    listed = ", ".join(sorted(entities)[:_MOST_NAMED])
+    more = f" and {len(entities) - _MOST_NAMED} more" if len(entities) > _MOST_NAMED else ""
+    return ok(f"{len(entities)} {plural}: {listed}{more}") if entities else note(f"no {plural}")
+
+
+def cgroups(readings: list[Reading]) -> Iterator[Finding]:
+    kinds = Counter(str(reading.values.get("cgroup.kind")) for reading in readings)
+    runtimes = Counter(str(reading.values.get("container.runtime", "")) for reading in readings)
+    del runtimes[""]
+    if kinds:
+        yield ok("cgroups: " + ", ".join(f"{number} {kind}" for kind, number in kinds.most_common()))
+    if runtimes:
+        yield ok("runtimes: " + ", ".join(f"{name} ({number})" for name, number in runtimes.most_common()))
+
+
+def spool(directory: Path, most: int) -> Iterator[Finding]:
+    """Whether documents can be kept in ``directory``, and whether there is room for ``most`` bytes."""
+    existing = next(path for path in (directory, *directory.parents) if path.exists())
+    try:
+        tempfile.TemporaryFile(dir=existing).close()
+    except OSError as error:
+        yield wrong(f"spool {directory}: {existing} cannot be written to: {error.strerror}")
+        return
+    mib = 1 << 20
+    free = shutil.disk_usage(existing).free
+    state = "" if existing == directory else ", will be made"
+    text = f"spool {directory}{state}: {free // mib} MiB free, takes up to {most // mib} MiB"
+    yield note(text) if free < most else ok(text)
+
+
+def online(config: Config) -> Iterator[Finding]:
+    from shipper import client
+    from shipper import online as server
+
+    try:
+        with client.connect(config) as connection:
+            yield from server.examine(connection, config)
+    except ServerError as error:
+        yield wrong(str(error))
