@@ -20,11 +20,13 @@ from elasticsearch import ApiError, Elasticsearch, UnsupportedProductError
 from urllib3.exceptions import NameResolutionError, ProtocolError
 
 from shipper import config as configuration
-from shipper.errors import ConfigError, ServerError
+from shipper.errors import ConfigError, ServerError, TooLarge, Unavailable
 
 _LOG: Final = logging.getLogger(__name__)
 _CREDENTIALS: Final = "CREDENTIALS_DIRECTORY"  # systemd: LoadCredential=elasticsearch-api-key:…
 _SMALLEST_COMPRESSED: Final = 512
+_NDJSON: Final = {"accept": "application/json", "content-type": "application/x-ndjson"}
+_TOO_LARGE: Final = 413
 _JSON: Final = {"accept": "application/json", "content-type": "application/json"}
 _STATUS: Final = {
     401: "401: no or wrong credentials",
@@ -145,9 +147,25 @@ def call(client: Elasticsearch, method: str, path: str, body: Mapping[str, Any] 
             return None
         raise ServerError(f"{method} {path.partition('?')[0]}: {explain(error)}") from error
     except (elastic_transport.TransportError, UnsupportedProductError) as error:
-        servers = ", ".join(node.base_url for node in client.transport.node_pool.all())
-        raise ServerError(f"{servers}: {explain(error)}") from error
+        raise ServerError(f"{_servers(client)}: {explain(error)}") from error
     return answer.body
+
+
+def bulk(client: Elasticsearch, body: bytes, filter_path: str) -> Any:
+    """The decoded answer to a bulk body of NDJSON lines. Raises TooLarge (413), Unavailable for all other failures."""
+    try:
+        answer = client.perform_request("POST", f"/_bulk?filter_path={filter_path}", headers=_NDJSON, body=body)
+    except ApiError as error:
+        if error.status_code == _TOO_LARGE:
+            raise TooLarge from error
+        raise Unavailable(f"{_servers(client)}: {explain(error)}") from error
+    except (elastic_transport.TransportError, UnsupportedProductError) as error:
+        raise Unavailable(f"{_servers(client)}: {explain(error)}") from error
+    return answer.body
+
+
+def _servers(client: Elasticsearch) -> str:
+    return ", ".join(node.base_url for node in client.transport.node_pool.all())
 
 
 def explain(error: Exception) -> str:

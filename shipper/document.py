@@ -1,7 +1,7 @@
 """Flat values → the JSON line of one document, and its bulk action.
 
 A document's leaves are dotted names; the JSON is nested. Which leaves a document of a dataset has changes rarely, so the
-nested text is prepared once per set of leaves, with places for the values: far cheaper than a JSON encoder.
+nested text is prepared once per set of leaves, with places for values: far cheaper than a JSON encoder.
 """
 
 import hashlib
@@ -22,7 +22,15 @@ _PLACES: Final = {Type.LONG: "%d", Type.DOUBLE: "%.7g"}
 
 @lru_cache(maxsize=8192)
 def _quoted(text: str) -> str:
-    return json.dumps(text, ensure_ascii=False).encode("utf-8", "replace").decode()
+    return json.dumps(printable(text), ensure_ascii=False)
+
+
+def printable(text: str) -> str:
+    r"""``text`` as UTF-8 can hold it: bytes of a file name that are none (Python's surrogates) become ``\xff``."""
+    try:
+        return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    except UnicodeEncodeError:
+        return text.encode("utf-8", "backslashreplace").decode()
 
 
 def quote(value: Value) -> str:
@@ -32,7 +40,7 @@ def quote(value: Value) -> str:
 
 def dimension(text: str) -> str:
     """``text`` as the value of a dimension: over 512 bytes it is cut and told apart by its SHA-256."""
-    raw = text.encode("utf-8", "replace")
+    raw = printable(text).encode()
     if len(raw) <= DIMENSION_BYTES:
         return text
     head = raw[: DIMENSION_BYTES - _DIGEST - 1].decode("utf-8", "ignore")
@@ -86,6 +94,10 @@ class Writer:
         self._types = {field.name: field.type for field in fields}
         self._dimensions = [field.name for field in fields if field.kind is Kind.DIMENSION]
         self._forms: dict[tuple[str, ...], Form] = {}
+
+    def known(self, values: Mapping[str, Value]) -> dict[str, Value]:
+        """``values`` without names that the registry does not know."""
+        return {name: value for name, value in values.items() if name in self._types}
 
     def write(self, values: dict[str, Value]) -> bytes:
         """One line without its newline. ``values`` has at least two leaves; dimensions in it are cut to size."""

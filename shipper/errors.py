@@ -25,3 +25,11 @@ class ServerError(UserError):
     """Elasticsearch cannot be reached, or refuses."""
 
     exit_code = 4
+
+
+class Unavailable(Exception):  # noqa: N818 – a state, not a fault
+    """A request as a whole did not succeed, though the server may have carried it out; the message is for the log."""
+
+
+class TooLarge(Unavailable):
+    """413: the server takes no body of this size."""

@@ -6,7 +6,7 @@ from typing import Final
 
 from shipper import agent
 from shipper.collect import COLLECTORS
-from shipper.fields import Field, Kind, Type, attribute, dimension
+from shipper.fields import Field, Kind, Type, attribute, dimension, with_rates
 
 # On every document. What does not change (OS, kernel, boot) stands on the host document only.
 ENVELOPE: Final = (
@@ -31,6 +31,7 @@ class Dataset:
 
     name: str
     help: str
+    module: str
     fields: tuple[Field, ...]
     default: bool = True
 
@@ -39,23 +40,27 @@ class Dataset:
         return tuple(field.name for field in self.fields if field.kind is Kind.DIMENSION)
 
 
-_HELP: Final = {
-    "host": "the host as a whole",
-    "disk": "a block device",
-    "filesystem": "a mounted filesystem, once per device",
-    "network": "a network interface",
-    "cgroup": "a container, service, machine, scope, pod or slice",
-    "agent": "the shipper itself: what it delivered, what it cost, what went wrong",
-}
+HOST: Final = "host"
+AGENT: Final = agent.DATASET
 
 
-def _dataset(name: str, help_: str) -> Dataset:
-    own = agent.FIELDS if name == agent.DATASET else ()
+def _dataset(name: str, help_: str, module: str = "system") -> Dataset:
+    own = with_rates(agent.FIELDS) if name == AGENT else ()
     collected = (field for collector in COLLECTORS if collector.dataset == name for field in collector.all_fields)
-    return Dataset(name, help_, (*ENVELOPE, *own, *collected))
+    return Dataset(name, help_, module, (*ENVELOPE, *own, *collected))
 
 
-DATASETS: Final = {name: _dataset(name, help_) for name, help_ in _HELP.items()}
+DATASETS: Final = {
+    dataset.name: dataset
+    for dataset in (
+        _dataset(HOST, "the host as a whole"),
+        _dataset("disk", "a block device"),
+        _dataset("filesystem", "a mounted filesystem, once per device"),
+        _dataset("network", "a network interface"),
+        _dataset("cgroup", "a container, service, machine, scope, pod or slice", "shipper"),
+        _dataset(AGENT, "the shipper itself: what it delivered, what it cost, what went wrong", "shipper"),
+    )
+}
 
 
 def every_field() -> Iterator[tuple[Dataset, Field]]:
