@@ -1,4 +1,4 @@
-"""``shipper check [--online]``: whether this host is seen, what is found on it, whether documents can be kept and sent."""
+"""``shipper check [--online]``: is the host seen, what is found on it, can documents be kept and sent."""
 
 import argparse
 import shutil
