@@ -1,0 +1,159 @@
+"""Command line: named clusters that stay until they are stopped."""
+
+import argparse
+import os
+import re
+import shutil
+import sys
+from pathlib import Path
+
+from eslocal import install, manifest
+from eslocal.cluster import Cluster, Spec
+from eslocal.errors import Error
+
+
+def state_dir() -> Path:
+    """ESLOCAL_STATE, else eslocal below XDG_STATE_HOME, else ~/.local/state/eslocal. Made with mode 0700."""
+    if own := os.environ.get("ESLOCAL_STATE"):
+        found = Path(own).absolute()
+    else:
+        found = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state").absolute() / "eslocal"
+    try:
+        found.mkdir(mode=0o700, parents=True, exist_ok=True)
+        found.chmod(0o700)
+    except OSError as failure:
+        raise Error(f"cannot use {found} ({failure.strerror}): set ESLOCAL_STATE to a folder of yours") from failure
+    return found
+
+
+def parser() -> argparse.ArgumentParser:
+    main = argparse.ArgumentParser(prog="python -m eslocal", description=sys.modules[__name__].__doc__)
+    commands = main.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    helps = {
+        "start": "start a cluster, a new one or one that was stopped",
+        "stop": "stop it; its data stays",
+        "status": "one line per cluster",
+        "wipe": "stop it and remove its data",
+        "verify": "read all installed files, replace damaged ones",
+    }
+    subs = {name: commands.add_parser(name, help=text, description=text) for name, text in helps.items()}
+    for name in ("start", "stop", "wipe"):
+        subs[name].add_argument("--name", default="default", type=_name, help="which cluster (%(default)s)")
+    subs["status"].add_argument("--name", type=_name, help="only this cluster")
+    for name in ("start", "verify"):
+        subs[name].add_argument("--version", choices=manifest.VERSIONS, help=f"({manifest.DEFAULT_VERSION})")
+    subs["start"].add_argument("--nodes", type=int, help="how many (1)")
+    subs["start"].add_argument("--security", action="store_true", help="TLS, passwords, API keys")
+    subs["start"].add_argument("--port", type=int, help="HTTP port of the first node (a free one)")
+    subs["start"].add_argument("--heap", help="Java heap of each node (512m)")
+    return main
+
+
+def _name(text: str) -> str:
+    if not re.fullmatch(r"[a-z0-9][a-z0-9-]{0,40}", text):
+        raise argparse.ArgumentTypeError("lower-case letters, digits and - only")
+    return text
+
+
+def start(arguments: argparse.Namespace) -> None:
+    found = _load(arguments.name)
+    if found is None:
+        found = _create(arguments)
+    else:
+        _refuse_changes(found, arguments)
+    found.start()
+    print(f"{_line(found)}")
+    if found.ca_file:
+        print(f"user {found.username}, password in {found.password_file}, certificate authority in {found.ca_file}")
+
+
+def stop(arguments: argparse.Namespace) -> None:
+    _existing(arguments.name).stop()
+
+
+def wipe(arguments: argparse.Namespace) -> None:
+    _existing(arguments.name).wipe()
+
+
+def status(arguments: argparse.Namespace) -> None:
+    names = (
+        [arguments.name] if arguments.name else sorted(path.parent.name for path in state_dir().glob("*/cluster.json"))
+    )
+    for name in names:
+        print(_line(_existing(name)))
+    if not names:
+        print("no clusters", file=sys.stderr)
+
+
+def verify(arguments: argparse.Namespace) -> None:
+    version = arguments.version or manifest.DEFAULT_VERSION
+    for path in install.verify(version):
+        print(f"replaced {path}")
+    print(f"{install.cache_dir() / version} is sound")
+
+
+def _create(arguments: argparse.Namespace) -> Cluster:
+    root = state_dir() / arguments.name
+    root.mkdir(mode=0o700, exist_ok=True)
+    version = arguments.version or manifest.DEFAULT_VERSION
+    spec = Spec(arguments.name, version, arguments.security, arguments.heap or "512m")
+    try:
+        return Cluster.create(root, spec, nodes=arguments.nodes or 1, port=arguments.port)
+    except Error:
+        shutil.rmtree(root)
+        raise
+
+
+def _refuse_changes(found: Cluster, arguments: argparse.Namespace) -> None:
+    """Refuse options that differ from those the cluster was made with, rather than to ignore them."""
+    spec = found.spec
+    have = {"version": spec.version, "nodes": len(found.nodes), "port": spec.ports[0], "heap": spec.heap}
+    changed = [option for option, value in have.items() if getattr(arguments, option) not in (None, value)]
+    if arguments.security and not spec.security:
+        changed.append("security")
+    if changed:
+        raise Error(
+            f"cluster {spec.name} was made with another --{changed[0]} ({have.get(changed[0], 'off')}): "
+            f"wipe it first or choose another --name"
+        )
+
+
+def _load(name: str) -> Cluster | None:
+    root = state_dir() / name
+    return Cluster.load(root) if (root / "cluster.json").exists() else None
+
+
+def _existing(name: str) -> Cluster:
+    found = _load(name)
+    if found is None:
+        raise Error(f"no cluster {name} in {state_dir()}: python -m eslocal start --name {name}")
+    return found
+
+
+def _line(found: Cluster) -> str:
+    pids = ",".join(map(str, found.pids)) or "-"
+    health = (found.health() or "no answer") if found.pids else "stopped"
+    security = "secured" if found.spec.security else "open"
+    return f"{found.spec.name} {found.version} {found.url} pid {pids} {health} {security}"
+
+
+def main(argv: list[str] | None = None) -> int:
+    arguments = parser().parse_args(argv)
+    commands = {"start": start, "stop": stop, "status": status, "wipe": wipe, "verify": verify}
+    try:
+        if arguments.command in ("start", "stop", "wipe"):
+            lock = state_dir() / f"{arguments.name}.lock"
+            with install.locked(lock, f"another command is at work on cluster {arguments.name}"):
+                commands[arguments.command](arguments)
+        else:
+            commands[arguments.command](arguments)
+    except Error as failure:
+        print(f"eslocal: {failure}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
