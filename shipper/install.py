@@ -72,12 +72,12 @@ def streams(config: Config) -> list[str]:
 
 def examine(client: Elasticsearch) -> Server:
     """Version and modules of the server. Raises ServerError."""
-    version = call(client, "GET", "/")["version"]["number"]
     try:
-        nodes = call(client, "GET", "/_nodes/_local?filter_path=nodes.*.modules.name")["nodes"]
-    except (ServerError, KeyError, TypeError):
-        return Server(version, None)
-    return Server(version, frozenset(module["name"] for node in nodes.values() for module in node["modules"]))
+        nodes = call(client, "GET", "/_nodes/_local?filter_path=nodes.*.version,nodes.*.modules.name")["nodes"]
+        (node,) = nodes.values()
+        return Server(node["version"], frozenset(module["name"] for module in node["modules"]))
+    except (ServerError, KeyError, TypeError, ValueError):
+        return Server(call(client, "GET", "/")["version"]["number"], None)
 
 
 def install(client: Elasticsearch, config: Config, say: Say) -> None:
@@ -167,7 +167,7 @@ def compare(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> str:
 
 def _plain(body: Mapping[str, Any]) -> dict[str, Any]:
     """``body`` without what the server adds, and without the version of the program, which does not matter here."""
-    plain = {key: value for key, value in body.items() if key != "_meta"}
+    plain = {key: value for key, value in body.items() if key != "_meta" and not key.endswith("_date_millis")}
     if "data_stream" in plain:
         plain["data_stream"] = {key: value for key, value in plain["data_stream"].items() if value}
     return plain
@@ -181,12 +181,18 @@ def _update_mappings(client: Elasticsearch, wanted: Iterable[Template], replaced
         if template.kind == "component" or template.body["composed_of"][0] not in components:
             continue
         pattern, component = template.body["index_patterns"][0], components[template.body["composed_of"][0]]
-        only = "&write_index_only=true" if "data_stream" in template.body else ""
+        if not _matches(client, pattern):  # some servers answer 500 to a pattern that matches nothing
+            continue
+        only = "?write_index_only=true" if "data_stream" in template.body else ""
         try:
-            path = f"/{pattern}/_mapping?allow_no_indices=true{only}"
-            call(client, "PUT", path, {"properties": component["mappings"]["properties"]})
+            call(client, "PUT", f"/{pattern}/_mapping{only}", {"properties": component["mappings"]["properties"]})
         except ServerError as error:
             say(f"not yet    mappings of {pattern}: its next index will have them ({error})")
+
+
+def _matches(client: Elasticsearch, pattern: str) -> bool:
+    answer = call(client, "GET", f"/_resolve/index/{pattern}") or {}
+    return any(answer.get(kind) for kind in ("indices", "data_streams"))
 
 
 def _make_streams(client: Elasticsearch, names: Iterable[str], say: Say) -> None:
