@@ -322,7 +322,8 @@ def _unknown(what: str, name: str, allowed: Iterable[str], *, listed: bool = Tru
 
 
 def _brief(value: object) -> str:
-    """``value`` for a message: one printable line, not too long."""
+    """``value`` for a message: one printable line, not too long, without user and password of an address."""
     shown = repr(value) if not isinstance(value, str) else '"' + repr(value)[1:-1] + '"'
+    shown = re.sub(r"//[^\s'\"]*@", "//…@", shown)
     longest = 60
     return shown if len(shown) <= longest else shown[:longest] + "…"

@@ -31,8 +31,8 @@ curl -X PUT http://127.0.0.1:9200/_component_template/metrics-shipper@custom -H 
 
 It counts for indices made after that; a data stream makes its next one with `POST /<stream>/_rollover`.
 
-Units: a field that is absent was not there to be read, which is not the same as zero. `pct` is a fraction (1 is all of it; of
-CPU times 1 is one core). A counter only grows until its source restarts; the field of its rate stands in the next row.
+A field that is absent was not there to be read, which is not the same as zero. `pct` is a fraction: 1 is all of it. `cores`
+are CPUs' worth of time. A counter only grows until its source restarts; the field of its rate stands in the next row.
 """  # noqa: E501
 
 
