@@ -75,7 +75,7 @@ def first_line(text: bytes) -> str:
 
 def word(text: bytes) -> str:
     """The one word of a file such as ``operstate``. Raises ParseError where there is none, or more than a word."""
-    value = first_line(text)
+    value = first_line(whole(text))
     if not value or not value.isprintable() or len(value) > 256:  # noqa: PLR2004
         raise ParseError(f"not a word: {shown(text)}")
     return value

@@ -166,8 +166,8 @@ class _Interfaces:
             values[f"{_PREFIX}.operstate"] = operstate
         for file, column in (("mtu", "mtu.bytes"), ("speed", "speed.mbit_per_s")):
             data = self._reader.read_once(f"{of}/{file}")
-            if data and data.strip() not in _UNKNOWN_SPEEDS:
-                value = self._reader.parsed(f"{of}/{file}", data, integer)
+            if data is not None and data.strip() not in _UNKNOWN_SPEEDS:
+                value = self._reader.parsed(f"{of}/{file}", data, lambda text: integer(whole(text)))
                 values |= {} if value is None else {f"{_PREFIX}.{column}": value}
         return values
 

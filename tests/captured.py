@@ -1,0 +1,80 @@
+"""A captured host (see capture.py) served as a root, and a tick over collectors without pipeline, spool and server."""
+
+import json
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from shipper.collect import COLLECTORS
+from shipper.collect.contract import Collector
+from shipper.config import Config
+from shipper.rates import Reading, Value, rates
+from shipper.source import Descriptors, Problem, Reader, Root
+
+HOSTS = Path(__file__).parent / "hosts"
+
+# dataset → entity → values
+Documents = dict[str, dict[str, dict[str, Value]]]
+
+
+class CapturedRoot(Root):
+    """``host/0`` and ``host/1`` by turns at one path, with the clock, sizes and inode numbers noted beside them."""
+
+    def __init__(self, host: Path, directory: Path) -> None:
+        """``directory`` is where a link may be made that leads to the moment shown."""
+        self._host = host.resolve()
+        self._link = directory / f"root-of-{host.name}"
+        super().__init__(str(self._link), Descriptors(0))
+        self.show(0)
+
+    def show(self, moment: int) -> None:
+        self._link.unlink(missing_ok=True)
+        self._link.symlink_to(self._host / str(moment))
+        self._moment: dict[str, Any] = json.loads((self._link / "moment.json").read_text())
+
+    def now_ns(self) -> int:
+        return int(self._moment["now_ns"])
+
+    def statvfs(self, path: str) -> os.statvfs_result:
+        found = self._moment["statvfs"].get(path)
+        if found is None:
+            raise FileNotFoundError(2, "not captured", path)
+        return os.statvfs_result(found)
+
+    def stat(self, path: str) -> os.stat_result:
+        found = self._moment["stat"].get(path)
+        if found is None:
+            return super().stat(path)
+        mode, device, inode = found
+        return os.stat_result((mode, inode, device, 1, 0, 0, 0, 0, 0, 0))
+
+
+class Ticks:
+    """All ``collectors`` on one root: each tick gives documents as the pipeline would, and the problems met."""
+
+    def __init__(self, root: Root, collectors: Iterable[Collector] = COLLECTORS, config: Config | None = None) -> None:
+        self._config = config or Config()
+        self._collectors = tuple(collectors)
+        self._readers = {collector.name: Reader(root) for collector in self._collectors}
+        self._calls = {one.name: one.start(self._readers[one.name], self._config) for one in self._collectors}
+        self._before: dict[tuple[str, str], Reading] = {}
+        self.problems: list[Problem] = []
+
+    def tick(self) -> Documents:
+        documents: Documents = {}
+        for collector in self._collectors:
+            for reading in self._calls[collector.name]():
+                key = (collector.name, reading.entity)
+                reading.values |= rates(reading, self._before.get(key), collector.counters)
+                self._before[key] = reading
+                documents.setdefault(collector.dataset, {}).setdefault(reading.entity, {}).update(reading.values)
+        for collector in self._collectors:
+            for values in documents.get(collector.dataset, {}).values():
+                values.update(collector.derive(values))
+        self.problems = [one for reader in self._readers.values() for one in reader.take_problems()]
+        return documents
+
+    def close(self) -> None:
+        for reader in self._readers.values():
+            reader.close()
