@@ -1,29 +1,12 @@
 """Command line: named clusters that stay until they are stopped."""
 
 import argparse
-import os
 import re
-import shutil
 import sys
-from pathlib import Path
 
-from eslocal import install, manifest
+from eslocal import install, manifest, named
 from eslocal.cluster import Cluster, Spec
 from eslocal.errors import Error
-
-
-def state_dir() -> Path:
-    """ESLOCAL_STATE, else eslocal below XDG_STATE_HOME, else ~/.local/state/eslocal. Made with mode 0700."""
-    if own := os.environ.get("ESLOCAL_STATE"):
-        found = Path(own).absolute()
-    else:
-        found = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state").absolute() / "eslocal"
-    try:
-        found.mkdir(mode=0o700, parents=True, exist_ok=True)
-        found.chmod(0o700)
-    except OSError as failure:
-        raise Error(f"cannot use {found} ({failure.strerror}): set ESLOCAL_STATE to a folder of yours") from failure
-    return found
 
 
 def parser() -> argparse.ArgumentParser:
@@ -56,9 +39,11 @@ def _name(text: str) -> str:
 
 
 def start(arguments: argparse.Namespace) -> None:
-    found = _load(arguments.name)
+    found = named.find(arguments.name)
     if found is None:
-        found = _create(arguments)
+        spec = Spec(arguments.name, arguments.version or manifest.DEFAULT_VERSION, arguments.security)
+        spec.heap = arguments.heap or spec.heap
+        found = named.make(spec, nodes=arguments.nodes or 1, port=arguments.port)
     else:
         _refuse_changes(found, arguments)
     found.start()
@@ -77,7 +62,9 @@ def wipe(arguments: argparse.Namespace) -> None:
 
 def status(arguments: argparse.Namespace) -> None:
     names = (
-        [arguments.name] if arguments.name else sorted(path.parent.name for path in state_dir().glob("*/cluster.json"))
+        [arguments.name]
+        if arguments.name
+        else sorted(path.parent.name for path in named.state_dir().glob("*/cluster.json"))
     )
     for name in names:
         print(_line(_existing(name)))
@@ -90,18 +77,6 @@ def verify(arguments: argparse.Namespace) -> None:
     for path in install.verify(version):
         print(f"replaced {path}")
     print(f"{install.cache_dir() / version} is sound")
-
-
-def _create(arguments: argparse.Namespace) -> Cluster:
-    root = state_dir() / arguments.name
-    root.mkdir(mode=0o700, exist_ok=True)
-    version = arguments.version or manifest.DEFAULT_VERSION
-    spec = Spec(arguments.name, version, arguments.security, arguments.heap or "512m")
-    try:
-        return Cluster.create(root, spec, nodes=arguments.nodes or 1, port=arguments.port)
-    except Error:
-        shutil.rmtree(root)
-        raise
 
 
 def _refuse_changes(found: Cluster, arguments: argparse.Namespace) -> None:
@@ -118,15 +93,10 @@ def _refuse_changes(found: Cluster, arguments: argparse.Namespace) -> None:
         )
 
 
-def _load(name: str) -> Cluster | None:
-    root = state_dir() / name
-    return Cluster.load(root) if (root / "cluster.json").exists() else None
-
-
 def _existing(name: str) -> Cluster:
-    found = _load(name)
+    found = named.find(name)
     if found is None:
-        raise Error(f"no cluster {name} in {state_dir()}: python -m eslocal start --name {name}")
+        raise Error(f"no cluster {name} in {named.state_dir()}: python -m eslocal start --name {name}")
     return found
 
 
@@ -142,7 +112,7 @@ def main(argv: list[str] | None = None) -> int:
     commands = {"start": start, "stop": stop, "status": status, "wipe": wipe, "verify": verify}
     try:
         if arguments.command in ("start", "stop", "wipe"):
-            lock = state_dir() / f"{arguments.name}.lock"
+            lock = named.state_dir() / f"{arguments.name}.lock"
             with install.locked(lock, f"another command is at work on cluster {arguments.name}"):
                 commands[arguments.command](arguments)
         else:
