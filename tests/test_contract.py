@@ -1,0 +1,184 @@
+"""What fields, mappings and committed files promise each other and the outside."""
+
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from shipper import templates
+from shipper.commands import render
+from shipper.config import Index
+from shipper.fields import UNITS, Field, Kind
+from shipper.registry import DATASETS, Dataset, every_field
+
+REPOSITORY = Path(__file__).parent.parent
+MOST_DIMENSIONS = 16  # Elasticsearch 8.5 to 8.7; 8.8 takes 21
+MOST_FIELDS = 900  # index.mapping.total_fields.limit is 1,000; the operator's own need room
+
+# Names that users' scripts and checks rely on, and the dataset each must be in
+FIXED = {
+    **dict.fromkeys(("@timestamp", "host.name", "host.id", "event.dataset", "labels"), tuple(DATASETS)),
+    **dict.fromkeys(
+        (
+            *("host.boot.id", "host.os.name", "host.os.version", "host.os.kernel", "agent.version"),
+            *("system.cpu.total.norm.pct", "system.cpu.cores", "system.load.1", "system.load.5", "system.load.15"),
+            *("system.memory.total", "system.memory.actual.used.bytes", "system.memory.actual.used.pct"),
+            "system.uptime.duration.ms",
+        ),
+        ("host",),
+    ),
+    **dict.fromkeys(("system.filesystem.mount_point", "system.filesystem.used.pct"), ("filesystem",)),
+    "system.diskio.name": ("disk",),
+    "system.network.name": ("network",),
+    **dict.fromkeys(
+        (
+            *("cgroup.path", "cgroup.kind", "cgroup.aggregate", "cgroup.depth", "cgroup.mode"),
+            *("container.id", "container.name", "container.runtime", "container.image.name"),
+            *("cgroup.cpu.usage.ns", "cgroup.cpu.pct", "cgroup.memory.usage.bytes", "cgroup.pids.current"),
+            *("cgroup.memory.working_set.bytes", "cgroup.memory.limit.bytes"),
+        ),
+        ("cgroup",),
+    ),
+}
+# (dataset, field) of FIXED that no collector declares yet; must shrink to empty
+PENDING: frozenset[tuple[str, str]] = frozenset({("host", "agent.version")})
+
+UNIT_SEGMENTS = frozenset({"bytes", "pct", "ns", "us", "ms", "s", "count", "cores"})
+# Elastic's own names, kept so that Kibana's pages and saved queries work; the unit stands in the help and in `unit`
+ELASTICS_NAMES = frozenset(
+    {
+        *(f"system.load.{minutes}" for minutes in (1, 5, 15)),
+        *(f"system.memory.{name}" for name in ("total", "free", "actual.free", "swap.total", "swap.free")),
+        *(f"system.memory.hugepages.{name}" for name in ("total", "free", "reserved", "surplus", "default_size")),
+        *(f"system.filesystem.{name}" for name in ("total", "free", "available", "files", "free_files")),
+        *(f"system.diskio.{name}" for name in ("read.time", "write.time", "io.time", "io.ops")),
+        *(f"system.network.{way}.{name}" for way in ("in", "out") for name in ("packets", "errors", "dropped")),
+        *(
+            f"system.process.summary.{state}"
+            for state in (
+                *("total", "running", "sleeping", "idle", "stopped", "zombie", "dead", "unknown"),
+                "disk_sleep",
+            )
+        ),
+    }
+)
+# Ours, formed like the ones of Elastic that they stand beside, or fixed by the design
+FORMED_ALIKE = frozenset(
+    {
+        *(f"system.network.total.{way}.{name}" for way in ("in", "out") for name in ("packets", "errors", "dropped")),
+        *("system.diskio.discard.time", "system.diskio.flush.time"),
+        *("cgroup.pids.current", "cgroup.pids.limit"),
+    }
+)
+
+datasets = pytest.mark.parametrize("dataset", DATASETS.values(), ids=lambda one: one.name)
+
+
+@pytest.mark.parametrize("name", FIXED)
+def test_fixed_name_is_declared(name: str) -> None:
+    for dataset in FIXED[name]:
+        declared = name in {field.name for field in DATASETS[dataset].fields}
+        assert declared != ((dataset, name) in PENDING)
+
+
+def test_nothing_is_pending_that_is_not_fixed() -> None:
+    assert {name for _, name in PENDING} <= set(FIXED)
+
+
+@datasets
+def test_dimensions_are_few_and_first_of_all_the_host(dataset: Dataset) -> None:
+    assert dataset.dimensions[:2] == ("host.name", "host.id")
+    assert len(dataset.dimensions) <= MOST_DIMENSIONS
+    alone = dataset.name in {"host", "agent"}
+    assert (len(dataset.dimensions) == 2) == alone
+
+
+@datasets
+def test_no_leaf_is_a_parent_and_no_name_comes_twice(dataset: Dataset) -> None:
+    names = [field.name for field in dataset.fields]
+    assert len(set(names)) == len(names)
+    parents = {name.rsplit(".", count)[0] for name in names for count in range(1, name.count(".") + 1)}
+    assert not parents & set(names)
+
+
+def test_field_means_the_same_in_all_datasets() -> None:
+    """Indices are searched together: one name, one type, kind and unit; leaf in one is not a parent in another."""
+    meanings: dict[str, set[tuple[Any, ...]]] = defaultdict(set)
+    for _, field in every_field():
+        meanings[field.name].add((field.type, field.kind, field.unit))
+    assert [name for name, found in meanings.items() if len(found) > 1] == []
+    parents = {name.rsplit(".", count)[0] for name in meanings for count in range(1, name.count(".") + 1)}
+    assert not parents & set(meanings)
+
+
+@datasets
+def test_mapping_leaves_room_below_the_limit_of_fields(dataset: Dataset) -> None:
+    def count(properties: dict[str, Any]) -> int:
+        return sum(1 + count(one.get("properties", {})) for one in properties.values())
+
+    assert count(templates.mappings(dataset.fields, series=True)["properties"]) <= MOST_FIELDS
+
+
+def test_unit_is_in_the_last_segment() -> None:
+    without = {field.name for _, field in every_field() if field.unit and not _ends_in_unit(field)}
+    assert without - ELASTICS_NAMES - FORMED_ALIKE == set()
+    assert (ELASTICS_NAMES | FORMED_ALIKE) - without == set()
+
+
+def _ends_in_unit(field: Field) -> bool:
+    last = field.name.rpartition(".")[2]
+    return last in UNIT_SEGMENTS or last.endswith("_per_s")
+
+
+def test_every_field_is_explained_with_known_units() -> None:
+    for _, field in every_field():
+        assert field.help.strip()
+        assert not field.help.endswith(".")
+        assert field.unit in UNITS
+        assert bool(field.unit) or field.kind in {Kind.DIMENSION, Kind.ATTRIBUTE}
+
+
+def test_every_counter_has_its_rate_beside_it() -> None:
+    for dataset in DATASETS.values():
+        names = {field.name for field in dataset.fields}
+        for field in dataset.fields:
+            if field.kind is Kind.COUNTER:
+                assert field.rate in names
+
+
+def test_streams_match_their_own_template_alone() -> None:
+    """``metrics-shipper.host-*`` must not take the late stream's documents."""
+    patterns = {
+        one.name: one.body["index_patterns"][0].removesuffix("*")
+        for layout in ("datastream", "dated")
+        for one in templates.render(Index(layout=layout))
+        if one.kind == "index"
+    }
+    for dataset in DATASETS:
+        stands_for = {
+            f"metrics-shipper.{dataset}": templates.stream(dataset, "default"),
+            f"metrics-shipper.{dataset}.late": templates.late_stream(dataset, "default"),
+            f"shipper-{dataset}": templates.dated_index(dataset, 0),
+        }
+        for template, index in stands_for.items():
+            assert [name for name, start in patterns.items() if index.startswith(start)] == [template]
+
+
+def test_committed_files_are_as_rendered() -> None:
+    """Otherwise: run ``shipper render`` and commit what it changes."""
+    assert list(render.differing(REPOSITORY, render.rendered())) == []
+
+
+def test_render_writes_removes_and_then_finds_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from shipper import cli
+
+    stray = tmp_path / "mappings" / "old.json"
+    stray.parent.mkdir()
+    stray.write_text("{}")
+    directory = ["--directory", str(tmp_path)]
+    assert cli.main(["render", "--check", *directory]) == 1
+    assert "shipper: mappings/old.json: not as rendered; run shipper render" in capsys.readouterr().err.splitlines()
+    assert cli.main(["render", *directory]) == 0
+    assert not stray.exists()
+    assert cli.main(["render", "--check", *directory]) == 0

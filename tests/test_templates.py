@@ -1,0 +1,141 @@
+"""Templates: what is rendered for each kind of field and each layout, and what may not be rendered."""
+
+import pytest
+
+from shipper import templates
+from shipper.config import Index
+from shipper.fields import Field, Kind, Type, attribute, counter, dimension, gauge, real
+from shipper.templates import Features, Template, mappings, render
+
+HOUR_MS = 3_600_000
+
+
+def by_name(index: Index, features: Features | None = None) -> dict[str, Template]:
+    return {one.name: one for one in render(index, features)}
+
+
+def test_names() -> None:
+    assert templates.stream("host", "default") == "metrics-shipper.host-default"
+    assert templates.late_stream("host", "default") == "metrics-shipper.host.late-default"
+    assert templates.dated_index("host", 1_795_478_399_999) == "shipper-host-2026.11.23"
+    assert templates.dated_index("host", 1_795_478_400_000) == "shipper-host-2026.11.24"
+
+
+def test_each_kind_of_field_in_a_time_series() -> None:
+    fields = [
+        dimension("a.name", "x"),
+        counter("a.read.bytes", "bytes", "x", "f"),
+        real("a.used.pct", "pct", "x", "f"),
+        gauge("a.n", "count", "x", "f"),
+        attribute("a.kind", "x"),
+        attribute("labels", "x", "", Type.FLATTENED),
+    ]
+    assert mappings(fields, series=True)["properties"] == {
+        "a": {
+            "properties": {
+                "name": {"type": "keyword", "time_series_dimension": True},
+                "read": {
+                    "properties": {
+                        "bytes": {
+                            "type": "long",
+                            "index": False,
+                            "time_series_metric": "counter",
+                            "meta": {"unit": "byte"},
+                        }
+                    }
+                },
+                "used": {
+                    "properties": {
+                        "pct": {
+                            "type": "double",
+                            "index": False,
+                            "time_series_metric": "gauge",
+                            "meta": {"unit": "percent"},
+                        }
+                    }
+                },
+                "n": {"type": "long", "index": False, "time_series_metric": "gauge"},
+                "kind": {"type": "keyword", "ignore_above": 1024},
+            }
+        },
+        "labels": {"type": "flattened", "ignore_above": 1024},
+    }
+
+
+def test_plain_mappings_know_nothing_of_time_series() -> None:
+    fields = [dimension("a.name", "x"), counter("a.n.bytes", "bytes", "x", "f")]
+    assert mappings(fields, series=False)["properties"]["a"]["properties"] == {
+        "name": {"type": "keyword", "ignore_above": 1024},
+        "n": {"properties": {"bytes": {"type": "long", "index": False, "meta": {"unit": "byte"}}}},
+    }
+
+
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [
+        (("a.b", "a.b.c"), "a.b.c: b is a field of its own"),
+        (("a.b.c", "a.b"), "a.b: declared twice, or other fields lie below it"),
+        (("a.b", "a.b"), "a.b: declared twice, or other fields lie below it"),
+        (("a", "a.b.c"), "a.b.c: a is a field of its own"),
+    ],
+)
+def test_leaf_that_is_a_parent_cannot_be_rendered(names: tuple[str, ...], expected: str) -> None:
+    with pytest.raises(ValueError, match=f"^{expected}$"):
+        mappings([attribute(name, "x") for name in names], series=False)
+
+
+def test_metric_that_is_no_number_cannot_be_rendered() -> None:
+    with pytest.raises(ValueError, match=r"^a\.b: a gauge cannot be a boolean$"):
+        mappings([Field("a.b", Type.BOOLEAN, Kind.GAUGE, "", "x")], series=True)
+
+
+def test_data_streams_of_a_dataset() -> None:
+    found = by_name(Index(retention_days=7, shards=3, replicas=0))
+    assert found["metrics-shipper.disk"].path == "/_index_template/metrics-shipper.disk"
+    series = found["metrics-shipper.disk"].body
+    assert series["index_patterns"] == ["metrics-shipper.disk-*"]
+    assert series["composed_of"] == ["metrics-shipper.disk@package", "metrics-shipper@custom"]
+    assert series["template"] == {"lifecycle": {"enabled": True, "data_retention": "7d"}}
+    assert found["metrics-shipper.disk@package"].body["template"]["settings"] == {
+        "index.codec": "best_compression",
+        "index.look_back_time": "7d",
+        "index.mode": "time_series",
+        "index.number_of_replicas": "0",
+        "index.number_of_shards": "3",
+        "index.routing_path": ["host.name", "host.id", "system.diskio.name"],
+    }
+    late = found["metrics-shipper.disk.late"].body
+    assert late["index_patterns"] == ["metrics-shipper.disk.late-*"]
+    assert late["data_stream"] == {}
+    assert "index.mode" not in found[late["composed_of"][0]].body["template"]["settings"]
+
+
+def test_every_template_is_composed_of_rendered_components_that_come_before() -> None:
+    for layout in ("datastream", "dated"):
+        seen: set[str] = set()
+        for one in render(Index(layout=layout)):
+            assert set(one.body.get("composed_of", ())) <= seen
+            seen.add(one.name)
+
+
+def test_dated_indices_are_no_data_streams() -> None:
+    found = [one for one in render(Index(layout="dated")) if one.kind == "index"]
+    assert found
+    for one in found:
+        assert one.body["index_patterns"] == [f"{one.name}-*"]
+        assert "data_stream" not in one.body
+
+
+def test_what_a_server_lacks_is_left_out() -> None:
+    found = by_name(Index(), Features(look_back=False, lifecycle=False))
+    assert "index.look_back_time" not in found["metrics-shipper.host@package"].body["template"]["settings"]
+    assert "template" not in found["metrics-shipper.host"].body
+
+
+def test_keeping_for_ever_is_a_lifecycle_without_retention() -> None:
+    body = by_name(Index(retention_days=0))["metrics-shipper.host"].body
+    assert body["template"] == {"lifecycle": {"enabled": True}}
+
+
+def test_only_the_operators_component_is_the_operators() -> None:
+    assert [one.name for one in render(Index()) if one.operators] == [templates.CUSTOM]
