@@ -50,10 +50,10 @@ class Pipeline:
     def __init__(self, config: Config, send: Send, out: log.Log) -> None:
         self._config = config
         self._log = out
-        root, identity = host(config)
+        root, self.identity = host(config)
         self.ledger = Ledger.load(Spool(config.spool.directory, config.spool.max_bytes))
         self.delivery = Delivery(self.ledger, send, config.bulk, out)
-        self._ticker = Ticker(config, root, identity, Agent(self.ledger, self.delivery.state))
+        self._ticker = Ticker(config, root, self.identity, Agent(self.ledger, self.delivery.state))
         self._clock = _Clock(config.collect.period_s * 1000)
         self._stopping = threading.Event()
         self._ticks = self._missed = self._previous_us = 0

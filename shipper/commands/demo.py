@@ -1,0 +1,113 @@
+"""``shipper demo``: this machine into a real Elasticsearch on this machine, and back to the terminal by search."""
+
+import argparse
+import sys
+import tempfile
+import threading
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Final
+
+from shipper.config import Config
+from shipper.errors import UserError
+
+if TYPE_CHECKING:
+    from eslocal import Cluster
+
+HELP = "start Elasticsearch here, ship this machine into it and watch it come back"
+SECTIONS = ("collect", "index", "host")
+_PERIOD_S: Final = 2
+_NAME: Final = "demo"
+_NEXT: Final = 0.5  # seconds between looks at the server
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--stop", action="store_true", help="stop Elasticsearch at the end instead of leaving it to curl"
+    )
+
+
+def run(args: argparse.Namespace, config: Config) -> int:
+    try:
+        import eslocal
+        from shipper.screen import Screen
+    except ImportError as missing:
+        raise UserError(f"the demo needs {missing.name}: pip install 'shipper[demo,local]'") from None
+
+    try:
+        es = eslocal.named(_NAME)
+        print(f"Elasticsearch {es.version} starts …", file=sys.stderr, flush=True)
+        es.start()
+    except eslocal.Error as error:
+        raise UserError(str(error)) from None
+    try:
+        with tempfile.TemporaryDirectory(prefix="shipper-demo-") as spool:
+            _ship(_configured(config, es, spool), Screen())
+        _tell(es, config, stays=not args.stop)
+    finally:
+        if args.stop:
+            es.stop()
+    return 0
+
+
+def _configured(config: Config, es: "Cluster", spool: str) -> Config:
+    period_s = config.collect.period_s if "collect.period" in config.origins else _PERIOD_S
+    return replace(
+        config,
+        elasticsearch=replace(config.elasticsearch, hosts=tuple(es.urls)),
+        collect=replace(config.collect, period_s=period_s),
+        spool=replace(config.spool, directory=spool),
+    )
+
+
+def _ship(config: Config, screen: Any) -> None:
+    from functools import partial
+
+    from shipper import client, install, log
+    from shipper.bulk import FILTER_PATH
+    from shipper.pipeline import Pipeline, use_utc
+
+    use_utc()
+    with client.connect(config) as connection, client.connect(config) as reading:
+        install.install(connection, config, lambda _line: None)
+        pipeline = Pipeline(config, partial(client.bulk, connection, filter_path=FILTER_PATH), log.Log(journal=False))
+        done = threading.Event()
+        watcher = threading.Thread(target=_watch, args=(reading, config, pipeline.identity.id, screen, done))
+        with screen:
+            watcher.start()
+            try:
+                pipeline.run()
+            finally:
+                done.set()
+                watcher.join()
+
+
+def _watch(connection: Any, config: Config, host_id: str, screen: Any, done: threading.Event) -> None:
+    """Show each tick as soon as search finds it, and at the end the last one."""
+    from shipper.errors import ServerError
+    from shipper.view import latest
+
+    last = ""
+    ended = False
+    while not ended:
+        ended = done.wait(_NEXT)
+        try:
+            if ended:
+                connection.indices.refresh(index="metrics-shipper.*")
+            view = latest(connection, config.index, host_id)
+        except ServerError as error:
+            screen.trouble(str(error))
+            continue
+        if view and view.tick != last:
+            last = view.tick
+            screen.show(view)
+
+
+def _tell(es: "Cluster", config: Config, *, stays: bool) -> None:
+    from shipper.view import questions
+
+    if not stays:
+        return
+    print(f"\nElasticsearch goes on at {es.url}. Ask it the same with curl:")
+    for question, command in questions(es.url, config.index):
+        print(f"\n# {question}\n{command}")
+    print(f"\nStop it: {sys.executable} -m eslocal stop --name {_NAME}")
