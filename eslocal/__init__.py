@@ -7,6 +7,6 @@ with eslocal.cluster(version="9.4.3", security=True) as es:
 from eslocal.cluster import Cluster, cluster
 from eslocal.errors import Error
 from eslocal.manifest import DEFAULT_VERSION, VERSIONS
-from eslocal.named import named
+from eslocal.state import named
 
 __all__ = ["DEFAULT_VERSION", "VERSIONS", "Cluster", "Error", "cluster", "named"]

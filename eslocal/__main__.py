@@ -4,7 +4,7 @@ import argparse
 import re
 import sys
 
-from eslocal import install, manifest, named
+from eslocal import install, manifest, state
 from eslocal.cluster import Cluster, Spec
 from eslocal.errors import Error
 
@@ -39,11 +39,11 @@ def _name(text: str) -> str:
 
 
 def start(arguments: argparse.Namespace) -> None:
-    found = named.find(arguments.name)
+    found = state.find(arguments.name)
     if found is None:
         spec = Spec(arguments.name, arguments.version or manifest.DEFAULT_VERSION, arguments.security)
         spec.heap = arguments.heap or spec.heap
-        found = named.make(spec, nodes=arguments.nodes or 1, port=arguments.port)
+        found = state.make(spec, nodes=arguments.nodes or 1, port=arguments.port)
     else:
         _refuse_changes(found, arguments)
     found.start()
@@ -64,7 +64,7 @@ def status(arguments: argparse.Namespace) -> None:
     names = (
         [arguments.name]
         if arguments.name
-        else sorted(path.parent.name for path in named.state_dir().glob("*/cluster.json"))
+        else sorted(path.parent.name for path in state.directory().glob("*/cluster.json"))
     )
     for name in names:
         print(_line(_existing(name)))
@@ -94,9 +94,9 @@ def _refuse_changes(found: Cluster, arguments: argparse.Namespace) -> None:
 
 
 def _existing(name: str) -> Cluster:
-    found = named.find(name)
+    found = state.find(name)
     if found is None:
-        raise Error(f"no cluster {name} in {named.state_dir()}: python -m eslocal start --name {name}")
+        raise Error(f"no cluster {name} in {state.directory()}: python -m eslocal start --name {name}")
     return found
 
 
@@ -112,7 +112,7 @@ def main(argv: list[str] | None = None) -> int:
     commands = {"start": start, "stop": stop, "status": status, "wipe": wipe, "verify": verify}
     try:
         if arguments.command in ("start", "stop", "wipe"):
-            lock = named.state_dir() / f"{arguments.name}.lock"
+            lock = state.directory() / f"{arguments.name}.lock"
             with install.locked(lock, f"another command is at work on cluster {arguments.name}"):
                 commands[arguments.command](arguments)
         else:

@@ -1,6 +1,5 @@
 """The cache of installed servers: filled from the Maven repository once, checked at each start, healed if damaged."""
 
-import errno
 import fcntl
 import os
 import shutil
@@ -11,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from eslocal import download, jvm, progress
-from eslocal.errors import Error
+from eslocal.errors import disk_advice
 from eslocal.manifest import File, files
 
 THREADS = 6
@@ -32,7 +31,10 @@ def ensure(version: str) -> Path:
     root = cache_dir() / version
     if not _unsound(root, version) and jvm.is_prepared(root):
         return root
-    with _room(root), locked(root.with_name(f"{version}.lock"), f"another process installs Elasticsearch {version}"):
+    with (
+        disk_advice(root.parent, "ESLOCAL_CACHE"),
+        locked(root.with_name(f"{version}.lock"), f"another process installs Elasticsearch {version}"),
+    ):
         if not root.exists():
             _install(root, version)
         _heal(root, _unsound(root, version))
@@ -44,7 +46,10 @@ def ensure(version: str) -> Path:
 def verify(version: str) -> list[str]:
     """Read every installed file, replace those whose checksum is wrong and return their paths. Installs if need be."""
     root = ensure(version)
-    with _room(root), locked(root.with_name(f"{version}.lock"), f"another process installs Elasticsearch {version}"):
+    with (
+        disk_advice(root.parent, "ESLOCAL_CACHE"),
+        locked(root.with_name(f"{version}.lock"), f"another process installs Elasticsearch {version}"),
+    ):
         bad = [file for file in files(version) if not file.is_sound(root)]
         _heal(root, bad)
     return [file.path for file in bad]
@@ -117,18 +122,3 @@ def locked(path: Path, reason: str) -> Iterator[None]:
             print(f"eslocal: {reason}, waiting", file=sys.stderr)
             fcntl.flock(handle, fcntl.LOCK_EX)
         yield
-
-
-@contextmanager
-def _room(root: Path) -> Iterator[None]:
-    """Turn what the file system refuses into advice."""
-    try:
-        yield
-    except OSError as failure:
-        if failure.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise Error(
-                f"no space left for {root}: free 300 MB there or set ESLOCAL_CACHE to another disk"
-            ) from failure
-        if failure.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-            raise Error(f"cannot write to {root.parent}: set ESLOCAL_CACHE to a folder of yours") from failure
-        raise

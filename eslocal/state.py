@@ -8,7 +8,7 @@ from eslocal.cluster import Cluster, Spec
 from eslocal.errors import Error
 
 
-def state_dir() -> Path:
+def directory() -> Path:
     """ESLOCAL_STATE, else eslocal below XDG_STATE_HOME, else ~/.local/state/eslocal. Made with mode 0700."""
     if own := os.environ.get("ESLOCAL_STATE"):
         found = Path(own).absolute()
@@ -24,13 +24,13 @@ def state_dir() -> Path:
 
 def find(name: str) -> Cluster | None:
     """The cluster of that name, with its running processes if any; None if there is none."""
-    root = state_dir() / name
+    root = directory() / name
     return Cluster.load(root) if (root / "cluster.json").exists() else None
 
 
 def make(spec: Spec, *, nodes: int = 1, port: int | None = None) -> Cluster:
     """A new cluster, not started yet. Raises Error."""
-    root = state_dir() / spec.name
+    root = directory() / spec.name
     root.mkdir(mode=0o700, exist_ok=True)
     try:
         return Cluster.create(root, spec, nodes=nodes, port=port)
