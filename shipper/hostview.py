@@ -47,7 +47,7 @@ class HostView:
 def examine(root: Root, name: str = "", environ: Mapping[str, str] = os.environ) -> HostView:
     """Look at the host below ``root``. ``name`` is the configured host name, ``environ`` the process's own."""
     reader = Reader(root)
-    host_name = name or _word(reader, "etc/hostname") or _word(reader, "proc/sys/kernel/hostname")
+    host_name = name or _configured_name(reader) or _word(reader, "proc/sys/kernel/hostname")
     host_id, source = _host_id(reader, host_name)
     mode, _ = detect(reader)
     container = environ.get("container", "")
@@ -74,6 +74,12 @@ def require(view: HostView) -> None:
 def _word(reader: Reader, path: str) -> str:
     """First line of a file; empty where it cannot be read."""
     return first_line(reader.read_once(path) or b"")
+
+
+def _configured_name(reader: Reader) -> str:
+    """etc/hostname without its comments (hostname(5)); empty where it cannot be read."""
+    lines = (line.strip() for line in (reader.read_once("etc/hostname") or b"").splitlines())
+    return first_line(next((line for line in lines if line and not line.startswith(b"#")), b""))
 
 
 def _host_id(reader: Reader, name: str) -> tuple[str, str]:
