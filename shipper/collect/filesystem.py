@@ -129,7 +129,7 @@ def start(reader: Reader, config: "Config") -> Collect:
     point_excluded = matcher(config.collect.filesystem_exclude)
     type_excluded = matcher(config.collect.filesystem_types_exclude)
     asker = Asker(lambda path: _ask(reader.root, path), _DEADLINE_S)
-    text = b""
+    text: bytes | None = None
     mounts: list[Mount] = []
 
     def chosen(found: Iterable[Mount]) -> list[Mount]:
@@ -138,10 +138,15 @@ def start(reader: Reader, config: "Config") -> Collect:
 
     def collect() -> Iterable[Reading]:
         nonlocal text, mounts
-        data = reader.read(_FILE) or b""
-        if data != text:
-            mounts = chosen(reader.parsed(_FILE, data, parse) or [])
-            text = data
+        data = reader.read(_FILE)
+        if data is None:
+            return []
+        if data != text:  # it changes rarely, and is long where containers are many
+            try:
+                mounts, text = chosen(parse(data)), data
+            except ParseError as error:
+                reader.problem(_FILE, str(error))
+                mounts, text = chosen(error.partial or []), None
         answers = asker.ask([os.fsdecode(mount.point) for mount in mounts])
         readings = []
         for mount in mounts:

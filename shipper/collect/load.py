@@ -19,6 +19,10 @@ FIELDS = (
     real("system.load.1", "load", "Load average over 1 minute", f"{_FILE} 1st"),
     real("system.load.5", "load", "Load average over 5 minutes", f"{_FILE} 2nd"),
     real("system.load.15", "load", "Load average over 15 minutes", f"{_FILE} 3rd"),
+    *(
+        real(name.replace("load", "load.norm"), "load", f"{name} for each logical CPU", f"{name} / system.cpu.cores")
+        for name in _AVERAGES
+    ),
     gauge(
         "system.threads.runnable.count", "count", "Threads that run or wait for a CPU", f"{_FILE} 4th, before the slash"
     ),

@@ -110,24 +110,25 @@ class _Link:
     """
 
     ifindex: File
-    operstate: File
+    operstate: File | None
     state: tuple[str, str] = ("", "")
     read_at: int = -_SLOW_NS
     attributes: dict[str, Value] = field(default_factory=dict)
     summed: bool = False
 
     def close(self) -> None:
-        self.ifindex.close()
-        self.operstate.close()
+        for file in (self.ifindex, self.operstate):
+            if file:
+                file.close()
 
 
 class _Interfaces:
-    """All interfaces but those to ``skip``. ``idle_virtual``: ask sysfs of virtual ones only once a minute."""
+    """All interfaces but those to ``skip``. For sums only what identifies physical ones is asked of sysfs."""
 
-    def __init__(self, reader: Reader, skip: Callable[[str], bool], *, idle_virtual: bool) -> None:
+    def __init__(self, reader: Reader, skip: Callable[[str], bool], *, for_sums: bool) -> None:
         self._reader = reader
         self._skip = skip
-        self._idle_virtual = idle_virtual
+        self._for_sums = for_sums
         self._links: dict[str, _Link] = {}
 
     def read(self) -> list[tuple[Reading, _Link]]:
@@ -141,39 +142,35 @@ class _Interfaces:
     def _reading(self, interface: str, at: int, values: dict[str, Value]) -> tuple[Reading, _Link]:
         link = self._links.get(interface)
         if link is None:
-            of = self._reader.file
-            link = _Link(of(f"{_CLASS}/{interface}/ifindex"), of(f"{_CLASS}/{interface}/operstate"))
+            file, of = self._reader.file, f"{_CLASS}/{interface}"
+            link = _Link(file(f"{of}/ifindex"), None if self._for_sums else file(f"{of}/operstate"))
             self._links[interface] = link
         self._refresh(interface, link, at)
         return Reading(interface, at, {_NAME: interface, **link.attributes, **values}, link.state[0]), link
 
     def _refresh(self, interface: str, link: _Link, at: int) -> None:
         old = at - link.read_at >= _SLOW_NS
-        if self._idle_virtual and not old and not link.summed:
+        if self._for_sums and not old and not link.summed:
             return
-        state = (self._word(interface, link.ifindex), self._word(interface, link.operstate))
+        operstate = self._word(interface, link.operstate) if link.operstate else ""
+        state = (self._word(interface, link.ifindex), operstate)
         if old or state != link.state:
+            of = f"{_CLASS}/{interface}"
+            physical = self._reader.exists(f"{of}/device")
             link.state, link.read_at = state, at
-            link.attributes = self._attributes(interface, state[1])
-            link.summed = bool(link.attributes.get(_PHYSICAL)) and not self._below_physical(interface)
+            # A virtual function below the interface that counts for it (Azure's accelerated networking) is not summed
+            link.summed = physical and not self._reader.exists(f"{of}/master/device")
+            if not self._for_sums and self._reader.exists(of):  # else sysfs of another namespace, or none
+                link.attributes = {_PHYSICAL: physical, **self._attributes(of, operstate)}
 
-    def _attributes(self, interface: str, operstate: str) -> dict[str, Value]:
-        of = f"{_CLASS}/{interface}"
-        if not self._reader.exists(of):  # sysfs of another namespace, or none
-            return {}
-        values: dict[str, Value] = {_PHYSICAL: self._reader.exists(f"{of}/device")}
-        if operstate:
-            values[f"{_PREFIX}.operstate"] = operstate
+    def _attributes(self, of: str, operstate: str) -> dict[str, Value]:
+        values: dict[str, Value] = {f"{_PREFIX}.operstate": operstate} if operstate else {}
         for file, column in (("mtu", "mtu.bytes"), ("speed", "speed.mbit_per_s")):
             data = self._reader.read_once(f"{of}/{file}")
             if data is not None and data.strip() not in _UNKNOWN_SPEEDS:
                 value = self._reader.parsed(f"{of}/{file}", data, lambda text: integer(whole(text)))
                 values |= {} if value is None else {f"{_PREFIX}.{column}": value}
         return values
-
-    def _below_physical(self, interface: str) -> bool:
-        """A virtual function below the interface that counts for it: Azure's accelerated networking."""
-        return self._reader.exists(f"{_CLASS}/{interface}/master/device")
 
     def _word(self, interface: str, file: File) -> str:
         path = f"{_CLASS}/{interface}/{file.path.rpartition('/')[2]}"
@@ -182,13 +179,13 @@ class _Interfaces:
 
 
 def start(reader: Reader, config: "Config") -> Collect:
-    interfaces = _Interfaces(reader, matcher(config.collect.interface_exclude), idle_virtual=False)
+    interfaces = _Interfaces(reader, matcher(config.collect.interface_exclude), for_sums=False)
     return lambda: [reading for reading, _ in interfaces.read()]
 
 
 def start_totals(reader: Reader, _config: "Config") -> Collect:
     """Of all interfaces, whatever is configured to get no document."""
-    interfaces = _Interfaces(reader, matcher(("lo", "veth*")), idle_virtual=True)
+    interfaces = _Interfaces(reader, matcher(("lo", "veth*")), for_sums=True)
     totals = Totals(_SUMMED)
 
     def collect() -> Iterable[Reading]:

@@ -1,0 +1,222 @@
+import os
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from trees import Host, Tree
+
+from shipper.collect import filesystem
+from shipper.collect.filesystem import Mount, one_per_device, sizes, unescaped
+from shipper.config import Config
+from shipper.rates import Value
+
+PREFIX = "system.filesystem."
+
+
+def statvfs(*, total: int = 1000, free: int = 400, available: int = 350, files: int = 100) -> os.statvfs_result:
+    """In blocks of 4,096 bytes; the block size for I/O is another."""
+    return os.statvfs_result((65536, 4096, total, free, available, files, 25, 25, 0, 255))
+
+
+def line(point: str, *, number: str = "254:0", root: str = "/", type_: str = "ext4", options: str = "rw") -> str:
+    return f"27 1 {number} {root} {point} {options},relatime shared:1 - {type_} /dev/vda {options}\n"
+
+
+class Mounts:
+    """A Tree whose mount points are directories with device numbers of our choice."""
+
+    def __init__(self, directory: Path) -> None:
+        self.tree = Tree(directory, {})
+        self.text = ""
+
+    def add(self, point: str, *, device: int = 254 << 8, **words: str) -> None:
+        self.text += line(point, number=f"{os.major(device)}:{os.minor(device)}", **words)
+        Path(self.tree.absolute(point)).mkdir(parents=True, exist_ok=True)
+        self.tree.devices[point] = device
+        self.tree.sizes[point] = statvfs()
+
+    def documents(self, settings: Config | None = None) -> dict[str, dict[str, Value]]:
+        return self.host(settings).tick().get("filesystem", {})
+
+    def host(self, settings: Config | None = None) -> Host:
+        self.tree.write("proc/1/mountinfo", self.text)
+        return Host(self.tree, filesystem.COLLECTOR, settings=settings)
+
+
+@pytest.fixture
+def mounts(tmp_path: Path) -> Mounts:
+    return Mounts(tmp_path)
+
+
+def test_sizes_as_df_counts_them() -> None:
+    values = {name.removeprefix(PREFIX): value for name, value in sizes(statvfs()).items()}
+    assert values == {
+        "total": 4_096_000,
+        "free": 1_638_400,
+        "available": 1_433_600,
+        "used.bytes": 2_457_600,
+        "used.pct": pytest.approx(600 / 950),
+        "files": 100,
+        "free_files": 25,
+        "used_files.pct": 0.75,
+    }
+
+
+def test_filesystem_without_a_fixed_number_of_inodes() -> None:
+    assert not [name for name in sizes(statvfs(files=0)) if name.endswith(("files", "files.pct"))]
+
+
+@pytest.mark.parametrize(
+    "absurd", [statvfs(total=0), statvfs(free=2000), statvfs(total=1 << 62), statvfs(available=999)]
+)
+def test_sizes_that_cannot_be_are_none(absurd: os.statvfs_result) -> None:
+    assert sizes(absurd) == {}
+
+
+def test_document_names_mount_device_and_type(mounts: Mounts) -> None:
+    mounts.add("/", options="ro")
+    values = mounts.documents()["/"]
+    described = ("mount_point", "device_name", "type", "read_only", "stuck")
+    assert [values[PREFIX + name] for name in described] == ["/", "/dev/vda", "ext4", True, False]
+    assert values[PREFIX + "total"] == 4_096_000
+
+
+def test_one_document_per_device_at_its_shortest_whole_mount(mounts: Mounts) -> None:
+    mounts.add("/a", root="/part")
+    mounts.add("/data/again")
+    mounts.add("/data")
+    mounts.add("/other", device=8 << 8)
+    assert set(mounts.documents()) == {"/data", "/other"}
+
+
+def test_later_mount_hides_the_earlier_at_the_same_place() -> None:
+    old = Mount(b"/x", 1, whole=True, type="ext4", source="a", read_only=False)
+    new = Mount(b"/x", 2, whole=True, type="xfs", source="b", read_only=False)
+    assert one_per_device([old, new]) == [new]
+
+
+def test_excluded_types_and_places_are_left_out(mounts: Mounts) -> None:
+    mounts.add("/")
+    mounts.add("/proc", device=21, type_="proc")
+    mounts.add("/var/lib/docker/overlay2/x/merged", device=40, type_="xfs")
+    assert set(mounts.documents(Config())) == {"/"}
+
+
+def test_file_bound_to_its_place_is_left_out(mounts: Mounts) -> None:
+    mounts.add("/")
+    mounts.text += line("/etc/hosts", number="8:1", root="/var/lib/hosts")
+    mounts.tree.write("etc/hosts", "")
+    mounts.tree.devices["/etc/hosts"] = 8 << 8 | 1
+    assert set(mounts.documents()) == {"/"}
+
+
+def test_mount_that_our_view_does_not_have_is_left_out(mounts: Mounts) -> None:
+    mounts.add("/")
+    mounts.add("/late", device=8 << 8)
+    mounts.tree.devices["/late"] = 254 << 8  # the directory below it
+    mounts.text += line("/gone", number="8:2")
+    host = mounts.host()
+    assert set(host.tick()["filesystem"]) == {"/"}
+    assert not host.problems
+
+
+def test_subvolumes_have_numbers_that_mountinfo_does_not_know(mounts: Mounts) -> None:
+    mounts.add("/", type_="btrfs", root="/@")
+    mounts.tree.devices["/"] = 99
+    assert set(mounts.documents()) == {"/"}
+
+
+def test_escaped_and_odd_names(mounts: Mounts) -> None:
+    assert unescaped(rb"/a\040b\011c\012d\134e") == b"/a b\tc\nd\\e"
+    odd = os.fsdecode(b"/caf\xe9 x")
+    mounts.add(odd)
+    mounts.text = ""
+    raw = line("POINT").encode().replace(b"POINT", b"/caf\xe9\\040x")
+    mounts.tree.write("proc/1/mountinfo", raw)
+    [values] = Host(mounts.tree, filesystem.COLLECTOR).tick()["filesystem"].values()
+    assert values[PREFIX + "mount_point"] == "/caf\ufffd x"
+    assert values[PREFIX + "total"] == 4_096_000
+
+
+class Hanging(Tree):
+    """statvfs of ``hangs`` comes back when ``release`` is set."""
+
+    def __init__(self, directory: Path, hangs: set[str]) -> None:
+        super().__init__(directory, {})
+        self.hangs = hangs
+        self.release = threading.Event()
+        self.asked: list[str] = []
+
+    def statvfs(self, path: str) -> os.statvfs_result:
+        self.asked.append(path)
+        if path in self.hangs:
+            self.release.wait()
+        return super().statvfs(path)
+
+
+@pytest.fixture
+def hanging(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Mounts]:
+    monkeypatch.setattr(filesystem, "_DEADLINE_S", 0.4)
+    mounts = Mounts(tmp_path)
+    mounts.tree = tree = Hanging(tmp_path, {"/dead", "/dead2"})
+    for device, point in enumerate(("/", "/dead", "/dead2", "/live"), 1):
+        mounts.add(point, device=device << 8)
+    yield mounts
+    tree.release.set()
+
+
+def patience_threads() -> int:
+    return sum(thread.name == "patience" for thread in threading.enumerate())
+
+
+def test_mount_that_hangs_is_marked_and_holds_up_no_other(hanging: Mounts) -> None:
+    tree = hanging.tree
+    assert isinstance(tree, Hanging)
+    before = patience_threads()
+    host = hanging.host()
+    for _ in range(5):
+        documents = host.tick()["filesystem"]
+        assert {point: values[PREFIX + "stuck"] for point, values in documents.items()} == {
+            "/": False, "/dead": True, "/dead2": True, "/live": False,
+        }  # fmt: skip
+        assert PREFIX + "total" not in documents["/dead"]
+        assert PREFIX + "total" in documents["/live"]
+    assert tree.asked.count("/dead") == 1
+    assert patience_threads() - before == 3  # one for each that hangs, one for all others
+
+
+def test_mount_that_answers_again_is_no_longer_stuck(hanging: Mounts) -> None:
+    tree = hanging.tree
+    assert isinstance(tree, Hanging)
+    before = patience_threads()
+    host = hanging.host()
+    host.tick()
+    tree.release.set()
+    waiting = [thread for thread in threading.enumerate() if thread.name == "patience"]
+    documents = {}
+    for _ in range(200):
+        documents = host.tick()["filesystem"]
+        if not any(values[PREFIX + "stuck"] for values in documents.values()):
+            break
+        threading.Event().wait(0.005)
+    assert documents["/dead"][PREFIX + "total"] == 4_096_000
+    for thread in waiting[before:]:
+        thread.join(timeout=0.2)
+    assert patience_threads() - before == 1
+
+
+def test_mount_that_may_not_be_asked_is_a_problem(mounts: Mounts, monkeypatch: pytest.MonkeyPatch) -> None:
+    mounts.add("/")
+    mounts.add("/secret", device=8 << 8)
+    usual = mounts.tree.statvfs
+
+    def refuse(path: str) -> os.statvfs_result:
+        if path == "/secret":
+            raise PermissionError(13, "Permission denied")
+        return usual(path)
+
+    monkeypatch.setattr(mounts.tree, "statvfs", refuse)
+    host = mounts.host()
+    assert set(host.tick()["filesystem"]) == {"/"}
+    assert host.problems == {"secret": "Permission denied"}
