@@ -180,19 +180,19 @@ def _update_mappings(client: Elasticsearch, wanted: Iterable[Template], replaced
     for template in wanted:
         if template.kind == "component" or template.body["composed_of"][0] not in components:
             continue
-        pattern, component = template.body["index_patterns"][0], components[template.body["composed_of"][0]]
-        if not _matches(client, pattern):  # some servers answer 500 to a pattern that matches nothing
-            continue
-        only = "?write_index_only=true" if "data_stream" in template.body else ""
-        try:
-            call(client, "PUT", f"/{pattern}/_mapping{only}", {"properties": component["mappings"]["properties"]})
-        except ServerError as error:
-            say(f"not yet    mappings of {pattern}: its next index will have them ({error})")
+        properties = {"properties": components[template.body["composed_of"][0]]["mappings"]["properties"]}
+        for path in _written_to(client, template.body["index_patterns"][0]):
+            try:
+                call(client, "PUT", path, properties)
+            except ServerError as error:
+                say(f"not yet    {error}; the next index will have the new mappings")
 
 
-def _matches(client: Elasticsearch, pattern: str) -> bool:
-    answer = call(client, "GET", f"/_resolve/index/{pattern}") or {}
-    return any(answer.get(kind) for kind in ("indices", "data_streams"))
+def _written_to(client: Elasticsearch, pattern: str) -> list[str]:
+    """Paths of the mappings of what ``pattern`` matches now; one each, since a server refuses several write indices."""
+    found = call(client, "GET", f"/_resolve/index/{pattern}") or {}
+    streams = [f"/{one['name']}/_mapping?write_index_only=true" for one in found.get("data_streams", ())]
+    return streams + [f"/{one['name']}/_mapping" for one in found.get("indices", ()) if "data_stream" not in one]
 
 
 def _make_streams(client: Elasticsearch, names: Iterable[str], say: Say) -> None:

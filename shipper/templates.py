@@ -185,8 +185,7 @@ def _parameters(field: Field, *, series: bool) -> Iterator[tuple[str, Any]]:
     elif field.type in {Type.KEYWORD, Type.FLATTENED}:
         yield "ignore_above", IGNORE_ABOVE
     if field.kind in _METRICS:
-        yield "index", False  # its doc values answer aggregations and range queries
-        if series:
-            yield "time_series_metric", str(field.kind)
+        # Doc values answer aggregations and range queries; in a time series that is the server's default
+        yield ("time_series_metric", str(field.kind)) if series else ("index", False)
     if field.unit in _META_UNITS:
         yield "meta", {"unit": _META_UNITS[field.unit]}

@@ -48,7 +48,7 @@ UNIT_SEGMENTS = frozenset({"bytes", "pct", "ns", "us", "ms", "s", "count", "core
 # Elastic's own names, kept so that Kibana's pages and saved queries work; the unit stands in the help and in `unit`
 ELASTICS_NAMES = frozenset(
     {
-        *(f"system.load.{minutes}" for minutes in (1, 5, 15)),
+        *(f"system.load.{form}{minutes}" for form in ("", "norm.") for minutes in (1, 5, 15)),
         *(f"system.memory.{name}" for name in ("total", "free", "actual.free", "swap.total", "swap.free")),
         *(f"system.memory.hugepages.{name}" for name in ("total", "free", "reserved", "surplus", "default_size")),
         *(f"system.filesystem.{name}" for name in ("total", "free", "available", "files", "free_files")),

@@ -38,7 +38,6 @@ def test_each_kind_of_field_in_a_time_series() -> None:
                     "properties": {
                         "bytes": {
                             "type": "long",
-                            "index": False,
                             "time_series_metric": "counter",
                             "meta": {"unit": "byte"},
                         }
@@ -48,13 +47,12 @@ def test_each_kind_of_field_in_a_time_series() -> None:
                     "properties": {
                         "pct": {
                             "type": "double",
-                            "index": False,
                             "time_series_metric": "gauge",
                             "meta": {"unit": "percent"},
                         }
                     }
                 },
-                "n": {"type": "long", "index": False, "time_series_metric": "gauge"},
+                "n": {"type": "long", "time_series_metric": "gauge"},
                 "kind": {"type": "keyword", "ignore_above": 1024},
             }
         },

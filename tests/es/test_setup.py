@@ -1,0 +1,258 @@
+"""Set-up against real servers of both versions: what they take, keep and give back, and documents in both layouts.
+
+These servers have no way to remove a data stream or the template it uses, so a module of its own servers, and
+namespaces, keep the tests apart.
+"""
+
+import json
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent.parent))
+from captured import HOSTS, CapturedRoot, Ticks
+
+import eslocal
+from shipper import client, install, templates
+from shipper.config import Config, Elasticsearch, Index
+from shipper.document import Writer
+from shipper.registry import DATASETS
+
+LAYOUTS = ("datastream", "dated")
+NOW_MS = int(time.time()) * 1000
+ENVELOPE = {"host.name": "node-1", "host.id": "0" * 32, "event.module": "system", "labels": {"rack": "a1"}}
+
+
+@pytest.fixture(scope="module", params=eslocal.VERSIONS)
+def server(request: pytest.FixtureRequest) -> Iterator[eslocal.Cluster]:
+    with eslocal.cluster(version=request.param) as cluster:
+        yield cluster
+
+
+@pytest.fixture(params=LAYOUTS)
+def layout(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+def configured(server: eslocal.Cluster, index: Index) -> Config:
+    return Config(elasticsearch=Elasticsearch(hosts=(server.url,)), index=index)
+
+
+def set_up(server: eslocal.Cluster, index: Index) -> list[str]:
+    """The lines that set-up says."""
+    config, lines = configured(server, index), list[str]()
+    with client.connect(config) as connection:
+        install.install(connection, config, lines.append)
+    return lines
+
+
+def actions(lines: list[str]) -> dict[str, str]:
+    """Template name → what was done."""
+    words = [line.split() for line in lines if " template " in line]
+    return {found[3].rstrip(":"): found[0] for found in words}
+
+
+def put_version(server: eslocal.Cluster, name: str, version: int) -> Mapping[str, Any]:
+    """Make the server's template ``name`` one of another version, recognisable by its description."""
+    (found,) = server.request("GET", f"/_index_template/{name}")["index_templates"]
+    body = {key: value for key, value in found["index_template"].items() if not key.endswith("_millis")}
+    body["_meta"] = {"version": version, "description": "of another version"}
+    server.request("PUT", f"/_index_template/{name}", body)
+    return body
+
+
+def meta(server: eslocal.Cluster, name: str) -> Any:
+    (found,) = server.request("GET", f"/_index_template/{name}")["index_templates"]
+    return found["index_template"]["_meta"]
+
+
+def test_second_setup_changes_nothing(server: eslocal.Cluster, layout: str) -> None:
+    index = Index(layout=layout)
+    names = {one.name for one in templates.render(index)}
+    first, second = actions(set_up(server, index)), actions(set_up(server, index))
+    assert first.keys() == second.keys() == names
+    assert set(second.values()) == {"unchanged"}
+
+
+def test_what_the_server_lacks_is_said(server: eslocal.Cluster) -> None:
+    lines = set_up(server, Index())
+    assert f"server     Elasticsearch {server.version}" == lines[0]
+    assert "left out   index.look_back_time: the server has no module data-streams" in lines
+    assert any(line.startswith("not kept   retention of 30 days: ") for line in lines)
+
+
+def test_older_is_upgraded_newer_is_kept(server: eslocal.Cluster, layout: str) -> None:
+    index = Index(layout=layout)
+    set_up(server, index)
+    older, newer = [one.name for one in templates.render(index) if one.kind == "index"][:2]
+    put_version(server, older, 0)
+    put_version(server, newer, templates.TEMPLATE_VERSION + 1)
+    lines = set_up(server, index)
+    assert actions(lines)[older] == "upgraded"
+    assert f"kept       index template {newer}: newer than this shipper, left alone" in lines
+    assert meta(server, older)["version"] == templates.TEMPLATE_VERSION
+    assert meta(server, newer)["description"] == "of another version"
+    put_version(server, newer, 0)
+    assert actions(set_up(server, index))[newer] == "upgraded"
+
+
+def test_change_of_configuration_updates(server: eslocal.Cluster) -> None:
+    set_up(server, Index())
+    changed = actions(set_up(server, Index(retention_days=3, replicas=0)))
+    assert changed.pop(templates.CUSTOM) == "unchanged"
+    assert set(changed.values()) == {"updated"}
+    (found,) = server.request("GET", "/_index_template/metrics-shipper.host")["index_templates"]
+    assert found["index_template"]["template"]["lifecycle"]["data_retention"] == "3d"
+    assert set(actions(set_up(server, Index())).values()) == {"updated", "unchanged"}
+
+
+def test_operators_component_is_never_touched_and_counts(server: eslocal.Cluster, layout: str) -> None:
+    set_up(server, Index(layout=layout))
+    custom = {"template": {"settings": {"index.refresh_interval": "7s"}}}
+    server.request("PUT", f"/_component_template/{templates.CUSTOM}", custom)
+    set_up(server, Index(layout=layout))
+    name = templates.stream("host", "x") if layout == "datastream" else templates.dated_index("host", 0)
+    made = server.request("POST", f"/_index_template/_simulate_index/{name}")
+    assert made["template"]["settings"]["index"]["refresh_interval"] == "7s"
+    server.request("PUT", f"/_component_template/{templates.CUSTOM}", {"template": {}})
+
+
+def documents(tmp_path: Path) -> dict[str, list[dict[str, Any]]]:
+    """One tick of the captured host, by dataset, with the envelope."""
+    ticks = Ticks(CapturedRoot(next(host for host in sorted(HOSTS.iterdir()) if host.is_dir()), tmp_path))
+    ticks.tick()
+    found = ticks.tick()
+    ticks.close()
+    return {
+        dataset: [
+            {**ENVELOPE, "@timestamp": NOW_MS, "event.dataset": f"shipper.{dataset}", **one}
+            for one in entities.values()
+        ]
+        for dataset, entities in found.items()
+    }
+
+
+def send(
+    server: eslocal.Cluster, index: str, dataset: str, values: list[dict[str, Any]], ids: bool
+) -> list[dict[str, Any]]:
+    """Bulk-create, and the verdict on each document."""
+    writer = Writer(DATASETS[dataset].fields)
+    lines = []
+    for number, one in enumerate(values):
+        named = {"_id": f"{NOW_MS}-{number}"} if ids else {}
+        lines += [json.dumps({"create": {"_index": index, **named}}).encode(), writer.write(dict(one))]
+    with client.connect(configured(server, Index())) as connection:
+        answer = connection.perform_request(
+            "POST",
+            "/_bulk?refresh=true",
+            headers={"accept": "application/json", "content-type": "application/x-ndjson"},
+            body=b"\n".join(lines) + b"\n",
+        )
+    return [item["create"] for item in answer.body["items"]]
+
+
+def flat(tree: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, Any]]:
+    """Leaves of a mapping's properties by their dotted names."""
+    for name, one in tree.items():
+        if "properties" in one:
+            yield from flat(one["properties"], f"{path}{name}.")
+        else:
+            yield f"{path}{name}", one
+
+
+def test_captured_documents_are_stored_once_and_found(
+    server: eslocal.Cluster, layout: str, namespace: str, tmp_path: Path
+) -> None:
+    set_up(server, Index(layout=layout, replicas=0))
+    for dataset, values in documents(tmp_path).items():
+        stream = templates.stream(dataset, namespace)
+        index = stream if layout == "datastream" else templates.dated_index(dataset, NOW_MS)
+        ids = layout == "dated"
+        first = send(server, index, dataset, values, ids)
+        assert [one.get("error") for one in first if one["status"] != 201] == []
+        again = send(server, index, dataset, values, ids)
+        assert {one["status"] for one in again} == {409}
+        query = {"query": {"bool": {"filter": [{"term": {"host.name": "node-1"}}, {"term": {"labels.rack": "a1"}}]}}}
+        assert server.request("POST", f"/{index}/_search?size=0", query)["hits"]["total"]["value"] == len(values)
+
+
+def test_mapping_in_the_server_is_what_was_rendered(
+    server: eslocal.Cluster, layout: str, namespace: str, tmp_path: Path
+) -> None:
+    set_up(server, Index(layout=layout, replicas=0))
+    for dataset, values in documents(tmp_path).items():
+        stream = templates.stream(dataset, namespace)
+        index = stream if layout == "datastream" else templates.dated_index(dataset, NOW_MS)
+        send(server, index, dataset, values[:1], layout == "dated")
+        (there,) = server.request("GET", f"/{index}/_mapping").values()
+        wanted = templates.mappings(DATASETS[dataset].fields, series=layout == "datastream")
+        assert there["mappings"]["dynamic"] == "false"
+        assert there["mappings"]["date_detection"] is False
+        assert dict(flat(there["mappings"]["properties"])) == dict(flat(wanted["properties"]))
+
+
+def test_late_stream_takes_what_is_old(server: eslocal.Cluster, namespace: str, tmp_path: Path) -> None:
+    set_up(server, Index(replicas=0))
+    old = {**documents(tmp_path)["host"][0], "@timestamp": NOW_MS - 90 * 86_400_000}
+    late = templates.late_stream("host", namespace)
+    assert [one["status"] for one in send(server, late, "host", [old], ids=True)] == [201]
+    (settings,) = server.request("GET", f"/{late}/_settings?flat_settings=true").values()
+    assert settings["settings"].get("index.mode", "standard") == "standard"
+
+
+def test_metric_is_found_by_range_and_averaged_without_an_index(
+    server: eslocal.Cluster, namespace: str, tmp_path: Path
+) -> None:
+    set_up(server, Index(replicas=0))
+    index = templates.stream("host", namespace)
+    send(server, index, "host", documents(tmp_path)["host"], ids=False)
+    query = {
+        "query": {"range": {"system.memory.total": {"gt": 0}}},
+        "aggs": {"mean": {"avg": {"field": "system.memory.total"}}},
+    }
+    answer = server.request("POST", f"/{index}/_search?size=0", query)
+    assert answer["hits"]["total"]["value"] == 1
+    assert answer["aggregations"]["mean"]["value"] > 0
+
+
+def test_upgrade_brings_new_fields_into_the_index_written_to(
+    server: eslocal.Cluster, namespace: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from shipper.fields import gauge
+
+    set_up(server, Index(replicas=0))
+    index = templates.stream("agent", namespace)
+    document = {**ENVELOPE, "@timestamp": NOW_MS, "event.dataset": "shipper.agent"}
+    assert [one["status"] for one in send(server, index, "agent", [document], ids=False)] == [201]
+    new = gauge(f"agent.{namespace}.count", "count", "New in the next version", "test")
+    agent = DATASETS["agent"]
+    monkeypatch.setitem(DATASETS, "agent", replace(agent, fields=(*agent.fields, new)))
+    monkeypatch.setattr(templates, "TEMPLATE_VERSION", templates.TEMPLATE_VERSION + 1)
+    lines = set_up(server, Index(replicas=0))
+    assert actions(lines)["metrics-shipper.agent@package"] == "upgraded"
+    assert [line for line in lines if line.startswith("not yet")] == []
+    (there,) = server.request("GET", f"/{index}/_mapping").values()
+    assert new.name in dict(flat(there["mappings"]["properties"]))
+    monkeypatch.undo()
+    for one in templates.render(Index(), templates.Features(look_back=False)):
+        server.request("PUT", one.path, dict(one.body))
+
+
+def test_online_check_of_a_server_that_was_set_up(server: eslocal.Cluster, capsys: pytest.CaptureFixture[str]) -> None:
+    from shipper import cli
+
+    wanted = ["--elasticsearch-hosts", server.url, "--index-layout", "dated", "--host-name", "a"]
+    set_up(server, Index(layout="dated"))
+    assert cli.main(["check", "--online", *wanted]) == 0
+    shown = capsys.readouterr().out.splitlines()
+    assert f"ok     Elasticsearch {server.version} at {server.url}" in shown
+    assert "ok     clock agrees with the server's" in shown
+    assert f"ok     templates of version {templates.TEMPLATE_VERSION} are there" in shown
+    put_version(server, "shipper-host", 0)
+    assert cli.main(["check", "--online", *wanted]) == 4
+    assert "wrong  templates older, run shipper setup: shipper-host" in capsys.readouterr().out.splitlines()
