@@ -11,7 +11,7 @@ import socket
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Self
 
@@ -19,7 +19,7 @@ import psutil
 import requests
 
 from eslocal import install, jvm, manifest, secure
-from eslocal.errors import Error
+from eslocal.errors import Error, disk_advice
 from eslocal.node import Node
 
 HOST = "127.0.0.1"
@@ -42,8 +42,6 @@ class Spec:
     settings: dict[str, Any] = field(default_factory=dict)
     ports: list[int] = field(default_factory=list)
     """HTTP ports, then as many transport ports."""
-    processes: list[tuple[int, float]] = field(default_factory=list)
-    """Process id and start time (s since the epoch) of each node while it runs."""
 
 
 # Signals by which a JVM ends that has read a damaged archive or library.
@@ -85,18 +83,17 @@ class Cluster:
             secure.make_password(root / "password")
         for node in new.nodes:
             node.write(new._settings(), root if spec.security else None)
-        new._save()
+        (root / "cluster.json").write_text(json.dumps(asdict(spec), indent=1) + "\n")  # last: it makes a cluster of it
         return new
 
     @classmethod
     def load(cls, root: Path) -> Self:
         """Take up a cluster from its folder, with its running processes if any."""
-        spec = Spec(**json.loads((root / "cluster.json").read_text()))
-        found = cls(root, spec)
-        for node, (pid, started) in zip(found.nodes, spec.processes, strict=False):
-            with contextlib.suppress(psutil.NoSuchProcess):
-                process = psutil.Process(pid)
-                node.process = process if process.create_time() == started else None
+        known = {one.name for one in fields(Spec)}
+        written = json.loads((root / "cluster.json").read_text())
+        found = cls(root, Spec(**{key: value for key, value in written.items() if key in known}))
+        for node in found.nodes:
+            node.find()
         return found
 
     @property
@@ -224,13 +221,6 @@ class Cluster:
                 }
         return settings | self.spec.settings
 
-    def _save(self) -> None:
-        alive = [node.process for node in self.nodes if node.process and node.is_running()]
-        self.spec.processes = [(process.pid, process.create_time()) for process in alive]
-        part = self.root / "cluster.json.part"
-        part.write_text(json.dumps(asdict(self.spec), indent=1) + "\n")
-        part.replace(self.root / "cluster.json")
-
     def _launch(self, folder: Path) -> None:
         for port in self.spec.ports:
             _require_free(port)
@@ -241,7 +231,6 @@ class Cluster:
                 write_archive=number == 0,
                 ephemeral=self.root if self.ephemeral else None,
             )
-        self._save()
 
     def _await_ready(self, timeout: float) -> None:
         deadline = time.monotonic() + timeout
@@ -294,8 +283,6 @@ class Cluster:
             if isinstance(node.process, psutil.Popen) and node.process.stdin:
                 node.process.stdin.close()
             node.process = None
-        if self.root.exists():
-            self._save()
 
 
 @contextlib.contextmanager
@@ -316,7 +303,8 @@ def cluster(
     root = Path(tempfile.mkdtemp(prefix="eslocal-"))
     spec = Spec(f"eslocal-{secrets.token_hex(4)}", version, security, heap, dict(settings or {}))
     try:
-        found = Cluster.create(root, spec, nodes=nodes, port=port, ephemeral=True)
+        with disk_advice(root, "TMPDIR"):
+            found = Cluster.create(root, spec, nodes=nodes, port=port, ephemeral=True)
     except BaseException:
         shutil.rmtree(root, ignore_errors=True)
         raise

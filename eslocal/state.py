@@ -5,7 +5,7 @@ import shutil
 from pathlib import Path
 
 from eslocal.cluster import Cluster, Spec
-from eslocal.errors import Error
+from eslocal.errors import Error, disk_advice
 
 
 def directory() -> Path:
@@ -33,7 +33,8 @@ def make(spec: Spec, *, nodes: int = 1, port: int | None = None) -> Cluster:
     root = directory() / spec.name
     root.mkdir(mode=0o700, exist_ok=True)
     try:
-        return Cluster.create(root, spec, nodes=nodes, port=port)
+        with disk_advice(root, "ESLOCAL_STATE"):
+            return Cluster.create(root, spec, nodes=nodes, port=port)
     except Error:
         shutil.rmtree(root)
         raise
