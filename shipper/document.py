@@ -1,7 +1,7 @@
 """Flat values → the JSON line of one document, and its bulk action.
 
-A document's leaves are dotted names; the JSON is nested. Which leaves a document of a dataset has changes rarely, so the
-nested text is prepared once per set of leaves, with places for values: far cheaper than a JSON encoder.
+A document's leaves are dotted names; the JSON is nested. Which leaves a document of a dataset has changes rarely, so
+the nested text is prepared once per set of leaves, with places for values: cheaper than any JSON encoder.
 """
 
 import hashlib

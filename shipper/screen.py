@@ -1,6 +1,5 @@
 """A View on the terminal: a live table where there is one, else a few plain lines per tick."""
 
-import sys
 from collections.abc import Mapping
 from types import TracebackType
 from typing import Any, Final, Self
@@ -83,9 +82,6 @@ class Screen:
             return
         for line in plain(view):
             print(line, flush=True)  # noqa: T201
-
-    def trouble(self, text: str) -> None:
-        print(f"shipper: {text}", file=sys.stderr, flush=True)  # noqa: T201
 
 
 def plain(view: View) -> list[str]:

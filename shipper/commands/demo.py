@@ -94,9 +94,8 @@ def _watch(connection: Any, config: Config, host_id: str, screen: Any, done: thr
             if ended:
                 connection.indices.refresh(index="metrics-shipper.*")
             view = latest(connection, config.index, host_id)
-        except ServerError as error:
-            screen.trouble(str(error))
-            continue
+        except ServerError:
+            continue  # while a stream's first shard starts; a server that stays away is in the agent's own log
         if view and view.tick != last:
             last = view.tick
             screen.show(view)

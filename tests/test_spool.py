@@ -1,0 +1,199 @@
+"""Segments and ledger: whole or not there, counted once, whatever is found at start."""
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from shipper.errors import UserError
+from shipper.ledger import HELD_TICKS, Counts, Fate, Ledger
+from shipper.spool import Damaged, Entry, Spool
+
+MOST = 1 << 20
+
+
+def entries(count: int, text: str = "x") -> list[Entry]:
+    return [Entry(b'{"create":{"_index":"i"}}', json.dumps({"n": n, "text": text}).encode()) for n in range(count)]
+
+
+def open_spool(path: Path, most: int = MOST) -> Spool:
+    return Spool(str(path), most)
+
+
+def reopen(ledger: Ledger) -> Ledger:
+    ledger.spool.close()
+    return Ledger.load(Spool(ledger.spool.directory, ledger.spool.max_bytes))
+
+
+def balanced(ledger: Ledger) -> bool:
+    return ledger.counts.collected == ledger.counts.ended + ledger.spooled
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Ledger:
+    return Ledger.load(open_spool(tmp_path / "spool"))
+
+
+def test_what_is_written_is_read_back_after_a_restart(ledger: Ledger) -> None:
+    ledger.put(1000, entries(3))
+    ledger.put(2000, entries(2))
+    again = reopen(ledger)
+    assert [one.tick_ms for one in again.due()] == [1000, 2000]
+    assert again.spool.read(again.due()[0]) == entries(3)
+    assert (again.counts.collected, again.spooled) == (5, 5)
+
+
+def test_files_are_private_and_links_not_followed(ledger: Ledger, tmp_path: Path) -> None:
+    ledger.put(1000, entries(1))
+    ledger.save()
+    directory = Path(ledger.spool.directory)
+    assert {oct(path.stat().st_mode & 0o777) for path in directory.rglob("*") if path.is_file()} == {"0o600"}
+    assert oct(directory.stat().st_mode & 0o777) == "0o700"
+    target = tmp_path / "target"
+    target.write_text("mine")
+    (directory / "segments" / f"{7:016d}.ndjson").symlink_to(target)
+    again = reopen(ledger)
+    assert [one.sequence for one in again.due()] == [1]
+    assert target.read_text() == "mine"
+
+
+def test_a_second_shipper_on_the_same_directory_refuses(ledger: Ledger) -> None:
+    with pytest.raises(UserError, match="in use by another shipper"):
+        open_spool(Path(ledger.spool.directory))
+
+
+def test_a_directory_that_cannot_be_made_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match=r"^spool .*/file/spool: Not a directory$"):
+        open_spool(tmp_path / "file" / "spool")
+
+
+def test_fates_are_counted_and_only_then_the_segment_goes(ledger: Ledger) -> None:
+    ledger.put(1000, entries(4))
+    ledger.settle({1: {0: Fate.STORED, 2: Fate.REJECTED}}, duplicates=1)
+    assert list(ledger.items(ledger.due()[0])) == [1, 3]
+    again = reopen(ledger)
+    assert list(again.items(again.due()[0])) == [1, 3]
+    again.settle({1: {1: Fate.LATE, 3: Fate.DROPPED}})
+    assert again.due() == []
+    assert again.counts == Counts(collected=4, stored=1, late=1, rejected=1, dropped=1, duplicate=1)
+    assert reopen(again).counts == again.counts
+
+
+def test_settling_twice_counts_once(ledger: Ledger) -> None:
+    ledger.put(1000, entries(2))
+    for _ in range(2):
+        ledger.settle({1: {0: Fate.STORED}})
+    assert (ledger.counts.stored, ledger.spooled) == (1, 1)
+
+
+def test_a_crash_between_ledger_and_unlink_neither_resends_nor_recounts(ledger: Ledger) -> None:
+    ledger.put(1000, entries(2))
+    path = Path(ledger.spool.directory, "segments", f"{1:016d}.ndjson")
+    segment = path.read_bytes()
+    ledger.settle({1: {0: Fate.STORED, 1: Fate.STORED}})
+    ledger.settled = [1]
+    ledger.save()
+    path.write_bytes(segment)
+    again = reopen(ledger)
+    assert again.due() == []
+    assert again.counts == Counts(collected=2, stored=2)
+
+
+def test_a_crash_before_the_ledger_is_saved_loses_no_count(ledger: Ledger) -> None:
+    ledger.put(1000, entries(2))
+    again = reopen(ledger)
+    again.settle({1: {0: Fate.STORED, 1: Fate.STORED}})
+    again.put(2000, entries(3))
+    last = reopen(again)
+    assert (last.counts.collected, last.counts.stored, last.spooled) == (5, 2, 3)
+
+
+@pytest.mark.parametrize("damage", ["torn", "empty", "flipped", "header", "foreign", "directory", "newer format"])
+def test_damage_is_set_aside_counted_and_blocks_nothing(ledger: Ledger, damage: str) -> None:
+    for tick in range(3):
+        ledger.put(1000 * tick, entries(2))
+    ledger.spool.close()
+    path = Path(ledger.spool.directory, "segments", f"{2:016d}.ndjson")
+    content = path.read_bytes()
+    changed = {
+        "torn": content[:-5],
+        "empty": b"",
+        "flipped": content[:-9] + bytes([content[-9] ^ 1]) + content[-8:],
+        "header": b"\x00" + content[1:],
+        "newer format": content.replace(b'"format": 1', b'"format": 2'),
+    }
+    if damage in changed:
+        path.write_bytes(changed[damage])
+    elif damage == "foreign":
+        path.with_name("notes.txt").write_text("hello")
+    else:
+        path.with_name("folder").mkdir()
+    again = Ledger.load(open_spool(Path(ledger.spool.directory)))
+    readable, lost = 0, 0
+    for segment in again.due():
+        try:
+            readable += len(again.spool.read(segment))
+        except Damaged:
+            again.spool.set_aside(segment)
+            again.drop([segment])
+    lost = again.counts.dropped
+    assert again.counts.collected == 6
+    assert readable + lost == 6
+    assert lost == (2 if damage in changed else 0)
+    assert balanced(again)
+    assert len(os.listdir(Path(ledger.spool.directory, "damaged"))) == 1
+    again.put(9000, entries(1))
+    assert again.due()[-1].sequence == 4
+
+
+def test_half_written_files_of_a_crash_vanish(ledger: Ledger) -> None:
+    ledger.put(1000, entries(1))
+    half = Path(ledger.spool.directory, "segments", f"{2:016d}.ndjson.new")
+    half.write_text("half")
+    assert len(reopen(ledger).due()) == 1
+    assert not half.exists()
+
+
+@pytest.mark.parametrize(
+    "content", ["", "{", "[]", '{"counts": {"stored": -1, "collected": "x"}}', '{"open": {"a": 1}}', "\x00"]
+)
+def test_any_ledger_file_starts_and_balances(ledger: Ledger, content: str) -> None:
+    ledger.put(1000, entries(2))
+    Path(ledger.spool.directory, "ledger.json").write_text(content)
+    again = reopen(ledger)
+    assert balanced(again)
+    assert again.spooled == 2
+
+
+def test_the_oldest_make_room_and_are_counted(tmp_path: Path) -> None:
+    ledger = Ledger.load(open_spool(tmp_path / "s", most=1000))
+    for tick in range(10):
+        ledger.put(tick, entries(1, "y" * 200))
+    assert ledger.spool.size <= 1000
+    assert ledger.counts.dropped == 10 - len(ledger.due()) > 0
+    assert ledger.due()[-1].tick_ms == 9
+    assert balanced(ledger)
+
+
+def test_a_disk_that_takes_nothing_is_waited_for_in_memory(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+    segments = Path(ledger.spool.directory, "segments")
+    with monkeypatch.context() as full:
+
+        def no_space(fd: int, data: bytes) -> int:
+            raise OSError(28, "No space left on device")
+
+        full.setattr(os, "write", no_space)
+        for tick in range(10):
+            ledger.put(tick, entries(2))
+        assert ledger.trouble == "No space left on device"
+        assert (ledger.spooled, ledger.counts.dropped) == (20, 0)
+        for tick in range(10, 10 + HELD_TICKS):
+            ledger.put(tick, entries(2))
+        assert ledger.counts.dropped == 2 * 10
+        assert balanced(ledger)
+    ledger.put(99, entries(2))
+    assert ledger.trouble == ""
+    assert len(list(segments.iterdir())) == HELD_TICKS + 1
+    assert balanced(reopen(ledger))
