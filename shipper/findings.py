@@ -16,7 +16,9 @@ class Finding:
     text: str
 
     def __str__(self) -> str:
-        return f"{self.level:5}  {self.text}"
+        """One line. Names of mounts and cgroups are anyone's: what is not printable is escaped."""
+        text = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in self.text)
+        return f"{self.level:5}  {text}"
 
 
 def ok(text: str) -> Finding:
