@@ -91,8 +91,9 @@ def _tls(wanted: configuration.Elasticsearch) -> dict[str, Any]:
         return {}
     try:
         ssl.create_default_context(cafile=wanted.ca_file)
-    except (OSError, ssl.SSLError) as error:
-        raise ConfigError(f"elasticsearch.ca_file {wanted.ca_file}: {error.strerror or 'not a PEM file'}") from None
+    except OSError as error:
+        reason = "not a PEM file" if isinstance(error, ssl.SSLError) else error.strerror
+        raise ConfigError(f"elasticsearch.ca_file {wanted.ca_file}: {reason}") from None
     return {"ca_certs": wanted.ca_file}
 
 
@@ -142,12 +143,12 @@ def call(client: Elasticsearch, method: str, path: str, body: Mapping[str, Any] 
     """The decoded JSON answer of one request; None for 404. Raises ServerError with one line otherwise."""
     try:
         answer = client.perform_request(method, path, headers=_JSON, body=body)
+    except (elastic_transport.TransportError, UnsupportedProductError) as error:
+        raise ServerError(f"{_servers(client)}: {explain(error)}") from error
     except ApiError as error:
         if error.status_code == 404 and method == "GET":  # noqa: PLR2004
             return None
         raise ServerError(f"{method} {path.partition('?')[0]}: {explain(error)}") from error
-    except (elastic_transport.TransportError, UnsupportedProductError) as error:
-        raise ServerError(f"{_servers(client)}: {explain(error)}") from error
     return answer.body
 
 
