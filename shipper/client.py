@@ -148,7 +148,7 @@ def call(client: Elasticsearch, method: str, path: str, body: Mapping[str, Any] 
     except ApiError as error:
         if error.status_code == 404 and method == "GET":  # noqa: PLR2004
             return None
-        raise ServerError(f"{method} {path.partition('?')[0]}: {explain(error)}") from error
+        raise ServerError(f"{method} {path.partition('?')[0]}: {explain(error)}", error.status_code) from error
     return answer.body
 
 

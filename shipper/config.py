@@ -82,7 +82,7 @@ class Elasticsearch:
     ca_file: str = option("", "PEM file of the authorities to trust instead of the system's", _PATH)
     ca_fingerprint: str = option(
         "",
-        "SHA-256 fingerprint of the server's certificate or of its authority",
+        "SHA-256 fingerprint of the server's certificate, or of an authority's that it sends along",
         text("64 hexadecimal digits, colons allowed", r"([0-9A-Fa-f]{2}(:?[0-9A-Fa-f]{2}){31})?", "HEX"),
     )
     verify: bool = option(True, "Verify the server's certificate and name", boolean())  # noqa: FBT003

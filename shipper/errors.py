@@ -22,9 +22,13 @@ class HostViewError(UserError):
 
 
 class ServerError(UserError):
-    """Elasticsearch cannot be reached, or refuses."""
+    """Elasticsearch cannot be reached, or refuses; then ``status`` is its HTTP status."""
 
     exit_code = 4
+
+    def __init__(self, message: str, status: int = 0) -> None:
+        super().__init__(message)
+        self.status = status
 
 
 class Unavailable(Exception):  # noqa: N818 – a state, not a fault

@@ -1,0 +1,98 @@
+"""The client against a real server with TLS, passwords and API keys."""
+
+import hashlib
+import ssl
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+import eslocal
+from shipper import cli, client
+from shipper.config import Config, Elasticsearch
+from shipper.errors import ServerError
+
+
+@pytest.fixture(scope="module")
+def secure() -> Iterator[eslocal.Cluster]:
+    with eslocal.cluster(version="9.4.3", security=True) as cluster:
+        yield cluster
+
+
+@pytest.fixture
+def admin(secure: eslocal.Cluster) -> Elasticsearch:
+    return Elasticsearch(
+        hosts=(secure.url,),
+        username=str(secure.username),
+        password_file=str(secure.password_file),
+        ca_file=str(secure.ca_file),
+    )
+
+
+def nodes(wanted: Elasticsearch) -> int:
+    with client.connect(Config(elasticsearch=wanted), {}) as connection:
+        return len(client.call(connection, "GET", "/_nodes")["nodes"])
+
+
+def refusal(wanted: Elasticsearch) -> str:
+    with pytest.raises(ServerError) as caught:
+        nodes(wanted)
+    return str(caught.value)
+
+
+def fingerprint(secure: eslocal.Cluster) -> str:
+    host, port = secure.url.removeprefix("https://").split(":")
+    certificate = ssl.PEM_cert_to_DER_cert(ssl.get_server_certificate((host, int(port))))
+    return hashlib.sha256(certificate).hexdigest().upper()
+
+
+def test_server_is_trusted_by_its_authority_or_fingerprint(admin: Elasticsearch, secure: eslocal.Cluster) -> None:
+    assert nodes(admin) == 1
+    assert nodes(replace(admin, ca_file="", verify=False)) == 1
+    assert nodes(replace(admin, ca_file="", ca_fingerprint=fingerprint(secure))) == 1
+
+
+def test_server_of_another_authority_is_refused(admin: Elasticsearch, secure: eslocal.Cluster) -> None:
+    unknown = refusal(replace(admin, ca_file=""))
+    assert unknown.startswith(f"{secure.url}: TLS: the certificate is not accepted: ")
+    assert refusal(replace(admin, ca_file="", ca_fingerprint="00" * 32)).startswith(f"{secure.url}: TLS: ")
+
+
+def test_wrong_credentials_are_one_line(admin: Elasticsearch, tmp_path: Path) -> None:
+    wrong = tmp_path / "password"
+    wrong.touch(0o600)
+    wrong.write_text("hunter2")
+    assert refusal(replace(admin, password_file=str(wrong))) == "GET /_nodes: 401: no or wrong credentials"
+    assert refusal(replace(admin, username="")) == "GET /_nodes: 401: no or wrong credentials"
+
+
+def test_key_that_may_only_ship(
+    admin: Elasticsearch, secure: eslocal.Cluster, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    names = ["metrics-shipper.*"]
+    rights = {"shipper": {"index": [{"names": names, "privileges": ["create_doc", "auto_configure"]}]}}
+    made = secure.request("POST", "/_security/api_key", {"name": "shipper", "role_descriptors": rights})
+    key = tmp_path / "key"
+    key.touch(0o600)
+    key.write_text(f"{made['id']}:{made['api_key']}\n")
+    tls = ["--elasticsearch-hosts", secure.url, "--elasticsearch-ca-file", str(admin.ca_file)]
+    as_key = [*tls, "--elasticsearch-api-key-file", str(key)]
+    as_admin = [*tls, "--elasticsearch-username", admin.username, "--elasticsearch-password-file", admin.password_file]
+
+    assert cli.main(["setup", *as_key]) == 4
+    assert "403: these credentials do not have the right" in capsys.readouterr().err
+    assert cli.main(["setup", *as_admin]) == 0
+    capsys.readouterr()
+    wanted = ["check", "--online", "--host-name", "a", "--spool", str(tmp_path)]
+    assert cli.main([*wanted, *as_admin]) == 0
+    assert "ok     templates of version 1 are there" in capsys.readouterr().out.splitlines()
+    code = cli.main([*wanted, *as_key])
+    shown = capsys.readouterr().out
+    assert code == 0, shown
+    assert f"ok     Elasticsearch at {secure.url} (its version is not told to these credentials)" in shown.splitlines()
+    assert "ok     these credentials may create documents" in shown.splitlines()
+    assert any(line.startswith("note   templates not checked: ") for line in shown.splitlines())
+    assert cli.main([*wanted, *as_key, "--index-layout", "dated"]) == 4
+    assert "wrong  rights are missing: " in capsys.readouterr().out
+    assert made["api_key"] not in shown
