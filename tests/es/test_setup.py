@@ -5,7 +5,6 @@ namespaces, keep the tests apart.
 """
 
 import json
-import sys
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -13,8 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parent.parent))
 from captured import HOSTS, CapturedRoot, Ticks
 
 import eslocal
