@@ -123,7 +123,11 @@ def test_a_failed_request_is_repeated_and_its_twins_are_no_alarm(
         raise Unavailable("http://es: connection refused")
 
     sender: list[Any] = [fail]
-    one = delivery(ledger, lambda body: sender[0](body))
+
+    def send(body: bytes) -> Any:
+        return sender[0](body)
+
+    one = delivery(ledger, send)
     assert not one.step()
     assert one.state.trouble == "http://es: connection refused"
     assert not one.step()

@@ -57,6 +57,14 @@ def pipeline(config: Config, connection: Any) -> Pipeline:
     return Pipeline(config, partial(client.bulk, connection, filter_path=FILTER_PATH), Log(journal=False))
 
 
+def recording(connection: Any, sent: list[bytes]) -> Callable[[bytes], Any]:
+    def send(body: bytes) -> Any:
+        sent.append(body)
+        return client.bulk(connection, body, FILTER_PATH)
+
+    return send
+
+
 def pattern(config: Config, dataset: str = "*") -> str:
     if config.index.layout == "dated":
         return f"shipper-{dataset}-*"
@@ -145,11 +153,7 @@ def test_a_replayed_segment_adds_nothing(
     connection = connect(config)
     install.install(connection, config, lambda _line: None)
     sent: list[bytes] = []
-
-    def send(body: bytes) -> Any:
-        sent.append(body)
-        return client.bulk(connection, body, FILTER_PATH)
-
+    send = recording(connection, sent)
     use_utc()
     Pipeline(config, send, Log(journal=False)).run()
     before = total(es, config)
@@ -289,9 +293,7 @@ def test_two_shippers_of_one_name_raise_the_alarm(
     install.install(connection, config, lambda _line: None)
     sent: list[bytes] = []
     use_utc()
-    Pipeline(
-        config, lambda body: sent.append(body) or client.bulk(connection, body, FILTER_PATH), Log(journal=False)
-    ).run()
+    Pipeline(config, recording(connection, sent), Log(journal=False)).run()
     other = replace(config, spool=replace(config.spool, directory=config.spool.directory + "-other"))
     ledger = Ledger.load(Spool(other.spool.directory, 1 << 30))
     second = Delivery(
