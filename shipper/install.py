@@ -23,6 +23,7 @@ Body = dict[str, Any]
 Say = Callable[[str], None]
 _REPLACED: Final = frozenset({"upgraded", "updated"})
 _KEPT: Final = {"kept": ": newer than this shipper, left alone"}
+_FORBIDDEN: Final = 403
 _REFUSED: Final = {"look_back_time": "look_back", "lifecycle": "lifecycle"}
 
 
@@ -38,20 +39,21 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """What set-up must know of a server; ``modules`` is None where the list may not be read."""
+    """What set-up must know of a server: empty ``version``, None for ``modules`` where the credentials may not know."""
 
     version: str
     modules: frozenset[str] | None
 
-    @property
-    def number(self) -> tuple[int, int]:
-        major, minor, *_ = self.version.split(".")
-        return int(major), int(minor)
+    def is_older_than(self, version: tuple[int, int]) -> bool:
+        return bool(self.version) and tuple(map(int, self.version.split(".")[:2])) < version
 
     @property
     def has_data_streams(self) -> bool:
         """Whether it has the module with the data-stream API, its lifecycle and its time bounds."""
         return self.modules is None or _MODULE in self.modules
+
+    def __str__(self) -> str:
+        return f"Elasticsearch {self.version or 'of a version that these credentials may not know'}"
 
 
 def requests(config: Config) -> list[Request]:
@@ -76,18 +78,21 @@ def examine(client: Elasticsearch) -> Server:
         nodes = call(client, "GET", "/_nodes/_local?filter_path=nodes.*.version,nodes.*.modules.name")["nodes"]
         (node,) = nodes.values()
         return Server(node["version"], frozenset(module["name"] for module in node["modules"]))
-    except (ServerError, KeyError, TypeError, ValueError):
+    except ServerError as error:
+        if error.status != _FORBIDDEN:
+            raise
+    except (KeyError, TypeError, ValueError):
         return Server(call(client, "GET", "/")["version"]["number"], None)
+    return Server("", None)
 
 
 def install(client: Elasticsearch, config: Config, say: Say) -> None:
     """Install everything; ``say`` gets a line for each thing done or left out. Raises ServerError."""
     server = examine(client)
     oldest = _OLDEST[config.index.layout]
-    if server.number < oldest:
-        needed = ".".join(map(str, oldest))
-        raise ServerError(f"Elasticsearch {server.version}: index.layout {config.index.layout} needs {needed} or newer")
-    say(f"server     Elasticsearch {server.version}")
+    if server.is_older_than(oldest):
+        raise ServerError(f"{server}: index.layout {config.index.layout} needs {'.'.join(map(str, oldest))} or newer")
+    say(f"server     {server}")
     wanted, replaced = _install_templates(client, config, _features(server, config, say), say)
     _update_mappings(client, wanted, replaced, say)
     if server.has_data_streams:
@@ -95,7 +100,7 @@ def install(client: Elasticsearch, config: Config, say: Say) -> None:
 
 
 def _features(server: Server, config: Config, say: Say) -> Features:
-    features = Features(look_back=server.has_data_streams, lifecycle=server.number >= _LIFECYCLE_SINCE)
+    features = Features(look_back=server.has_data_streams, lifecycle=not server.is_older_than(_LIFECYCLE_SINCE))
     days = config.index.retention_days
     if config.index.layout == "dated":
         if days:
@@ -104,7 +109,7 @@ def _features(server: Server, config: Config, say: Say) -> Features:
     if not features.look_back:
         say(f"left out   index.look_back_time: the server has no module {_MODULE}")
     if not features.lifecycle:
-        say(f"left out   lifecycle: Elasticsearch {server.version} does not have it; nothing deletes old documents")
+        say(f"left out   lifecycle: {server} does not have it; nothing deletes old documents")
     elif days and not server.has_data_streams:
         say(f"not kept   retention of {days} days: the server has no module {_MODULE}, nothing deletes old documents")
     return features
@@ -197,6 +202,10 @@ def _written_to(client: Elasticsearch, pattern: str) -> list[str]:
 
 def _make_streams(client: Elasticsearch, names: Iterable[str], say: Say) -> None:
     for name in names:
-        if call(client, "GET", f"/_data_stream/{name}") is None:
-            call(client, "PUT", f"/_data_stream/{name}")
-            say(f"created    data stream {name}")
+        try:
+            if call(client, "GET", f"/_data_stream/{name}") is None:
+                call(client, "PUT", f"/_data_stream/{name}")
+                say(f"created    data stream {name}")
+        except ServerError as error:
+            say(f"not yet    data streams: the first document makes them ({error})")
+            return

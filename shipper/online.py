@@ -13,24 +13,14 @@ from shipper.findings import Finding, note, ok, wrong
 # The least a time-series index lies open ahead of its own clock (index.look_ahead_time since 9.4)
 _LOOK_AHEAD_S = 540
 _WORTH_A_NOTE_S = 2
-_FORBIDDEN = 403
 
 
 def examine(connection: Elasticsearch, config: Config) -> Iterator[Finding]:
     """Findings about the server. Raises ServerError where it cannot be reached or refuses outright."""
-    yield _version(connection, ", ".join(config.elasticsearch.hosts))
+    yield ok(f"{install.examine(connection)} at {', '.join(config.elasticsearch.hosts)}")
     yield from _clock(connection)
     yield from _templates(connection, config)
     yield from _rights(connection, config)
-
-
-def _version(connection: Elasticsearch, hosts: str) -> Finding:
-    try:
-        return ok(f"Elasticsearch {install.examine(connection).version} at {hosts}")
-    except ServerError as error:
-        if error.status != _FORBIDDEN:
-            raise
-    return ok(f"Elasticsearch at {hosts} (its version is not told to these credentials)")
 
 
 def _clock(connection: Elasticsearch) -> Iterator[Finding]:

@@ -1,10 +1,13 @@
 """Templates: what is rendered for each kind of field and each layout, and what may not be rendered."""
 
+import json
+
 import pytest
 
-from shipper import templates
+from shipper import cli, templates
 from shipper.config import Index
 from shipper.fields import Field, Kind, Type, attribute, counter, dimension, gauge, real
+from shipper.registry import DATASETS
 from shipper.templates import Features, Template, mappings, render
 
 HOUR_MS = 3_600_000
@@ -137,3 +140,21 @@ def test_keeping_for_ever_is_a_lifecycle_without_retention() -> None:
 
 def test_only_the_operators_component_is_the_operators() -> None:
     assert [one.name for one in render(Index()) if one.operators] == [templates.CUSTOM]
+
+
+@pytest.mark.parametrize("layout", ["datastream", "dated"])
+def test_setup_prints_every_request_without_a_server(
+    layout: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("SHIPPER_ELASTICSEARCH_API_KEY", "hunter2")
+    where = ["--elasticsearch-hosts", "http://nosuch.invalid:9200", "--index-layout", layout]
+    assert cli.main(["setup", "--print", *where]) == 0
+    shown = capsys.readouterr().out
+    assert "hunter2" not in shown
+    lines = shown.splitlines()
+    sent = {line: lines[i + 1] for i, line in enumerate(lines) if line.startswith("PUT ")}
+    for one in render(Index(layout=layout)):
+        assert json.loads(sent.pop(f"PUT {one.path}")) == one.body
+    streams = [f"PUT /_data_stream/metrics-shipper.{name}-default" for name in DATASETS]
+    assert list(sent) == (streams if layout == "datastream" else [])
+    assert lines[lines.index(f"PUT /_component_template/{templates.CUSTOM}") - 1] == "# only if absent"

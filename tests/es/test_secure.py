@@ -90,9 +90,33 @@ def test_key_that_may_only_ship(
     code = cli.main([*wanted, *as_key])
     shown = capsys.readouterr().out
     assert code == 0, shown
-    assert f"ok     Elasticsearch at {secure.url} (its version is not told to these credentials)" in shown.splitlines()
+    assert (
+        f"ok     Elasticsearch of a version that these credentials may not know at {secure.url}" in shown.splitlines()
+    )
     assert "ok     these credentials may create documents" in shown.splitlines()
     assert any(line.startswith("note   templates not checked: ") for line in shown.splitlines())
     assert cli.main([*wanted, *as_key, "--index-layout", "dated"]) == 4
     assert "wrong  rights are missing: " in capsys.readouterr().out
     assert made["api_key"] not in shown
+
+
+def test_set_up_without_the_right_to_know_the_server(
+    admin: Elasticsearch, secure: eslocal.Cluster, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It is taken for a full one, until it refuses a setting by name."""
+    rights = {"setup": {"cluster": ["manage_index_templates"]}}
+    made = secure.request("POST", "/_security/api_key", {"name": "setup", "role_descriptors": rights})
+    key = tmp_path / "key"
+    key.touch(0o600)
+    key.write_text(made["encoded"])
+    for one in secure.request("GET", "/_index_template/metrics-shipper.*")["index_templates"]:
+        secure.request("DELETE", f"/_index_template/{one['name']}")
+    tls = ["--elasticsearch-hosts", secure.url, "--elasticsearch-ca-file", str(admin.ca_file)]
+    code = cli.main(["setup", *tls, "--elasticsearch-api-key-file", str(key)])
+    shown = capsys.readouterr()
+    lines = shown.out.splitlines()
+    assert code == 0, shown
+    assert lines[0] == "server     Elasticsearch of a version that these credentials may not know"
+    assert "left out   look_back_time: the server refuses it" in lines
+    assert "created    index template metrics-shipper.host" in lines
+    assert lines[-1].startswith("not yet    data streams: the first document makes them (GET /_data_stream/")
