@@ -114,6 +114,7 @@ def _add_command(subparsers: Any, name: str, module: ModuleType | None) -> None:
         return
     parser = subparsers.add_parser(
         name,
+        usage=f"shipper {name} [OPTION]…" if _sections(module) else None,  # argparse would list them all
         help=module.HELP,
         description=module.HELP,
         epilog=_epilog(),
@@ -136,7 +137,7 @@ def _add_section(parser: argparse.ArgumentParser, section: str) -> None:
     group = parser.add_argument_group(f"[{section}]")
     for one in config.all_options():
         if one.section == section:
-            default = "" if one.default is None else f" (default {one.kind.show(one.default)})"
+            default = "" if one.default in (None, "", {}) else f" (default {one.kind.show(one.default)})"
             group.add_argument(
                 *one.flags,
                 dest=one.path,

@@ -45,7 +45,7 @@ PERIODS_S: Final = tuple(
 _FOREIGN: Final = re.compile(r"_SERVICE_(HOST|PORT\w*)$|_PORT(_\d+_\w+)?$")
 _MIB: Final = 1 << 20
 _GIB: Final = 1 << 30
-_PATH: Final = text("a path")
+_PATH: Final = text("a path", placeholder="FILE")
 _ABSOLUTE: Final = text("an absolute path", r"/[^\x00-\x1f\x7f]*", "DIR")
 _GLOBS: Final = words("a list of globs", placeholder="GLOB,…")
 
@@ -114,7 +114,9 @@ class Collect:
     ticks: int = option(0, "End after so many ticks, 0 for never", whole(0, 1_000_000_000), "--ticks")
     host_root: str = option("/", "The host's root directory as seen from here", _ABSOLUTE, "--host-root")
     datasets: tuple[str, ...] = option(
-        _default_datasets, "Kinds of documents to make", words("a list of datasets", r"[a-z]+", least=1)
+        _default_datasets,
+        "Kinds of documents to make",
+        words("a list of datasets", r"[a-z]+", least=1, placeholder="NAME,…"),
     )
     filesystem_exclude: tuple[str, ...] = option(
         (
