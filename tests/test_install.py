@@ -1,0 +1,122 @@
+"""Set-up against a stub of a server with the data-streams module, which no server that runs here has."""
+
+import gzip
+import json
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import pytest
+
+from shipper import client, install, templates
+from shipper.config import Config, Elasticsearch, Index
+from shipper.errors import ServerError
+
+
+@dataclass
+class Stub:
+    """``put`` are the paths and bodies of what was sent, ``refuse`` makes an answer of a request."""
+
+    version: str = "9.4.3"
+    refuse: dict[str, tuple[int, str]] = field(default_factory=dict)
+    put: list[tuple[str, Any]] = field(default_factory=list)
+    url: str = ""
+
+    def answer(self, method: str, path: str, body: Any) -> tuple[int, Any]:
+        for part, (status, reason) in self.refuse.items():
+            if part in f"{method} {path} {json.dumps(body)}":
+                return status, {"error": {"reason": reason}}
+        if path.startswith("/_nodes/_local"):
+            return 200, {"nodes": {"n": {"version": self.version, "modules": [{"name": "data-streams"}]}}}
+        if method == "GET":
+            return 404, {}
+        self.put.append((path, body))
+        return 200, {"acknowledged": True}
+
+
+@contextmanager
+def serving(stub: Stub) -> Iterator[Stub]:
+    class Handler(BaseHTTPRequestHandler):
+        def serve(self) -> None:
+            data = self.rfile.read(int(self.headers.get("content-length") or 0))
+            body = json.loads(gzip.decompress(data) if self.headers.get("content-encoding") else data or b"null")
+            status, answer = stub.answer(self.command, self.path, body)
+            text = json.dumps(answer).encode()
+            self.send_response(status)
+            for name, value in (
+                ("X-Elastic-Product", "Elasticsearch"),
+                ("content-type", "application/json"),
+                ("content-length", str(len(text))),
+            ):
+                self.send_header(name, value)
+            self.end_headers()
+            self.wfile.write(text)
+
+        do_GET = do_PUT = serve  # noqa: N815
+
+        def log_message(self, *_args: object) -> None:
+            """Quiet."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+        stub.url = f"http://127.0.0.1:{server.server_port}"
+        yield stub
+        server.shutdown()
+
+
+def set_up(stub: Stub, index: Index) -> list[str]:
+    config, lines = Config(elasticsearch=Elasticsearch(hosts=(stub.url,)), index=index), list[str]()
+    with client.connect(config, {}) as connection:
+        install.install(connection, config, lines.append)
+    return lines
+
+
+@pytest.mark.parametrize("layout", ["datastream", "dated"])
+def test_full_server_gets_exactly_what_is_printed(layout: str) -> None:
+    index = Index(layout=layout)
+    with serving(Stub()) as stub:
+        lines = set_up(stub, index)
+    assert stub.put == [(one.path, one.body) for one in install.requests(Config(index=index))]
+    assert ("created    data stream metrics-shipper.host-default" in lines) == (layout == "datastream")
+    assert [line for line in lines if line.startswith(("left out   index", "not kept"))] == []
+
+
+def test_setting_that_is_refused_by_name_is_left_out() -> None:
+    refuse = {"index.look_back_time": (400, "unknown setting [index.look_back_time] please check")}
+    with serving(Stub(refuse=refuse)) as stub:
+        lines = set_up(stub, Index())
+    assert "left out   look_back_time: the server refuses it" in lines
+    bodies = dict(stub.put)
+    for one in templates.render(Index(), templates.Features(look_back=False)):
+        assert bodies[one.path] == one.body
+
+
+def test_refusal_for_another_reason_ends_in_one_line() -> None:
+    with serving(Stub(refuse={"PUT /_index_template": (403, "no")})) as stub, pytest.raises(ServerError) as caught:
+        set_up(stub, Index())
+    text = "PUT /_index_template/metrics-shipper.host: 403: these credentials do not have the right: no"
+    assert str(caught.value) == text
+
+
+def test_stream_that_may_not_be_made_stops_nothing() -> None:
+    with serving(Stub(refuse={"_data_stream": (403, "no")})) as stub:
+        lines = set_up(stub, Index())
+    assert lines[-1].startswith("not yet    data streams: the first document makes them (GET /_data_stream/")
+
+
+def test_server_too_old_is_refused_in_one_line() -> None:
+    with serving(Stub(version="8.6.2")) as stub:
+        with pytest.raises(ServerError) as caught:
+            set_up(stub, Index())
+        assert str(caught.value) == "Elasticsearch 8.6.2: index.layout datastream needs 8.7 or newer"
+        assert set_up(stub, Index(layout="dated"))[0] == "server     Elasticsearch 8.6.2"
+
+
+def test_server_without_lifecycle_gets_none() -> None:
+    with serving(Stub(version="8.10.4")) as stub:
+        lines = set_up(stub, Index())
+    assert "left out   lifecycle: Elasticsearch 8.10.4 does not have it; nothing deletes old documents" in lines
+    assert "lifecycle" not in json.dumps(stub.put)
