@@ -44,8 +44,12 @@ HOST: Final = "host"
 AGENT: Final = agent.DATASET
 
 
+# Also on the host document, where what does not change stands
+_VERSION: Final = next(field for field in agent.FIELDS if field.name == "agent.version")
+
+
 def _dataset(name: str, help_: str, module: str = "system") -> Dataset:
-    own = with_rates(agent.FIELDS) if name == AGENT else ()
+    own = {AGENT: with_rates(agent.FIELDS), HOST: (_VERSION,)}.get(name, ())
     collected = (field for collector in COLLECTORS if collector.dataset == name for field in collector.all_fields)
     return Dataset(name, help_, module, (*ENVELOPE, *own, *collected))
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Final
 
+from shipper import __version__
 from shipper.agent import Agent, Report
 from shipper.collect import COLLECTORS
 from shipper.collect.contract import Collect, Collector
@@ -125,7 +126,7 @@ class Ticker:
         for job in host_jobs:
             _derive(job, host, report)
         if host:
-            yield HOST, [host]
+            yield HOST, [{"agent.version": __version__, **host}]
 
     def _agent_values(self, report: Report) -> dict[str, Value]:
         reading = Reading("", self._root.now_ns(), self._agent.values(report))

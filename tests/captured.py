@@ -2,6 +2,7 @@
 
 import json
 import os
+import zlib
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -41,6 +42,10 @@ class CapturedRoot(Root):
         if found is None:
             raise FileNotFoundError(2, "not captured", path)
         return os.statvfs_result(found)
+
+    def directories(self, path: str) -> list[tuple[str, int]]:
+        """A directory that is there at both moments is the same one: its number is made from its path."""
+        return [(name, zlib.crc32(f"{path}/{name}".encode())) for name, _ in super().directories(path)]
 
     def stat(self, path: str) -> os.stat_result:
         found = self._moment["stat"].get(path)

@@ -1,0 +1,158 @@
+"""One tick: every entity's document with its envelope, and what went wrong named in the agent's own."""
+
+import errno
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from captured import HOSTS, CapturedRoot
+
+from shipper.agent import Agent, Report
+from shipper.collect import COLLECTORS
+from shipper.config import Collect, Config, Host, Index
+from shipper.rates import Reading
+from shipper.registry import DATASETS
+from shipper.source import File
+from shipper.tick import Identity, Ticker
+
+HOST = HOSTS / "debian-12-hybrid"
+TICK_MS = 1_763_918_400_000
+IDENTITY = Identity("host-1", "0123456789abcdef0123456789abcdef", {"rack": "a1"})
+
+
+class Hosted:
+    """A copy of the captured host that a test may damage, and ticks on it."""
+
+    def __init__(self, directory: Path, config: Config | None = None) -> None:
+        self.directory = directory / "host"
+        shutil.copytree(HOST, self.directory)
+        self.root = CapturedRoot(self.directory, directory)
+        self.ticker = Ticker(config or Config(), self.root, IDENTITY, Agent(None, None))
+
+    def tick(self, moment: int = 1) -> tuple[list[dict[str, Any]], list[dict[str, Any]], Report]:
+        """Documents, their bulk actions, and the report."""
+        self.root.show(moment)
+        report = Report(period_ms=10_000, ticks=moment + 1)
+        entries = self.ticker.tick(TICK_MS + moment * 10_000, report)
+        return [json.loads(one.document) for one in entries], [json.loads(one.action) for one in entries], report
+
+
+@pytest.fixture
+def hosted(tmp_path: Path) -> Hosted:
+    return Hosted(tmp_path)
+
+
+def of(documents: list[dict[str, Any]], dataset: str) -> list[dict[str, Any]]:
+    return [one for one in documents if one["event"]["dataset"] == f"shipper.{dataset}"]
+
+
+def test_all_documents_of_a_tick_carry_its_time_and_the_hosts_identity(hosted: Hosted) -> None:
+    documents, _, report = hosted.tick()
+    assert {one["@timestamp"] for one in documents} == {"2025-11-23T17:20:10.000Z"}
+    assert {json.dumps(one["host"]["name"]) + one["host"]["id"] for one in documents} == {f'"host-1"{IDENTITY.id}'}
+    assert all(one["labels"] == {"rack": "a1"} for one in documents)
+    assert len(of(documents, "host")) == len(of(documents, "agent")) == 1
+    assert report.failed == {}
+    assert report.problems == []
+
+
+def test_no_two_documents_of_a_tick_share_their_dimensions(hosted: Hosted) -> None:
+    documents, _, _ = hosted.tick()
+    seen = set()
+    for one in documents:
+        dataset = DATASETS[one["event"]["dataset"].removeprefix("shipper.")]
+        key = (dataset.name, *(leaf(one, name) for name in dataset.dimensions))
+        assert None not in key
+        assert key not in seen
+        seen.add(key)
+
+
+def leaf(document: dict[str, Any], name: str) -> Any:
+    value: Any = document
+    for part in name.split("."):
+        value = value.get(part) if isinstance(value, dict) else None
+    return value
+
+
+def test_the_second_tick_has_rates(hosted: Hosted) -> None:
+    first, _, _ = hosted.tick(0)
+    second, _, _ = hosted.tick(1)
+    assert leaf(of(first, "host")[0], "system.cpu.total.norm.pct") is None
+    assert 0 <= leaf(of(second, "host")[0], "system.cpu.total.norm.pct") <= 1
+    assert any(leaf(one, "cgroup.memory.faults.count_per_s") is not None for one in of(second, "cgroup"))
+
+
+def test_actions_name_streams_or_dated_indices_with_ids_that_never_change(tmp_path: Path) -> None:
+    _, streams, _ = Hosted(tmp_path).tick()
+    assert {"create": {"_index": "metrics-shipper.host-default"}} in streams
+    config = Config(index=Index(layout="dated"))
+    results = [Hosted(tmp_path / name, config).tick()[1] for name in ("a", "b")]
+    ids = [one["create"]["_id"] for one in results[0]]
+    assert len(set(ids)) == len(ids)
+    assert {one["create"]["_index"].rpartition("-")[2] for one in results[0]} == {"2025.11.23"}
+    assert results[0] == results[1]
+
+
+@pytest.mark.parametrize("garbage", [b"", b"\x00\xff garbage \n 1 2 3", b"-1\n" * 2000])
+def test_garbage_in_every_file_is_survived_counted_and_named(hosted: Hosted, garbage: bytes) -> None:
+    for path in (hosted.directory / "1").rglob("*"):
+        if path.is_file() and not path.is_symlink() and path.name != "moment.json":
+            path.write_bytes(garbage)
+    documents, _, report = hosted.tick()
+    (agent,) = of(documents, "agent")
+    assert report.failed == {}
+    assert agent["agent"]["problems"]["count"] == len(report.problems)
+    if garbage:
+        named = " ".join(agent["agent"]["problems"]["files"])
+        assert len(report.problems) > 10
+        assert "proc/" in named
+    healthy, _, _ = Hosted(hosted.directory.parent / "healthy").tick()
+    assert len(documents) <= len(healthy)
+
+
+def test_an_unreadable_file_is_named_and_the_others_are_there(hosted: Hosted, monkeypatch: pytest.MonkeyPatch) -> None:
+    read = File.read
+
+    def forbidden(file: File) -> bytes:
+        if file.path.endswith("proc/meminfo"):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), file.path)
+        return read(file)
+
+    monkeypatch.setattr(File, "read", forbidden)
+    documents, _, _ = hosted.tick()
+    (agent,) = of(documents, "agent")
+    assert agent["agent"]["problems"] == {"count": 1, "files": ["proc/meminfo: Permission denied"]}
+    (host,) = of(documents, "host")
+    assert "memory" not in host["system"]
+    assert host["system"]["load"]["1"] >= 0
+
+
+def test_a_collector_that_raises_is_named_with_its_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken() -> list[Reading]:
+        raise ZeroDivisionError("oops")
+
+    load = next(one for one in COLLECTORS if one.name == "load")
+    changed = tuple(
+        type(one)(one.name, one.dataset, one.fields, lambda *_: broken, one.derive) if one is load else one
+        for one in COLLECTORS
+    )
+    monkeypatch.setattr("shipper.tick.COLLECTORS", changed)
+    documents, _, report = Hosted(tmp_path).tick()
+    assert report.failed == {"load": "ZeroDivisionError: oops"}
+    assert of(documents, "agent")[0]["agent"]["collectors"]["failed"] == ["load: ZeroDivisionError: oops"]
+    assert "memory" in of(documents, "host")[0]["system"]
+
+
+def test_only_the_datasets_asked_for(tmp_path: Path) -> None:
+    config = Config(collect=Collect(datasets=("disk",)), host=Host())
+    documents, _, _ = Hosted(tmp_path, config).tick()
+    assert {one["event"]["dataset"] for one in documents} == {"shipper.disk"}
+
+
+def test_every_leaf_is_declared(hosted: Hosted) -> None:
+    """Also on this machine, whatever it has: an undeclared leaf is reported as a failure of its dataset."""
+    _, _, report = hosted.tick()
+    assert not [name for name in report.failed if name.startswith("dataset ")]
