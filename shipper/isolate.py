@@ -1,11 +1,12 @@
-"""Collectors side by side with their deadlines: one that hangs or raises costs its own documents and no others.
+"""Calls side by side with their deadlines: one that hangs or raises costs its own result and no others.
 
-All run in one worker thread, one after the other: a tick costs one hand-over, not one per collector. Only when a
-collector is over its deadline (a dead NFS server, a stopped FUSE daemon: calls that cannot be interrupted) its thread
-is left behind and a new one goes on with the rest. Until that thread comes back the collector is skipped, so threads
-never pile up.
+The collectors of a tick are such calls, and so are the mounts of one collector. All run in one worker thread, one after
+the other: a round costs one hand-over, not one per call. Only when a call is over its deadline (a dead NFS server, a
+stopped FUSE daemon: what no signal ends) its thread is left behind and a new one goes on with the rest. Until that
+thread comes back the call is not made again, so threads never pile up.
 """
 
+import math
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -42,19 +43,21 @@ class _Shift(Generic[T]):
 
 
 class Crew(Generic[T]):
-    """Runs named calls, each within ``deadline_s``."""
+    """Runs named calls, each within ``deadline_s``; after ``total_s`` no thread is begun for the rest of a round."""
 
-    def __init__(self, deadline_s: float) -> None:
+    def __init__(self, deadline_s: float, total_s: float = math.inf) -> None:
         self._deadline_ns = int(deadline_s * _NS_PER_S)
+        self._total_s = total_s
         self._worker: _Worker[T] | None = None
         self._stuck: dict[str, _Worker[T]] = {}
 
     def run(self, calls: Sequence[tuple[str, Callable[[], T]]]) -> dict[str, Outcome[T]]:
-        """The outcome of each call by its name."""
+        """The outcome of each call by its name; those for which no time was left are missing."""
+        end = time.monotonic() + self._total_s
         self._stuck = {name: worker for name, worker in self._stuck.items() if worker.is_alive()}
         outcomes = {name: Outcome[T](stuck=True) for name in self._stuck}
         waiting = [call for call in calls if call[0] not in self._stuck]
-        while waiting:
+        while waiting and time.monotonic() < end:
             shift = _Shift(waiting)
             if self._worker is None:
                 self._worker = _Worker()
@@ -83,7 +86,7 @@ class _Worker(threading.Thread, Generic[T]):
     """Works off shifts until it is abandoned in one."""
 
     def __init__(self) -> None:
-        super().__init__(name="collectors", daemon=True)
+        super().__init__(name="crew", daemon=True)
         self.shifts: SimpleQueue[_Shift[T]] = SimpleQueue()
 
     def run(self) -> None:

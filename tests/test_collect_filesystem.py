@@ -166,14 +166,14 @@ def hanging(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Mounts]
     tree.release.set()
 
 
-def patience_threads() -> int:
-    return sum(thread.name == "patience" for thread in threading.enumerate())
+def crew_threads() -> int:
+    return sum(thread.name == "crew" for thread in threading.enumerate())
 
 
 def test_mount_that_hangs_is_marked_and_holds_up_no_other(hanging: Mounts) -> None:
     tree = hanging.tree
     assert isinstance(tree, Hanging)
-    before = patience_threads()
+    before = crew_threads()
     host = hanging.host()
     for _ in range(5):
         documents = host.tick()["filesystem"]
@@ -183,17 +183,17 @@ def test_mount_that_hangs_is_marked_and_holds_up_no_other(hanging: Mounts) -> No
         assert PREFIX + "total" not in documents["/dead"]
         assert PREFIX + "total" in documents["/live"]
     assert tree.asked.count("/dead") == 1
-    assert patience_threads() - before == 3  # one for each that hangs, one for all others
+    assert crew_threads() - before == 3  # one for each that hangs, one for all others
 
 
 def test_mount_that_answers_again_is_no_longer_stuck(hanging: Mounts) -> None:
     tree = hanging.tree
     assert isinstance(tree, Hanging)
-    before = patience_threads()
+    before = crew_threads()
     host = hanging.host()
     host.tick()
     tree.release.set()
-    waiting = [thread for thread in threading.enumerate() if thread.name == "patience"]
+    waiting = [thread for thread in threading.enumerate() if thread.name == "crew"]
     documents = {}
     for _ in range(200):
         documents = host.tick()["filesystem"]
@@ -203,7 +203,7 @@ def test_mount_that_answers_again_is_no_longer_stuck(hanging: Mounts) -> None:
     assert documents["/dead"][PREFIX + "total"] == 4_096_000
     for thread in waiting[before:]:
         thread.join(timeout=0.2)
-    assert patience_threads() - before == 1
+    assert crew_threads() - before == 1
 
 
 def test_mount_that_may_not_be_asked_is_a_problem(mounts: Mounts, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -37,7 +37,7 @@ def test_a_hanging_call_is_left_behind_once_and_taken_up_again() -> None:
         assert (outcomes["a"].value, outcomes["b"].value) == (1, 2)
     assert len(calls) == 1
     assert threading.active_count() - before <= 2
-    stuck = [thread for thread in threading.enumerate() if thread.name == "collectors"]
+    stuck = [thread for thread in threading.enumerate() if thread.name == "crew"]
     release.set()
     for thread in stuck[:1]:
         thread.join(5)

@@ -11,11 +11,12 @@ import re
 import stat
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from shipper.collect.contract import Collect, Collector, matcher
-from shipper.collect.patience import Asker, Stuck
 from shipper.fields import Type, attribute, dimension, gauge, real
+from shipper.isolate import Crew, Outcome
 from shipper.parse import LARGEST, ParseError, integer, lines, name, whole
 from shipper.rates import Reading, Value
 from shipper.source import Reader, Root
@@ -25,7 +26,8 @@ if TYPE_CHECKING:
 
 _FILE = "proc/1/mountinfo"
 _PREFIX = "system.filesystem"
-_DEADLINE_S = 2.0
+_DEADLINE_S = 2.0  # for all mounts of a tick
+_SHARE = 4  # one may use this part of it
 _ESCAPE = re.compile(rb"\\([0-7]{3})")
 _FEWEST_WORDS = 10
 # Subvolumes of btrfs have a device number each, mountinfo has the filesystem's
@@ -120,15 +122,18 @@ class _Answer:
     values: dict[str, Value]
 
 
-def _ask(root: Root, path: str) -> _Answer:
-    target = root.stat(path)
-    return _Answer(stat.S_ISDIR(target.st_mode), target.st_dev, sizes(root.statvfs(path)))
+def _ask(root: Root, path: str) -> _Answer | OSError:
+    try:
+        target = root.stat(path)
+        return _Answer(stat.S_ISDIR(target.st_mode), target.st_dev, sizes(root.statvfs(path)))
+    except OSError as error:
+        return error
 
 
 def start(reader: Reader, config: "Config") -> Collect:
     point_excluded = matcher(config.collect.filesystem_exclude)
     type_excluded = matcher(config.collect.filesystem_types_exclude)
-    asker = Asker(lambda path: _ask(reader.root, path), _DEADLINE_S)
+    crew: Crew[_Answer | OSError] = Crew(_DEADLINE_S / _SHARE, _DEADLINE_S)
     text: bytes | None = None
     mounts: list[Mount] = []
 
@@ -147,11 +152,11 @@ def start(reader: Reader, config: "Config") -> Collect:
             except ParseError as error:
                 reader.problem(_FILE, str(error))
                 mounts, text = chosen(error.partial or []), None
-        answers = asker.ask([os.fsdecode(mount.point) for mount in mounts])
+        paths = [os.fsdecode(mount.point) for mount in mounts]
+        outcomes = crew.run([(path, partial(_ask, reader.root, path)) for path in paths])
         readings = []
-        for mount in mounts:
-            path = os.fsdecode(mount.point)
-            values = _values(reader, mount, answers.get(path))
+        for path, mount in zip(paths, mounts, strict=True):
+            values = _values(reader, mount, outcomes.get(path))
             if values is not None:
                 readings.append(Reading(path, reader.now_ns(), values, mount.device))
         return readings
@@ -159,24 +164,28 @@ def start(reader: Reader, config: "Config") -> Collect:
     return collect
 
 
-def _values(reader: Reader, mount: Mount, answer: "_Answer | Stuck | OSError | None") -> dict[str, Value] | None:
+def _values(reader: Reader, mount: Mount, outcome: Outcome[_Answer | OSError] | None) -> dict[str, Value] | None:
     """What to tell of a mount; None to leave it out."""
+    if outcome is None:
+        reader.problem(name(mount.point), "not asked: the deadline was used up by others")
+        return None
+    if outcome.error:
+        reader.problem(name(mount.point), outcome.error)
+        return None
+    answer = outcome.value
     if isinstance(answer, OSError):
         _note(reader, mount, answer)
         return None
-    if isinstance(answer, _Answer) and not _is_meant(mount, answer):
-        return None
-    if answer is None:
-        reader.problem(name(mount.point), "not asked: the deadline was used up by others")
+    if answer and not _is_meant(mount, answer):
         return None
     values: dict[str, Value] = {
         f"{_PREFIX}.mount_point": name(mount.point),
         f"{_PREFIX}.device_name": mount.source,
         f"{_PREFIX}.type": mount.type,
         f"{_PREFIX}.read_only": mount.read_only,
-        f"{_PREFIX}.stuck": isinstance(answer, Stuck),
+        f"{_PREFIX}.stuck": outcome.stuck,
     }
-    return values if isinstance(answer, Stuck) else {**values, **answer.values}
+    return {**values, **answer.values} if answer else values
 
 
 def _is_meant(mount: Mount, answer: _Answer) -> bool:
