@@ -44,6 +44,14 @@ UNITS: Final = {
     "ms/s": "milliseconds per second",
     "cores": "logical CPUs",
     "mbit/s": "megabits per second",
+    "bits": "bits",
+    "hz": "cycles per second",
+    "celsius": "degrees Celsius",
+    "rpm": "revolutions per minute",
+    "volts": "volts",
+    "watts": "watts",
+    "amperes": "amperes",
+    "ppm": "parts per million",
     "load": "runnable and uninterruptible tasks",
 }
 _RATE_UNITS: Final = {"bytes": "bytes/s", "us": "us/s", "ms": "ms/s", "count": "per_s"}

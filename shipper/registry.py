@@ -61,6 +61,8 @@ DATASETS: Final = {
         _dataset("disk", "a block device"),
         _dataset("filesystem", "a mounted filesystem, once per device"),
         _dataset("network", "a network interface"),
+        _dataset("raid", "a software RAID array"),
+        _dataset("sensor", "a temperature, fan, voltage, current or power sensor"),
         _dataset("cgroup", "a container, service, machine, scope, pod or slice", "shipper"),
         _dataset(AGENT, "the shipper itself: what it delivered, what it cost, what went wrong", "shipper"),
     )

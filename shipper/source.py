@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from typing import Final, TypeVar
 
 from shipper.parse import ParseError
+from shipper.timex import Timex, adjtimex
 
 T = TypeVar("T")
 
@@ -126,8 +127,20 @@ class Root:
         with os.scandir(self.absolute(path)) as entries:
             return [(entry.name, entry.inode()) for entry in entries if entry.is_dir(follow_symlinks=False)]
 
+    def adjtimex(self) -> tuple[int, Timex]:
+        """What the kernel knows of its clock: no file has it, and it is the same in every container."""
+        return adjtimex()
+
     def stat(self, path: str) -> os.stat_result:
         return os.stat(self.absolute(path))
+
+    def link(self, path: str) -> str:
+        """What the link leads to. Raises OSError."""
+        return os.readlink(self.absolute(path))
+
+    def wall_ns(self) -> int:
+        """The clock of file times, since 1970 in UTC; it may jump."""
+        return time.time_ns()
 
 
 class Reader:
@@ -173,9 +186,15 @@ class Reader:
         try:
             return call()
         except OSError as error:
-            if error.errno not in _ABSENT:
-                self.problem(path, error.strerror or type(error).__name__)
+            self.refused(path, error)
             return None
+
+    def refused(self, path: str, error: OSError) -> bool:
+        """Whether ``error`` only says that the file is absent; else it is noted as a problem."""
+        absent = error.errno in _ABSENT
+        if not absent:
+            self.problem(path, error.strerror or type(error).__name__)
+        return absent
 
     def names(self, path: str) -> list[str]:
         """Sorted names in a directory; empty if absent or a problem."""
@@ -186,7 +205,7 @@ class Reader:
         return self.attempt(path, lambda: self.root.directories(path)) or []
 
     def link(self, path: str) -> str | None:
-        return self.attempt(path, lambda: os.readlink(self.root.absolute(path)))
+        return self.attempt(path, lambda: self.root.link(path))
 
     def exists(self, path: str) -> bool:
         return os.path.lexists(self.root.absolute(path))

@@ -12,6 +12,7 @@ from shipper.collect.contract import Collector
 from shipper.config import Config
 from shipper.rates import Reading, Value, rates
 from shipper.source import Descriptors, Problem, Reader, Root
+from shipper.timex import Timex
 
 HOSTS = Path(__file__).parent / "hosts"
 
@@ -43,6 +44,9 @@ class CapturedRoot(Root):
             raise FileNotFoundError(2, "not captured", path)
         return os.statvfs_result(found)
 
+    def adjtimex(self) -> tuple[int, Timex]:
+        raise FileNotFoundError(2, "not captured", "adjtimex(2)")
+
     def directories(self, path: str) -> list[tuple[str, int]]:
         """A directory that is there at both moments is the same one: its number is made from its path."""
         return [(name, zlib.crc32(f"{path}/{name}".encode())) for name, _ in super().directories(path)]
@@ -51,8 +55,12 @@ class CapturedRoot(Root):
         found = self._moment["stat"].get(path)
         if found is None:
             return super().stat(path)
-        mode, device, inode = found
-        return os.stat_result((mode, inode, device, 1, 0, 0, 0, 0, 0, 0))
+        mode, device, inode, *times = found
+        made = times[0] if times else 0
+        return os.stat_result((mode, inode, device, 1, 0, 0, 0, made, made, made))
+
+    def wall_ns(self) -> int:
+        return int(self._moment["wall"] * 1e9)
 
 
 class Ticks:

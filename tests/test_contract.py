@@ -41,10 +41,17 @@ FIXED = {
         ("cgroup",),
     ),
 }
-UNIT_SEGMENTS = frozenset({"bytes", "pct", "ns", "us", "ms", "s", "count", "cores"})
+UNIT_SEGMENTS = frozenset(
+    {
+        *("bytes", "pct", "ns", "us", "ms", "s", "count", "cores", "hz"),
+        *("celsius", "rpm", "volts", "watts", "amperes", "ppm"),
+    }
+)
 # Elastic's own names, kept so that Kibana's pages and saved queries work; the unit stands in the help and in `unit`
 ELASTICS_NAMES = frozenset(
     {
+        "system.entropy.available_bits",
+        *(f"system.raid.disks.{state}" for state in ("total", "active", "spare", "failed")),
         *(f"system.load.{form}{minutes}" for form in ("", "norm.") for minutes in (1, 5, 15)),
         *(f"system.memory.{name}" for name in ("total", "free", "actual.free", "swap.total", "swap.free")),
         *(f"system.memory.hugepages.{name}" for name in ("total", "free", "reserved", "surplus", "default_size")),
@@ -65,7 +72,8 @@ FORMED_ALIKE = frozenset(
     {
         *(f"system.network.total.{way}.{name}" for way in ("in", "out") for name in ("packets", "errors", "dropped")),
         *("system.diskio.discard.time", "system.diskio.flush.time"),
-        *("cgroup.pids.current", "cgroup.pids.limit"),
+        *(f"cgroup.network.{way}.{name}" for way in ("in", "out") for name in ("packets", "errors", "dropped")),
+        *("cgroup.pids.current", "cgroup.pids.limit", "cgroup.pids.peak"),
     }
 )
 
