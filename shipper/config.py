@@ -48,6 +48,7 @@ _GIB: Final = 1 << 30
 _PATH: Final = text("a path", placeholder="FILE")
 _ABSOLUTE: Final = text("an absolute path", r"/[^\x00-\x1f\x7f]*", "DIR")
 _GLOBS: Final = words("a list of globs", placeholder="GLOB,…")
+_ABSOLUTES: Final = words("a list of absolute paths", r"/[^\x00-\x1f\x7f,]*", placeholder="DIR,…")
 
 
 def _default_datasets() -> tuple[str, ...]:
@@ -164,6 +165,27 @@ class Collect:
 
 
 @dataclass(frozen=True)
+    labels: tuple[str, ...] = option(
+        (
+            "com.docker.compose.project",
+            "com.docker.compose.service",
+            "com.docker.swarm.service.name",
+            "com.hashicorp.nomad.*",
+            "app.kubernetes.io/*",
+            "org.opencontainers.image.version",
+        ),
+        "Labels and annotations of containers that are kept, in container.labels",
+        _GLOBS,
+    )
+    docker_roots: tuple[str, ...] = option(
+        ("/var/lib/docker",), "Docker's data roots; data-root in /etc/docker/daemon.json is found as well", _ABSOLUTES
+    )
+    containerd_states: tuple[str, ...] = option(
+        ("/run/containerd", "/run/k3s/containerd"), "State directories of containerd", _ABSOLUTES
+    )
+    storage_roots: tuple[str, ...] = option(
+        ("/var/lib/containers/storage",), "Storage roots of podman and CRI-O; users' own are found as well", _ABSOLUTES
+    )
 class Spool:
     """Documents on disk between collection and acknowledgement."""
 

@@ -12,7 +12,7 @@ import psutil
 import pytest
 
 from shipper.collect import cgroup
-from shipper.collect.hierarchy import CGROUP_ROOT, detect, walk
+from shipper.collect.hierarchy import CGROUP_ROOT, Walker, detect
 from shipper.collect.identity import Node
 from shipper.config import Config
 from shipper.rates import Reading, rates
@@ -190,13 +190,14 @@ def test_a_cgroup_that_is_gone_has_no_document_and_a_new_one_no_rate(own: OwnCgr
 def test_a_cgroup_that_vanishes_between_listing_and_reading(
     own: OwnCgroup, reader: Reader, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def listed_then_removed(one: Reader, hierarchies: dict[str, str]) -> Node:
-        tree = walk(one, hierarchies)
+    def listed_then_removed(walker: Walker, hierarchies: dict[str, str]) -> Node:
+        tree = listed(walker, hierarchies)
         own.remove()
         return tree
 
     collect = cgroup.COLLECTOR.start(reader, Config())
-    monkeypatch.setattr("shipper.collect.cgroup.walk", listed_then_removed)
+    listed = Walker.walk
+    monkeypatch.setattr(Walker, "walk", listed_then_removed)
     readings = list(collect())
     assert of(readings, own.path) is None
     assert len(readings) > 0

@@ -20,6 +20,7 @@ NOT_MISSED = ("/arch", "/ifindex", "/speed")
 NOT_CUT = ("etc/os-release", "/speed")
 TYPES: dict[Type, tuple[type, ...]] = {
     Type.LONG: (int,), Type.DOUBLE: (int, float), Type.KEYWORD: (str, list), Type.BOOLEAN: (bool,),
+    Type.FLATTENED: (dict,), Type.DATE: (str,),
 }  # fmt: skip
 
 

@@ -40,7 +40,9 @@ class Tree(Root):
 
     def stat(self, path: str) -> os.stat_result:
         found = super().stat(path)
-        device = self.devices.get(path, found.st_dev)
+        device = self.devices.get(path)
+        if device is None:
+            return found
         return os.stat_result((found.st_mode, found.st_ino, device, 1, 0, 0, 0, 0, 0, 0))
 
 

@@ -3,19 +3,22 @@
 Which file gives what stands in ``cgroup_files``, which cgroup is what in ``identity``, where they are in ``hierarchy``.
 """
 
-from collections.abc import Iterable
+from collections.abc import Hashable, Iterable
 from fnmatch import fnmatchcase
+from typing import Any
 
-from shipper.collect import cgroup_files
-from shipper.collect.cgroup_files import CgroupFile
+from shipper.collect import cgroup_files, cgroup_network, cgroup_slow, runtime_files, units
+from shipper.collect.cgroup_one import Cgroup, Host
+from shipper.collect.cgroup_slow import Slow
 from shipper.collect.contract import Collector
-from shipper.collect.hierarchy import Mode, detect, walk
-from shipper.collect.identity import CgroupKind, Identity, Node, identify
+from shipper.collect.hierarchy import Walker, detect
+from shipper.collect.identity import Node, identify
+from shipper.collect.runtime_files import RuntimeFiles
 from shipper.config import Config
 from shipper.fields import Field, Kind, Type, attribute, dimension, gauge, real
-from shipper.parse import ParseError, integer
+from shipper.parse import ParseError, integer, name
 from shipper.rates import Reading, Value
-from shipper.source import File, Reader
+from shipper.source import Reader
 
 FIELDS: tuple[Field, ...] = (
     dimension("cgroup.path", "Path of the cgroup below the root of its hierarchy", "the directory below sys/fs/cgroup"),
@@ -30,10 +33,32 @@ FIELDS: tuple[Field, ...] = (
     Field("cgroup.depth", Type.LONG, Kind.ATTRIBUTE, "", "1 for a cgroup right below the root", "the path"),
     attribute("cgroup.mode", "v1, v2 or hybrid", "sys/fs/cgroup"),
     attribute("container.id", "Id the runtime gave the container; name of a machine", "the path"),
-    attribute("container.name", "Name of the container; its short id where only that is known", "the path"),
+    attribute(
+        "container.name",
+        "Name of the container; its short id where only that is known",
+        "the runtime's own files; the path",
+    ),
     attribute("container.runtime", "docker, containerd, cri-o, podman, systemd-nspawn, libvirt, lxc", "the path"),
-    attribute("container.image.name", "Image the container was made from", "the runtime's own files"),
+    *runtime_files.FIELDS,
+    units.FIELD,
+    Field(
+        "cgroup.start",
+        Type.DATE,
+        Kind.ATTRIBUTE,
+        "",
+        "When it was made; may be late, never early, if the kernel dropped its inode before the shipper saw it",
+        "times of its directories",
+    ),
+    gauge("cgroup.uptime.ms", "ms", "Time since cgroup.start", "times of its directories"),
+    gauge(
+        "cgroup.restarts.count",
+        "count",
+        "How often a cgroup of this service or name of a container was made anew since the shipper started",
+        "inode numbers",
+    ),
     *cgroup_files.FIELDS,
+    *cgroup_slow.FIELDS,
+    *cgroup_network.FIELDS,
     real("cgroup.cpu.pct", "pct", "CPU time used, of all the host's logical CPUs", "cgroup.cpu.usage.ns"),
     real("cgroup.cpu.limit.pct", "pct", "CPU time used, of its own quota", "cgroup.cpu.usage.ns"),
     gauge(
@@ -47,37 +72,8 @@ FIELDS: tuple[Field, ...] = (
 # Reading values that only derive needs
 _CORES = "host cores"
 _STACKED = (b"device-mapper", b"md", b"mdp", b"loop")
-
-
-class _Cgroup:
-    """A cgroup's kept files and what does not change about it."""
-
-    def __init__(
-        self, reader: Reader, path: str, node: Node, hierarchies: dict[str, str], table: list[CgroupFile]
-    ) -> None:
-        self.path = path
-        self.inodes = tuple(sorted(node.inodes.items()))
-        self.files: list[tuple[str, File, CgroupFile]] = []
-        for spec in table:
-            if spec.controller in node.inodes:
-                name = f"{hierarchies[spec.controller]}{path}/{spec.name}"
-                self.files.append((name, reader.file(name), spec))
-
-    def read(self, reader: Reader) -> dict[str, Value]:
-        values: dict[str, Value] = {}
-        for name, file, spec in self.files:
-            if spec.unless in values:
-                continue
-            data = reader.attempt(name, file.read)
-            if data:
-                found = reader.parsed(name, data, spec.parse)
-                if found:
-                    values.update(found)
-        return values
-
-    def close(self) -> None:
-        for _, file, _ in self.files:
-            file.close()
+_MOST_RESTARTED = 4096
+_MINUTE_NS = 60_000_000_000
 
 
 class _Cgroups:
@@ -85,49 +81,135 @@ class _Cgroups:
 
     def __init__(self, reader: Reader, config: Config) -> None:
         self._reader = reader
+        self._config = config
         self._exclude = config.collect.cgroup_exclude
-        self._known: dict[str, _Cgroup] = {}
+        self._walker = Walker(reader)
+        self._files = RuntimeFiles(reader, config)
+        self._devices = Devices(reader)
+        self._host: Host | None = None
+        self._tree: Node | None = None
+        self._known: dict[str, Cgroup] = {}
+        self._restarts = Restarts(_MOST_RESTARTED)
 
     def collect(self) -> Iterable[Reading]:
+        now_ns = self._reader.now_ns()
+        host = self._look_at_host()
+        tree = self._walker.walk(host.hierarchies)
+        if tree is not self._tree:
+            self._tree = tree
+            self._update(host, tree)
+        cgroups = list(self._known.values())
+        for cgroup in cgroups:
+            cgroup.refresh(now_ns)
+        owners = _owners(cgroups)
+        stacked, cores = stacked_majors(self._reader), _cores(self._reader)
+        limits: dict[str, int] = {}
+        for cgroup in cgroups:
+            at_ns = self._reader.now_ns()
+            values = cgroup.read(at_ns)
+            if not values:
+                continue
+            moved = cgroup.busiest(cgroup_files.finish(values, stacked), at_ns)
+            if moved:
+                values["cgroup.io.busiest.name"] = self._devices.name(moved[0], now_ns)
+                values["cgroup.io.busiest.bytes_per_s"] = moved[1]
+            _inherit_limit(cgroup.path, values, limits)
+            if cgroup.namespace and (cgroup.identity.aggregate or owners[cgroup.namespace] is cgroup):
+                values.update(cgroup.network())
+            restarts = self._restarts.of(cgroup.name, cgroup.inodes)
+            if restarts is not None:
+                values["cgroup.restarts.count"] = restarts
+            if cores:
+                values[_CORES] = cores
+            yield Reading(cgroup.path, at_ns, {**cgroup.describe(), **values}, (cgroup.inodes, cgroup.namespace))
+
+    def _look_at_host(self) -> Host:
         mode, hierarchies = detect(self._reader)
-        table = cgroup_files.TABLES[mode]
-        stacked = stacked_majors(self._reader)
-        cores = _cores(self._reader)
+        host = self._host
+        if host is None or (host.mode, host.hierarchies) != (mode, hierarchies):
+            slow = Slow(self._reader, mode, hierarchies)
+            table = cgroup_files.TABLES[mode]
+            host = self._host = Host(self._reader, mode, hierarchies, slow, self._files, table)
+            self._forget()
+        host.network = cgroup_network.namespace(self._reader, 1)
+        return host
+
+    def _update(self, host: Host, tree: Node) -> None:
+        """Bring the cgroups known in line with ``tree``."""
         known, self._known = self._known, {}
-        for path, node, identity in identify(walk(self._reader, hierarchies)):
+        for path, node, identity in identify(tree):
             if any(fnmatchcase(path, glob) for glob in self._exclude):
                 continue
-            cgroup = known.pop(path, None)
+            cgroup = known.get(path)
             if cgroup is None or cgroup.inodes != tuple(sorted(node.inodes.items())):
-                if cgroup:
-                    cgroup.close()
-                cgroup = _Cgroup(self._reader, path, node, hierarchies, table)
+                cgroup = Cgroup(host, path, node, identity)
+            else:
+                del known[path]
+                cgroup.become(node, identity)
             self._known[path] = cgroup
-            at_ns = self._reader.now_ns()
-            values = cgroup.read(self._reader)
-            if values:
-                cgroup_files.finish(values, stacked)
-                if cores:
-                    values[_CORES] = cores
-                yield Reading(path, at_ns, {**_described(path, identity, mode), **values}, cgroup.inodes)
         for gone in known.values():
             gone.close()
 
+    def _forget(self) -> None:
+        for cgroup in self._known.values():
+            cgroup.close()
+        self._known, self._tree = {}, None
 
-def _described(path: str, identity: Identity, mode: Mode) -> dict[str, Value]:
-    values: dict[str, Value] = {
-        "cgroup.path": path,
-        "cgroup.kind": identity.kind.value,
-        "cgroup.name": identity.name,
-        "cgroup.aggregate": identity.aggregate,
-        "cgroup.depth": path.count("/"),
-        "cgroup.mode": mode.value,
-    }
-    if identity.kind in (CgroupKind.CONTAINER, CgroupKind.MACHINE):
-        values |= {"container.id": identity.id, "container.name": identity.name}
-        if identity.runtime:
-            values["container.runtime"] = identity.runtime
-    return values
+
+def _owners(cgroups: Iterable[Cgroup]) -> dict[str, Cgroup]:
+    """For each network namespace the cgroup in whose document its counters stand: the first made of those in it."""
+    owners: dict[str, Cgroup] = {}
+    for cgroup in cgroups:
+        if cgroup.namespace and not cgroup.identity.aggregate:
+            owner = owners.setdefault(cgroup.namespace, cgroup)
+            if (cgroup.started_ns, cgroup.path) < (owner.started_ns, owner.path):
+                owners[cgroup.namespace] = cgroup
+    return owners
+
+
+def _inherit_limit(path: str, values: dict[str, Any], limits: dict[str, int]) -> None:
+    """Add the smallest limit on the way up. ``limits`` holds those of the cgroups before, parents first."""
+    found = [limits.get(path.rpartition("/")[0]), values.get("cgroup.memory.limit.bytes")]
+    found.append(values.pop(cgroup_files.INHERITED_LIMIT, None))
+    smallest = min((one for one in found if one is not None), default=cgroup_files.V1_UNLIMITED)
+    if smallest < cgroup_files.V1_UNLIMITED:
+        limits[path] = values["cgroup.memory.limit.effective.bytes"] = smallest
+
+
+class Restarts:
+    """How often cgroups of one name were made anew, of the ``most`` names seen last."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._seen: dict[Hashable, tuple[Hashable, int]] = {}
+
+    def of(self, name: Hashable, inodes: Hashable) -> int | None:
+        if name is None:
+            return None
+        before, count = self._seen.pop(name, (inodes, 0))
+        if before != inodes:
+            count += 1
+        self._seen[name] = (inodes, count)  # last in order
+        if len(self._seen) > self._most:
+            del self._seen[next(iter(self._seen))]
+        return count
+
+
+class Devices:
+    """Names of block devices by number, from ``proc/diskstats``."""
+
+    def __init__(self, reader: Reader) -> None:
+        self._reader = reader
+        self._names: dict[str, str] = {}
+        self._next_ns = 0
+
+    def name(self, number: str, now_ns: int) -> str:
+        """``sda`` of ``8:0``; the number itself if it has none."""
+        if number not in self._names and now_ns >= self._next_ns:
+            self._next_ns = now_ns + _MINUTE_NS
+            words = (line.split() for line in (self._reader.read_once("proc/diskstats") or b"").split(b"\n"))
+            self._names = {f"{word[0].decode()}:{word[1].decode()}": name(word[2]) for word in words if len(word) > 2}  # noqa: PLR2004
+        return self._names.get(number, number)
 
 
 def _cores(reader: Reader) -> int:

@@ -5,18 +5,19 @@ files exist only where the parent cgroup turned it on, keys come and go between 
 """
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, MutableMapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from shipper.collect import pressure
 from shipper.collect.hierarchy import UNIFIED, Mode
-from shipper.fields import Field, counter, cpu_time, gauge, real
+from shipper.fields import Field, Kind, Type, attribute, counter, cpu_time, gauge, real
 from shipper.parse import ParseError, integer, key_values, lines, shown, signed
 from shipper.parse import pressure as parse_pressure
 from shipper.rates import Value
 
-Parse = Callable[[bytes], Mapping[str, Value]]
+# Values of fields, and a few that finish() and the collector make fields of
+Parse = Callable[[bytes], Mapping[str, Any]]
 
 FIELDS: Final[tuple[Field, ...]] = (
     cpu_time("cgroup.cpu.usage.ns", "CPU time used", "cpu.stat usage_usec; v1 cpuacct.usage", "cgroup.cpu.cores"),
@@ -26,10 +27,14 @@ FIELDS: Final[tuple[Field, ...]] = (
     counter("cgroup.cpu.throttled.count", "count", "Quota periods in which it was throttled", "cpu.stat nr_throttled"),
     cpu_time("cgroup.cpu.throttled.ns", "Time for which it was throttled, over its CPUs", "cpu.stat throttled_usec; v1 throttled_time", "cgroup.cpu.throttled.cores"),
     real("cgroup.cpu.limit.cores", "cores", "CPUs its own quota allows; absent: no quota", "cpu.max; v1 cpu.cfs_quota_us / cpu.cfs_period_us"),
+    Field("cgroup.cpu.weight", Type.LONG, Kind.ATTRIBUTE, "", "Its share against its siblings, 100 unless set", "cpu.weight; v1 cpu.shares × 100 / 1024"),
     gauge("cgroup.memory.usage.bytes", "bytes", "Memory charged, page cache included", "memory.current; v1 memory.usage_in_bytes"),
     gauge("cgroup.memory.peak.bytes", "bytes", "Highest usage so far", "memory.peak (Linux 5.19); v1 memory.max_usage_in_bytes"),
     gauge("cgroup.memory.limit.bytes", "bytes", "Its own hard limit; absent: none", "memory.max; v1 memory.limit_in_bytes"),
     gauge("cgroup.memory.high.bytes", "bytes", "Usage above which it is slowed and reclaimed; absent: none", "memory.high"),
+    gauge("cgroup.memory.limit.effective.bytes", "bytes", "The smallest limit of its own and those around it; absent: none", "memory.max of it and its ancestors; v1 memory.stat hierarchical_memory_limit"),
+    gauge("cgroup.memory.low.bytes", "bytes", "Usage that is reclaimed only if nothing else is left", "memory.low"),
+    gauge("cgroup.memory.min.bytes", "bytes", "Usage that is never reclaimed", "memory.min"),
     gauge("cgroup.memory.anon.bytes", "bytes", "Anonymous memory", "memory.stat anon; v1 total_rss"),
     gauge("cgroup.memory.file.bytes", "bytes", "Page cache, shmem included", "memory.stat file; v1 total_cache"),
     gauge("cgroup.memory.kernel.bytes", "bytes", "Kernel memory", "memory.stat kernel (Linux 5.18); v1 memory.kmem.usage_in_bytes"),
@@ -39,28 +44,44 @@ FIELDS: Final[tuple[Field, ...]] = (
     gauge("cgroup.memory.mapped.bytes", "bytes", "Mapped files", "memory.stat file_mapped; v1 total_mapped_file"),
     gauge("cgroup.memory.dirty.bytes", "bytes", "Page cache waiting to be written", "memory.stat file_dirty; v1 total_dirty"),
     gauge("cgroup.memory.swap.usage.bytes", "bytes", "Swap used", "memory.swap.current; v1 memory.stat total_swap"),
+    gauge("cgroup.memory.swap.limit.bytes", "bytes", "Most swap it may use; absent: no limit of its own", "memory.swap.max"),
+    gauge("cgroup.memory.zswap.bytes", "bytes", "Memory that its compressed swap takes", "memory.stat zswap (Linux 5.19)"),
+    gauge("cgroup.memory.zswapped.bytes", "bytes", "Memory before it was compressed into zswap", "memory.stat zswapped (Linux 5.19)"),
+    counter("cgroup.memory.refaults.anon.count", "count", "Anonymous pages read back soon after they were reclaimed", "memory.stat workingset_refault_anon; v1 total_workingset_refault_anon"),
+    counter("cgroup.memory.refaults.file.count", "count", "File pages read back soon after they were reclaimed", "memory.stat workingset_refault_file, before Linux 5.9 workingset_refault; v1 total_workingset_refault_file"),
+    counter("cgroup.memory.scanned.count", "count", "Pages looked at for reclaim", "memory.stat pgscan"),
+    counter("cgroup.memory.reclaimed.count", "count", "Pages reclaimed", "memory.stat pgsteal"),
     counter("cgroup.memory.faults.count", "count", "Page faults", "memory.stat pgfault; v1 total_pgfault"),
     counter("cgroup.memory.major_faults.count", "count", "Page faults that read from disk", "memory.stat pgmajfault; v1 total_pgmajfault"),
     counter("cgroup.memory.events.max.count", "count", "Times the limit was hit", "memory.events max; v1 memory.failcnt"),
     counter("cgroup.memory.events.high.count", "count", "Times it was slowed by memory.high", "memory.events high"),
     counter("cgroup.memory.events.oom.count", "count", "Times an allocation failed at the limit", "memory.events oom"),
     counter("cgroup.memory.events.oom_kill.count", "count", "Processes killed for lack of memory", "memory.events oom_kill; v1 memory.oom_control"),
+    counter("cgroup.memory.events.low.count", "count", "Times it was reclaimed below memory.low", "memory.events low"),
+    counter("cgroup.memory.events.oom_group_kill.count", "count", "Times all of it was killed together for lack of memory", "memory.events oom_group_kill (Linux 5.17)"),
     gauge("cgroup.pids.current", "count", "Tasks (threads)", "pids.current"),
     gauge("cgroup.pids.limit", "count", "Most tasks allowed; absent: no limit", "pids.max"),
+    gauge("cgroup.pids.peak", "count", "Most tasks so far; read every 5 minutes", "pids.peak (Linux 6.1)"),
+    counter("cgroup.pids.events.max.count", "count", "Forks refused for its limit", "pids.events max"),
     counter("cgroup.io.read.bytes", "bytes", "Read from block devices, stacked ones left out", "io.stat rbytes; v1 blkio.throttle.io_service_bytes_recursive"),
     counter("cgroup.io.write.bytes", "bytes", "Written to block devices, stacked ones left out", "io.stat wbytes; v1 the same file"),
     counter("cgroup.io.read.count", "count", "Reads from block devices", "io.stat rios; v1 blkio.throttle.io_serviced_recursive"),
     counter("cgroup.io.write.count", "count", "Writes to block devices", "io.stat wios; v1 the same file"),
+    counter("cgroup.io.discard.bytes", "bytes", "Discarded on block devices", "io.stat dbytes; v1 blkio.throttle.io_service_bytes_recursive Discard"),
+    counter("cgroup.io.discard.count", "count", "Discards on block devices", "io.stat dios; v1 blkio.throttle.io_serviced_recursive Discard"),
+    attribute("cgroup.io.busiest.name", "Device it moved most bytes to and from since the last tick", "io.stat; v1 blkio.throttle.io_service_bytes_recursive; proc/diskstats"),
+    real("cgroup.io.busiest.bytes_per_s", "bytes/s", "Bytes moved to and from that device", "the same files"),
     *pressure.fields("cgroup.pressure", "{}.pressure"),
 )  # fmt: skip
 
-INACTIVE_FILE: Final = "inactive file"  # these four are made into fields and not published themselves
+INACTIVE_FILE: Final = "inactive file"  # these are made into fields and not published themselves
+INHERITED_LIMIT: Final = "inherited memory limit"
 _QUOTA: Final = "quota us"
 _PERIOD: Final = "period us"
-_IO: Final = "io "  # + direction.unit + a space + MAJ:MIN
+_IO: Final = {"bytes": "io bytes", "count": "io count"}  # direction → device MAJ:MIN → number
 
 _NS_PER_TICK: Final = 1_000_000_000 // os.sysconf("SC_CLK_TCK")
-_V1_UNLIMITED: Final = 0x7FFF_FFFF_FFFF_0000  # the largest page count: rounded down differently by page size
+V1_UNLIMITED: Final = 0x7FFF_FFFF_FFFF_0000  # the largest page count: rounded down differently by page size
 
 
 @dataclass(frozen=True)
@@ -73,17 +94,22 @@ class CgroupFile:
     unless: str = ""
 
 
-def _number(field: str) -> Parse:
+def number(field: str) -> Parse:
     return lambda text: {field: integer(text)}
 
 
-def _limit(field: str) -> Parse:
+def limit(field: str) -> Parse:
     def parse(text: bytes) -> Mapping[str, Value]:
-        if text.strip() == b"max" or (value := integer(text)) >= _V1_UNLIMITED:
+        if text.strip() == b"max" or (value := integer(text)) >= V1_UNLIMITED:
             return {}
         return {field: value}
 
     return parse
+
+
+def weight_of_shares(text: bytes) -> Mapping[str, Value]:
+    """v1 ``cpu.shares`` on the scale of v2, as the kernel itself does it (cpu_weight_read_u64 in kernel/sched/core.c)."""
+    return {"cgroup.cpu.weight": (integer(text) * 100 + 512) // 1024}
 
 
 def _keys(wanted: dict[bytes, str], scale: int = 1) -> Parse:
@@ -118,33 +144,49 @@ def _cfs_quota(text: bytes) -> Mapping[str, Value]:
     return {_QUOTA: quota} if quota > 0 else {}
 
 
-_IO_KEYS: Final = {b"rbytes": "read.bytes", b"wbytes": "write.bytes", b"rios": "read.count", b"wios": "write.count"}
+_IO_KEYS: Final = {
+    b"rbytes": ("bytes", "read"), b"wbytes": ("bytes", "write"), b"dbytes": ("bytes", "discard"),
+    b"rios": ("count", "read"), b"wios": ("count", "write"), b"dios": ("count", "discard"),
+}  # fmt: skip
+_BLKIO_KEYS: Final = {b"Read": "read", b"Write": "write", b"Discard": "discard"}
+
+# direction → device → number
+_Moved = dict[str, dict[str, int]]
 
 
-def _io_stat(text: bytes) -> Mapping[str, Value]:
+def _io_stat(text: bytes) -> Mapping[str, Any]:
     """``253:0 rbytes=4096 wbytes=0 rios=1 wios=0 dbytes=0 dios=0`` a device; one without io may have no keys."""
-    values: dict[str, Value] = {}
+    moved: dict[str, _Moved] = {"bytes": {}, "count": {}}
     for line in text.split(b"\n"):
-        device, *pairs = line.split() or [b""]
+        number, *pairs = line.split() or [b""]
         for pair in pairs:
-            key, _, number = pair.partition(b"=")
+            key, _, amount = pair.partition(b"=")
             if key in _IO_KEYS:
-                values[f"{_IO}{_IO_KEYS[key]} {_device(device)}"] = integer(number)
-    return values
+                unit, direction = _IO_KEYS[key]
+                moved[unit].setdefault(direction, {})[_device(number)] = integer(amount)
+    return {_IO[unit]: found for unit, found in moved.items() if found}
 
 
 def _blkio(unit: str) -> Parse:
     """``8:0 Read 4096`` a device and operation, at the end ``Total 4096``."""
 
-    def parse_line(line: bytes) -> tuple[str, int] | None:
+    def parse_line(line: bytes) -> tuple[str, str, int] | None:
         words = line.split()
-        if len(words) == 3 and words[1] in (b"Read", b"Write"):  # noqa: PLR2004
-            return f"{_IO}{words[1].decode().lower()}.{unit} {_device(words[0])}", integer(words[2])
+        if len(words) == 3 and words[1] in _BLKIO_KEYS:  # noqa: PLR2004
+            return _BLKIO_KEYS[words[1]], _device(words[0]), integer(words[2])
         if len(words) not in (2, 3):
             raise ParseError("neither device, operation, number nor a total")
         return None
 
-    return lambda text: dict(lines(text, parse_line))
+    def parse(text: bytes) -> Mapping[str, Any]:
+        if text == b"Total 0\n":
+            return {}
+        moved: _Moved = {}
+        for direction, device, amount in lines(text, parse_line):
+            moved.setdefault(direction, {})[device] = amount
+        return {_IO[unit]: moved} if moved else {}
+
+    return parse
 
 
 def _device(number: bytes) -> str:
@@ -154,17 +196,25 @@ def _device(number: bytes) -> str:
     return number.decode()
 
 
-def finish(values: dict[str, Value], stacked: frozenset[bytes]) -> None:
-    """Make quota and per-device io in ``values`` into fields. Devices whose major is in ``stacked`` lie on others."""
+def finish(values: MutableMapping[str, Any], stacked: frozenset[bytes]) -> dict[str, int]:
+    """Make quota and per-device io in ``values`` into fields; the bytes moved so far by device.
+
+    Devices whose major number is in ``stacked`` lie on others.
+    """
     quota, period = values.pop(_QUOTA, None), values.pop(_PERIOD, None)
-    if isinstance(quota, int) and isinstance(period, int) and period:
+    if quota and period:
         values["cgroup.cpu.limit.cores"] = quota / period
-    for key in [key for key in values if key.startswith(_IO)]:
-        what, _, device = key.removeprefix(_IO).partition(" ")
-        amount = values.pop(key)
-        if isinstance(amount, int) and device.partition(":")[0].encode() not in stacked:
-            total = values.get(f"cgroup.io.{what}", 0)
-            values[f"cgroup.io.{what}"] = amount + (total if isinstance(total, int) else 0)
+    devices: dict[str, int] = {}
+    for unit, key in _IO.items():
+        for direction, amounts in (values.pop(key, None) or {}).items():
+            total = 0
+            for device, amount in amounts.items():
+                if device.partition(":")[0].encode() not in stacked:
+                    total += amount
+                    if unit == "bytes":
+                        devices[device] = devices.get(device, 0) + amount
+            values[f"cgroup.io.{direction}.{unit}"] = total
+    return devices
 
 
 _PRESSURE: Final = [CgroupFile(UNIFIED, f"{name}.pressure", _pressure(name)) for name in pressure.RESOURCES]
@@ -172,10 +222,10 @@ _PRESSURE: Final = [CgroupFile(UNIFIED, f"{name}.pressure", _pressure(name)) for
 _V2: Final = [
     CgroupFile(UNIFIED, "cpu.stat", _cpu_stat),
     CgroupFile(UNIFIED, "cpu.max", _cpu_max),
-    CgroupFile(UNIFIED, "memory.current", _number("cgroup.memory.usage.bytes")),
-    CgroupFile(UNIFIED, "memory.peak", _number("cgroup.memory.peak.bytes")),
-    CgroupFile(UNIFIED, "memory.max", _limit("cgroup.memory.limit.bytes")),
-    CgroupFile(UNIFIED, "memory.high", _limit("cgroup.memory.high.bytes")),
+    CgroupFile(UNIFIED, "memory.current", number("cgroup.memory.usage.bytes")),
+    CgroupFile(UNIFIED, "memory.peak", number("cgroup.memory.peak.bytes")),
+    CgroupFile(UNIFIED, "memory.max", limit("cgroup.memory.limit.bytes")),
+    CgroupFile(UNIFIED, "memory.high", limit("cgroup.memory.high.bytes")),
     CgroupFile(UNIFIED, "memory.stat", _keys({
         b"anon": "cgroup.memory.anon.bytes",
         b"file": "cgroup.memory.file.bytes",
@@ -188,34 +238,44 @@ _V2: Final = [
         b"inactive_file": INACTIVE_FILE,
         b"pgfault": "cgroup.memory.faults.count",
         b"pgmajfault": "cgroup.memory.major_faults.count",
+        b"zswap": "cgroup.memory.zswap.bytes",
+        b"zswapped": "cgroup.memory.zswapped.bytes",
+        b"workingset_refault": "cgroup.memory.refaults.file.count",
+        b"workingset_refault_anon": "cgroup.memory.refaults.anon.count",
+        b"workingset_refault_file": "cgroup.memory.refaults.file.count",
+        b"pgscan": "cgroup.memory.scanned.count",
+        b"pgsteal": "cgroup.memory.reclaimed.count",
     })),
-    CgroupFile(UNIFIED, "memory.swap.current", _number("cgroup.memory.swap.usage.bytes")),
+    CgroupFile(UNIFIED, "memory.swap.current", number("cgroup.memory.swap.usage.bytes")),
     CgroupFile(UNIFIED, "memory.events", _keys({
+        b"low": "cgroup.memory.events.low.count",
         b"high": "cgroup.memory.events.high.count",
         b"max": "cgroup.memory.events.max.count",
         b"oom": "cgroup.memory.events.oom.count",
         b"oom_kill": "cgroup.memory.events.oom_kill.count",
+        b"oom_group_kill": "cgroup.memory.events.oom_group_kill.count",
     })),
-    CgroupFile(UNIFIED, "pids.current", _number("cgroup.pids.current")),
-    CgroupFile(UNIFIED, "pids.max", _limit("cgroup.pids.limit")),
+    CgroupFile(UNIFIED, "pids.current", number("cgroup.pids.current")),
+    CgroupFile(UNIFIED, "pids.max", limit("cgroup.pids.limit")),
+    CgroupFile(UNIFIED, "pids.events", _keys({b"max": "cgroup.pids.events.max.count"})),
     CgroupFile(UNIFIED, "io.stat", _io_stat),
     *_PRESSURE,
 ]  # fmt: skip
 
 _V1: Final = [
-    CgroupFile("cpuacct", "cpuacct.usage", _number("cgroup.cpu.usage.ns")),
-    CgroupFile("cpuacct", "cpuacct.usage_user", _number("cgroup.cpu.user.ns")),
-    CgroupFile("cpuacct", "cpuacct.usage_sys", _number("cgroup.cpu.system.ns")),
+    CgroupFile("cpuacct", "cpuacct.usage", number("cgroup.cpu.usage.ns")),
+    CgroupFile("cpuacct", "cpuacct.usage_user", number("cgroup.cpu.user.ns")),
+    CgroupFile("cpuacct", "cpuacct.usage_sys", number("cgroup.cpu.system.ns")),
     # before Linux 4.9 only in clock ticks
     CgroupFile("cpuacct", "cpuacct.stat", _keys(
         {b"user": "cgroup.cpu.user.ns", b"system": "cgroup.cpu.system.ns"}, _NS_PER_TICK
     ), unless="cgroup.cpu.user.ns"),
     CgroupFile("cpu", "cpu.stat", _keys({**_PERIODS, b"throttled_time": "cgroup.cpu.throttled.ns"})),
     CgroupFile("cpu", "cpu.cfs_quota_us", _cfs_quota),
-    CgroupFile("cpu", "cpu.cfs_period_us", _number(_PERIOD)),
-    CgroupFile("memory", "memory.usage_in_bytes", _number("cgroup.memory.usage.bytes")),
-    CgroupFile("memory", "memory.max_usage_in_bytes", _number("cgroup.memory.peak.bytes")),
-    CgroupFile("memory", "memory.limit_in_bytes", _limit("cgroup.memory.limit.bytes")),
+    CgroupFile("cpu", "cpu.cfs_period_us", number(_PERIOD)),
+    CgroupFile("memory", "memory.usage_in_bytes", number("cgroup.memory.usage.bytes")),
+    CgroupFile("memory", "memory.max_usage_in_bytes", number("cgroup.memory.peak.bytes")),
+    CgroupFile("memory", "memory.limit_in_bytes", limit("cgroup.memory.limit.bytes")),
     # total_ counts the cgroups below too, as all of v2 does
     CgroupFile("memory", "memory.stat", _keys({
         b"total_rss": "cgroup.memory.anon.bytes",
@@ -227,13 +287,18 @@ _V1: Final = [
         b"total_swap": "cgroup.memory.swap.usage.bytes",
         b"total_pgfault": "cgroup.memory.faults.count",
         b"total_pgmajfault": "cgroup.memory.major_faults.count",
+        b"total_workingset_refault": "cgroup.memory.refaults.file.count",
+        b"total_workingset_refault_anon": "cgroup.memory.refaults.anon.count",
+        b"total_workingset_refault_file": "cgroup.memory.refaults.file.count",
+        b"hierarchical_memory_limit": INHERITED_LIMIT,
     })),
-    CgroupFile("memory", "memory.kmem.usage_in_bytes", _number("cgroup.memory.kernel.bytes")),
-    CgroupFile("memory", "memory.kmem.tcp.usage_in_bytes", _number("cgroup.memory.sock.bytes")),
-    CgroupFile("memory", "memory.failcnt", _number("cgroup.memory.events.max.count")),
+    CgroupFile("memory", "memory.kmem.usage_in_bytes", number("cgroup.memory.kernel.bytes")),
+    CgroupFile("memory", "memory.kmem.tcp.usage_in_bytes", number("cgroup.memory.sock.bytes")),
+    CgroupFile("memory", "memory.failcnt", number("cgroup.memory.events.max.count")),
     CgroupFile("memory", "memory.oom_control", _keys({b"oom_kill": "cgroup.memory.events.oom_kill.count"})),
-    CgroupFile("pids", "pids.current", _number("cgroup.pids.current")),
-    CgroupFile("pids", "pids.max", _limit("cgroup.pids.limit")),
+    CgroupFile("pids", "pids.current", number("cgroup.pids.current")),
+    CgroupFile("pids", "pids.max", limit("cgroup.pids.limit")),
+    CgroupFile("pids", "pids.events", _keys({b"max": "cgroup.pids.events.max.count"})),
     CgroupFile("blkio", "blkio.throttle.io_service_bytes_recursive", _blkio("bytes")),
     CgroupFile("blkio", "blkio.throttle.io_serviced_recursive", _blkio("count")),
 ]  # fmt: skip

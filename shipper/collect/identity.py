@@ -67,7 +67,8 @@ _RULES: Final = [
         (rf".*/docker-{_HEX}\.scope", "docker"),
         (rf"docker/{_HEX}", "docker"),
         (rf".*/cri-containerd-{_HEX}\.scope", "containerd"),
-        (rf"(default|k8s\.io)/{_HEX}", "containerd"),
+        (rf"k8s\.io/{_HEX}", "containerd"),
+        (r"default/(?P<id>[A-Za-z0-9][A-Za-z0-9._-]{0,75})", "containerd"),  # ctr: the id is a name that people give
         (rf".*/nerdctl-{_HEX}\.scope", "containerd"),
         (rf".*/crio-{_HEX}(\.scope)?", "cri-o"),
         (rf".*/libpod-(payload-)?{_HEX}(\.scope)?", "podman"),
@@ -88,13 +89,15 @@ _RULES: Final = [
         (r".*/kubepods(-[a-z]+)?-pod(?P<id>[0-9A-Fa-f_]+)\.slice", "kubernetes"),
         (r"(kubepods|burstable|besteffort|guaranteed)/pod(?P<id>[0-9A-Fa-f-]+)", "kubernetes"),
     ),
-    *_rules(CgroupKind.SLICE, (r".*\.slice", ""), (r"/(docker|kubepods|libpod_parent|machine|lxc|user|system)", "")),
+    *_rules(CgroupKind.SLICE, (r".*\.slice", ""), (r"/(docker|kubepods|libpod_parent|machine|lxc|user|system|default|k8s\.io)", "")),
     *_rules(CgroupKind.SERVICE, (r".*\.service", "")),
 ]
 _SCOPE: Final = re.compile(r".+\.scope")
 _HOLDS_NO_TASKS: Final = (".mount", ".automount", ".swap", ".socket", ".device", ".target", ".timer", ".path")
 _HOLDERS: Final = (CgroupKind.SLICE, CgroupKind.POD)
 _SHORT: Final = 12
+_LONG_ID: Final = re.compile(r"[0-9a-f]{64}")
+_OF_LIBVIRT: Final = re.compile(r"^(qemu|lxc)-\d+-")  # virSystemdMakeMachineName in libvirt's util/virsystemd.c
 
 
 def unescape(name: str) -> str:
@@ -120,10 +123,11 @@ def recognise(parent: str, name: str) -> Identity | None:
 def _identity(rule: _Rule, match: re.Match[str], name: str) -> Identity:
     id_ = match.groupdict().get("id", "") or ""
     if rule.kind is CgroupKind.CONTAINER:
-        return Identity(rule.kind, id_[:_SHORT] if rule.runtime != "lxc" else id_, runtime=rule.runtime, id=id_)
+        return Identity(rule.kind, id_[:_SHORT] if _LONG_ID.fullmatch(id_) else id_, runtime=rule.runtime, id=id_)
     if rule.kind is CgroupKind.MACHINE:
         machine = unescape(id_)
-        return Identity(rule.kind, machine, runtime=rule.runtime, id=machine)
+        name = _OF_LIBVIRT.sub("", machine) if rule.runtime == "libvirt" else machine
+        return Identity(rule.kind, name, runtime=rule.runtime, id=machine)
     if rule.kind is CgroupKind.POD:
         return Identity(rule.kind, id_.replace("_", "-"), True, rule.runtime, id_.replace("_", "-"))  # noqa: FBT003
     return Identity(rule.kind, name, aggregate=rule.kind is CgroupKind.SLICE)

@@ -1,0 +1,66 @@
+"""Network counters of containers: ``proc/<pid>/net/dev`` of a member, where its network namespace is not the host's.
+
+Several cgroups may share a namespace (a pod, ``--network container:…``). A namespace's counters stand in one document
+only, that of the cgroup made first (a pod's is that of its pause container), so that sums count them once; aggregates
+have them too, as they have all else of what lies in them. Nothing is kept open: an open file of ``net/`` would keep the
+namespace, and interfaces moved into it, from going away.
+"""
+
+from typing import Final
+
+from shipper.fields import Field, counter
+from shipper.parse import ParseError, integer, whole
+from shipper.rates import Value
+from shipper.source import Reader
+
+_PREFIX: Final = "cgroup.network"
+# Column of net/dev after the name, field, unit, help
+_COLUMNS: Final = (
+    (0, "in.bytes", "bytes", "Bytes received"),
+    (1, "in.packets", "count", "Packets received"),
+    (2, "in.errors", "count", "Bad packets received"),
+    (3, "in.dropped", "count", "Packets received and dropped"),
+    (8, "out.bytes", "bytes", "Bytes sent"),
+    (9, "out.packets", "count", "Packets sent"),
+    (10, "out.errors", "count", "Packets that could not be sent"),
+    (11, "out.dropped", "count", "Packets dropped on the way out"),
+)
+FIELDS: Final[tuple[Field, ...]] = tuple(
+    counter(f"{_PREFIX}.{name}", unit, f"{help_}, all interfaces of its own network namespace but lo", f"proc/PID/net/dev column {at + 1}")
+    for at, name, unit, help_ in _COLUMNS
+)  # fmt: skip
+_WANTED: Final = tuple((at, f"{_PREFIX}.{name}") for at, name, _, _ in _COLUMNS)
+_ALL_COLUMNS: Final = 16
+
+
+def namespace(reader: Reader, pid: int) -> str:
+    """``net:[4026531840]``, the network namespace of ``pid``; empty if it is gone or not ours to see."""
+    try:
+        return reader.root.link(f"proc/{pid}/ns/net")
+    except OSError:  # also EACCES of a process that a security module protects: no figures, and no news each tick
+        return ""
+
+
+def parse(text: bytes) -> dict[str, Value]:
+    """Sums over all interfaces but lo; empty where there is no other."""
+    sums = [0] * len(_WANTED)
+    found = False
+    for line in whole(text).split(b"\n")[2:-1]:
+        name, colon, rest = line.rpartition(b":")
+        words = rest.split()
+        if not colon or len(words) != _ALL_COLUMNS:
+            raise ParseError(f"{len(words)} columns")
+        if name.strip() != b"lo":
+            found = True
+            for i, (at, _) in enumerate(_WANTED):
+                sums[i] += integer(words[at])
+    return dict(zip((field for _, field in _WANTED), sums, strict=True)) if found else {}
+
+
+def read(reader: Reader, pid: int, expected: str) -> dict[str, Value] | None:
+    """Counters of the namespace; None if ``pid`` is no longer in ``expected``, which a reused pid is not either."""
+    if namespace(reader, pid) != expected:
+        return None
+    name = f"proc/{pid}/net/dev"
+    data = reader.read_once(name)
+    return None if data is None else reader.parsed(name, data, parse) or {}

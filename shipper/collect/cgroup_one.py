@@ -1,0 +1,218 @@
+"""One cgroup over time: its kept files, what it is called, and what is read of it less often than at each tick."""
+
+from collections.abc import Hashable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Final
+from zlib import crc32
+
+from shipper.collect import cgroup_network
+from shipper.collect.cgroup_files import CgroupFile
+from shipper.collect.cgroup_slow import Slow
+from shipper.collect.hierarchy import Mode
+from shipper.collect.identity import CgroupKind, Identity, Node
+from shipper.collect.names import Naming
+from shipper.collect.runtime_files import Names, RuntimeFiles
+from shipper.parse import ParseError
+from shipper.rates import Value
+from shipper.source import File, Reader
+
+_NS_PER_S: Final = 1_000_000_000
+_NS_PER_MS: Final = 1_000_000
+_MINUTE_NS: Final = 60 * _NS_PER_S
+_SETTINGS_NS: Final = 5 * _MINUTE_NS
+_HOLDERS: Final = (CgroupKind.SLICE, CgroupKind.POD)
+_RUN_BY_OTHERS: Final = (CgroupKind.CONTAINER, CgroupKind.MACHINE)
+_MOST_ASKED: Final = 8
+
+
+@dataclass
+class Host:
+    """What the cgroups of one host share."""
+
+    reader: Reader
+    mode: Mode
+    hierarchies: dict[str, str]
+    slow: Slow
+    files: RuntimeFiles
+    table: list[CgroupFile]
+    network: str = ""  # namespace of pid 1
+
+
+class Cgroup:
+    """``read`` at each tick, ``refresh`` before it; ``close`` when it is gone."""
+
+    def __init__(self, host: Host, path: str, node: Node, identity: Identity) -> None:
+        self.path = path
+        self.node, self.identity = node, identity
+        self.inodes: Hashable = tuple(sorted(node.inodes.items()))
+        self.namespace = ""
+        self.restarts = 0
+        self._host = host
+        self._files: list[tuple[str, File, CgroupFile]] = []
+        self._absent: list[tuple[str, File, CgroupFile]] = []
+        for spec in host.table:
+            if spec.controller in node.inodes:
+                name = f"{host.hierarchies[spec.controller]}{path}/{spec.name}"
+                self._files.append((name, host.reader.file(name), spec))
+        self._naming = Naming(path, identity)
+        self._named: Names = self._naming.values
+        self._described: dict[str, Value] = {}
+        self._slow: dict[str, Value] = {}
+        self._pid = 0
+        self._minute_at = self._settings_at = 0
+        self._moved: dict[str, int] = {}
+        self._moved_at = 0
+        self._start_ns, self.started_ns = _start(host, path, node)
+
+    @property
+    def name(self) -> Hashable:
+        """What stays the same when a container or service is started anew; None where nothing tells it."""
+        known = self._naming.values
+        if self.identity.kind is CgroupKind.CONTAINER:
+            names = tuple(known.get(key) for key in ("kubernetes.namespace", "kubernetes.pod.name", "container.name"))
+            return (self.identity.kind, *names) if names[-1] else None
+        return self.path if self.identity.kind in (CgroupKind.SERVICE, CgroupKind.MACHINE) else None
+
+    def become(self, node: Node, identity: Identity) -> None:
+        """The tree around it has changed."""
+        self.node = node
+        if identity != self.identity:
+            self.identity, self._described = identity, {}
+
+    def refresh(self, now_ns: int) -> None:
+        """Names, settings, processes and the network namespace, where they are due."""
+        self._naming.refresh(self._host.reader, self._host.files, now_ns)
+        if now_ns < self._minute_at:
+            return
+        spread = crc32(self.path.encode("utf-8", "surrogateescape")) % 30 * _NS_PER_S if not self._minute_at else 0
+        self._minute_at = now_ns + _MINUTE_NS - spread
+        self._files += self._absent
+        self._absent = []
+        self._members()
+        if now_ns >= self._settings_at:
+            self._settings_at = now_ns + _SETTINGS_NS - 10 * spread
+            self._slow |= self._host.slow.settings(self.path, self.node)
+
+    def _members(self) -> None:
+        """Count its processes and find one to see its network through."""
+        self._slow |= self._host.slow.state(self.path, self.node)
+        if self.identity.kind in _HOLDERS:
+            return
+        pids = self._host.slow.processes(self.path, self.node)
+        self._slow.pop("cgroup.processes.count", None)
+        if pids:
+            self._slow["cgroup.processes.count"] = len(pids)
+        elif pid := self._naming.pid(self._host.reader):
+            pids = [pid]
+        reader, host_network = self._host.reader, self._host.network
+        asked = _MOST_ASKED if self.identity.kind in _RUN_BY_OTHERS else 1
+        for pid in pids[:asked] if host_network else ():
+            namespace = cgroup_network.namespace(reader, pid)
+            if namespace and namespace != host_network:
+                self._pid, self.namespace = pid, namespace
+                return
+        self._pid, self.namespace = 0, ""
+
+    def network(self) -> dict[str, Value]:
+        """Counters of its network namespace; looked for anew where the process known is gone."""
+        for _ in range(2):
+            if not self.namespace:
+                break
+            values = cgroup_network.read(self._host.reader, self._pid, self.namespace)
+            if values is not None:
+                return values
+            self._members()
+        return {}
+
+    def describe(self) -> dict[str, Value]:
+        """What it is and is called."""
+        if not self._described or self._named is not self._naming.values:
+            self._named = self._naming.values
+            self._described = _description(self.path, self.identity, self._host.mode, self._start_ns, self._named)
+        return self._described
+
+    def read(self, now_ns: int) -> dict[str, Any]:
+        """Values of the files of each tick; empty if it is gone."""
+        values: dict[str, Any] = {}
+        reader = self._host.reader
+        gone: list[tuple[str, File, CgroupFile]] = []
+        for entry in self._files:
+            name, file, spec = entry
+            if spec.unless in values:
+                continue
+            try:
+                data = file.read()
+                if data:
+                    values.update(spec.parse(data))
+            except OSError as error:
+                if reader.refused(name, error):
+                    gone.append(entry)
+            except ParseError as error:
+                reader.problem(name, str(error))
+                values.update(error.partial or {})
+        if gone:  # a controller that is off; asked again each minute
+            self._absent += gone
+            self._files = [entry for entry in self._files if entry not in gone]
+        if values:
+            values.update(self._slow)
+            if self._start_ns:
+                values["cgroup.uptime.ms"] = max(now_ns - self.started_ns, 0) // _NS_PER_MS
+        return values
+
+    def busiest(self, moved: dict[str, int], now_ns: int) -> tuple[str, float] | None:
+        """The device with most bytes since the call before, and how many a second; None if none moved any."""
+        before, self._moved = self._moved, moved
+        since, self._moved_at = now_ns - self._moved_at, now_ns
+        if not before or since <= 0:
+            return None
+        grown = {device: amount - before.get(device, 0) for device, amount in moved.items()}
+        device = max(grown, key=grown.__getitem__, default="")
+        return (device, grown[device] * _NS_PER_S / since) if device and grown[device] > 0 else None
+
+    def close(self) -> None:
+        for _, file, _ in (*self._files, *self._absent):
+            file.close()
+
+
+def _start(host: Host, path: str, node: Node) -> tuple[int, int]:
+    """When its directories were made, in ns since 1970 and on the clock of rates; (0, now) if that cannot be told.
+
+    A directory of kernfs has the time at which the kernel first needed its inode: in mkdir(2), but anew where the inode
+    was dropped for want of memory since, so the earliest time of all hierarchies is taken, and it may be late, never
+    early. After a chown of it, ctime and mtime also move when a cgroup is made below it, atime does not
+    (kernfs_add_one in fs/kernfs/dir.c).
+    """
+    now_ns, times = host.reader.now_ns(), []
+    for controller in node.inodes:
+        directory = f"{host.hierarchies[controller]}{path}"
+        stat = host.reader.attempt(directory, lambda directory=directory: host.reader.root.stat(directory))  # type: ignore[misc]
+        times += [int(one * 1e9) for one in (stat.st_ctime, stat.st_mtime, stat.st_atime) if one] if stat else []
+    if not times:
+        return 0, now_ns
+    return min(times), now_ns - (host.reader.root.wall_ns() - min(times))
+
+
+def _description(path: str, identity: Identity, mode: Mode, start_ns: int, named: Names) -> dict[str, Value]:
+    values: dict[str, Value] = {
+        "cgroup.path": path,
+        "cgroup.kind": identity.kind.value,
+        "cgroup.name": identity.name,
+        "cgroup.aggregate": identity.aggregate,
+        "cgroup.depth": path.count("/"),
+        "cgroup.mode": mode.value,
+    }
+    if start_ns:
+        start = datetime.fromtimestamp(start_ns / _NS_PER_S, UTC)
+        values["cgroup.start"] = start.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    if identity.kind in _RUN_BY_OTHERS:
+        values |= {"container.id": identity.id, "container.name": identity.name}
+        if identity.runtime:
+            values["container.runtime"] = identity.runtime
+    if identity.kind is CgroupKind.POD:
+        values["kubernetes.pod.uid"] = identity.id
+    values |= named
+    for shown in ("container.name", "kubernetes.pod.name"):
+        if shown in named and (shown == "container.name") == (identity.kind in _RUN_BY_OTHERS):
+            values["cgroup.name"] = named[shown]
+    return values

@@ -1,0 +1,167 @@
+"""What is read of a cgroup less often than each tick: processes and freezer each minute, settings and rare controllers
+every five minutes.
+
+``cgroup.procs`` is dear for large cgroups: the kernel makes, and in v1 sorts, the list of all (kernel/cgroup/cgroup-v1.c,
+pidlist_array_load). Who reads it from a pid namespace of its own sees only that namespace's (v1) or zeros (v2).
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+from shipper.collect.cgroup_files import CgroupFile, limit, number, weight_of_shares
+from shipper.collect.hierarchy import CGROUP_ROOT, UNIFIED, Mode
+from shipper.collect.identity import Node
+from shipper.fields import Field, Type, attribute, gauge
+from shipper.parse import ParseError, integer, key_values, lines
+from shipper.rates import Value
+from shipper.source import Reader
+
+_SIZES: Final = ("64KB", "2MB", "32MB", "512MB", "1GB", "16GB")
+_NAMED_SIZES: Final = ("2MB", "1GB")
+_MISC: Final = {b"sev": "sev", b"sev_es": "sev_es", b"tdx": "tdx"}
+_RDMA: Final = {b"hca_handle": "cgroup.rdma.handles.count", b"hca_object": "cgroup.rdma.objects.count"}
+
+FIELDS: Final[tuple[Field, ...]] = (
+    gauge("cgroup.processes.count", "count", "Processes, those of folded cgroups below included; read each minute", "cgroup.procs"),
+    attribute("cgroup.frozen", "Whether it is frozen (paused); read each minute", "cgroup.events frozen; v1 freezer.state", Type.BOOLEAN),
+    gauge("cgroup.hugetlb.usage.bytes", "bytes", "Huge pages of all sizes; read every 5 minutes", "hugetlb.SIZE.current; v1 hugetlb.SIZE.usage_in_bytes"),
+    *(
+        gauge(f"cgroup.hugetlb.{size.lower()}.usage.bytes", "bytes", f"Huge pages of {size}; read every 5 minutes", f"hugetlb.{size}.current; v1 hugetlb.{size}.usage_in_bytes")
+        for size in _NAMED_SIZES
+    ),
+    gauge("cgroup.rdma.handles.count", "count", "HCA handles on all RDMA devices; read every 5 minutes", "rdma.current hca_handle"),
+    gauge("cgroup.rdma.objects.count", "count", "HCA objects on all RDMA devices; read every 5 minutes", "rdma.current hca_object"),
+    *(
+        gauge(f"cgroup.misc.{name}.count", "count", f"Address space ids of {name.upper()} in use; read every 5 minutes", f"misc.current {name}")
+        for name in _MISC.values()
+    ),
+)  # fmt: skip
+# A cgroup's processes are listed in the first of these that it is in
+_LISTED_IN: Final = ("pids", "memory", "cpuacct", "cpu", "blkio", UNIFIED)
+# v1 hierarchies in which nothing is read at each tick
+_RARE: Final = ("freezer", "hugetlb", "rdma", "misc")
+
+
+def _hugetlb(size: str) -> tuple[CgroupFile, CgroupFile]:
+    parse = number(f"hugetlb {size}")
+    return CgroupFile(UNIFIED, f"hugetlb.{size}.current", parse), CgroupFile(
+        "hugetlb", f"hugetlb.{size}.usage_in_bytes", parse
+    )
+
+
+def _frozen(text: bytes) -> Mapping[str, Value]:
+    """``frozen 1`` a line of cgroup.events (Linux 5.2)."""
+    found = key_values(text, {b"frozen": "frozen"})
+    return {"cgroup.frozen": found["frozen"] == 1} if found else {}
+
+
+def _freezer(text: bytes) -> Mapping[str, Value]:
+    state = text.strip()
+    if state not in (b"THAWED", b"FREEZING", b"FROZEN"):
+        raise ParseError("neither THAWED, FREEZING nor FROZEN")
+    return {"cgroup.frozen": state == b"FROZEN"}
+
+
+def _rdma(text: bytes) -> Mapping[str, Value]:
+    """``mlx4_0 hca_handle=2 hca_object=2000`` a device."""
+    total: dict[str, Value] = {}
+    for pairs in lines(text, lambda line: [pair.partition(b"=") for pair in line.split()[1:]]):
+        for key, _, amount in pairs:
+            if key in _RDMA:
+                before = total.get(_RDMA[key], 0)
+                total[_RDMA[key]] = integer(amount) + (before if isinstance(before, int) else 0)
+    return total
+
+
+def _misc(text: bytes) -> Mapping[str, Value]:
+    return {**key_values(text, {key: f"cgroup.misc.{name}.count" for key, name in _MISC.items()})}
+
+
+_V2: Final = [
+    CgroupFile(UNIFIED, "cpu.weight", number("cgroup.cpu.weight")),
+    CgroupFile(UNIFIED, "memory.low", limit("cgroup.memory.low.bytes")),
+    CgroupFile(UNIFIED, "memory.min", limit("cgroup.memory.min.bytes")),
+    CgroupFile(UNIFIED, "memory.swap.max", limit("cgroup.memory.swap.limit.bytes")),
+    CgroupFile(UNIFIED, "pids.peak", number("cgroup.pids.peak")),
+    *(_hugetlb(size)[0] for size in _SIZES),
+    CgroupFile(UNIFIED, "rdma.current", _rdma),
+    CgroupFile(UNIFIED, "misc.current", _misc),
+]
+_V1: Final = [
+    CgroupFile("cpu", "cpu.shares", weight_of_shares),
+    CgroupFile("pids", "pids.peak", number("cgroup.pids.peak")),
+    *(_hugetlb(size)[1] for size in _SIZES),
+    CgroupFile("rdma", "rdma.current", _rdma),
+    CgroupFile("misc", "misc.current", _misc),
+]
+_STATE: Final = [
+    CgroupFile("freezer", "freezer.state", _freezer),
+    CgroupFile(UNIFIED, "cgroup.events", _frozen, unless="cgroup.frozen"),
+]
+
+
+class Slow:
+    """The slow reads of one host's cgroups: only of controllers that it has."""
+
+    def __init__(self, reader: Reader, mode: Mode, hierarchies: dict[str, str]) -> None:
+        self._reader = reader
+        self._hierarchies = {**_rare(reader), **hierarchies} if mode is not Mode.V2 else hierarchies
+        self._settings = self._possible(_V2 if mode is Mode.V2 else _V1)
+        self._state = self._possible(_STATE)
+
+    def _possible(self, table: list[CgroupFile]) -> list[CgroupFile]:
+        return [spec for spec in table if spec.controller in self._hierarchies]
+
+    def settings(self, path: str, node: Node) -> dict[str, Value]:
+        """What is read every five minutes."""
+        return _with_hugetlb(self._read(self._settings, path, node))
+
+    def state(self, path: str, node: Node) -> dict[str, Value]:
+        """What is read each minute."""
+        return self._read(self._state, path, node)
+
+    def _read(self, table: list[CgroupFile], path: str, node: Node) -> dict[str, Value]:
+        values: dict[str, Value] = {}
+        for spec in table:
+            if spec.unless in values or (spec.controller not in _RARE and spec.controller not in node.inodes):
+                continue
+            name = f"{self._hierarchies[spec.controller]}{path}/{spec.name}"
+            data = self._reader.read_once(name)
+            if data:
+                values.update(self._reader.parsed(name, data, spec.parse) or {})
+        return values
+
+    def processes(self, path: str, node: Node) -> list[int]:
+        """Pids of its processes and of those in the cgroups below it; those that can be seen from here."""
+        controller = next((one for one in _LISTED_IN if one in node.inodes), "")
+        pids: list[int] = []
+        for one in _paths(path, node, controller) if controller else ():
+            name = f"{self._hierarchies[controller]}{one}/cgroup.procs"
+            data = self._reader.read_once(name)
+            if data:
+                pids += self._reader.parsed(name, data, lambda text: lines(text, integer)) or []
+        return [pid for pid in pids if pid]
+
+
+def _paths(path: str, node: Node, controller: str) -> Iterator[str]:
+    yield path
+    for name, child in node.children.items():
+        if controller in child.inodes:
+            yield from _paths(f"{path}/{name}", child, controller)
+
+
+def _rare(reader: Reader) -> dict[str, str]:
+    return {
+        controller: f"{CGROUP_ROOT}/{name}"
+        for name in reader.names(CGROUP_ROOT)
+        for controller in name.split(",")
+        if controller in _RARE
+    }
+
+
+def _with_hugetlb(values: dict[str, Any]) -> dict[str, Value]:
+    sizes = {size: values.pop(f"hugetlb {size}") for size in _SIZES if f"hugetlb {size}" in values}
+    if sizes:
+        values["cgroup.hugetlb.usage.bytes"] = sum(sizes.values())
+        values |= {f"cgroup.hugetlb.{size.lower()}.usage.bytes": sizes[size] for size in _NAMED_SIZES if size in sizes}
+    return values

@@ -1,0 +1,237 @@
+"""Names, images and labels from the runtimes' own files: a row per runtime and driver, v1 and v2; hostile content."""
+
+# ruff: noqa: E501 – one row a line
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+from trees import Host, Tree
+
+from shipper.collect import cgroup
+from shipper.config import Collect, Config
+from shipper.rates import Value
+
+ID = "4f1c0ffee0" * 6 + "abcd"
+POD = "0a1b2c3d-1111-2222-3333-444455556666"
+POD_SLICE = f"/kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod{POD.replace('-', '_')}.slice"
+LABELS = {"com.docker.compose.project": "shop", "secret": "no"}
+TASKS = "run/containerd/io.containerd.runtime.v2.task"
+STORAGE = "var/lib/containers/storage"
+LAYOUTS = {
+    "v2": ("sys/fs/cgroup", "cpu.stat", "usage_usec 1\nuser_usec 1\nsystem_usec 0\n", "sys/fs/cgroup/cgroup.controllers"),
+    "v1": ("sys/fs/cgroup/cpuacct", "cpuacct.usage", "1000\n", ""),
+    "hybrid": ("sys/fs/cgroup/cpuacct", "cpuacct.usage", "1000\n", "sys/fs/cgroup/unified/cgroup.controllers"),
+}  # fmt: skip
+UNIT = "[Unit]\nDescription=Secure %p\n[Service]\nDescription=wrong\n"
+
+Files = dict[str, Any]
+
+
+def docker(root: str = "var/lib/docker", **config: Any) -> Files:
+    content = {"Name": "/web-1", "State": {"Pid": 7}, "Config": {"Image": "shop/web:1.2", "Labels": LABELS, **config}}
+    return {f"{root}/containers/{ID}/config.v2.json": content}
+
+
+def bundle(annotations: dict[str, str], namespace: str = "default", id_: str = ID) -> Files:
+    return {f"{TASKS}/{namespace}/{id_}/config.json": {"ociVersion": "1.1.0", "annotations": annotations}}
+
+
+def cri(kind: str = "container") -> dict[str, str]:
+    base = "io.kubernetes.cri"
+    return {
+        f"{base}.container-type": kind, f"{base}.sandbox-namespace": "shop", f"{base}.sandbox-name": "web-77",
+        f"{base}.sandbox-uid": POD,
+        **({f"{base}.container-name": "web", f"{base}.image-name": "docker.io/shop/web:1.2"} if kind == "container" else {}),
+    }  # fmt: skip
+
+
+def stored(root: str, driver: str, run: str, annotations: dict[str, str]) -> Files:
+    own = {"image-name": "localhost/shop/web:1.2", "name": "web-1"}
+    return {
+        f"{root}/{driver}-containers/containers.json": [{"id": "other"}, {"id": ID, "names": ["web-1"], "metadata": json.dumps(own)}],
+        f"{run}/{driver}-containers/{ID}/userdata/config.json": {"annotations": annotations},
+    }  # fmt: skip
+
+
+CRIO = {
+    "io.kubernetes.pod.namespace": "shop", "io.kubernetes.pod.name": "web-77", "io.kubernetes.pod.uid": POD,
+    "io.kubernetes.container.name": "web", "io.kubernetes.cri-o.ImageName": "quay.io/shop/web:1.2",
+    "io.kubernetes.cri-o.Labels": json.dumps(LABELS),
+}  # fmt: skip
+LIBPOD = {"io.container.manager": "libpod", **LABELS}
+IN_POD = {"kubernetes.namespace": "shop", "kubernetes.pod.name": "web-77", "kubernetes.container.name": "web"}
+WEB = {
+    "container.name": "web-1",
+    "container.image.name": "shop/web:1.2",
+    "container.labels": {"com.docker.compose.project": "shop"},
+}
+PODMAN = {**WEB, "container.runtime": "podman", "container.image.name": "localhost/shop/web:1.2"}
+USERS = "root:x:0:0:root:/root:/bin/sh\nann:x:1000:1000::/home/ann:/bin/sh\n"
+USER_SLICE = "/user.slice/user-1000.slice/user@1000.service/user.slice"
+
+ROWS: list[tuple[str, str, Files, dict[str, Any]]] = [
+    ("docker cgroupfs", f"/docker/{ID}", docker(), {**WEB, "cgroup.name": "web-1", "container.runtime": "docker"}),
+    ("docker systemd", f"/system.slice/docker-{ID}.scope", docker(), WEB),
+    ("docker other root", f"/docker/{ID}",
+     {"etc/docker/daemon.json": {"data-root": "/srv/docker"}, **docker("srv/docker")}, WEB),
+    ("docker rootless", f"{USER_SLICE}/docker-{ID}.scope",
+     {"etc/passwd": USERS, **docker("home/ann/.local/share/docker")}, WEB),
+    ("docker of kubelet", f"/kubepods/burstable/pod{POD}/{ID}",
+     docker(Labels={"io.kubernetes.docker.type": "container", **CRIO}), {**IN_POD, "container.runtime": "docker"}),
+    ("containerd cri systemd", f"{POD_SLICE}/cri-containerd-{ID}.scope", bundle(cri(), "k8s.io"),
+     {**IN_POD, "kubernetes.pod.uid": POD, "container.name": "web", "container.image.name": "docker.io/shop/web:1.2"}),
+    ("containerd cri cgroupfs", f"/kubepods/besteffort/pod{POD}/{ID}", bundle(cri(), "k8s.io"),
+     {**IN_POD, "kubernetes.pod.uid": POD, "container.runtime": "containerd"}),
+    ("containerd cri sandbox", f"{POD_SLICE}/cri-containerd-{ID}.scope", bundle(cri("sandbox"), "k8s.io"),
+     {"kubernetes.pod.name": "web-77", "container.name": "POD"}),
+    ("nerdctl", f"/system.slice/nerdctl-{ID}.scope", bundle({"nerdctl/name": "web-1", **LABELS}),
+     {"container.name": "web-1", "container.labels": WEB["container.labels"]}),
+    ("ctr", "/default/web-1", bundle(LABELS, id_="web-1"),
+     {"container.id": "web-1", "container.name": "web-1", "container.runtime": "containerd", "container.labels": WEB["container.labels"]}),
+    ("cri-o systemd", f"{POD_SLICE}/crio-{ID}.scope", stored(STORAGE, "overlay", "run/containers/storage", CRIO),
+     {**IN_POD, "container.image.name": "quay.io/shop/web:1.2", "container.labels": WEB["container.labels"]}),
+    ("cri-o cgroupfs", f"/kubepods/pod{POD}/crio-{ID}", stored(STORAGE, "overlay", "run/containers/storage", CRIO), IN_POD),
+    ("podman systemd", f"/machine.slice/libpod-{ID}.scope", stored(STORAGE, "overlay", "run/containers/storage", LIBPOD), PODMAN),
+    ("podman cgroupfs, vfs", f"/libpod_parent/libpod-{ID}", stored(STORAGE, "vfs", STORAGE, LIBPOD), PODMAN),
+    ("podman quadlet", f"/system.slice/web.service/libpod-payload-{ID}", stored(STORAGE, "btrfs", STORAGE, LIBPOD), PODMAN),
+    ("podman rootless", f"{USER_SLICE}/libpod-{ID}.scope",
+     {"etc/passwd": USERS, **stored("home/ann/.local/share/containers/storage", "overlay", "run/user/1000/containers", LIBPOD)}, PODMAN),
+    ("kubelet's logs alone", f"{POD_SLICE}/cri-containerd-{ID}.scope", {f"var/log/containers/web-77_shop_web-{ID}.log": ""},
+     {**IN_POD, "kubernetes.pod.uid": POD, "container.name": "web"}),
+    ("pod", POD_SLICE, {f"var/log/pods/shop_web-77_{POD}/web/0.log": ""},
+     {"kubernetes.namespace": "shop", "kubernetes.pod.name": "web-77", "kubernetes.pod.uid": POD, "cgroup.name": "web-77"}),
+    ("nspawn scope", "/machine.slice/node-1.scope", {"run/systemd/machines/node-1": "NAME=node-1\nROOT=/var/lib/machines/debian\n"},
+     {"container.name": "node-1", "container.image.name": "debian"}),
+    ("nspawn unit", "/machine.slice/systemd-nspawn@node1.service", {}, {"container.name": "node1"}),
+    ("libvirt", r"/machine.slice/machine-qemu\x2d1\x2dvm.scope", {}, {"container.name": "vm", "container.id": "qemu-1-vm"}),
+    ("lxc", "/lxc.payload.web-1", {}, {"container.name": "web-1", "container.runtime": "lxc"}),
+    ("service", "/system.slice/ssh.service", {"usr/lib/systemd/system/ssh.service": UNIT}, {"cgroup.description": "Secure ssh"}),
+    ("service of template", r"/system.slice/system-getty.slice/getty@a\x2db.service",
+     {"lib/systemd/system/getty@.service": "[Unit]\nDescription=Getty on %I\n"}, {"cgroup.description": "Getty on a-b"}),
+    ("user's service", f"{USER_SLICE.removesuffix('/user.slice')}/app.slice/x.service",
+     {"usr/lib/systemd/user/x.service": UNIT}, {"cgroup.description": "Secure x"}),
+]  # fmt: skip
+
+
+def host(directory: Path, path: str, files: Files, layout: str = "v2", **collect: Any) -> Host:
+    base, name, text, marker = LAYOUTS[layout]
+    kernel = {f"{base}{path}/{name}": text, **({marker: "\n"} if marker else {}), "proc/devices": "Block devices:\n"}
+    written = {file: text if isinstance(text, str | bytes) else json.dumps(text) for file, text in files.items()}
+    return Host(Tree(directory, kernel | written), cgroup.COLLECTOR, settings=Config(collect=Collect(**collect)))
+
+
+def of(found: Host, path: str, seconds: float = 10) -> dict[str, Value]:
+    return found.tick(seconds)["cgroup"][path]
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize(("path", "files", "expected"), [row[1:] for row in ROWS], ids=[row[0] for row in ROWS])
+def test_each_runtime_and_driver(
+    path: str, files: Files, expected: dict[str, Any], layout: str, tmp_path: Path
+) -> None:
+    found = host(tmp_path, path, files, layout)
+    values = of(found, path)
+    assert {name: values.get(name) for name in expected} == expected
+    assert values["cgroup.mode"] == layout
+    assert found.problems == {}
+
+
+def test_without_any_file_a_container_has_its_short_id_and_no_image(tmp_path: Path) -> None:
+    values = of(host(tmp_path, f"/docker/{ID}", {}), f"/docker/{ID}")
+    assert (values["container.name"], values["container.id"]) == (ID[:12], ID)
+    assert {"container.image.name", "container.labels", "kubernetes.pod.name"} & values.keys() == set()
+
+
+def test_a_file_that_comes_later_is_found_and_a_changed_one_read_again(tmp_path: Path) -> None:
+    found = host(tmp_path, f"/docker/{ID}", {})
+    path = f"/docker/{ID}"
+    assert of(found, path)["container.name"] == ID[:12]
+    [(file, content)] = docker().items()
+    found.tree.write(file, json.dumps(content))
+    assert of(found, path, 1)["container.name"] == ID[:12]
+    assert of(found, path, 10)["container.name"] == "web-1"
+    found.tree.write(file, json.dumps({**content, "Name": "/renamed"}))
+    assert of(found, path, 10)["container.name"] == "web-1"
+    values = of(found, path, 60)
+    assert (values["container.name"], values["cgroup.name"]) == ("renamed", "renamed")
+
+
+def test_a_file_that_is_not_there_is_looked_for_less_and_less(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = host(tmp_path, f"/docker/{ID}", {})
+    asked, stat = [], found.tree.stat
+
+    def noted(path: str) -> os.stat_result:
+        asked.append(path)
+        return stat(path)
+
+    monkeypatch.setattr(found.tree, "stat", noted)
+    for _ in range(360):
+        found.tick(10)
+    looked = [path for path in asked if path.endswith("config.v2.json")]
+    assert 8 <= len(looked) <= 14
+
+
+def test_labels_are_those_allowed(tmp_path: Path) -> None:
+    path = f"/docker/{ID}"
+    values = of(host(tmp_path / "all", path, docker(), labels=("*",)), path)
+    assert values["container.labels"] == LABELS
+    assert "container.labels" not in of(host(tmp_path / "none", path, docker(), labels=()), path)
+
+
+HOSTILE: list[tuple[str, Any]] = [
+    ("long", {"Name": "/" + "x" * 1_000_000, "Config": {"Labels": {f"k{n}": "v" * 9999 for n in range(999)}}}),
+    ("control characters", {"Name": "/a\x1b[2J\x00\u202e\ud800b", "Config": {"Image": "i\nj"}}),
+    ("other types", {"Name": ["x"], "Config": {"Image": 5, "Labels": [1]}, "State": {"Pid": "1"}}),
+    ("up the tree", {"Name": "/../../etc/passwd", "Config": {"Image": "../../x"}}),
+    ("deep", "[" * 100_000),
+    ("half", '{"Name": "/we'),
+    ("a list", "[]"),
+    ("not text", b"\xff\xfe\x00"),
+    ("empty", ""),
+    ("huge number", '{"Name": ' + "9" * 10_000 + "}"),
+]
+
+
+@pytest.mark.parametrize("content", [row[1] for row in HOSTILE], ids=[row[0] for row in HOSTILE])
+def test_hostile_content_is_harmless(content: Any, tmp_path: Path) -> None:
+    path = f"/docker/{ID}"
+    found = host(tmp_path, path, {f"var/lib/docker/containers/{ID}/config.v2.json": content}, labels=("*",))
+    values = of(found, path)
+    for value in (str(values["container.name"]), str(values.get("container.image.name", "x"))):
+        assert 0 < len(value) <= 512
+        assert value.isprintable()
+        value.encode()
+    labels = values.get("container.labels", {})
+    assert isinstance(labels, dict)
+    assert len(labels) <= 64
+    assert all(len(text) <= 512 for pair in labels.items() for text in pair)
+
+
+@pytest.mark.parametrize(
+    "name", [r"machine-..\x2f..\x2fetc\x2fpasswd.scope", r"machine-\x00.scope", "machine-...scope"]
+)
+def test_names_that_lead_elsewhere_are_not_looked_up(name: str, tmp_path: Path) -> None:
+    found = host(tmp_path, f"/machine.slice/{name}", {"etc/passwd": "ROOT=/secret\n"})
+    assert "container.image.name" not in of(found, f"/machine.slice/{name}")
+    assert found.problems == {}
+
+
+def test_a_units_link_leads_below_the_hosts_root_and_a_masked_one_nowhere(tmp_path: Path) -> None:
+    path = "/system.slice/sshd.service"
+    found = host(tmp_path, path, {"usr/lib/systemd/system/ssh.service": UNIT.replace("%p", "shell")})
+    link = tmp_path / "etc/systemd/system/sshd.service"
+    link.parent.mkdir(parents=True)
+    link.symlink_to("/usr/lib/systemd/system/ssh.service")
+    assert of(found, path)["cgroup.description"] == "Secure shell"
+    link.unlink()
+    link.symlink_to("/dev/null")
+    assert "cgroup.description" not in of(host(tmp_path / "masked", path, {}), path)
+
+
+def test_a_service_within_a_container_is_not_described_by_the_hosts_file(tmp_path: Path) -> None:
+    path = f"/docker/{ID}/system.slice/ssh.service"
+    values = of(host(tmp_path, path, {"usr/lib/systemd/system/ssh.service": UNIT}), path)
+    assert "cgroup.description" not in values
