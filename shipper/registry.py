@@ -48,16 +48,17 @@ AGENT: Final = agent.DATASET
 _VERSION: Final = next(field for field in agent.FIELDS if field.name == "agent.version")
 
 
-def _dataset(name: str, help_: str, module: str = "system") -> Dataset:
+def _dataset(name: str, help_: str, module: str = "system", *, default: bool = True) -> Dataset:
     own = {AGENT: with_rates(agent.FIELDS), HOST: (_VERSION,)}.get(name, ())
     collected = (field for collector in COLLECTORS if collector.dataset == name for field in collector.all_fields)
-    return Dataset(name, help_, module, (*ENVELOPE, *own, *collected))
+    return Dataset(name, help_, module, (*ENVELOPE, *own, *collected), default)
 
 
 DATASETS: Final = {
     dataset.name: dataset
     for dataset in (
         _dataset(HOST, "the host as a whole"),
+        _dataset("core", "a logical CPU", default=False),
         _dataset("disk", "a block device"),
         _dataset("filesystem", "a mounted filesystem, once per device"),
         _dataset("network", "a network interface"),

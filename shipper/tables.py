@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from shipper.config import DEFAULT_FILE, SECRET_VARIABLES, SECTIONS, all_options
 from shipper.fields import Field
+from shipper.heritage import HERITAGE
 from shipper.options import Option
 from shipper.registry import DATASETS, ENVELOPE, Dataset
 
@@ -35,6 +36,14 @@ A field that is absent was not there to be read, which is not the same as zero. 
 are CPUs' worth of time. A counter only grows until its source restarts; the field of its rate stands in the next row.
 """  # noqa: E501
 
+_HERITAGE = """\
+## From Diamond
+
+Every metric of the twelve collectors that the 2014 set-up ran, and the field that stands in for it. <Angle brackets> stand
+for a name, which is a dimension of the document here.
+
+"""
+
 
 def mappings_readme() -> str:
     """The text of mappings/README.md: layouts, and the fields of every dataset."""
@@ -43,7 +52,12 @@ def mappings_readme() -> str:
     for dataset in DATASETS.values():
         own = [field for field in dataset.fields if field.name not in envelope]
         parts.append(f"## {dataset.name}\n\n{_about(dataset)}\n\n{_field_table(own)}")
-    return "\n".join(parts)
+    return "\n".join([*parts, _HERITAGE + _heritage_table()])
+
+
+def _heritage_table() -> str:
+    rows = ((f"`{one.metric}`", f"`{one.field}`", one.dataset, one.note) for one in HERITAGE)
+    return markdown(("Diamond, below `servers.<host>.`", "here", "dataset", "difference"), rows)
 
 
 def _about(dataset: Dataset) -> str:

@@ -36,8 +36,10 @@ def test_every_column_has_its_own_field() -> None:
     assert name == "eth0"
     assert {key.removeprefix("system.network."): value for key, value in values.items()} == {
         "in.bytes": 1, "in.packets": 2, "in.errors": 3, "in.dropped": 4, "in.fifo.count": 5, "in.frame.count": 6,
+        "in.compressed.count": 7,
         "in.multicast.count": 8, "out.bytes": 9, "out.packets": 10, "out.errors": 11, "out.dropped": 12,
         "out.fifo.count": 13, "out.collisions.count": 14, "out.carrier.count": 15,
+        "out.compressed.count": 16,
     }  # fmt: skip
 
 

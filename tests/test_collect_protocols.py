@@ -30,7 +30,14 @@ TcpExt: 1 2 3 4 5 6 7 8
 IpExt: InNoRoutes InTruncatedPkts
 IpExt: 0 0
 """  # noqa: E501
-ALL = {f"{NET}/sockstat": SOCKSTAT, f"{NET}/sockstat6": SOCKSTAT6, f"{NET}/snmp": SNMP, f"{NET}/netstat": NETSTAT}
+SNMP6 = "Ip6InReceives\t21\nIp6OutForwDatagrams\t22\nIcmp6InMsgs\t23\nUdp6InDatagrams\t24\nUdpLite6InErrors\t25\n"
+ALL = {
+    f"{NET}/sockstat": SOCKSTAT,
+    f"{NET}/sockstat6": SOCKSTAT6,
+    f"{NET}/snmp": SNMP,
+    f"{NET}/snmp6": SNMP6,
+    f"{NET}/netstat": NETSTAT,
+}
 
 
 def host(tmp_path: Path, files: dict[str, str]) -> Host:
@@ -41,6 +48,11 @@ def test_every_field_has_its_own_value(tmp_path: Path) -> None:
     values = host(tmp_path, ALL).host()
     assert values == {
         "system.socket.used.count": 24,
+        "system.ip.in.receives.count": 58812,
+        "system.ip6.in.receives.count": 21,
+        "system.ip6.forwarded.count": 22,
+        "system.icmp6.in.messages.count": 23,
+        "system.udp6.in.datagrams.count": 24,
         "system.tcp.inuse.count": 14,
         "system.tcp.orphans.count": 2,
         "system.tcp.time_wait.count": 81,

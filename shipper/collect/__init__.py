@@ -42,6 +42,7 @@ COLLECTORS: tuple[Collector, ...] = (
     disk.COLLECTOR,
     filesystem.COLLECTOR,
     network.COLLECTOR,
+    cpu.CORES,
     raid.COLLECTOR,
     sensors.COLLECTOR,
     cgroup.COLLECTOR,

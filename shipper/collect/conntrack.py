@@ -37,7 +37,7 @@ FIELDS = (
 
 
 def parse(text: bytes) -> dict[str, Value]:
-    head, *rows = [line.split() for line in whole(text).split(b"\n") if line]
+    head, *rows = [line.split() for line in whole(text).split(b"\n") if line] or [[]]
     if not rows or b"entries" not in head or any(len(row) != len(head) for row in rows):
         raise ParseError(f"not a table with entries: {shown(text)}")
     tables = [dict(zip(head, map(_hexadecimal, row), strict=True)) for row in rows]

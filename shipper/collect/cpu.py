@@ -17,8 +17,8 @@ import os
 from collections.abc import Iterable
 
 from shipper.collect.contract import Collector, host_reading, plain
-from shipper.fields import counter, cpu_time, gauge, real
-from shipper.parse import LARGEST, ParseError, integer, merged, shown
+from shipper.fields import counter, cpu_time, dimension, gauge, real
+from shipper.parse import LARGEST, ParseError, integer, lines, merged, shown, whole
 from shipper.rates import Reading, Value
 from shipper.source import Reader
 
@@ -74,6 +74,17 @@ FIELDS = (
 )  # fmt: skip
 
 
+CORE_FIELDS = (
+    dimension("system.core.id", "Number of the logical CPU", f"{_FILE} cpuN"),
+    *(
+        cpu_time(f"system.core.{state}.ns", f"Time of this CPU {what}", f"{_FILE} cpuN, column {at}",
+                 slack=_SLACK_NS if state in _IDLE else 0)
+        for at, (state, what) in enumerate(_STATES.items(), 1)
+    ),
+    real("system.core.total.pct", "pct", "Share of this CPU's time neither idle nor iowait", "of the states' increments"),
+)  # fmt: skip
+
+
 def nanoseconds(ticks: bytes) -> int:
     value = integer(ticks) * 1_000_000_000 // _HZ
     if value > LARGEST:
@@ -109,15 +120,47 @@ def derive(values: dict[str, Value]) -> dict[str, Value]:
     """
     spent = {state: values.get(f"system.cpu.{state}.pct") for state in _STATES if f"system.cpu.{state}.ns" in values}
     known = {state: rate for state, rate in spent.items() if isinstance(rate, float)}
-    whole = sum(known.get(state, 0.0) for state in _ALL)
-    if len(known) < len(spent) or whole <= 0:  # a state without its rate: the sum would be of less than all
+    total = sum(known.get(state, 0.0) for state in _ALL)
+    if len(known) < len(spent) or total <= 0:  # a state without its rate: the sum would be of less than all
         return {}
     busy = sum(known.get(state, 0.0) for state in _BUSY)
     return {
-        **{f"system.cpu.{state}.norm.pct": min(rate / whole, 1.0) for state, rate in known.items()},
+        **{f"system.cpu.{state}.norm.pct": min(rate / total, 1.0) for state, rate in known.items()},
         "system.cpu.total.pct": busy,
-        "system.cpu.total.norm.pct": min(busy / whole, 1.0),
+        "system.cpu.total.norm.pct": min(busy / total, 1.0),
     }
 
 
+def _core(line: bytes) -> tuple[str, dict[str, Value]] | None:
+    key, _, rest = line.partition(b" ")
+    if not key.startswith(b"cpu") or not key[3:].isdigit():
+        return None
+    columns = rest.split()
+    if len(columns) < _FEWEST_STATES:
+        raise ParseError("fewer than four states")
+    times = zip(_STATES, columns, strict=False)
+    return key[3:].decode(), {f"system.core.{state}.ns": nanoseconds(ticks) for state, ticks in times}
+
+
+def parse_cores(text: bytes) -> list[tuple[str, dict[str, Value]]]:
+    """Number and times of every logical CPU that is online."""
+    return lines(whole(text), _core)
+
+
+def collect_cores(reader: Reader) -> Iterable[Reading]:
+    at_ns = reader.now_ns()
+    cores = reader.parse(_FILE, parse_cores) or []
+    return [Reading(core, at_ns, {"system.core.id": core, **values}) for core, values in cores]
+
+
+def derive_core(values: dict[str, Value]) -> dict[str, Value]:
+    spent = {state: values.get(f"system.core.{state}.pct") for state in _ALL if f"system.core.{state}.ns" in values}
+    known = {state: rate for state, rate in spent.items() if isinstance(rate, float)}
+    whole_time = sum(known.values())
+    if len(known) < len(spent) or whole_time <= 0:
+        return {}
+    return {"system.core.total.pct": min(sum(known.get(state, 0.0) for state in _BUSY) / whole_time, 1.0)}
+
+
+CORES = Collector("cores", "core", CORE_FIELDS, plain(collect_cores), derive_core)
 COLLECTOR = Collector("cpu", "host", FIELDS, plain(collect), derive)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from shipper.collect.contract import Collect, Collector, host_reading, matcher
 from shipper.collect.totals import Totals
 from shipper.fields import Type, attribute, counter, dimension, gauge, real
-from shipper.parse import LARGEST, ParseError, integer, lines, name, whole
+from shipper.parse import LARGEST, ParseError, first_line, integer, lines, name, whole
 from shipper.rates import Reading, Value, rates
 from shipper.source import Reader
 
@@ -25,6 +25,8 @@ _PREFIX = "system.diskio"
 _TOTAL = f"{_PREFIX}.total"
 _NAME = f"{_PREFIX}.name"
 _PHYSICAL = f"{_PREFIX}.physical"
+_MODEL = f"{_PREFIX}.model"
+_ROTATIONAL = f"{_PREFIX}.rotational"
 _SECTOR = 512
 _KEY_COLUMNS = 3
 _FEWEST_COLUMNS = 14
@@ -62,6 +64,8 @@ _SUMMED = tuple(
 FIELDS = (
     dimension(_NAME, "Name of the device", f"{_FILE} column 3"),
     attribute(_PHYSICAL, "A device of its own, not made from others", "sys/block/NAME/device", Type.BOOLEAN),
+    attribute(_MODEL, "Model of the device", "sys/block/NAME/device/model"),
+    attribute(_ROTATIONAL, "A disk that turns", "sys/block/NAME/queue/rotational", Type.BOOLEAN),
     gauge(f"{_PREFIX}.io.ops", "count", "Requests in flight", f"{_FILE} column 12"),
     *_COUNTERS,
     *(
@@ -107,25 +111,32 @@ class _Devices:
 
     def __init__(self, reader: Reader) -> None:
         self._reader = reader
-        self._physical: dict[tuple[str, str], bool | None] = {}
+        self._known: dict[tuple[str, str], dict[str, Value] | None] = {}
 
     def read(self) -> list[Reading]:
         at = self._reader.now_ns()
         found = self._reader.parse(_FILE, parse) or []
-        self._physical = {(disk, number): self._is_physical(disk, number) for disk, number, _ in found}
+        self._known = {(disk, number): self._attributes(disk, number) for disk, number, _ in found}
         return [
-            Reading(disk, at, {_NAME: disk, _PHYSICAL: physical, **values}, number)
+            Reading(disk, at, {_NAME: disk, **attributes, **values}, number)
             for disk, number, values in found
-            if (physical := self._physical[disk, number]) is not None
+            if (attributes := self._known[disk, number]) is not None
         ]
 
-    def _is_physical(self, disk: str, number: str) -> bool | None:
+    def _attributes(self, disk: str, number: str) -> dict[str, Value] | None:
         """None for a partition."""
         key = (disk, number)
-        if key in self._physical:
-            return self._physical[key]
+        if key in self._known:
+            return self._known[key]
         directory = f"sys/block/{disk.replace('/', '!')}"
-        return self._reader.exists(f"{directory}/device") if self._reader.exists(directory) else None
+        if not self._reader.exists(directory):
+            return None
+        values: dict[str, Value] = {_PHYSICAL: self._reader.exists(f"{directory}/device")}
+        turns = self._reader.read_once(f"{directory}/queue/rotational")
+        if turns is not None and turns.strip() in (b"0", b"1"):
+            values[_ROTATIONAL] = turns.strip() == b"1"
+        model = first_line(self._reader.read_once(f"{directory}/device/model") or b"")
+        return values | ({_MODEL: model} if model else {})
 
 
 def start(reader: Reader, config: "Config") -> Collect:

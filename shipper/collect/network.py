@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from shipper.collect.contract import Collect, Collector, host_reading, matcher
 from shipper.collect.protocols import directory
 from shipper.collect.totals import Totals
-from shipper.fields import Type, attribute, counter, dimension, gauge
+from shipper.fields import Type, attribute, counter, dimension, gauge, real
 from shipper.parse import ParseError, integer, lines, name, whole, word
 from shipper.rates import Reading, Value
 from shipper.source import File, Reader
@@ -30,9 +30,12 @@ _PHYSICAL = f"{_PREFIX}.physical"
 _CLASS = "sys/class/net"
 _SLOW_NS = 60_000_000_000
 _HEADERS = 2
+_KIND = f"{_PREFIX}.kind"
+_DUPLEX = (b"full", b"half")
+_MBIT = 1_000_000 / 8
 # -1 of most drivers, 0 of some, 2^32-1 before Linux 3.10
 _UNKNOWN_SPEEDS = (b"-1", b"0", b"4294967295")
-# In the order of the columns: field, unit, help; the two columns of compressed packets are of SLIP and PPP
+# In the order of the columns: field, unit, help
 _COLUMNS = (
     ("in.bytes", "bytes", "Bytes received"),
     ("in.packets", "count", "Packets received"),
@@ -40,7 +43,7 @@ _COLUMNS = (
     ("in.dropped", "count", "Packets received and dropped, by the kernel or for want of buffers in the device"),
     ("in.fifo.count", "count", "Overruns of the device's receive queue"),
     ("in.frame.count", "count", "Framing errors"),
-    ("", "", ""),
+    ("in.compressed.count", "count", "Compressed packets received (SLIP, PPP)"),
     ("in.multicast.count", "count", "Multicast packets received"),
     ("out.bytes", "bytes", "Bytes sent"),
     ("out.packets", "count", "Packets sent"),
@@ -49,12 +52,11 @@ _COLUMNS = (
     ("out.fifo.count", "count", "Underruns of the device's send queue"),
     ("out.collisions.count", "count", "Collisions"),
     ("out.carrier.count", "count", "Losses of the carrier while sending"),
-    ("", "", ""),
+    ("out.compressed.count", "count", "Compressed packets sent (SLIP, PPP)"),
 )
 _COUNTERS = tuple(
     counter(f"{_PREFIX}.{column}", unit, help_, f"proc/1/net/dev column {at}")
     for at, (column, unit, help_) in enumerate(_COLUMNS, 1)
-    if column
 )
 _SUMMED = tuple(one for one in _COUNTERS if one.name.endswith((".bytes", ".packets", ".errors", ".dropped")))
 
@@ -64,11 +66,20 @@ FIELDS = (
     attribute(
         f"{_PREFIX}.operstate", "up, down, lowerlayerdown, unknown (of lo and the like)", f"{_CLASS}/NAME/operstate"
     ),
+    attribute(f"{_PREFIX}.duplex", "full, half", f"{_CLASS}/NAME/duplex"),
+    attribute(
+        f"{_PREFIX}.kind",
+        "physical, bridge, bond, tun, veth, or the kernel's word: vlan, vxlan, wlan, wireguard; virtual for the rest",
+        f"{_CLASS}/NAME/{{device,bridge,bonding,tun_flags,uevent,iflink}}",
+    ),
     gauge(f"{_PREFIX}.mtu.bytes", "bytes", "Largest packet", f"{_CLASS}/NAME/mtu"),
     gauge(
         f"{_PREFIX}.speed.mbit_per_s", "mbit/s", "Speed of the link, where it is up and known", f"{_CLASS}/NAME/speed"
     ),
     *_COUNTERS,
+    real(
+        f"{_PREFIX}.util.pct", "pct", "Share of the link's speed in use, of the busier direction", "bytes_per_s / speed"
+    ),
 )
 _OF_INTERFACES = (
     "proc/1/net/dev, interfaces with sys/class/net/NAME/device; where none has: all but lo, veth* and bridges"
@@ -91,7 +102,7 @@ def _interface(line: bytes) -> tuple[str, dict[str, Value]]:
     if not interface.strip() or b"/" in interface or b"\0" in interface:
         raise ParseError("not the name of an interface")
     counts = zip(_COLUMNS, words, strict=True)
-    return name(interface.strip()), {f"{_PREFIX}.{column}": integer(word) for (column, _, _), word in counts if column}
+    return name(interface.strip()), {f"{_PREFIX}.{column}": integer(word) for (column, _, _), word in counts}
 
 
 def parse(text: bytes) -> list[tuple[str, dict[str, Value]]]:
@@ -161,16 +172,30 @@ class _Interfaces:
             # A virtual function below the interface that counts for it (Azure's accelerated networking) is not summed
             link.summed = physical and not self._reader.exists(f"{of}/master/device")
             if not self._for_sums and self._reader.exists(of):  # else sysfs of another namespace, or none
-                link.attributes = {_PHYSICAL: physical, **self._attributes(of, operstate)}
+                kind = "physical" if physical else self._kind(of)
+                link.attributes = {_PHYSICAL: physical, _KIND: kind, **self._attributes(of, operstate)}
 
     def _attributes(self, of: str, operstate: str) -> dict[str, Value]:
         values: dict[str, Value] = {f"{_PREFIX}.operstate": operstate} if operstate else {}
+        duplex = self._reader.read_once(f"{of}/duplex")
+        if duplex is not None and duplex.strip() in _DUPLEX:
+            values[f"{_PREFIX}.duplex"] = duplex.strip().decode()
         for file, column in (("mtu", "mtu.bytes"), ("speed", "speed.mbit_per_s")):
             data = self._reader.read_once(f"{of}/{file}")
             if data is not None and data.strip() not in _UNKNOWN_SPEEDS:
                 value = self._reader.parsed(f"{of}/{file}", data, lambda text: integer(whole(text)))
                 values |= {} if value is None else {f"{_PREFIX}.{column}": value}
         return values
+
+    def _kind(self, of: str) -> str:
+        for file, kind in (("bridge", "bridge"), ("bonding", "bond"), ("tun_flags", "tun")):
+            if self._reader.exists(f"{of}/{file}"):
+                return kind
+        words = (self._reader.read_once(f"{of}/uevent") or b"").split()
+        told = next((name(one[8:]) for one in words if one.startswith(b"DEVTYPE=")), "")
+        # The other end of a veth pair has another number, or one of another namespace
+        ends = [(self._reader.read_once(f"{of}/{file}") or b"").strip() for file in ("ifindex", "iflink")]
+        return told or ("veth" if ends[0] != ends[1] else "virtual")
 
     def _word(self, interface: str, file: File) -> str:
         path = f"{_CLASS}/{interface}/{file.path.rpartition('/')[2]}"
@@ -209,5 +234,14 @@ def _is_bridge(reader: Reader, interface: str) -> bool:
     return interface.startswith(("docker", "br-", "virbr")) or reader.exists(f"{_CLASS}/{interface}/bridge")
 
 
-COLLECTOR = Collector("network", "network", FIELDS, start)
+def derive(values: dict[str, Value]) -> dict[str, Value]:
+    speed = values.get(f"{_PREFIX}.speed.mbit_per_s")
+    flows = [values.get(f"{_PREFIX}.{way}.bytes_per_s") for way in ("in", "out")]
+    known = [flow for flow in flows if isinstance(flow, float)]
+    if not isinstance(speed, int) or not speed or not known:
+        return {}
+    return {f"{_PREFIX}.util.pct": max(known) / (speed * _MBIT)}
+
+
+COLLECTOR = Collector("network", "network", FIELDS, start, derive)
 TOTALS = Collector("network_totals", "host", TOTAL_FIELDS, start_totals)

@@ -1,4 +1,4 @@
-"""Sockets, TCP and UDP of the host's network namespace: ``proc/1/net/{sockstat,sockstat6,snmp,netstat}``.
+"""Sockets, IP, ICMP, TCP and UDP of the host: ``proc/1/net/{sockstat,sockstat6,snmp,snmp6,netstat}``.
 
     TCP: inuse 1 orphan 0 tw 81 alloc 5 mem 194
 
@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping
 
 from shipper.collect.contract import Collector, host_reading, plain
 from shipper.fields import counter, gauge
-from shipper.parse import ParseError, merged, pick, whole
+from shipper.parse import ParseError, key_values, merged, pick, whole
 from shipper.rates import Reading, Value
 from shipper.source import Reader
 
@@ -49,7 +49,55 @@ _SNMP = {
     "system.udp.receive_buffer_errors.count": (b"Udp.RcvbufErrors", "Datagrams dropped: receive buffer full, IPv4"),
     "system.udp.send_buffer_errors.count": (b"Udp.SndbufErrors", "Datagrams dropped: send buffer full, IPv4"),
 }
+_IP_STATES = {
+    "in.receives": "Packets received",
+    "in.header_errors": "Packets received with a bad header",
+    "in.address_errors": "Packets received for an address that is not ours",
+    "in.discards": "Packets received and dropped for want of room",
+    "in.delivers": "Packets delivered to a protocol",
+    "out.requests": "Packets sent by this host",
+    "out.discards": "Packets to be sent and dropped for want of room",
+    "out.no_routes": "Packets dropped: no route",
+    "forwarded": "Packets forwarded",
+    "reassembly.failures": "Packets that could not be put together",
+    "fragmentation.failures": "Packets that could not be fragmented",
+}
+_IP_KEYS = (
+    *("InReceives", "InHdrErrors", "InAddrErrors", "InDiscards", "InDelivers", "OutRequests", "OutDiscards"),
+    *("OutNoRoutes", "ForwDatagrams", "ReasmFails", "FragFails"),
+)
+_IP = {
+    f"system.ip.{name}.count": (f"Ip.{key}".encode(), f"{help_}, IPv4")
+    for key, (name, help_) in zip(_IP_KEYS, _IP_STATES.items(), strict=True)
+}
+_ICMP = {
+    "system.icmp.in.messages.count": (b"Icmp.InMsgs", "ICMP messages received, IPv4"),
+    "system.icmp.in.errors.count": (b"Icmp.InErrors", "ICMP messages received with errors, IPv4"),
+    "system.icmp.in.unreachable.count": (b"Icmp.InDestUnreachs", "Destination unreachable received, IPv4"),
+    "system.icmp.out.messages.count": (b"Icmp.OutMsgs", "ICMP messages sent, IPv4"),
+    "system.icmp.out.unreachable.count": (b"Icmp.OutDestUnreachs", "Destination unreachable sent, IPv4"),
+}
+_V6_KEYS = tuple(key.replace("ForwDatagrams", "OutForwDatagrams") for key in _IP_KEYS)
+_SNMP6 = {
+    **{
+        f"system.ip6.{name}.count": (f"Ip6{key}".encode(), f"{help_}, IPv6")
+        for key, (name, help_) in zip(_V6_KEYS, _IP_STATES.items(), strict=True)
+    },
+    "system.icmp6.in.messages.count": (b"Icmp6InMsgs", "ICMP messages received, IPv6"),
+    "system.icmp6.in.errors.count": (b"Icmp6InErrors", "ICMP messages received with errors, IPv6"),
+    "system.icmp6.in.unreachable.count": (b"Icmp6InDestUnreachs", "Destination unreachable received, IPv6"),
+    "system.icmp6.out.messages.count": (b"Icmp6OutMsgs", "ICMP messages sent, IPv6"),
+    "system.icmp6.out.unreachable.count": (b"Icmp6OutDestUnreachs", "Destination unreachable sent, IPv6"),
+    "system.udp6.in.datagrams.count": (b"Udp6InDatagrams", "Datagrams delivered, IPv6"),
+    "system.udp6.out.datagrams.count": (b"Udp6OutDatagrams", "Datagrams sent, IPv6"),
+    "system.udp6.no_ports.count": (b"Udp6NoPorts", "Datagrams to a port on which nobody listens, IPv6"),
+    "system.udp6.in.errors.count": (b"Udp6InErrors", "Datagrams not delivered for other reasons, IPv6"),
+    "system.udp6.receive_buffer_errors.count": (b"Udp6RcvbufErrors", "Datagrams dropped: receive buffer full, IPv6"),
+    "system.udp6.send_buffer_errors.count": (b"Udp6SndbufErrors", "Datagrams dropped: send buffer full, IPv6"),
+}
 _NETSTAT = {
+    "system.tcp.losses.count": (b"TcpExt.TCPLoss", "Segments lost, from the sender's scoreboard (until Linux 3.0)"),
+    "system.tcp.slow_start_retransmits.count": (b"TcpExt.TCPSlowStartRetrans", "Segments retransmitted in slow start"),
     "system.tcp.listen.overflows.count": (
         b"TcpExt.ListenOverflows",
         "Connections not accepted: the listen queue was full",
@@ -64,6 +112,8 @@ _NETSTAT = {
 }
 _WANTED_SOCKETS = {key: name for name, (key, _) in _SOCKETS.items()}
 _WANTED_SNMP = {key: name for name, (key, _) in _SNMP.items()} | {b"Tcp.CurrEstab": _ESTABLISHED}
+_WANTED_SNMP |= {key: name for name, (key, _) in {**_IP, **_ICMP}.items()}
+_WANTED_SNMP6 = {key: name for name, (key, _) in _SNMP6.items()}
 _WANTED_NETSTAT = {key: name for name, (key, _) in _NETSTAT.items()}
 
 FIELDS = (
@@ -73,6 +123,11 @@ FIELDS = (
     ),
     gauge(_ESTABLISHED, "count", "TCP connections established or in CLOSE_WAIT", "proc/1/net/snmp Tcp.CurrEstab"),
     *(counter(name, "count", help_, f"proc/1/net/snmp {key.decode()}") for name, (key, help_) in _SNMP.items()),
+    *(
+        counter(name, "count", help_, f"proc/1/net/snmp {key.decode()}")
+        for name, (key, help_) in {**_IP, **_ICMP}.items()
+    ),
+    *(counter(name, "count", help_, f"proc/1/net/snmp6 {key.decode()}") for name, (key, help_) in _SNMP6.items()),
     *(counter(name, "count", help_, f"proc/1/net/netstat {key.decode()}") for name, (key, help_) in _NETSTAT.items()),
 )
 
@@ -133,6 +188,7 @@ def collect(reader: Reader) -> Iterable[Reading]:
     net = directory(reader)
     values: dict[str, Value] = {**_sockets(reader, net)}
     values |= reader.parse(f"{net}/snmp", lambda text: paired(text, _WANTED_SNMP)) or {}
+    values |= reader.parse(f"{net}/snmp6", lambda text: key_values(whole(text), _WANTED_SNMP6)) or {}
     values |= reader.parse(f"{net}/netstat", lambda text: paired(text, _WANTED_NETSTAT)) or {}
     return host_reading(reader, values)
 

@@ -41,6 +41,12 @@ _WANTED: dict[str, tuple[tuple[str, ...], int, str]] = {
     "system.vm.refaults.file.count": (
         ("workingset_refault_file", "workingset_refault"), 1, "File pages needed again soon after reclaim",
     ),
+    "system.vm.thp.allocated.count": (("thp_fault_alloc", "thp_collapse_alloc"), 1, "Transparent huge pages given"),
+    "system.vm.thp.failed.count": (("thp_fault_fallback", "thp_collapse_alloc_failed"), 1, "Huge pages not to be had"),
+    "system.vm.thp.split.count": (("thp_split_page",), 1, "Transparent huge pages split"),
+    "system.vm.compaction.stalls.count": (("compact_stall",), 1, "Allocations that had to compact memory first"),
+    "system.vm.compaction.successes.count": (("compact_success",), 1, "Of these, with the page as result"),
+    "system.vm.compaction.failures.count": (("compact_fail",), 1, "Of these, without"),
 }  # fmt: skip
 _KEYS = {key.encode(): key for keys, _, _ in _WANTED.values() for key in keys}
 
