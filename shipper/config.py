@@ -49,6 +49,7 @@ _PATH: Final = text("a path", placeholder="FILE")
 _ABSOLUTE: Final = text("an absolute path", r"/[^\x00-\x1f\x7f]*", "DIR")
 _GLOBS: Final = words("a list of globs", placeholder="GLOB,…")
 _ABSOLUTES: Final = words("a list of absolute paths", r"/[^\x00-\x1f\x7f,]*", placeholder="DIR,…")
+_GLOBS: Final = words("a list of globs", placeholder="GLOB,…")
 
 
 def _default_datasets() -> tuple[str, ...]:

@@ -1,11 +1,11 @@
 """Copy the kernel files that the collectors read into tests/hosts/NAME/{0,1}, two moments apart, scrubbed.
 
-    .venv/bin/python tests/capture.py NAME [--root /] [--pause 10] [--rename OLD=NEW ...]
+    .venv/bin/python tests/capture.py NAME [--root /] [--pause 10] [--rename OLD=NEW ...] [--lean]
 
 What could tell of the machine is not kept: host name, machine id and boot id are fixed fakes, addresses are not read
-at all, process names and command lines neither, cgroup.procs are emptied, ids of containers and pods are replaced by
+at all, process names and command lines neither, ids of containers and pods are replaced by
 others of their shape, mount sources are reduced to their kind. ``--rename`` replaces whatever else should not be
-seen.
+seen, ``--lean`` leaves out cgroup files that no collector reads, for hosts with many cgroups.
 """
 
 import argparse
@@ -20,8 +20,12 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import capture_containers
+
+from shipper.collect.cgroup_network import host_namespace
+from shipper.collect.cgroup_network import namespace as of_process
 from shipper.collect.filesystem import parse as mounts_of
-from shipper.source import Root
+from shipper.source import Reader, Root
 
 HOSTS = Path(__file__).parent / "hosts"
 BOOT_ID = "01234567-89ab-4cde-8f01-23456789abcd"
@@ -33,9 +37,10 @@ PLAIN = (
     "proc/sys/kernel/arch", "proc/uptime", "proc/vmstat", "proc/1/net/dev", "proc/1/net/netstat",
     "proc/1/net/snmp", "proc/1/net/sockstat", "proc/1/net/sockstat6",
 )  # fmt: skip
-CGROUP_FILES = re.compile(r"(cpu|cpuacct|memory|pids|blkio|io|irq|cgroup)\.[a-z_.]+$")
+CGROUP_FILES = re.compile(r"(cpu|cpuacct|memory|pids|blkio|io|irq|cgroup|freezer|rdma|misc)\.[a-z_.]+$|hugetlb\.")
 # Long, or made for writing, or of no use without the machine
 CGROUP_LEFT_OUT = re.compile(r"cgroup\.(event_control|kill|threads)$|.*(percpu|usage_all|numa_stat|slabinfo|reclaim).*")
+CGROUP_MARKS = ("cgroup.controllers", "cgroup.procs", "cgroup.events")
 # An id has a letter in it, a count has none
 LONG_HEX = re.compile(
     r"[0-9a-f]{8}([-_])[0-9a-f]{4}\1[0-9a-f]{4}\1[0-9a-f]{4}\1[0-9a-f]{12}|(?=[0-9]*[a-f])[0-9a-f]{12,}"
@@ -94,8 +99,10 @@ def _source(source: str) -> str:
 
 
 class Moment:
-    def __init__(self, root: Root, directory: Path, scrubber: Scrubber) -> None:
+    def __init__(self, root: Root, directory: Path, scrubber: Scrubber, asked: set[str], *, lean: bool) -> None:
+        """``asked``: the paths that the cgroup collector asked for."""
         self._root, self._directory, self._scrubber = root, directory, scrubber
+        self._asked, self._lean = asked, lean
         self._facts: dict[str, dict[str, list[int]]] = {"statvfs": {}, "stat": {}}
 
     def capture(self) -> None:
@@ -107,6 +114,7 @@ class Moment:
         self._devices()
         self._processes()
         self._cgroups()
+        self._containers()
         moment = {"now_ns": now, "wall": round(wall, 3), **self._facts}
         self._write("moment.json", json.dumps(moment, indent=1, sort_keys=True) + "\n")
 
@@ -172,19 +180,38 @@ class Moment:
     def _processes(self) -> None:
         pids = sorted(int(name) for name in self._names("proc") if name.isdigit())
         for pid in pids[:MOST_PROCESSES]:
-            stat, status = self._read(f"proc/{pid}/stat"), self._read(f"proc/{pid}/status")
-            if stat and status:
-                self._write(f"proc/{pid}/stat", f"{pid} (process) {stat[stat.rindex(')') + 2 :]}")
-                state = next(line for line in status.splitlines() if line.startswith("State:"))
-                self._write(f"proc/{pid}/status", f"Name:\tprocess\n{state}\n")
+            self._process(pid)
+
+    def _process(self, pid: int) -> None:
+        stat, status = self._read(f"proc/{pid}/stat"), self._read(f"proc/{pid}/status")
+        if stat and status:
+            self._write(f"proc/{pid}/stat", f"{pid} (process) {stat[stat.rindex(')') + 2 :]}")
+            state = next(line for line in status.splitlines() if line.startswith("State:"))
+            self._write(f"proc/{pid}/status", f"Name:\tprocess\n{state}\n")
+
+    def _containers(self) -> None:
+        for path, text in capture_containers.name_files(self._asked, self._root):
+            self._write(self._scrubber.text(path), self._scrubber.text(text))
+        for pid in (1, *capture_containers.members(self._asked)):
+            reader = Reader(self._root)
+            namespace = host_namespace(reader) if pid == 1 else of_process(reader, pid)
+            if not namespace:
+                continue
+            self._process(pid)
+            self._copy(f"proc/{pid}/net/dev")
+            target = self._directory / f"proc/{pid}/ns/net"
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.symlink_to(namespace)
 
     def _cgroups(self) -> None:
         for directory, _, files in self._walk("sys/fs/cgroup"):
             stat = self._root.stat(directory)
             shown = self._scrubber.text(directory)
-            self._facts["stat"][shown] = [stat.st_mode, stat.st_dev, stat.st_ino]
+            self._facts["stat"][shown] = [stat.st_mode, stat.st_dev, stat.st_ino, int(stat.st_ctime)]
             for file in files:
-                if file in ("cgroup.procs", "tasks"):
+                if self._lean and f"{directory}/{file}" not in self._asked and file not in CGROUP_MARKS:
+                    continue
+                if file == "tasks":
                     self._write(f"{shown}/{file}", "")
                 elif CGROUP_FILES.match(file) and not CGROUP_LEFT_OUT.match(file):
                     self._copy(f"{directory}/{file}", f"{shown}/{file}")
@@ -207,6 +234,8 @@ def main() -> int:
     parser.add_argument("--root", default="/")
     parser.add_argument("--pause", type=float, default=10.0, help="seconds between the two moments")
     parser.add_argument("--rename", action="append", default=[], metavar="OLD=NEW", help="further text to replace")
+    parser.add_argument("--lean", action="store_true", help="only cgroup files that a collector reads")
+    parser.add_argument("--docker-root", action="append", default=[], metavar="DIR", help="another data root of docker")
     options = parser.parse_args()
     pairs = [(old, new) for old, _, new in (rename.partition("=") for rename in options.rename)]
     root, scrubber, target = Root(options.root), Scrubber(pairs), HOSTS / options.name
@@ -214,7 +243,8 @@ def main() -> int:
         if moment == "1":
             time.sleep(options.pause)
         shutil.rmtree(target / moment, ignore_errors=True)
-        Moment(root, target / moment, scrubber).capture()
+        asked = capture_containers.asked_for(options.root, tuple(options.docker_root))
+        Moment(root, target / moment, scrubber, asked, lean=options.lean).capture()
     size = sum(path.stat().st_size for path in target.rglob("*") if path.is_file())
     print(f"{target}: {size} bytes")
     return 0

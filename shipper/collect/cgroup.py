@@ -107,13 +107,13 @@ class _Cgroups:
         for cgroup in cgroups:
             at_ns = self._reader.now_ns()
             values = cgroup.read(at_ns)
+            _inherit_limit(cgroup.path, values, limits)
             if not values:
                 continue
             moved = cgroup.busiest(cgroup_files.finish(values, stacked), at_ns)
             if moved:
                 values["cgroup.io.busiest.name"] = self._devices.name(moved[0], now_ns)
                 values["cgroup.io.busiest.bytes_per_s"] = moved[1]
-            _inherit_limit(cgroup.path, values, limits)
             if cgroup.namespace and (cgroup.identity.aggregate or owners[cgroup.namespace] is cgroup):
                 values.update(cgroup.network())
             restarts = self._restarts.of(cgroup.name, cgroup.inodes)
@@ -128,10 +128,9 @@ class _Cgroups:
         host = self._host
         if host is None or (host.mode, host.hierarchies) != (mode, hierarchies):
             slow = Slow(self._reader, mode, hierarchies)
-            table = cgroup_files.TABLES[mode]
-            host = self._host = Host(self._reader, mode, hierarchies, slow, self._files, table)
+            table, network = cgroup_files.TABLES[mode], cgroup_network.host_namespace(self._reader)
+            host = self._host = Host(self._reader, mode, hierarchies, slow, self._files, table, network)
             self._forget()
-        host.network = cgroup_network.namespace(self._reader, 1)
         return host
 
     def _update(self, host: Host, tree: Node) -> None:
@@ -173,7 +172,9 @@ def _inherit_limit(path: str, values: dict[str, Any], limits: dict[str, int]) ->
     found.append(values.pop(cgroup_files.INHERITED_LIMIT, None))
     smallest = min((one for one in found if one is not None), default=cgroup_files.V1_UNLIMITED)
     if smallest < cgroup_files.V1_UNLIMITED:
-        limits[path] = values["cgroup.memory.limit.effective.bytes"] = smallest
+        limits[path] = smallest
+        if values:
+            values["cgroup.memory.limit.effective.bytes"] = smallest
 
 
 class Restarts:

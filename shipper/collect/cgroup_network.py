@@ -6,12 +6,14 @@ have them too, as they have all else of what lies in them. Nothing is kept open:
 namespace, and interfaces moved into it, from going away.
 """
 
+import os
+import socket
 from typing import Final
 
 from shipper.fields import Field, counter
 from shipper.parse import ParseError, integer, whole
 from shipper.rates import Value
-from shipper.source import Reader
+from shipper.source import Reader, Root
 
 _PREFIX: Final = "cgroup.network"
 # Column of net/dev after the name, field, unit, help
@@ -39,6 +41,21 @@ def namespace(reader: Reader, pid: int) -> str:
         return reader.root.link(f"proc/{pid}/ns/net")
     except OSError:  # also EACCES of a process that a security module protects: no figures, and no news each tick
         return ""
+
+
+def host_namespace(reader: Reader) -> str:
+    """The host's own: that of pid 1, or ours where it is the same; empty if neither can be told.
+
+    The link of a process with capabilities that we lack is not ours to read (ptrace(2)); but its list of sockets is,
+    and a socket of ours is in it if the namespace is the same.
+    """
+    if link := namespace(reader, 1):
+        return link
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as ours:
+        inode = b"%d" % os.fstat(ours.fileno()).st_ino
+        if inode in (reader.read_once("proc/1/net/unix") or b"").split():
+            return Root().link("proc/self/ns/net")
+    return ""
 
 
 def parse(text: bytes) -> dict[str, Value]:

@@ -36,7 +36,7 @@ class Host:
     slow: Slow
     files: RuntimeFiles
     table: list[CgroupFile]
-    network: str = ""  # namespace of pid 1
+    network: str  # its own namespace; empty if it cannot be told
 
 
 class Cgroup:

@@ -89,7 +89,11 @@ _RULES: Final = [
         (r".*/kubepods(-[a-z]+)?-pod(?P<id>[0-9A-Fa-f_]+)\.slice", "kubernetes"),
         (r"(kubepods|burstable|besteffort|guaranteed)/pod(?P<id>[0-9A-Fa-f-]+)", "kubernetes"),
     ),
-    *_rules(CgroupKind.SLICE, (r".*\.slice", ""), (r"/(docker|kubepods|libpod_parent|machine|lxc|user|system|default|k8s\.io)", "")),
+    *_rules(
+        CgroupKind.SLICE,
+        (r".*\.slice", ""),
+        (r"/(docker|kubepods|libpod_parent|machine|lxc|user|system|default|k8s\.io)", ""),
+    ),
     *_rules(CgroupKind.SERVICE, (r".*\.service", "")),
 ]
 _SCOPE: Final = re.compile(r".+\.scope")
