@@ -27,15 +27,19 @@ FIELDS: Final[tuple[Field, ...]] = (
     counter("agent.ledger.rejected.count", "count", f"Refused by the server, kept on disk: {_LEDGER}", "ledger"),
     counter("agent.ledger.dropped.count", "count", f"Lost, for lack of room or a damaged disk: {_LEDGER}", "ledger"),
     counter("agent.ledger.duplicate.count", "count", f"Of the stored, there before a resend: {_LEDGER}", "ledger"),
+    attribute("agent.ledger.rejected.reasons", "Of those on disk: how many, status and error type", "ledger"),
     gauge("agent.ledger.spooled.count", "count", "Waiting in the spool", "ledger"),
     gauge("agent.spool.bytes", "bytes", "Size of the documents in the spool", "spool"),
     attribute("agent.spool.trouble", "Why the disk takes no documents", "spool"),
     attribute("agent.delivery.reachable", "The last request to Elasticsearch succeeded", "delivery", Type.BOOLEAN),
     attribute("agent.delivery.trouble", "Why the last request failed", "delivery"),
+    attribute("agent.delivery.circuit", "closed; open: waits before the next attempt; half-open: tries", "delivery"),
     counter("agent.delivery.requests.count", "count", "Bulk requests", "delivery"),
     counter("agent.delivery.failures.count", "count", "Bulk requests that failed as a whole", "delivery"),
     counter("agent.delivery.bytes", "bytes", "Bulk bodies before compression", "delivery"),
     gauge("agent.delivery.twins.count", "count", "Documents that were there before their first send", "delivery"),
+    gauge("agent.clock.skew.ms", "ms", "This host's clock less the server's, where the server tells", "delivery"),
+    gauge("agent.clock.step.ms", "ms", "How far this host's clock was set since the tick before", "clock"),
     gauge("agent.tick.duration.us", "us", "Time the tick before took to read, make and spool its documents", "tick"),
     gauge("agent.tick.delay.us", "us", "How long after its aligned time this tick began", "tick"),
     counter("agent.tick.count", "count", "Ticks since the agent started", "tick"),
@@ -62,6 +66,7 @@ class Report:
     previous_us: int = 0
     ticks: int = 0
     missed: int = 0
+    stepped_ms: int = 0
     durations_us: dict[str, int] = field(default_factory=dict)
     problems: list[tuple[str, Problem]] = field(default_factory=list)
     failed: dict[str, str] = field(default_factory=dict)
@@ -84,6 +89,7 @@ class Agent:
             "agent.period.ms": report.period_ms,
             **self._ledger_values(),
             **self._delivery_values(),
+            **({"agent.clock.step.ms": report.stepped_ms} if report.stepped_ms else {}),
             "agent.tick.duration.us": report.previous_us,
             "agent.tick.delay.us": report.delay_us,
             "agent.tick.count": report.ticks,
@@ -110,7 +116,11 @@ class Agent:
                 "agent.ledger.spooled.count": spooled,
                 "agent.spool.bytes": size,
             }
-            return values | ({"agent.spool.trouble": self._ledger.trouble} if self._ledger.trouble else {})
+            if self._ledger.trouble:
+                values["agent.spool.trouble"] = self._ledger.trouble
+            if self._ledger.reasons:
+                values["agent.ledger.rejected.reasons"] = self._ledger.rejected_for()
+            return values
 
     def _delivery_values(self) -> dict[str, Value]:
         state = self._delivery
@@ -118,11 +128,14 @@ class Agent:
             return {}
         values: dict[str, Value] = {
             "agent.delivery.reachable": state.reachable,
+            "agent.delivery.circuit": state.circuit,
             "agent.delivery.requests.count": state.requests,
             "agent.delivery.failures.count": state.failures,
             "agent.delivery.bytes": state.bytes,
             "agent.delivery.twins.count": state.twins,
         }
+        if state.skew_ms is not None:
+            values["agent.clock.skew.ms"] = state.skew_ms
         return values | ({"agent.delivery.trouble": state.trouble} if state.trouble else {})
 
 

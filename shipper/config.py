@@ -34,7 +34,7 @@ from shipper.options import (
 
 DEFAULT_FILE: Final = "/etc/shipper/shipper.toml"
 FILE_VARIABLE: Final = f"{PREFIX}_CONFIG"
-SECRET_VARIABLES: Final = (f"{PREFIX}_ELASTICSEARCH_API_KEY", f"{PREFIX}_ELASTICSEARCH_PASSWORD")
+SECRET_VARIABLES: Final = tuple(f"{PREFIX}_ELASTICSEARCH_{name}" for name in ("API_KEY", "PASSWORD", "BEARER_TOKEN"))
 
 # A period divides a minute, or is minutes that divide an hour: ticks then fall on the same times in every hour
 PERIODS_S: Final = tuple(
@@ -43,11 +43,11 @@ PERIODS_S: Final = tuple(
 )
 # Kubernetes sets such variables for a service named shipper…; they are no options of ours
 _FOREIGN: Final = re.compile(r"_SERVICE_(HOST|PORT\w*)$|_PORT(_\d+_\w+)?$")
+_DAY_S: Final = 86_400
 _MIB: Final = 1 << 20
 _GIB: Final = 1 << 30
 _PATH: Final = text("a path", placeholder="FILE")
 _ABSOLUTE: Final = text("an absolute path", r"/[^\x00-\x1f\x7f]*", "DIR")
-_GLOBS: Final = words("a list of globs", placeholder="GLOB,…")
 _ABSOLUTES: Final = words("a list of absolute paths", r"/[^\x00-\x1f\x7f,]*", placeholder="DIR,…")
 _GLOBS: Final = words("a list of globs", placeholder="GLOB,…")
 
@@ -79,6 +79,7 @@ class Elasticsearch:
         ),
     )
     api_key_file: str = option("", "File with the API key, as id:key or encoded", _PATH)
+    bearer_token_file: str = option("", "File with a bearer token, where no API key is used", _PATH)
     username: str = option("", "User, where no API key is used", text("a user name", r"[^\x00-\x1f\x7f:]*"))
     password_file: str = option("", "File with the password of the user", _PATH)
     ca_file: str = option("", "PEM file of the authorities to trust instead of the system's", _PATH)
@@ -87,6 +88,8 @@ class Elasticsearch:
         "SHA-256 fingerprint of the server's certificate, or of an authority's that it sends along",
         text("64 hexadecimal digits, colons allowed", r"([0-9A-Fa-f]{2}(:?[0-9A-Fa-f]{2}){31})?", "HEX"),
     )
+    client_cert_file: str = option("", "PEM file of the certificate to show to the server", _PATH)
+    client_key_file: str = option("", "PEM file of its key, where it is not in the same file", _PATH)
     verify: bool = option(True, "Verify the server's certificate and name", boolean())  # noqa: FBT003
     timeout_s: int = option(30, "How long one request may take", duration(1, 600))
 
@@ -162,10 +165,6 @@ class Collect:
     cgroup_exclude: tuple[str, ...] = option(
         ("*.mount", "*.swap", "*.socket", "*.mount/*"), "Cgroup paths that are left out, with all below them", _GLOBS
     )
-    deadline_s: int = option(5, "A collector that takes longer is left behind", duration(1, 600))
-
-
-@dataclass(frozen=True)
     labels: tuple[str, ...] = option(
         (
             "com.docker.compose.project",
@@ -187,11 +186,17 @@ class Collect:
     storage_roots: tuple[str, ...] = option(
         ("/var/lib/containers/storage",), "Storage roots of podman and CRI-O; users' own are found as well", _ABSOLUTES
     )
+    deadline_s: int = option(5, "A collector that takes longer is left behind", duration(1, 600))
+
+
+@dataclass(frozen=True)
 class Spool:
     """Documents on disk between collection and acknowledgement."""
 
     directory: str = option("/var/lib/shipper/spool", "Where documents wait", _ABSOLUTE, "--spool")
     max_bytes: int = option(_GIB, "Space for them; beyond it the oldest are dropped", size(_MIB, 1 << 50))
+    # 7 days is also the most that a new time-series stream is open backwards (index.look_back_time)
+    max_age_s: int = option(7 * _DAY_S, "Documents older than this are dropped", duration(60, 3650 * _DAY_S))
     flush_s: int = option(10, "How long a stop may take to send what is left", duration(0, 600))
 
 
@@ -200,6 +205,11 @@ class Bulk:
     """Requests that carry documents."""
 
     max_bytes: int = option(4 * _MIB, "Size of one request before compression", size(64 << 10, 100 * _MIB))
+    order: str = option(
+        "newest-first",
+        "Which end of a backlog goes first; one request in four is for the other end",
+        choice("newest-first", "oldest-first"),
+    )
     compression: int = option(1, "gzip level, 0 for none", whole(0, 9))
     backoff_max_s: int = option(60, "Longest pause between attempts", duration(1, 3600))
 

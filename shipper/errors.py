@@ -32,8 +32,20 @@ class ServerError(UserError):
 
 
 class Unavailable(Exception):  # noqa: N818 – a state, not a fault
-    """A request as a whole did not succeed, though the server may have carried it out; the message is for the log."""
+    """A request as a whole did not succeed, though the server may have carried it out; the message is for the log.
+
+    ``retry_after_s``: how long the server asks to be left alone. ``nodes``: how many could be asked.
+    """
+
+    def __init__(self, message: str = "", *, retry_after_s: float = 0.0, nodes: int = 1) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+        self.nodes = nodes
 
 
 class TooLarge(Unavailable):
     """413: the server takes no body of this size."""
+
+
+class BadRequest(Unavailable):
+    """400: Elasticsearch itself cannot read this body."""

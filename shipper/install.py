@@ -24,6 +24,7 @@ Say = Callable[[str], None]
 _REPLACED: Final = frozenset({"upgraded", "updated"})
 _KEPT: Final = {"kept": ": newer than this shipper, left alone"}
 _FORBIDDEN: Final = 403
+_KEYS: Final = "/_security/api_key"
 _REFUSED: Final = {"look_back_time": "look_back", "lifecycle": "lifecycle"}
 
 
@@ -56,13 +57,32 @@ class Server:
         return f"Elasticsearch {self.version or 'of a version that these credentials may not know'}"
 
 
-def requests(config: Config) -> list[Request]:
+def requests(config: Config, *, with_key: bool = False) -> list[Request]:
     """Everything that is sent to a server which has all modules and none of our templates."""
+    key = [Request("POST", _KEYS, key_body(config), "makes a key anew each time")] if with_key else []
     wanted = [
         Request("PUT", one.path, one.body, "only if absent" if one.operators else "")
         for one in templates.render(config.index)
     ]
-    return [*wanted, *(Request("PUT", f"/_data_stream/{name}", None, "only if absent") for name in streams(config))]
+    made = [Request("PUT", f"/_data_stream/{name}", None, "only if absent") for name in streams(config)]
+    return [*wanted, *made, *key]
+
+
+def key_body(config: Config) -> Body:
+    """The least that shipping needs: to create documents, and the streams and indices for them."""
+    pattern = "shipper-*" if config.index.layout == "dated" else templates.stream("*", config.index.namespace)
+    rights = {"names": [pattern], "privileges": ["create_doc", "auto_configure"]}
+    return {
+        "name": f"shipper {pattern}",
+        "role_descriptors": {"shipper": {"cluster": [], "index": [rights]}},
+        "metadata": {"managed_by": "shipper"},
+    }
+
+
+def create_key(client: Elasticsearch, config: Config) -> str:
+    """A new API key in the form ``id:key``, as ``elasticsearch.api_key_file`` holds it. Raises ServerError."""
+    made = call(client, "POST", _KEYS, key_body(config))
+    return f"{made['id']}:{made['api_key']}"
 
 
 def streams(config: Config) -> list[str]:

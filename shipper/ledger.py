@@ -2,22 +2,31 @@
 
 ``ledger.json`` in the spool directory is replaced in one step whenever fates change; that step is the acknowledgement.
 A segment in ``settled`` is done with, whether or not its file is gone; ``open`` names the documents (by their place) of
-segments that are settled in part. ``duplicate`` tells how many of the stored were there already: a resend met its twin.
+segments that are settled in part; ``last`` is the highest number a segment ever had. ``duplicate`` tells how many of
+the stored were there already: a resend met its twin.
+
+Where the disk does not take the ledger, fates count in memory and no segment is unlinked: after a crash the server
+gets them again and answers 409.
 """
 
 import json
 import os
 import threading
-from collections import deque
+import zlib
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from typing import Any, Final
 
-from shipper.spool import Entry, Segment, Spool, write_durably
+from shipper.clock import Used
+from shipper.spool import Entry, Segment, Spool, no_links
 
 FILE: Final = "ledger.json"
+FORMAT: Final = 2
 HELD_TICKS: Final = 30  # ticks kept in memory while the disk takes none
+_REASONS_MOST: Final = 50
+OTHER: Final = "other"
 
 
 class Fate(StrEnum):
@@ -51,10 +60,12 @@ class DeliveryState:
 
     reachable: bool = False
     trouble: str = ""
+    circuit: str = "closed"  # open: waits before it tries again; half-open: the next request decides
     requests: int = 0
     failures: int = 0
     bytes: int = 0
     twins: int = 0  # 409 to a document that was not sent before: someone else ships under this name
+    skew_ms: int | None = None  # this host's clock less the server's, None while the server tells no time
 
 
 @dataclass
@@ -65,10 +76,12 @@ class Ledger:
     counts: Counts = field(default_factory=Counts)
     open: dict[int, list[int]] = field(default_factory=dict)
     settled: list[int] = field(default_factory=list)
+    reasons: dict[str, int] = field(default_factory=dict)  # why how many were rejected
+    used: Used = field(default_factory=Used)
     recovered: int = 0  # documents that the start could not find
-    trouble: str = ""  # why the disk takes no segment, empty when it does
+    unreadable: str = ""  # why the ledger that was found does not count
+    trouble: str = ""  # why the disk takes nothing, empty when it does
     lock: threading.RLock = field(default_factory=threading.RLock)  # ticks write, deliveries settle
-    _held: deque[tuple[int, list[Entry]]] = field(default_factory=deque)
 
     @classmethod
     def load(cls, spool: Spool) -> "Ledger":
@@ -76,76 +89,112 @@ class Ledger:
 
         Documents whose segment is lost or damaged, or which only an unreadable ledger knew of, count as dropped.
         """
-        content = _read(os.path.join(spool.directory, FILE))
+        content, unreadable = _read(os.path.join(spool.directory, FILE))
         ledger = cls(spool, _counts(content), _open(content), _whole_numbers(content.get("settled")))
-        for sequence in ledger.settled:
-            spool.unlink(sequence)
-        ledger.settled = []
+        ledger.unreadable = unreadable
+        ledger.reasons = _reasons(content)
+        ledger.used = Used(*_whole_numbers(content.get("clock"))[:3])
+        last = max([0, *_whole_numbers([content.get("last")])])
+        for segment in spool.segments.values():
+            if segment.sequence > last:  # of the others the ledger knew
+                ledger.used.note(segment.tick_ms)
+        spool.last = max(spool.last, last)
         ledger.open = {sequence: items for sequence, items in ledger.open.items() if sequence in spool.segments}
-        counts = ledger.counts
-        counts.collected = max([counts.collected, counts.ended, *(one.collected for one in spool.segments.values())])
-        lost = counts.collected - counts.ended - ledger.spooled
-        ledger.recovered = lost
-        if lost > 0:
-            counts.dropped += lost
-        elif lost < 0:
-            counts.collected -= lost
+        ledger.settled = [sequence for sequence in ledger.settled if sequence in spool.segments]
+        ledger._balance()
+        ledger._commit()
         return ledger
+
+    def _balance(self) -> None:
+        counts = self.counts
+        counts.collected = max(
+            [counts.collected, counts.ended, *(one.collected for one in self.spool.segments.values())]
+        )
+        self.recovered = counts.collected - counts.ended - self.spooled
+        if self.recovered > 0:
+            counts.dropped += self.recovered
+        else:
+            counts.collected -= self.recovered
 
     @property
     def spooled(self) -> int:
-        """Documents on disk whose fate is open."""
+        """Documents whose fate is open."""
         with self.lock:
-            held = sum(len(entries) for _, entries in self._held)
-            return held + sum(self.waiting(segment) for segment in self.spool.segments.values())
+            ended = sum(self.spool.segments[one].documents - len(items) for one, items in self.open.items())
+            return self.spool.documents - ended - sum(self.spool.segments[one].documents for one in self.settled)
 
-    def put(self, tick_ms: int, entries: list[Entry]) -> None:
-        """Take the documents of one tick to disk; the oldest make room. What the disk refuses is held in memory."""
+    def put(self, tick_ms: int, entries: list[Entry], oldest_ms: int = 0) -> None:
+        """Take the documents of one tick to disk; the oldest make room, and all before ``oldest_ms``.
+
+        What the disk refuses is held in memory, the last HELD_TICKS ticks of it.
+        """
         with self.lock:
+            self.used.note(tick_ms)
             self.counts.collected += len(entries)
-            self._held.append((tick_ms, entries))
-            try:
-                while self._held:
-                    self._write(*self._held[0])
-                    self._held.popleft()
-                self.trouble = ""
-            except OSError as error:
-                self.trouble = error.strerror or type(error).__name__
-                if len(self._held) > HELD_TICKS:
-                    self.counts.dropped += len(self._held.popleft()[1])
+            self._make_room(entries, oldest_ms)
+            self._take(tick_ms, entries)
 
-    def _write(self, tick_ms: int, entries: list[Entry]) -> None:
+    def _take(self, tick_ms: int, entries: list[Entry]) -> None:
+        try:
+            self.spool.flush()
+            self.spool.write(tick_ms, entries, self.counts.collected)
+            self.trouble = ""
+        except OSError as error:
+            self.trouble = _reason(error)
+            self.spool.hold(tick_ms, entries, self.counts.collected)
+            if len(self.spool.held) > HELD_TICKS:
+                self.drop([self.spool.segments[next(iter(self.spool.held))]])
+
+    def _make_room(self, entries: Iterable[Entry], oldest_ms: int) -> None:
         size = sum(len(entry.action) + len(entry.document) + 2 for entry in entries)
-        over = self.spool.over(size)
+        over = {segment.sequence: segment for segment in self.spool.over(size)}
+        for segment in self.spool.segments.values():
+            if segment.tick_ms >= oldest_ms:
+                break
+            over[segment.sequence] = segment
         if over:
-            self.drop(over)
-        later = sum(len(held) for _, held in list(self._held)[1:])
-        self.spool.write(tick_ms, entries, self.counts.collected - later)
+            self.drop(over.values())
+
+    def take_back(self, entries: Iterable[tuple[int, list[Entry]]], lost: int = 0) -> None:
+        """Documents (with their tick, ms) that had been rejected are to be sent once more. ``lost`` are unreadable."""
+        entries = list(entries)
+        with self.lock:
+            again = sum(len(found) for _, found in entries)
+            self.counts.collected += max(0, again + lost - self.counts.rejected)
+            self.counts.rejected = max(0, self.counts.rejected - again - lost)
+            self.counts.dropped += lost
+            self.reasons = {}
+            for tick_ms, found in entries:
+                self._take(tick_ms, found)
+            self._commit()
+
+    def rejected_for(self) -> list[str]:
+        """``3 × 400 document_parsing_exception``, the most frequent first."""
+        return [f"{count} × {why}" for why, count in sorted(self.reasons.items(), key=lambda one: (-one[1], one[0]))]
 
     def due(self) -> list[Segment]:
         """Segments with open documents, oldest first."""
         with self.lock:
-            return sorted(self.spool.segments.values(), key=lambda segment: segment.sequence)
-
-    def waiting(self, segment: Segment) -> int:
-        items = self.open.get(segment.sequence)
-        return segment.documents if items is None else len(items)
+            settled = set(self.settled)
+            return [one for one in self.spool.segments.values() if one.sequence not in settled]
 
     def items(self, segment: Segment) -> Iterable[int]:
         """Places of the documents of ``segment`` whose fate is open."""
         return self.open.get(segment.sequence, range(segment.documents))
 
-    def settle(self, fates: Mapping[int, Mapping[int, Fate]], duplicates: int = 0) -> None:
-        """Record the fates of documents (by segment and place), on disk, then unlink what is done. Raises OSError."""
+    def settle(
+        self, fates: Mapping[int, Mapping[int, Fate]], duplicates: int = 0, reasons: Mapping[str, int] | None = None
+    ) -> None:
+        """Record the fates of documents (by segment and place), on disk, then unlink what is done."""
         with self.lock:
             for sequence, by_place in fates.items():
-                if sequence in self.spool.segments:
+                if sequence in self.spool.segments and sequence not in self.settled:
                     self._account(self.spool.segments[sequence], by_place)
             self.counts.duplicate += duplicates
-            self.save()
-            for sequence in self.settled:
-                self.spool.unlink(sequence)
-            self.settled = []
+            for reason, count in (reasons or {}).items():
+                known = reason if reason in self.reasons or len(self.reasons) < _REASONS_MOST else OTHER
+                self.reasons[known] = self.reasons.get(known, 0) + count
+            self._commit()
 
     def _account(self, segment: Segment, by_place: Mapping[int, Fate]) -> None:
         waiting = list(self.items(segment))
@@ -164,18 +213,66 @@ class Ledger:
         """Give up whole segments: they count as dropped."""
         self.settle({one.sequence: dict.fromkeys(self.items(one), Fate.DROPPED) for one in segments})
 
+    def _commit(self) -> None:
+        """Save, and unlink what is settled; where that fails the next commit does it."""
+        for sequence in [one for one in self.settled if one in self.spool.held]:
+            self.spool.unlink(sequence)
+        self.settled = [one for one in self.settled if one in self.spool.segments]
+        try:
+            self.save()
+            for sequence in self.settled:
+                self.spool.unlink(sequence)
+        except OSError as error:
+            self.trouble = _reason(error)
+        self.settled = [one for one in self.settled if one in self.spool.segments]
+
     def save(self) -> None:
-        content = {"format": 1, "counts": asdict(self.counts), "open": self.open, "settled": self.settled}
-        write_durably(os.path.join(self.spool.directory, FILE), json.dumps(content).encode())
+        """Replace the file. Raises OSError."""
+        content = {
+            "counts": asdict(self.counts),
+            "open": self.open,
+            "settled": self.settled,
+            "reasons": self.reasons,
+            "clock": [self.used.last_ms, self.used.high_ms, self.used.steps],
+            "last": self.spool.last,
+        }
+        text = json.dumps(content)
+        self.spool.save(FILE, b'{"format": %d, "check": %d, "ledger": %b}' % (FORMAT, _check(text), text.encode()))
 
 
-def _read(path: str) -> dict[str, Any]:
+def _reason(error: OSError) -> str:
+    return error.strerror or type(error).__name__
+
+
+def _check(text: str) -> int:
+    return zlib.crc32(text.encode())
+
+
+def _read(path: str) -> tuple[dict[str, Any], str]:
+    """The content, or why it is none; then the file is kept under another name for a person to look at."""
     try:
-        with open(path, "rb") as file:
-            content = json.load(file)
-    except (OSError, ValueError):
-        return {}
-    return content if isinstance(content, dict) else {}
+        with open(path, "rb", opener=no_links) as file:
+            found = json.loads(file.read())
+    except FileNotFoundError:
+        return {}, ""
+    except (OSError, ValueError, RecursionError):
+        found = None
+    why = "it is damaged"
+    if isinstance(found, dict):
+        if found.get("format") == 1:
+            return found, ""
+        content = found.get("ledger")
+        if (
+            found.get("format") == FORMAT
+            and isinstance(content, dict)
+            and found.get("check") == _check(json.dumps(content))
+        ):
+            return content, ""
+        if found.get("format") != FORMAT:
+            why = f"it is of format {str(found.get('format'))[:20]}"
+    with suppress(OSError):
+        os.replace(path, f"{path}.unreadable")
+    return {}, why
 
 
 def _counts(content: Mapping[str, Any]) -> Counts:
@@ -193,6 +290,11 @@ def _open(content: Mapping[str, Any]) -> dict[int, list[int]]:
     if not isinstance(found, dict):
         return {}
     return {int(key): _whole_numbers(items) for key, items in found.items() if str(key).isdecimal()}
+
+
+def _reasons(content: Mapping[str, Any]) -> dict[str, int]:
+    found = content.get("reasons")
+    return {str(key): one for key, one in found.items() if type(one) is int} if isinstance(found, dict) else {}
 
 
 def _whole_numbers(found: Any) -> list[int]:

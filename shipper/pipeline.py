@@ -1,27 +1,30 @@
 """The agent's main loop: ticks on aligned seconds, each made into one spool segment, delivered by another thread."""
 
 import os
+import select
 import signal
-import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from contextlib import suppress
 from types import FrameType
 from typing import Final
 
 import schedule
 
-from shipper import hostview, log
+from shipper import hostview, log, notify, replay, status
 from shipper.agent import Agent, Report
-from shipper.bulk import Delivery, Send
+from shipper.bulk import Delivery, Ready, Send
+from shipper.clock import Clock
 from shipper.config import Config
 from shipper.ledger import Ledger
 from shipper.source import Descriptors, Root
-from shipper.spool import Spool
+from shipper.spool import Entry, Spool
 from shipper.tick import Identity, Ticker
 
 _MINUTE: Final = 60
 SIGNALS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+RELOAD: Final = signal.SIGUSR1
+_RELOAD_FLUSH_S: Final = 1.0  # what is not sent by then goes out after the reload
 
 
 def host(config: Config) -> tuple[Root, Identity]:
@@ -33,101 +36,153 @@ def host(config: Config) -> tuple[Root, Identity]:
     return root, Identity(view.name, view.id, config.host.labels)
 
 
-@dataclass
-class _Clock:
-    """Aligned times: every multiple of the period since 1970 in UTC."""
+class _Alarm:
+    """Wakes the main thread, also from a signal handler: there an Event that is waited for could lock up."""
 
-    period_ms: int
-    last_ms: int = 0
+    def __init__(self) -> None:
+        self._fd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        self._poll = select.poll()
+        self._poll.register(self._fd, select.POLLIN)
 
-    def tick_ms(self, now_ns: int) -> int:
-        return now_ns // 1_000_000 // self.period_ms * self.period_ms
+    def set(self) -> None:
+        os.eventfd_write(self._fd, 1)
+
+    def wait(self, seconds: float) -> None:
+        self._poll.poll(seconds * 1000)
+        with suppress(BlockingIOError):
+            os.eventfd_read(self._fd)
+
+    def __del__(self) -> None:
+        os.close(self._fd)
 
 
 class Pipeline:
-    """Collects into the spool and delivers from it until it is stopped."""
+    """Collects into the spool and delivers from it until it is stopped. ``reload``: it ended to be started anew."""
 
-    def __init__(self, config: Config, send: Send, out: log.Log) -> None:
+    def __init__(
+        self, config: Config, send: Send, out: log.Log, ready: Ready = str, unusable: Callable[[], str] = str
+    ) -> None:
+        """``unusable`` is asked at RELOAD: why the configuration that would be read then cannot be used."""
         self._config = config
+        self._unusable = unusable
         self._log = out
         root, self.identity = host(config)
         self.ledger = Ledger.load(Spool(config.spool.directory, config.spool.max_bytes))
-        self.delivery = Delivery(self.ledger, send, config.bulk, out)
+        self.delivery = Delivery(self.ledger, send, config.bulk, out, ready)
         self._ticker = Ticker(config, root, self.identity, Agent(self.ledger, self.delivery.state))
-        self._clock = _Clock(config.collect.period_s * 1000)
-        self._stopping = threading.Event()
-        self._ticks = self._missed = self._previous_us = 0
+        self._clock = Clock(config.collect.period_s * 1000, self.ledger.used)
+        self._alarm = _Alarm()
+        self._stopping = self._asked_to_reload = self.reload = False
+        self._ticks = self._previous_us = 0
         self._tell_start()
 
     def run(self, after_tick: Callable[[int], None] = lambda _tick_ms: None) -> None:
         """Tick until a signal or for the configured number of ticks, then flush. ``after_tick`` gets each tick's ms."""
-        former = {number: signal.signal(number, self._stop) for number in SIGNALS}
+        former = {number: signal.signal(number, self._stop) for number in (*SIGNALS, RELOAD)}
         self.delivery.start()
         try:
             self._ticker.prime()
+            notify.tell(notify.READY, notify.status("collecting"))
             self._loop(after_tick)
         finally:
-            self.delivery.stop(self._config.spool.flush_s)
-            if self.ledger.spooled:
-                self._log.line(log.INFO, f"stopped; {self.ledger.spooled} documents wait in the spool")
+            self._end()
             for number, handler in former.items():
                 signal.signal(number, handler)
 
     def stop(self) -> None:
-        self._stopping.set()
+        self._stopping = True
+        self._alarm.set()
 
-    def _stop(self, _number: int, _frame: FrameType | None) -> None:
-        self._stopping.set()
+    def _stop(self, number: int, _frame: FrameType | None) -> None:
+        self._asked_to_reload |= number == RELOAD
+        self._stopping |= number != RELOAD
+        self._alarm.set()
+
+    def _consider_reload(self) -> None:
+        self._asked_to_reload = False
+        reason = self._unusable()
+        if reason:
+            self._log.line(log.ERROR, f"not reloaded: {reason}")
+        else:
+            self.reload = not self._stopping
+            self._stopping = True
+
+    def _end(self) -> None:
+        if self.reload:
+            notify.reloading()
+            self.delivery.stop(_RELOAD_FLUSH_S)
+            return
+        notify.tell(notify.STOPPING, notify.status("sending what is left"))
+        self.delivery.stop(self._config.spool.flush_s)
+        if self.ledger.spooled:
+            self._log.line(log.INFO, f"stopped; {self.ledger.spooled} documents wait in the spool")
 
     def _loop(self, after_tick: Callable[[int], None]) -> None:
         period_s = self._config.collect.period_s
         scheduler = _scheduler(period_s, lambda: self._tick(after_tick))
-        while not self._stopping.is_set():
+        while not self._stopping:
             scheduler.run_pending()
             idle_s = scheduler.idle_seconds or 0.0
             if idle_s > 2 * period_s:  # the clock was set back
                 scheduler = _scheduler(period_s, lambda: self._tick(after_tick))
                 idle_s = 0.0
             if not self._enough():
-                self._stopping.wait(max(idle_s, 0.0))
+                self._alarm.wait(max(idle_s, 0.0))
+            if self._asked_to_reload:
+                self._consider_reload()
 
     def _enough(self) -> bool:
         wanted = self._config.collect.ticks
         if wanted and self._ticks >= wanted:
-            self._stopping.set()
-        return self._stopping.is_set()
+            self._stopping = True
+        return self._stopping
 
     def _tick(self, after_tick: Callable[[int], None]) -> None:
         if self._enough():
             return
         now_ns = time.time_ns()
-        tick_ms = self._clock.tick_ms(now_ns)
-        if tick_ms <= self._clock.last_ms:
-            return  # several times that were missed come due at once; or the clock was set back
-        if self._clock.last_ms:
-            self._missed += (tick_ms - self._clock.last_ms) // self._clock.period_ms - 1
-        self._clock.last_ms = tick_ms
+        tick_ms = self._clock.choose(now_ns, time.clock_gettime_ns(time.CLOCK_BOOTTIME))
+        if not tick_ms:
+            return  # several times that were missed come due at once
+        began_ns = time.monotonic_ns()
         self._ticks += 1
         report = Report(
             period_ms=self._clock.period_ms,
-            delay_us=now_ns // 1000 - tick_ms * 1000,
+            delay_us=max(0, now_ns // 1000 - tick_ms * 1000),
             previous_us=self._previous_us,
             ticks=self._ticks,
-            missed=self._missed,
+            missed=self._clock.missed,
+            stepped_ms=self._clock.stepped_ms,
         )
-        self.ledger.put(tick_ms, self._ticker.tick(tick_ms, report))
+        self._spool(tick_ms, self._ticker.tick(tick_ms, report))
         self.delivery.wake()
-        self._tell(report)
-        self._previous_us = (time.time_ns() - now_ns) // 1000
+        self._tell(tick_ms, report)
+        self._previous_us = (time.monotonic_ns() - began_ns) // 1000
         after_tick(tick_ms)
 
+    def _spool(self, tick_ms: int, entries: list[Entry]) -> None:
+        dropped = self.ledger.counts.dropped
+        age_ms = self._config.spool.max_age_s * 1000
+        # A clock that was set forth by hours says nothing of the age of documents
+        self.ledger.put(tick_ms, entries, 0 if self._clock.leapt else tick_ms - age_ms)
+        lost = self.ledger.counts.dropped - dropped
+        if lost > 0:
+            self._log.once(log.ERROR, "dropped", f"spool: full or too old, {lost} documents are lost")
+        for problem in replay.take(self.ledger):
+            self._log.line(log.WARNING, problem)
+
     def _tell_start(self) -> None:
-        for name in self.ledger.spool.damaged:
-            self._log.line(log.ERROR, f"spool: {name} is not a sound segment, moved to damaged/")
+        for name, why in self.ledger.spool.damaged.items():
+            self._log.line(log.ERROR, f"spool: {name}: {why}; moved to damaged/")
+        if self.ledger.unreadable:
+            self._log.line(log.ERROR, f"spool: the ledger is not used: {self.ledger.unreadable}; counts begin anew")
         if self.ledger.recovered > 0:
             self._log.line(log.ERROR, f"spool: {self.ledger.recovered} documents of earlier runs are lost")
+        watchdog_s = notify.watchdog_s()
+        if 0 < watchdog_s < 2 * self._config.collect.period_s:
+            self._log.line(log.WARNING, f"WatchdogSec={watchdog_s:g} is less than two periods: systemd will kill this")
 
-    def _tell(self, report: Report) -> None:
+    def _tell(self, tick_ms: int, report: Report) -> None:
         for name, error in report.failed.items():
             self._log.once(log.ERROR, f"collector {name} {error[:40]}", f"collector {name} failed: {error}")
         for name in report.stuck:
@@ -139,6 +194,12 @@ class Pipeline:
             self._log.once(log.WARNING, problem.file, f"{problem.file}: {problem.reason}; its fields are left out")
         if self.ledger.trouble:
             self._log.once(log.ERROR, "spool", f"spool: {self.ledger.trouble}; documents wait in memory")
+        if report.stepped_ms:
+            way = "forth" if report.stepped_ms > 0 else "back"
+            self._log.once(log.WARNING, "clock", f"the clock was set {way} by {abs(report.stepped_ms) / 1000:g} s")
+        content = status.gather(tick_ms, report, self.ledger, self.delivery.state)
+        status.write(self._config.spool.directory, content)
+        notify.tell(notify.WATCHDOG, notify.status(status.equation(content["documents"])))
 
 
 def _scheduler(period_s: int, job: Callable[[], None]) -> schedule.Scheduler:

@@ -5,10 +5,11 @@ The answers as real servers give them (8.19, 9.4)::
     201                                          stored
     201, "failure_store": "used"                 not stored where it belongs
     409 version_conflict_engine_exception        there already
-    429, 5xx                                     later
+    408, 429, 5xx                                later
+    401, 403, 404                                later, all of this index: rights, a write block, auto_create_index
     400 timestamp_error "… is outside of ranges of currently writable indices [[FROM,TO],…]"
     400 document_parsing_exception "… @timestamp value [T] must be smaller than TO"   (less than a second past the end)
-    400 anything else, 403, 404                  never
+    anything else                                never
 """
 
 import re
@@ -23,6 +24,7 @@ class Verdict(Enum):
     STORED = auto()
     DUPLICATE = auto()  # stored by an earlier send
     RETRY = auto()  # the server has no room now
+    SHUT = auto()  # the index takes nothing until somebody mends it
     EARLY = auto()  # newer than the range of times that the stream takes; the range moves
     LATE = auto()  # older than that range: belongs into the plain stream
     REJECTED = auto()
@@ -35,11 +37,14 @@ class Answer:
     verdict: Verdict
     status: int
     reason: str = ""
+    ahead_s: float = 0.0  # of an EARLY document: how far beyond the end of the range it is
 
 
+_MOST_WORDS: Final = 8000  # characters of a reason that are kept: it may quote a document
 _OK: Final = range(200, 300)
 _CONFLICT: Final = 409
-_TOO_MANY: Final = 429
+_BUSY: Final = frozenset({408, 429})
+_CLOSED: Final = frozenset({401, 403, 404})
 _BAD: Final = 400
 _SERVER_ERRORS: Final = range(500, 600)
 _RANGE: Final = re.compile(r"\[(-?\d{4,}-[^,\[\]]+|null),(-?\d{4,}-[^,\[\]]+|null)\]")
@@ -58,30 +63,36 @@ def judge(item: Mapping[str, Any], tick_ms: int) -> Answer:
     if status == _CONFLICT:
         return Answer(Verdict.DUPLICATE, status)
     reason = _reason(body.get("error"))
-    if status == _TOO_MANY or status in _SERVER_ERRORS:
-        return Answer(Verdict.RETRY, status, reason)
     if status == _BAD:
-        return Answer(_time_verdict(reason, tick_ms), status, reason)
-    return Answer(Verdict.REJECTED, status, reason)
+        return Answer(*_time_verdict(reason, tick_ms, status))
+    return Answer(_failure(status), status, reason)
+
+
+def _failure(status: int) -> Verdict:
+    if status in _BUSY or status in _SERVER_ERRORS:
+        return Verdict.RETRY
+    return Verdict.SHUT if status in _CLOSED else Verdict.REJECTED
 
 
 def _reason(error: Any) -> str:
     if not isinstance(error, Mapping):
         return str(error)
-    return f"{error.get('type')}: {error.get('reason')}"
+    return f"{error.get('type')}: {str(error.get('reason'))[:_MOST_WORDS]}"
 
 
-def _time_verdict(reason: str, tick_ms: int) -> Verdict:
+def _time_verdict(reason: str, tick_ms: int, status: int) -> tuple[Verdict, int, str, float]:
     if _PAST_END.search(reason):
-        return Verdict.EARLY
+        return Verdict.EARLY, status, reason, 0.0
     if _BEFORE_START.search(reason):
-        return Verdict.LATE
+        return Verdict.LATE, status, reason, 0.0
     if "outside of ranges of currently writable indices" not in reason:
-        return Verdict.REJECTED
+        return Verdict.REJECTED, status, reason, 0.0
     ends = [end for _, end in _RANGE.findall(reason)]
     newest = max((_ms(end) for end in ends), default=None)
     # The server's check and its message are cut to whole seconds
-    return Verdict.EARLY if newest is not None and tick_ms // 1000 * 1000 >= newest // 1000 * 1000 else Verdict.LATE
+    if newest is not None and tick_ms // 1000 * 1000 >= newest // 1000 * 1000:
+        return Verdict.EARLY, status, reason, (tick_ms - newest) / 1000
+    return Verdict.LATE, status, reason, 0.0
 
 
 def _ms(text: str) -> int:

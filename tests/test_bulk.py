@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
+from shipper import replay
 from shipper.bulk import Delivery
 from shipper.config import Bulk
-from shipper.errors import TooLarge, Unavailable
+from shipper.errors import BadRequest, TooLarge, Unavailable
 from shipper.ledger import Counts, Ledger
 from shipper.log import Log
 from shipper.spool import Entry, Spool
@@ -55,8 +56,37 @@ def server() -> Server:
     return Server()
 
 
-def delivery(ledger: Ledger, server: Any, **options: int) -> Delivery:
-    return Delivery(ledger, server, Bulk(**options), Log(journal=False))
+def delivery(ledger: Ledger, server: Any, ready: Callable[[], str] = str, **options: Any) -> Delivery:
+    return Delivery(ledger, server, Bulk(**options), Log(journal=False), ready)
+
+
+class Time:
+    """A monotonic clock that the test moves."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now = 1000.0
+        monkeypatch.setattr("time.monotonic", lambda: self.now)
+        monkeypatch.setattr("random.uniform", lambda _least, most: most)
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Time:
+    return Time(monkeypatch)
+
+
+class Failing:
+    """Raises ``error`` while it is set, and answers like ``server`` otherwise."""
+
+    def __init__(self, server: Server) -> None:
+        self.server = server
+        self.error: Exception | None = None
+        self.calls = 0
+
+    def __call__(self, body: bytes) -> Any:
+        self.calls += 1
+        if self.error:
+            raise self.error
+        return self.server(body)
 
 
 def put(ledger: Ledger, tick: int, *numbers: int, text: str = "") -> None:
@@ -73,7 +103,7 @@ def test_all_that_is_stored_leaves_the_spool(ledger: Ledger, server: Server) -> 
     put(ledger, 1, 1, 2)
     put(ledger, 2, 3)
     drain(delivery(ledger, server))
-    assert [[doc["n"] for _, doc in request] for request in server.requests] == [[1, 2, 3]]
+    assert [[doc["n"] for _, doc in request] for request in server.requests] == [[3, 1, 2]]
     assert ledger.counts == Counts(collected=3, stored=3)
     assert ledger.due() == []
 
@@ -182,7 +212,7 @@ def test_413_halves_the_batches_until_they_fit(ledger: Ledger, server: Server) -
     put(ledger, 9, 9, text="x" * 30_000)
     drain(delivery(ledger, small))
     assert ledger.counts == Counts(collected=9, stored=8, rejected=1)
-    assert [doc["n"] for request in server.requests for _, doc in request] == list(range(8))
+    assert sorted(doc["n"] for request in server.requests for _, doc in request) == list(range(8))
     assert max(len(request) for request in server.requests) == 2
 
 
@@ -202,3 +232,217 @@ def test_the_thread_outlives_its_own_faults(ledger: Ledger, server: Server, monk
     put(ledger, 2, 2)
     drain(one)
     assert ledger.counts == Counts(collected=2, stored=2)
+
+
+@pytest.mark.parametrize(("order", "least"), [("newest-first", 0.75), ("oldest-first", 0.25)])
+def test_fresh_documents_keep_their_share_while_a_backlog_is_caught_up(
+    ledger: Ledger, server: Server, order: str, least: float
+) -> None:
+    """One request per document, and a fresh document after each: half of the server goes to each kind or more."""
+    for tick in range(200):
+        put(ledger, tick, tick)
+    one = delivery(ledger, server, order=order, max_bytes=1)
+    fresh = range(1000, 1040)
+    for tick in fresh:
+        put(ledger, tick, tick)
+        assert one.step()
+    sent = [doc["n"] for request in server.requests for _, doc in request]
+    share = sum(n in fresh for n in sent) / len(sent)
+    assert share >= least
+    assert 1 - share >= 0.25  # neither does the backlog starve
+    drain(one)
+    assert (ledger.counts.stored, ledger.spooled) == (240, 0)
+
+
+def test_with_oldest_first_a_fresh_document_waits_for_three_requests_at_most(ledger: Ledger, server: Server) -> None:
+    for tick in range(50):
+        put(ledger, tick, tick)
+    one = delivery(ledger, server, order="oldest-first", max_bytes=1)
+    for tick in (100, 101, 102):
+        put(ledger, tick, tick)
+        for _ in range(4):
+            one.step()
+        assert tick in [doc["n"] for request in server.requests[-4:] for _, doc in request]
+
+
+def test_retry_after_is_honoured_and_bounded(ledger: Ledger, server: Server, clock: Time) -> None:
+    put(ledger, 1, 1)
+    send = Failing(server)
+    send.error = Unavailable("busy", retry_after_s=200)
+    one = delivery(ledger, send)
+    assert not one.step()
+    clock.now += 199
+    assert not one.step()
+    assert send.calls == 1
+    clock.now += 2
+    send.error = Unavailable("busy", retry_after_s=1e12)
+    assert not one.step()
+    assert send.calls == 2
+    send.error = None
+    clock.now += 3601
+    assert one.step()
+    assert ledger.counts.stored == 1
+
+
+def test_the_circuit_opens_tries_and_closes(ledger: Ledger, server: Server, clock: Time) -> None:
+    put(ledger, 1, 1)
+    send = Failing(server)
+    one = delivery(ledger, send)
+    seen = []
+
+    def watching(body: bytes) -> Any:
+        seen.append(one.state.circuit)
+        return send(body)
+
+    one._send = watching
+    send.error = Unavailable("away")
+    one.step()
+    assert one.state.circuit == "open"
+    send.error = None
+    clock.now += 100
+    one.step()
+    assert seen == ["closed", "half-open"]
+    assert one.state.circuit == "closed"
+
+
+def test_another_node_is_asked_at_once(ledger: Ledger, server: Server, clock: Time) -> None:
+    put(ledger, 1, 1)
+    send = Failing(server)
+    send.error = Unavailable("away", nodes=3)
+    one = delivery(ledger, send)
+    drain(one)
+    assert send.calls == 3
+    assert one.state.circuit == "open"
+
+
+def test_nothing_is_sent_before_the_templates_are_there(
+    ledger: Ledger, server: Server, clock: Time, capsys: pytest.CaptureFixture[str]
+) -> None:
+    put(ledger, 1, 1)
+    answers = ["its templates are absent: run shipper setup first"] * 5
+    one = delivery(ledger, server, ready=lambda: answers.pop() if answers else "")
+    for _ in range(5):
+        assert not one.step()
+        clock.now += 100
+    assert (server.requests, ledger.spooled) == ([], 1)
+    assert one.step()
+    assert capsys.readouterr().err.count("run shipper setup first") == 1
+
+
+def test_an_index_that_is_shut_rests_as_a_whole_and_the_others_go_on(
+    ledger: Ledger, server: Server, clock: Time
+) -> None:
+    block = {"create": {"status": 403, "error": {"type": "cluster_block_exception", "reason": "read-only"}}}
+    server.answer = lambda pair: block if "disk" in pair[0]["create"]["_index"] else STORED
+    for tick in range(20):
+        both = [b'{"create":{"_index":"metrics-shipper.%b-default"}}' % name for name in (b"disk", b"host")]
+        ledger.put(tick, [Entry(action, b'{"n":%d}' % tick) for action in both])
+    one = delivery(ledger, server, max_bytes=200)
+    drain(one)
+    assert (ledger.counts.stored, ledger.spooled, ledger.counts.rejected) == (20, 20, 0)
+    blocked = [pair for request in server.requests for pair in request if "disk" in pair[0]["create"]["_index"]]
+    assert len(blocked) <= 3
+    server.answer = lambda _pair: STORED
+    clock.now += 120
+    drain(one)
+    assert ledger.counts == Counts(collected=40, stored=40)
+
+
+def test_a_body_that_cannot_be_read_is_halved_until_the_document_is_found(ledger: Ledger, server: Server) -> None:
+    def send(body: bytes) -> Any:
+        if b'"n": 5' in body:
+            raise BadRequest("400: Malformed action/metadata line")
+        return server(body)
+
+    put(ledger, 1, *range(8))
+    drain(delivery(ledger, send))
+    assert ledger.counts == Counts(collected=8, stored=7, rejected=1)
+    assert "Malformed" in Path(ledger.spool.directory, "rejected.ndjson").read_text()
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        {},
+        {"items": None},
+        {"items": [{}]},
+        {"items": [{"create": {}}]},
+        {"items": [{"create": {"status": "x"}}]},
+        {"items": [7]},
+    ],
+)
+def test_an_answer_of_something_else_settles_nothing(ledger: Ledger, answer: Any) -> None:
+    put(ledger, 1, 1)
+    one = delivery(ledger, lambda _body: answer)
+    assert not one.step()
+    assert (ledger.spooled, one.state.circuit) == (1, "open")
+
+
+def test_the_servers_clock_is_compared(ledger: Ledger, server: Server, capsys: pytest.CaptureFixture[str]) -> None:
+    one = delivery(ledger, lambda body: {**server(body), "skew_ms": 1_200_000})
+    for tick in range(3):
+        put(ledger, tick, tick)
+        drain(one)
+    assert one.state.skew_ms == 1_200_000
+    assert capsys.readouterr().err.count("this host's clock is 1200 s ahead of the server's") == 1
+
+
+def test_reasons_of_the_rejected_are_counted(ledger: Ledger, server: Server) -> None:
+    server.answer = lambda _: POISON
+    put(ledger, 1, 1, 2)
+    drain(delivery(ledger, server))
+    assert ledger.rejected_for() == ["2 × 400 document_parsing_exception"]
+    ledger.spool.close()
+    again = Ledger.load(Spool(ledger.spool.directory, 1 << 20))
+    assert again.rejected_for() == ["2 × 400 document_parsing_exception"]
+
+
+def test_rejected_documents_go_once_more_when_they_are_given_back(ledger: Ledger, server: Server) -> None:
+    server.answer = lambda pair: POISON if pair[1]["n"] > 2 else STORED
+    put(ledger, 1, 1, 2, 3)
+    put(ledger, 2, 4)
+    one = delivery(ledger, server)
+    drain(one)
+    assert ledger.counts == Counts(collected=4, stored=2, rejected=2)
+    with Path(ledger.spool.directory, "rejected.ndjson").open("a") as file:
+        file.write("half a li")
+    assert replay.give_back(ledger.spool.directory) == 2
+    server.answer = lambda _: STORED
+    assert list(replay.take(ledger)) == ["spool: 1 rejected documents cannot be read, they are lost"]
+    assert list(replay.take(ledger)) == []
+    drain(one)
+    assert ledger.counts == Counts(collected=5, stored=4, dropped=1)
+    assert sorted(doc["n"] for _, doc in server.requests[-1]) == [3, 4]
+    assert replay.give_back(ledger.spool.directory) == 0
+
+
+def test_refused_documents_that_the_disk_cannot_keep_stay_in_the_spool(
+    ledger: Ledger, server: Server, clock: Time, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(_lines: bytes) -> None:
+        raise OSError(28, "No space left on device")
+
+    server.answer = lambda pair: POISON if pair[1]["n"] == 1 else STORED
+    put(ledger, 1, 1, 2)
+    with monkeypatch.context() as context:
+        context.setattr(ledger.spool, "reject", full)
+        one = delivery(ledger, server)
+        drain(one)
+    assert (ledger.counts.stored, ledger.counts.rejected, ledger.spooled) == (1, 0, 1)
+    clock.now += 100
+    drain(one)
+    assert ledger.counts == Counts(collected=2, stored=1, rejected=1)
+
+
+def test_a_document_put_off_with_503_may_be_there_when_it_is_resent(
+    ledger: Ledger, server: Server, clock: Time
+) -> None:
+    busy = {"create": {"status": 503, "error": {"type": "unavailable_shards_exception", "reason": "primary"}}}
+    server.answer = lambda _: busy
+    put(ledger, 1, 1)
+    one = delivery(ledger, server)
+    drain(one)
+    server.answer = lambda _: TWIN
+    clock.now += 100
+    drain(one)
+    assert (one.state.twins, ledger.counts.stored) == (0, 1)

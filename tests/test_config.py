@@ -40,7 +40,10 @@ FILE_ERRORS = {
     "option outside a section": ('collect = "1s"', "F: collect: must be a section: [collect]"),
     "unknown option": (
         '[spool]\ndirectroy = "/x"',
-        "F: [spool] directroy: unknown option directroy; did you mean directory? (known: directory, max_bytes, flush)",
+        (
+            "F: [spool] directroy: unknown option directroy; did you mean directory? "
+            "(known: directory, max_bytes, max_age, flush)"
+        ),
     ),
     "secret in the file": (
         '[host]\npassword = "x"',

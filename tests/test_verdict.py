@@ -41,8 +41,13 @@ def error(status: int, type_: str = "", reason: str = "") -> dict[str, object]:
             ),
             Verdict.REJECTED,
         ),
-        (error(403, "security_exception", "action is unauthorized"), Verdict.REJECTED),
-        (error(404, "index_not_found_exception", "no such index"), Verdict.REJECTED),
+        (error(403, "security_exception", "action is unauthorized"), Verdict.SHUT),
+        (
+            error(403, "cluster_block_exception", "index [x] blocked by: [FORBIDDEN/5/index read-only (api)]"),
+            Verdict.SHUT,
+        ),
+        (error(404, "index_not_found_exception", "no such index"), Verdict.SHUT),
+        (error(413, "", "too large"), Verdict.REJECTED),
     ],
 )
 def test_each_answer(item: dict[str, object], verdict: Verdict) -> None:
@@ -62,6 +67,11 @@ def test_times_outside_of_the_writable_ranges(time: str, verdict: Verdict) -> No
     assert (
         judge(error(400, "timestamp_error", f"the document timestamp [{time}] {RANGES}"), at(time)).verdict is verdict
     )
+
+
+def test_how_far_ahead_an_early_document_is() -> None:
+    answer = judge(error(400, "timestamp_error", f"x {RANGES}"), at("2026-11-24T19:26:07.415+00:00"))
+    assert (answer.verdict, answer.ahead_s) == (Verdict.EARLY, 3600.0)
 
 
 def test_a_gap_between_ranges_is_late() -> None:

@@ -1,7 +1,8 @@
-"""``shipper setup [--print]``: templates into the server. Needs a user who may manage templates; shipping does not."""
+"""``shipper setup [--print|--create-key]``: what the server needs. Needs a user who may manage templates (or keys)."""
 
 import argparse
 import json
+import sys
 from typing import TYPE_CHECKING
 
 from shipper.config import Config
@@ -16,17 +17,23 @@ SECTIONS = ("elasticsearch", "index", "collect")
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     help_ = "send nothing; show every request as Kibana's console takes it"
     parser.add_argument("--print", action="store_true", dest="show", help=help_)
+    help_ = "then make an API key that may ship and nothing else, and print it: it is not kept anywhere"
+    parser.add_argument("--create-key", action="store_true", help=help_)
 
 
 def run(args: argparse.Namespace, config: Config) -> int:
     from shipper import client, install
 
     if args.show:
-        for request in install.requests(config):
+        for request in install.requests(config, with_key=args.create_key):
             show(request)
         return 0
     with client.connect(config) as connection:
-        install.install(connection, config, lambda line: print(line, flush=True))
+        # The key alone goes to standard output: it can be sent into a file
+        out = sys.stderr if args.create_key else sys.stdout
+        install.install(connection, config, lambda line: print(line, file=out, flush=True))
+        if args.create_key:
+            print(install.create_key(connection, config))
     return 0
 
 

@@ -1,0 +1,119 @@
+"""``shipper spool ls|show|replay|export``: the documents that wait, and those that the server refused."""
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, Final
+
+from shipper.config import Config
+from shipper.errors import UserError
+
+if TYPE_CHECKING:
+    from shipper.spool import Entry
+
+HELP = "look at the documents on disk: waiting for the server, or refused by it; the agent may run meanwhile"
+SECTIONS = ("spool",)
+_REJECTED: Final = "rejected"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    action = {
+        "ls": "list segments, refused documents by reason, and files set aside",
+        "show": "print documents, one a line, refused ones with the server's reason",
+        "export": "print documents as the body of a bulk request",
+        "replay": "have the agent send the refused documents once more",
+    }
+    help_ = "; ".join(f"{name}: {text}" for name, text in action.items())
+    parser.add_argument("action", choices=list(action), help=help_)
+    what = f"show, export: the number of a segment, or {_REJECTED}; without it all segments"
+    parser.add_argument("what", nargs="?", default="", metavar="WHAT", help=what)
+
+
+def run(args: argparse.Namespace, config: Config) -> int:
+    actions: Mapping[str, Callable[[str, str], int]] = {"ls": ls, "show": show, "export": export, "replay": replay}
+    try:
+        return actions[args.action](config.spool.directory, args.what)
+    except FileNotFoundError:
+        raise UserError(f"spool {config.spool.directory}: there is none") from None
+
+
+def ls(directory: str, _what: str) -> int:
+    from collections import Counter
+
+    from shipper import spool
+    from shipper.replay import rejected
+    from shipper.tick import timestamp
+
+    for path, found in spool.look(directory):
+        if isinstance(found, str):
+            print(f"{path}: {found}")
+        else:
+            print(f"{found.sequence}  {timestamp(found.tick_ms)}  {found.documents} documents  {found.size} bytes")
+    reasons = Counter((one.status, one.index, one.reason) if one else (0, "", "") for one in rejected(directory))
+    for (status, index, reason), count in reasons.most_common():
+        print(_safe(f"{_REJECTED}  {count} × {status} {index}: {reason}" if status else f"{count} lines unreadable"))
+    for name in spool.damaged(directory):
+        print(_safe(f"set aside  {name}"))
+    return 0
+
+
+def show(directory: str, what: str) -> int:
+    from shipper.replay import rejected
+
+    if what == _REJECTED:
+        for one in rejected(directory):
+            if one:
+                _line({"status": one.status, "reason": one.reason, "index": one.index, "document": one.document})
+        return 0
+    for entry in entries(directory, what):
+        _line({"index": json.loads(entry.action)["create"]["_index"], "document": json.loads(entry.document)})
+    return 0
+
+
+def export(directory: str, what: str) -> int:
+    from shipper.replay import rejected
+
+    found = (one.entry() for one in rejected(directory) if one) if what == _REJECTED else entries(directory, what)
+    for entry in found:
+        sys.stdout.buffer.write(b"%b\n%b\n" % (entry.action, entry.document))
+    return 0
+
+
+def replay(directory: str, _what: str) -> int:
+    from shipper import spool
+    from shipper.replay import give_back
+
+    count = give_back(directory)
+    when = "the running agent sends them" if spool.in_use(directory) else "the agent sends them when it is started"
+    print(f"{count} documents given back; {when}" if count else "no document was refused")
+    return 0
+
+
+def entries(directory: str, what: str) -> "Iterator[Entry]":
+    """Documents of segment ``what``, or of all. Also those whose fate is known while others of their segment wait."""
+    from shipper import spool
+
+    if what and not what.isdecimal():
+        raise UserError(f"{what}: neither the number of a segment nor {_REJECTED}")
+    known = False
+    for path, found in spool.look(directory):
+        if isinstance(found, str) or (what and found.sequence != int(what)):
+            continue
+        known = True
+        try:
+            yield from spool.read(path, found)
+        except FileNotFoundError:
+            continue  # delivered meanwhile
+        except spool.Damaged as error:
+            print(f"shipper: {error} is damaged", file=sys.stderr)
+    if what and not known:
+        raise UserError(f"no segment {what}")
+
+
+def _line(content: Mapping[str, object]) -> None:
+    print(json.dumps(content))  # ASCII: nothing in it can steer a terminal
+
+
+def _safe(text: str) -> str:
+    return "".join(one if one.isprintable() else ascii(one)[1:-1] for one in text)

@@ -1,0 +1,36 @@
+"""Words to systemd over its datagram socket: sd_notify(3). Without NOTIFY_SOCKET nothing is said."""
+
+import os
+import socket
+import time
+from contextlib import suppress
+from typing import Final
+
+_US_PER_S: Final = 1_000_000
+READY: Final = "READY=1"
+STOPPING: Final = "STOPPING=1"
+WATCHDOG: Final = "WATCHDOG=1"
+
+
+def tell(*lines: str) -> None:
+    """Send ``lines``, such as READY. A service manager that is not there is no error."""
+    address = os.environ.get("NOTIFY_SOCKET", "")
+    if not address.startswith(("/", "@")):
+        return
+    with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sock:
+        sock.sendto("\n".join(lines).encode(), "\0" + address[1:] if address[0] == "@" else address)
+
+
+def reloading() -> None:
+    """A new configuration is being read: the process says READY again when it works by it."""
+    tell("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1000}")
+
+
+def status(text: str) -> str:
+    return "STATUS=" + " ".join(text.split())
+
+
+def watchdog_s() -> float:
+    """Within how many seconds systemd wants WATCHDOG; 0 if it does not, or wants it of another process."""
+    limit, pid = os.environ.get("WATCHDOG_USEC", ""), os.environ.get("WATCHDOG_PID", "")
+    return int(limit) / _US_PER_S if limit.isdecimal() and pid in {"", str(os.getpid())} else 0.0

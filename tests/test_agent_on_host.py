@@ -1,0 +1,275 @@
+"""What the agent tells those on its host: status, spool commands, systemd, a quiet log, signals. Real processes."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from shipper import cli, log, status
+from shipper.ledger import Fate, Ledger
+from shipper.spool import Entry, Spool
+
+_FEW = {"SHIPPER_COLLECT_DATASETS": "host,agent"}
+ACTION = b'{"create":{"_index":"metrics-shipper.host-default"}}'
+
+
+@contextmanager
+def agent(spool: Path, *more: str, **environment: str) -> Iterator[subprocess.Popen[str]]:
+    """`shipper run` against a port where nothing listens."""
+    words = ["run", "--period", "1s", "--spool", str(spool), "--elasticsearch-hosts", "http://127.0.0.1:1", *more]
+    main = "import sys; from shipper.cli import main; sys.exit(main())"
+    process = subprocess.Popen(
+        [sys.executable, "-c", main, *words],
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "SHIPPER_HOST_VERIFY": "false", "SHIPPER_SPOOL_FLUSH": "1s", **_FEW, **environment},
+    )
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+
+
+@pytest.fixture
+def notified(tmp_path: Path) -> Iterator[tuple[str, socket.socket]]:
+    address = tmp_path / "notify"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
+        sock.bind(str(address))
+        sock.settimeout(30)
+        yield str(address), sock
+
+
+def until(sock: socket.socket, word: str) -> list[str]:
+    """Messages up to the first with ``word``."""
+    messages: list[str] = []
+    while not messages or word not in messages[-1]:
+        messages.append(sock.recv(4096).decode())
+    return messages
+
+
+def test_systemd_is_told_of_start_ticks_and_end(tmp_path: Path, notified: tuple[str, socket.socket]) -> None:
+    address, sock = notified
+    with agent(tmp_path / "spool", NOTIFY_SOCKET=address) as process:
+        assert "READY=1" in until(sock, "READY")[0]
+        for _ in range(2):
+            tick = until(sock, "WATCHDOG=1")[-1]
+            assert " collected = 0 stored + 0 late + " in tick
+        assert status.read(str(tmp_path / "spool"))["ticks"] >= 2
+        process.send_signal(signal.SIGTERM)
+        until(sock, "STOPPING=1")
+        assert process.wait(20) == 0
+
+
+def test_a_process_that_does_not_tick_sends_no_watchdog(tmp_path: Path, notified: tuple[str, socket.socket]) -> None:
+    """Stopped between two ticks: nothing else in the process speaks for it."""
+    address, sock = notified
+    with agent(tmp_path / "spool", NOTIFY_SOCKET=address) as process:
+        until(sock, "WATCHDOG=1")
+        process.send_signal(signal.SIGSTOP)
+        sock.settimeout(2.5)
+        with pytest.raises(TimeoutError):
+            until(sock, "never")
+        process.send_signal(signal.SIGCONT)
+        sock.settimeout(30)
+        until(sock, "WATCHDOG=1")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_signals_end_the_agent_and_nothing_is_lost(
+    tmp_path: Path, notified: tuple[str, socket.socket], number: signal.Signals
+) -> None:
+    address, sock = notified
+    with agent(tmp_path / "spool", NOTIFY_SOCKET=address) as process:
+        until(sock, "WATCHDOG=1")
+        process.send_signal(number)
+        assert process.wait(20) == 0
+        assert process.stderr
+        assert process.stderr.read().splitlines()[-1].endswith("documents wait in the spool")
+    ledger = Ledger.load(Spool(str(tmp_path / "spool"), 1 << 30))
+    assert ledger.counts.collected == ledger.spooled > 0
+    ledger.spool.close()
+
+
+def test_reload_takes_the_new_configuration_and_refuses_a_wrong_one(
+    tmp_path: Path, notified: tuple[str, socket.socket]
+) -> None:
+    address, sock = notified
+    file = tmp_path / "shipper.toml"
+    file.write_text('[host]\nname = "before"\n')
+    with agent(tmp_path / "spool", "--config", str(file), NOTIFY_SOCKET=address) as process:
+        until(sock, "WATCHDOG=1")
+        file.write_text('[host]\nname = "after"\nnonsense = 1\n')
+        process.send_signal(signal.SIGUSR1)
+        until(sock, "WATCHDOG=1")
+        assert process.poll() is None
+        file.write_text('[host]\nname = "after"\n')
+        process.send_signal(signal.SIGUSR1)
+        until(sock, "RELOADING=1")
+        until(sock, "READY=1")
+        until(sock, "WATCHDOG=1")
+        process.terminate()
+        assert process.wait(20) == 0
+        assert process.stderr
+        told = process.stderr.read()
+    assert "not reloaded: " in told and "unknown option nonsense" in told
+    ledger = Ledger.load(Spool(str(tmp_path / "spool"), 1 << 30))
+    names = [json.loads(one.document)["host"]["name"] for part in ledger.due() for one in ledger.spool.read(part)]
+    assert names == sorted(names, reverse=True) and set(names) == {"before", "after"}
+    assert ledger.counts.collected == ledger.spooled == len(names)
+    ledger.spool.close()
+
+
+def test_a_second_agent_refuses_in_one_line(tmp_path: Path, notified: tuple[str, socket.socket]) -> None:
+    address, sock = notified
+    with agent(tmp_path / "spool", NOTIFY_SOCKET=address):
+        until(sock, "READY=1")
+        with agent(tmp_path / "spool") as second:
+            assert second.wait(30) == 1
+            assert second.stderr
+            assert second.stderr.read() == f"shipper: spool {tmp_path / 'spool'}: in use by another shipper\n"
+
+
+def test_an_outage_is_one_line_an_hour(tmp_path: Path, notified: tuple[str, socket.socket]) -> None:
+    address, sock = notified
+    with agent(tmp_path / "spool", NOTIFY_SOCKET=address, SHIPPER_BULK_BACKOFF_MAX="1s") as process:
+        for _ in range(5):
+            until(sock, "WATCHDOG=1")
+        process.terminate()
+        process.wait(20)
+        assert process.stderr
+        lines = process.stderr.read().splitlines()
+    assert [line[:3] for line in lines] == ["<4>", "<6>"], lines
+    assert "connection refused" in lines[0]
+
+
+def test_a_cause_is_told_once_an_hour_with_its_count(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [0.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    out = log.Log(journal=True)
+    for second in range(7200):
+        now[0] = float(second)
+        out.once(log.WARNING, "cause", "it happened")
+    assert capsys.readouterr().err.splitlines() == [
+        "<4>shipper: it happened",
+        "<4>shipper: it happened (and 3599 times more since last told)",
+    ]
+
+
+def test_hostile_text_cannot_steer_a_terminal_or_make_a_second_line(capsys: pytest.CaptureFixture[str]) -> None:
+    log.Log(journal=False).line(log.ERROR, "a\n<0>shipper: b\x1b[2J\x9b\u202e")
+    assert capsys.readouterr().err == "shipper: a\\n<0>shipper: b\\x1b[2J\\x9b\\u202e\n"
+
+
+def test_status_without_an_agent(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["status", "--spool", str(tmp_path / "none")]) == 1
+    assert capsys.readouterr().out == f"no agent runs on {tmp_path / 'none'}\n"
+
+
+def test_status_of_a_running_and_of_a_killed_agent(
+    tmp_path: Path, notified: tuple[str, socket.socket], capsys: pytest.CaptureFixture[str]
+) -> None:
+    address, sock = notified
+    directory = str(tmp_path / "spool")
+    with agent(tmp_path / "spool", NOTIFY_SOCKET=address):
+        for _ in range(3):
+            until(sock, "WATCHDOG=1")
+        assert cli.main(["status", "--spool", directory]) == 0
+        shown = capsys.readouterr().out.splitlines()
+        assert cli.main(["status", "--json", "--spool", directory]) == 0
+        assert json.loads(capsys.readouterr().out)["running"] is True
+    assert cli.main(["status", "--spool", directory]) == 1
+    gone = capsys.readouterr().out
+    by_word = {line.split()[0]: line for line in shown}
+    documents = by_word["documents"].split()
+    collected, spooled = int(documents[1]), int(documents[10])
+    assert by_word["documents"].endswith(
+        f"{collected} collected = 0 stored + 0 late + {spooled} spooled + 0 rejected + 0 dropped"
+    )
+    assert collected == spooled > 0
+    assert by_word["delivery"].endswith("connection refused")
+    assert gone.startswith(f"no agent runs on {directory}\n")
+
+
+def test_an_agent_that_stands_still_is_seen(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    spool = Spool(str(tmp_path / "spool"), 1 << 20)
+    from shipper.agent import Report
+    from shipper.ledger import DeliveryState
+
+    content = status.gather(0, Report(1000, stuck=["disk"], failed={"x": "E: \x1b[2J"}), Ledger(spool), DeliveryState())
+    status.write(spool.directory, {**content, "wall_ms": content["wall_ms"] - 5000})
+    assert cli.main(["status", "--spool", spool.directory]) == 1
+    shown = capsys.readouterr().out
+    assert "5 s ago: too long ago" in shown
+    assert "stuck      collector disk" in shown and "failed     collector x: E: \\x1b[2J" in shown
+    spool.close()
+
+
+@pytest.fixture
+def filled(tmp_path: Path) -> str:
+    ledger = Ledger.load(Spool(str(tmp_path / "spool"), 1 << 20))
+    ledger.put(1_795_000_000_000, [Entry(ACTION, b'{"n":1}'), Entry(ACTION, '{"n":"\x9b2J\u202e"}'.encode())])
+    ledger.put(1_795_000_010_000, [Entry(ACTION, b'{"n":3}')])
+    refused = b'{"status":400,"reason":"no \\u001b number","action":%b,"document":{"n":4}}\n' % ACTION
+    ledger.spool.reject(refused * 2)
+    ledger.settle({2: {0: Fate.REJECTED}})
+    (Path(ledger.spool.directory) / "damaged" / "bad\x1b").touch()
+    ledger.spool.close()
+    return ledger.spool.directory
+
+
+def spool_command(capsys: pytest.CaptureFixture[str], directory: str, *words: str) -> str:
+    assert cli.main(["spool", *words, "--spool", directory]) == 0
+    return capsys.readouterr().out
+
+
+def test_spool_ls(capsys: pytest.CaptureFixture[str], filled: str) -> None:
+    size = 2 * (len(ACTION) + 2) + 7 + len('{"n":"\x9b2J\u202e"}'.encode())
+    assert spool_command(capsys, filled, "ls").splitlines() == [
+        f"1  2026-11-18T11:06:40.000Z  2 documents  {size} bytes",
+        "rejected  2 × 400 metrics-shipper.host-default: no \\x1b number",
+        "set aside  bad\\x1b",
+    ]
+
+
+def test_spool_show_and_export(capsys: pytest.CaptureFixture[str], filled: str) -> None:
+    shown = spool_command(capsys, filled, "show")
+    assert shown.isascii()
+    assert [json.loads(line)["document"]["n"] for line in shown.splitlines()] == [1, "\x9b2J\u202e"]
+    refused = [json.loads(line) for line in spool_command(capsys, filled, "show", "rejected").splitlines()]
+    assert [(one["status"], one["reason"], one["document"]) for one in refused] == [
+        (400, "no \x1b number", {"n": 4})
+    ] * 2
+    lines = spool_command(capsys, filled, "export", "1").splitlines()
+    assert [json.loads(line) for line in lines[::2]] == [json.loads(ACTION)] * 2
+    assert spool_command(capsys, filled, "export", "rejected") == f'{ACTION.decode()}\n{{"n":4}}\n' * 2
+    assert cli.main(["spool", "show", "9", "--spool", filled]) == 1
+    assert capsys.readouterr().err == "shipper: no segment 9\n"
+
+
+def test_spool_replay_is_taken_at_the_next_start(capsys: pytest.CaptureFixture[str], filled: str) -> None:
+    assert spool_command(capsys, filled, "replay").startswith("2 documents given back; the agent sends them when")
+    assert spool_command(capsys, filled, "replay") == "no document was refused\n"
+    with agent(Path(filled), SHIPPER_COLLECT_TICKS="1") as process:
+        assert process.wait(30) == 0
+    ledger = Ledger.load(Spool(filled, 1 << 30))
+    documents = [json.loads(one.document) for part in ledger.due() for one in ledger.spool.read(part)]
+    assert documents.count({"n": 4}) == 2
+    assert ledger.counts.rejected == 0
+    assert ledger.counts.collected == ledger.counts.ended + ledger.spooled
+    ledger.spool.close()
+
+
+def test_spool_without_a_spool(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["spool", "ls", "--spool", str(tmp_path / "none")]) == 1
+    assert capsys.readouterr().err == f"shipper: spool {tmp_path / 'none'}: there is none\n"
