@@ -165,6 +165,16 @@ class Collect:
     cgroup_exclude: tuple[str, ...] = option(
         ("*.mount", "*.swap", "*.socket", "*.mount/*"), "Cgroup paths that are left out, with all below them", _GLOBS
     )
+    processes: int = option(10, "So many processes by CPU and by memory, 0 for none", whole(0, 100))
+    command_lines: bool = option(False, "Publish the arguments of processes too", boolean())  # noqa: FBT003
+    command_line_scrub: tuple[str, ...] = option(
+        (
+            r"(?:password|passwd|token|secret|api[-_]?key|authorization)[=: ]+(\S+)",
+            r"://[^/\s:@]*:([^/\s@]+)@",
+        ),
+        "Regular expressions; what their first group matches in arguments is replaced by ***",
+        words("a list of regular expressions with one group", placeholder="REGEX,…"),
+    )
     labels: tuple[str, ...] = option(
         (
             "com.docker.compose.project",

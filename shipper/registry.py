@@ -62,6 +62,7 @@ DATASETS: Final = {
         _dataset("disk", "a block device"),
         _dataset("filesystem", "a mounted filesystem, once per device"),
         _dataset("network", "a network interface"),
+        _dataset("process", "one of the processes that use most CPU or memory"),
         _dataset("raid", "a software RAID array"),
         _dataset("sensor", "a temperature, fan, voltage, current or power sensor"),
         _dataset("cgroup", "a container, service, machine, scope, pod or slice", "shipper"),

@@ -13,7 +13,6 @@ import os
 import resource
 import time
 from collections.abc import Callable
-from contextlib import closing
 from dataclasses import dataclass
 from typing import Final, TypeVar
 
@@ -26,6 +25,7 @@ T = TypeVar("T")
 _ABSENT: Final = frozenset(
     {errno.ENOENT, errno.ENOTDIR, errno.ENODEV, errno.ESRCH, errno.ENXIO, errno.EOPNOTSUPP, errno.EINVAL}
 )
+_FLAGS: Final = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
 _CHUNK: Final = 1 << 16
 _LARGEST: Final = 1 << 24  # a kernel file beyond this is not one we know how to read
 _RESERVED: Final = 256  # descriptors left for sockets, spool and libraries
@@ -55,6 +55,19 @@ class Descriptors:
         return cls(max(soft - _RESERVED, 0))
 
 
+def _slurp(path: str) -> bytes:
+    fd = os.open(path, _FLAGS)
+    try:
+        data = os.read(fd, _CHUNK)
+        while data and (more := os.read(fd, _CHUNK)):
+            data += more
+            if len(data) > _LARGEST:
+                raise OSError(errno.EFBIG, "larger than any kernel file we know", path)
+        return data
+    finally:
+        os.close(fd)
+
+
 class File:
     """One kernel file, read whole from its start at each call."""
 
@@ -74,7 +87,7 @@ class File:
             except OSError:
                 self.close()
                 raise
-        fd = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
+        fd = os.open(self.path, _FLAGS)
         try:
             data = self._read(fd)
         except OSError:
@@ -165,8 +178,7 @@ class Reader:
 
     def read_once(self, path: str) -> bytes | None:
         """Contents of a file that is read rarely, or whose name may come to mean another file."""
-        with closing(File(self.root.absolute(path), self.root.descriptors, single=False)) as file:
-            return self.attempt(path, file.read)
+        return self.attempt(path, lambda: _slurp(self.root.absolute(path)))
 
     def parse(self, path: str, parser: Callable[[bytes], T]) -> T | None:
         """``parser`` of the file's contents; what it could still make of a damaged file, noting the damage."""

@@ -21,6 +21,7 @@ from shipper.spool import Entry
 from shipper.templates import dated_index, stream
 
 _NS_PER_S: Final = 1_000_000_000
+_NEVER: Final = -(1 << 62)
 _AGENT_COUNTERS: Final = tuple(one for one in DATASETS[AGENT].fields if one.rate)
 
 
@@ -32,11 +33,11 @@ class _Job:
     reader: Reader
     collect: Collect
     before: dict[str, Reading] = field(default_factory=dict)
-    last_ns: int = 0
+    last_ns: int = _NEVER
 
     def due(self, now_ns: int, period_s: int) -> bool:
         pause_ns = (max(self.collector.pause_s, period_s) - period_s / 2) * _NS_PER_S
-        return not self.before or not self.collector.pause_s or now_ns - self.last_ns >= pause_ns
+        return not self.collector.pause_s or now_ns - self.last_ns >= pause_ns
 
     def run(self) -> tuple[list[Reading], list[Problem]]:
         return list(self.collect()), self.reader.take_problems()
@@ -81,8 +82,10 @@ class Ticker:
         self._writers = {name: Writer(DATASETS[name].fields) for name in wanted}
 
     def prime(self) -> None:
-        """Read the counters once, so that the first tick has rates."""
+        """Read the counters once, so that the first tick has rates; also of the collectors that pause between ticks."""
         self._read(Report(0))
+        for job in self._jobs:
+            job.last_ns = _NEVER
 
     def tick(self, tick_ms: int, report: Report) -> list[Entry]:
         """All documents of the tick, the agent's last; what went wrong is noted in ``report``."""
@@ -168,7 +171,8 @@ def _note(name: str, outcome: Outcome[tuple[list[Reading], list[Problem]]], repo
     elif outcome.value:
         readings, problems = outcome.value
         report.durations_us[name] = outcome.duration_ns // 1000
-        report.problems += [(name, problem) for problem in problems]
+        known = {problem for _, problem in report.problems}  # two collectors may read one file
+        report.problems += [(name, problem) for problem in dict.fromkeys(problems) if problem not in known]
         return readings
     return None
 

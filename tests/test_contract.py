@@ -51,6 +51,7 @@ UNIT_SEGMENTS = frozenset(
 ELASTICS_NAMES = frozenset(
     {
         "system.entropy.available_bits",
+        *("system.process.num_threads", "system.process.fd.open"),
         *(f"system.raid.disks.{state}" for state in ("total", "active", "spare", "failed")),
         *(f"system.load.{form}{minutes}" for form in ("", "norm.") for minutes in (1, 5, 15)),
         *(f"system.memory.{name}" for name in ("total", "free", "actual.free", "swap.total", "swap.free")),

@@ -18,6 +18,7 @@ from shipper.collect import (
     raid,
     sensors,
     storage_clients,
+    top,
     uptime,
     vmstat,
 )
@@ -43,6 +44,7 @@ COLLECTORS: tuple[Collector, ...] = (
     filesystem.COLLECTOR,
     network.COLLECTOR,
     cpu.CORES,
+    top.COLLECTOR,
     raid.COLLECTOR,
     sensors.COLLECTOR,
     cgroup.COLLECTOR,

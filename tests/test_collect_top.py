@@ -1,0 +1,163 @@
+"""The busiest and largest processes: found, described, and put to their container."""
+
+import os
+import secrets
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from captured import Ticks
+from hypothesis import given
+from hypothesis import strategies as st
+
+from shipper.collect import processes, top
+from shipper.collect.hierarchy import detect
+from shipper.collect.identity import CgroupKind
+from shipper.config import Collect, Config
+from shipper.parse import ParseError
+from shipper.source import Reader, Root
+
+STAT = (
+    b"4211 (ng) inx: (w 1) S 4209 4211 4211 0 -1 4194368 812 0 3 0 1520 733 0 0 20 0 7 0 51020 10 300 "
+    b"18446744073709551615 0 0 0 0\n"
+)
+ID = "ab" * 32
+MIB = 1 << 20
+
+
+def test_a_name_with_blanks_and_brackets_shifts_no_column() -> None:
+    found = processes.parse(STAT)
+    assert (found.pid, found.name, found.state, found.parent) == (4211, "ng) inx: (w 1", "sleeping", 4209)
+    assert (found.cpu, found.threads, found.start) == (2253, 7, 51020)
+    assert found.rss == 300 * os.sysconf("SC_PAGE_SIZE")
+    assert found.key == "4211-51020"
+
+
+@given(st.binary() | st.builds(lambda a, b: STAT[:a] + b + STAT[a:], st.integers(0, len(STAT)), st.binary(max_size=9)))
+def test_any_text_is_a_stat_or_a_parse_error(data: bytes) -> None:
+    try:
+        found = processes.parse(data)
+    except ParseError:
+        return
+    assert min(found.pid, found.cpu, found.rss, found.start) >= 0
+
+
+@pytest.mark.parametrize(
+    ("text", "path", "kind"),
+    [
+        (f"0::/system.slice/docker-{ID}.scope/init\n", f"/system.slice/docker-{ID}.scope", CgroupKind.CONTAINER),
+        (f"5:memory:/docker/{ID}\n1:cpu:/\n0::/\n", f"/docker/{ID}", CgroupKind.CONTAINER),
+        ("0::/system.slice/sshd.service\n", "/system.slice/sshd.service", CgroupKind.SERVICE),
+        ("0::/user.slice/user-0.slice/session-1.scope\n", "/user.slice/user-0.slice/session-1.scope", CgroupKind.SCOPE),
+        ("4:memory:/own/a:b\n0::/\n", "/own/a:b", None),
+    ],
+)
+def test_the_cgroup_that_tells_most(text: str, path: str, kind: CgroupKind | None) -> None:
+    found = top.cgroup_of(text.encode())
+    assert found is not None
+    assert (found[0], found[1].kind if found[1] else None) == (path, kind)
+
+
+@pytest.mark.parametrize("text", ["0::/\n", "0::/../../system.slice/sshd.service\n", "", "garbage"])
+def test_no_cgroup_is_told_rather_than_a_wrong_one(text: str) -> None:
+    assert top.cgroup_of(text.encode()) is None
+
+
+@pytest.mark.parametrize(
+    ("arguments", "shown"),
+    [
+        (["db", "--password=hunter2", "-v"], "db --password=*** -v"),
+        (
+            ["curl", "-H", "Authorization: Bearer", "https://u:pw@host/x"],
+            "curl -H Authorization: *** https://u:***@host/x",
+        ),
+        (["app", "API_KEY", "k1"], "app API_KEY ***"),
+        (["plain", "words"], "plain words"),
+    ],
+)
+def test_secrets_are_scrubbed_from_arguments(arguments: list[str], shown: str) -> None:
+    assert top._Top(Reader(Root()), Config()).scrubbed(arguments) == shown
+
+
+def looked(seconds: float, **collect: Any) -> dict[int, dict[str, Any]]:
+    """Documents by process id, of two looks at this machine."""
+    config = Config(collect=replace(Collect(), **collect))
+    ticks = Ticks(Root(), (top.COLLECTOR,), config)
+    ticks.tick()
+    time.sleep(seconds)
+    documents = ticks.tick()["process"]
+    ticks.close()
+    return {int(str(one["process.pid"])): one for one in documents.values()}
+
+
+@pytest.fixture
+def worker() -> Iterator[subprocess.Popen[str]]:
+    """Busy, with 64 MiB more than it needs, and an argument that looks like a secret."""
+    code = "x = bytearray(b'x') * (64 << 20); print(flush=True)\nwhile True: pass"
+    process = subprocess.Popen([sys.executable, "-c", code, "--token", "abc"], stdout=subprocess.PIPE, text=True)
+    assert process.stdout
+    process.stdout.readline()
+    yield process
+    process.kill()
+    process.wait()
+    process.stdout.close()
+
+
+def test_a_busy_process_is_found_with_its_own_figures(worker: subprocess.Popen[str]) -> None:
+    witness = psutil.Process(worker.pid)
+    before, began = witness.cpu_times(), time.monotonic()
+    found = looked(2.0, command_lines=True)[worker.pid]
+    after, elapsed = witness.cpu_times(), time.monotonic() - began
+    spent = after.user + after.system - before.user - before.system
+    assert found["system.process.cpu.total.pct"] == pytest.approx(spent / elapsed, abs=0.05)
+    norm = found["system.process.cpu.total.pct"] / psutil.cpu_count()
+    assert found["system.process.cpu.total.norm.pct"] == pytest.approx(norm)
+    assert found["system.process.memory.rss.bytes"] == pytest.approx(witness.memory_info().rss, rel=0.02)
+    assert found["system.process.memory.pss.bytes"] > 64 * MIB
+    assert found["process.name"] == witness.name()
+    assert found["process.parent.pid"] == os.getpid()
+    assert found["user.name"] == witness.username()
+    assert found["system.process.num_threads"] == 1
+    assert found["system.process.fd.open"] == witness.num_fds()
+    assert found["process.command_line"].endswith("--token ***")
+    started = time.mktime(time.strptime(found["process.start"][:19], "%Y-%m-%dT%H:%M:%S")) - time.timezone
+    assert abs(started - witness.create_time()) <= 2
+
+
+def test_arguments_are_off_by_choice_and_numbers_bounded(worker: subprocess.Popen[str]) -> None:
+    found = looked(0.2, processes=3)
+    assert 1 <= len(found) <= 6
+    assert all("process.command_line" not in one for one in found.values())
+    assert looked(0.0, processes=100).keys() > found.keys() or len(found) < 3
+
+
+def test_none_where_none_are_asked_for() -> None:
+    ticks = Ticks(Root(), (top.COLLECTOR,), Config(collect=Collect(processes=0)))
+    assert ticks.tick() == {}
+
+
+@pytest.mark.root
+def test_a_process_in_a_container_names_it(worker: subprocess.Popen[str]) -> None:
+    name = f"shipper-test-{secrets.token_hex(4)}"
+    _, hierarchies = detect(Reader(Root()))
+    directories = [Path("/", base, name, ID) for base in hierarchies.values()]
+    try:
+        for directory in directories:
+            directory.mkdir(parents=True)
+            (directory / "cgroup.procs").write_text(str(worker.pid))
+        found = looked(0.5)[worker.pid]
+    finally:
+        worker.kill()
+        worker.wait()
+        for directory in directories:
+            if directory.exists():
+                directory.rmdir()
+                directory.parent.rmdir()
+    assert found["container.id"] == ID
+    assert found["cgroup.path"] == f"/{name}/{ID}"
