@@ -1,15 +1,20 @@
+import contextlib
+import ctypes
 import os
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from trees import Host, Tree
+from captured import Ticks
+from trees import Host, Tree, config
 
 from shipper.collect import filesystem
 from shipper.collect.filesystem import Mount, one_per_device, sizes, unescaped
 from shipper.config import Config
 from shipper.rates import Value
+from shipper.source import Root
 
 PREFIX = "system.filesystem."
 
@@ -220,3 +225,50 @@ def test_mount_that_may_not_be_asked_is_a_problem(mounts: Mounts, monkeypatch: p
     host = mounts.host()
     assert set(host.tick()["filesystem"]) == {"/"}
     assert host.problems == {"secret": "Permission denied"}
+
+
+@contextlib.contextmanager
+def silent_fuse(directory: Path) -> Iterator[Path]:
+    """A FUSE file system whose server never answers: every call on it hangs, as on a dead NFS server."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    fd = os.open("/dev/fuse", os.O_RDWR)
+    options = f"fd={fd},rootmode=40000,user_id=0,group_id=0".encode()
+    try:
+        if libc.mount(b"silent", bytes(directory), b"fuse", 0, options):
+            raise OSError(ctypes.get_errno(), "mount")
+        try:
+            yield directory
+        finally:
+            os.close(fd)  # the server is gone: what hangs ends with an error
+            fd = -1
+            libc.umount2(bytes(directory), 2)  # MNT_DETACH
+    finally:
+        if fd >= 0:
+            os.close(fd)
+
+
+@pytest.mark.root
+def test_a_real_mount_that_hangs_is_stuck_and_the_others_are_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(filesystem, "_DEADLINE_S", 1.0)
+    point = tmp_path / "silent"
+    point.mkdir()
+    crew = threading.active_count()
+    with silent_fuse(point):
+        ticks = Ticks(Root(), (filesystem.COLLECTOR,), config())
+        began = time.monotonic()
+        for _ in range(3):
+            documents = ticks.tick()["filesystem"]
+        assert time.monotonic() - began < 3
+        assert documents[str(point)][PREFIX + "stuck"] is True
+        assert PREFIX + "total" not in documents[str(point)]
+        assert documents["/"][PREFIX + "stuck"] is False
+        assert documents["/"][PREFIX + "total"] != 0
+        assert threading.active_count() - crew <= 2
+    for _ in range(200):
+        if str(point) not in ticks.tick()["filesystem"]:
+            break
+        threading.Event().wait(0.01)
+    assert str(point) not in ticks.tick()["filesystem"]
+    ticks.close()
