@@ -59,6 +59,15 @@ def nested(names: Iterable[str]) -> dict[str, Any]:
     return tree
 
 
+def flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """A document's leaves under their dotted names; the inverse of ``nested``."""
+    found: dict[str, Any] = {}
+    for key, value in tree.items():
+        name = f"{prefix}{key}"
+        found |= flat(value, f"{name}.") if isinstance(value, Mapping) else {name: value}
+    return found
+
+
 class Form:
     """The prepared text of documents with one set of leaves."""
 

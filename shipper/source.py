@@ -128,6 +128,14 @@ class Root:
         """``proc/stat`` → ``/media/root/proc/stat``. A leading slash (a mount point) is taken as below the root."""
         return os.path.join(self.path, path.lstrip("/"))
 
+    def file(self, path: str) -> File:
+        """A handle that keeps its descriptor between reads."""
+        return File(self.absolute(path), self.descriptors, single=path.startswith("sys/"))
+
+    def read(self, path: str) -> bytes:
+        """Contents of a file that is not kept open. Raises OSError."""
+        return _slurp(self.absolute(path))
+
     def now_ns(self) -> int:
         """The clock of rates: it does not jump, and it goes on during suspend."""
         return time.clock_gettime_ns(time.CLOCK_BOOTTIME)
@@ -167,7 +175,7 @@ class Reader:
 
     def file(self, path: str) -> File:
         """A handle of the caller's own, for those who keep thousands and drop them by themselves."""
-        return File(self.root.absolute(path), self.root.descriptors, single=path.startswith("sys/"))
+        return self.root.file(path)
 
     def read(self, path: str) -> bytes | None:
         """Contents of a file that is read at every tick (its descriptor is kept); None if absent or a problem."""
@@ -178,7 +186,7 @@ class Reader:
 
     def read_once(self, path: str) -> bytes | None:
         """Contents of a file that is read rarely, or whose name may come to mean another file."""
-        return self.attempt(path, lambda: _slurp(self.root.absolute(path)))
+        return self.attempt(path, lambda: self.root.read(path))
 
     def parse(self, path: str, parser: Callable[[bytes], T]) -> T | None:
         """``parser`` of the file's contents; what it could still make of a damaged file, noting the damage."""

@@ -9,6 +9,7 @@ from elasticsearch import Elasticsearch
 
 from shipper.client import call
 from shipper.config import Index
+from shipper.document import flat
 from shipper.templates import stream
 
 _ROWS: Final = 6
@@ -63,15 +64,6 @@ def _search(client: Elasticsearch, name: str, body: Mapping[str, Any]) -> list[M
     path = f"/{name}/_search?ignore_unavailable=true&filter_path=hits.hits._source"
     answer = call(client, "POST", path, body)
     return [flat(hit["_source"]) for hit in (answer or {}).get("hits", {}).get("hits", ())]
-
-
-def flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """A document's leaves under their dotted names."""
-    found: dict[str, Any] = {}
-    for key, value in tree.items():
-        name = f"{prefix}{key}"
-        found |= flat(value, f"{name}.") if isinstance(value, Mapping) else {name: value}
-    return found
 
 
 _RECENT: Final = {"range": {"@timestamp": {"gte": "now-15m"}}}

@@ -50,6 +50,24 @@ def test_a_wrong_host_view_is_refused(tmp_path: Path) -> None:
     assert "not the host" in result.stderr
 
 
+def test_explain_tells_file_and_line_through_all_steps() -> None:
+    result = shipper("once", "--period", "1s", "--host-verify", "false", "--explain", "system.memory.actual.used.pct")
+    total = next(line for line in Path("/proc/meminfo").read_text().splitlines() if line.startswith("MemTotal"))
+    lines = [line.strip() for line in result.stdout.splitlines()]
+    assert lines[0].startswith("system.memory.actual.used.pct = 0.")
+    assert "from system.memory.actual.used.bytes / system.memory.total" in lines
+    assert f"proc/meminfo:1: {total}" in lines
+
+
+def test_explain_of_an_unknown_or_absent_field_is_one_line() -> None:
+    unknown = shipper("once", "--explain", "system.memory.totl")
+    assert (unknown.returncode, unknown.stdout) == (1, "")
+    assert "did you mean system.memory.total?" in unknown.stderr
+    absent = shipper("once", "--period", "1s", "--host-verify", "false", "--explain", "system.zfs.arc.size.bytes")
+    assert (absent.returncode, absent.stdout) == (1, "")
+    assert "absent here: proc/spl/kstat/zfs/arcstats" in absent.stderr
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "words"),
     [

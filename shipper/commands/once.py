@@ -1,11 +1,20 @@
 """``shipper once``: one pair of reads, the documents to standard output; no server, no spool."""
 
 import argparse
+import difflib
+import json
 import sys
 import time
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from shipper.config import Config
+from shipper.errors import UserError
+
+if TYPE_CHECKING:
+    from shipper.source import Root
+    from shipper.spool import Entry
+    from shipper.tick import Identity
 
 HELP = "read twice, one period apart, and print the documents"
 SECTIONS = ("collect", "host")
@@ -15,22 +24,71 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     from shipper.registry import DATASETS
 
     parser.add_argument("--dataset", choices=list(DATASETS), help="only documents of this dataset")
+    parser.add_argument("--explain", metavar="FIELD", help="tell the file and line its value came from instead")
 
 
 def run(args: argparse.Namespace, config: Config) -> int:
-    from shipper.agent import Agent, Report
+    from shipper.explain import TracedRoot
     from shipper.pipeline import host
+
+    datasets = _datasets(args.dataset, args.explain)
+    if datasets:
+        config = replace(config, collect=replace(config.collect, datasets=datasets))
+    root, identity = host(config)
+    if not args.explain:
+        for entry in _documents(config, root, identity):
+            sys.stdout.buffer.write(entry.document + b"\n")
+        return 0
+    traced = TracedRoot(root)
+    return _explain(args.explain, _documents(config, traced, identity), traced)
+
+
+def _datasets(dataset: str | None, field: str | None) -> tuple[str, ...]:
+    """The datasets to read; empty for all that are configured."""
+    from shipper.registry import DATASETS, every_field
+
+    if not field:
+        return (dataset,) if dataset else ()
+    having = tuple(one.name for one in DATASETS.values() if field in {declared.name for declared in one.fields})
+    if not having:
+        close = difflib.get_close_matches(field, {declared.name for _, declared in every_field()}, n=1)
+        raise UserError(f"no field {field}" + (f"; did you mean {close[0]}?" if close else ": see shipper fields"))
+    return (dataset,) if dataset in having else having
+
+
+def _documents(config: Config, root: "Root", identity: "Identity") -> "list[Entry]":
+    from shipper.agent import Agent, Report
     from shipper.tick import Ticker
 
-    if args.dataset:
-        config = replace(config, collect=replace(config.collect, datasets=(args.dataset,)))
-    ticker = Ticker(config, *host(config), Agent(None, None))
+    ticker = Ticker(config, root, identity, Agent(None, None))
     ticker.prime()
     time.sleep(config.collect.period_s)
-    now_ms = time.time_ns() // 1_000_000
     report = Report(period_ms=config.collect.period_s * 1000, ticks=1)
-    for entry in ticker.tick(now_ms, report):
-        sys.stdout.buffer.write(entry.document + b"\n")
+    entries = ticker.tick(time.time_ns() // 1_000_000, report)
     for name, error in report.failed.items():
         print(f"shipper: collector {name} failed: {error}", file=sys.stderr)
+    return entries
+
+
+def _explain(field: str, entries: "list[Entry]", root: "Root") -> int:
+    from shipper.document import flat
+    from shipper.explain import Explainer, TracedRoot
+    from shipper.registry import DATASETS
+
+    assert isinstance(root, TracedRoot)
+    found = False
+    for entry in entries:
+        values = flat(json.loads(entry.document))
+        fields = {one.name: one for one in DATASETS[values["event.dataset"].removeprefix("shipper.")].fields}
+        if field in values:
+            found = True
+            print("\n".join(Explainer(values, fields, root.reads).lines(field)))
+    if not found:
+        raise UserError(f"{field} is absent here: {_source(field)}")
     return 0
+
+
+def _source(field: str) -> str:
+    from shipper.registry import every_field
+
+    return next(declared.source for _, declared in every_field() if declared.name == field)
