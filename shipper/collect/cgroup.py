@@ -182,15 +182,18 @@ class Restarts:
 
     def __init__(self, most: int) -> None:
         self._most = most
-        self._seen: dict[Hashable, tuple[Hashable, int]] = {}
+        self._seen: dict[
+            int, tuple[int, int]
+        ] = {}  # hashes: names and inodes of what is gone would take ten times as much
 
     def of(self, name: Hashable, inodes: Hashable) -> int | None:
         if name is None:
             return None
-        before, count = self._seen.pop(name, (inodes, 0))
-        if before != inodes:
+        key, now = hash(name), hash(inodes)
+        before, count = self._seen.pop(key, (now, 0))
+        if before != now:
             count += 1
-        self._seen[name] = (inodes, count)  # last in order
+        self._seen[key] = (now, count)  # last in order
         if len(self._seen) > self._most:
             del self._seen[next(iter(self._seen))]
         return count

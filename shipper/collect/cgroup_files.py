@@ -21,8 +21,8 @@ Parse = Callable[[bytes], Mapping[str, Any]]
 
 FIELDS: Final[tuple[Field, ...]] = (
     cpu_time("cgroup.cpu.usage.ns", "CPU time used", "cpu.stat usage_usec; v1 cpuacct.usage", "cgroup.cpu.cores"),
-    cpu_time("cgroup.cpu.user.ns", "CPU time in user mode", "cpu.stat user_usec; v1 cpuacct.usage_user", "cgroup.cpu.user.cores"),
-    cpu_time("cgroup.cpu.system.ns", "CPU time in the kernel", "cpu.stat system_usec; v1 cpuacct.usage_sys", "cgroup.cpu.system.cores"),
+    cpu_time("cgroup.cpu.user.ns", "CPU time in user mode; in v1 sampled at each tick", "cpu.stat user_usec; v1 cpuacct.usage_user", "cgroup.cpu.user.cores"),
+    cpu_time("cgroup.cpu.system.ns", "CPU time in the kernel; in v1 sampled at each tick", "cpu.stat system_usec; v1 cpuacct.usage_sys", "cgroup.cpu.system.cores"),
     counter("cgroup.cpu.periods.count", "count", "Quota periods in which it ran", "cpu.stat nr_periods"),
     counter("cgroup.cpu.throttled.count", "count", "Quota periods in which it was throttled", "cpu.stat nr_throttled"),
     cpu_time("cgroup.cpu.throttled.ns", "Time for which it was throttled, over its CPUs", "cpu.stat throttled_usec; v1 throttled_time", "cgroup.cpu.throttled.cores"),

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from shipper.collect.cgroup_files import CgroupFile, limit, number, weight_of_shares
-from shipper.collect.hierarchy import CGROUP_ROOT, UNIFIED, Mode
+from shipper.collect.hierarchy import UNIFIED, Mode, mounted
 from shipper.collect.identity import Node
 from shipper.fields import Field, Type, attribute, gauge
 from shipper.parse import ParseError, integer, key_values, lines
@@ -105,7 +105,7 @@ class Slow:
 
     def __init__(self, reader: Reader, mode: Mode, hierarchies: dict[str, str]) -> None:
         self._reader = reader
-        self._hierarchies = {**_rare(reader), **hierarchies} if mode is not Mode.V2 else hierarchies
+        self._hierarchies = {**mounted(reader, _RARE), **hierarchies} if mode is not Mode.V2 else hierarchies
         self._settings = self._possible(_V2 if mode is Mode.V2 else _V1)
         self._state = self._possible(_STATE)
 
@@ -148,15 +148,6 @@ def _paths(path: str, node: Node, controller: str) -> Iterator[str]:
     for name, child in node.children.items():
         if controller in child.inodes:
             yield from _paths(f"{path}/{name}", child, controller)
-
-
-def _rare(reader: Reader) -> dict[str, str]:
-    return {
-        controller: f"{CGROUP_ROOT}/{name}"
-        for name in reader.names(CGROUP_ROOT)
-        for controller in name.split(",")
-        if controller in _RARE
-    }
 
 
 def _with_hugetlb(values: dict[str, Any]) -> dict[str, Value]:

@@ -7,6 +7,7 @@ Three layouts of ``sys/fs/cgroup`` (https://systemd.io/CGROUP_DELEGATION/):
 - v1: the same without ``unified``.
 """
 
+from collections.abc import Container
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final
@@ -33,16 +34,20 @@ def detect(reader: Reader) -> tuple[Mode, dict[str, str]]:
     """The mode, and the directory of each hierarchy by controller (``unified`` for cgroup2)."""
     if reader.exists(f"{CGROUP_ROOT}/cgroup.controllers"):
         return Mode.V2, {UNIFIED: CGROUP_ROOT}
-    # "cpu,cpuacct" holds both; where systemd made links of those names too, the directory itself is enough
-    found = {
-        controller: f"{CGROUP_ROOT}/{name}"
-        for name in reader.names(CGROUP_ROOT)
-        for controller in name.split(",")
-        if controller in _CONTROLLERS
-    }
+    found = mounted(reader, _CONTROLLERS)
     if reader.exists(f"{CGROUP_ROOT}/{UNIFIED}/cgroup.controllers"):
         return Mode.HYBRID, {**found, UNIFIED: f"{CGROUP_ROOT}/{UNIFIED}"}
     return (Mode.V1 if found else Mode.NONE), found
+
+
+def mounted(reader: Reader, controllers: Container[str]) -> dict[str, str]:
+    """Directories of the v1 hierarchies of ``controllers``: ``cpu,cpuacct`` holds both, and systemd's links are not it."""
+    return {
+        controller: f"{CGROUP_ROOT}/{name}"
+        for name in reader.names(CGROUP_ROOT)
+        for controller in name.split(",")
+        if controller in controllers and reader.link(f"{CGROUP_ROOT}/{name}") is None
+    }
 
 
 def walk(reader: Reader, hierarchies: dict[str, str]) -> Node:
@@ -68,20 +73,22 @@ class Walker:
 
     def __init__(self, reader: Reader) -> None:
         self._reader = reader
+        self._hierarchies: dict[str, str] = {}
         self._seen: dict[str, _Directory] = {}
         self._tree = Node()
         self._changed = True
 
     def walk(self, hierarchies: dict[str, str]) -> Node:
         """The very Node of the call before where no cgroup came or went."""
-        self._changed = self._seen.keys() != hierarchies.keys()
-        self._seen = {controller: self._seen.get(controller, _Directory()) for controller in hierarchies}
-        for controller, directory in hierarchies.items():
-            self._look(directory, self._seen[controller], _DEEPEST)
+        self._changed = hierarchies != self._hierarchies
+        self._hierarchies = dict(hierarchies)
+        self._seen = {directory: self._seen.get(directory, _Directory()) for directory in hierarchies.values()}
+        for directory, top in self._seen.items():
+            self._look(directory, top, _DEEPEST)
         if self._changed:
             self._tree = Node()
-            for controller, top in self._seen.items():
-                _graft(controller, top, self._tree)
+            for controller, directory in hierarchies.items():
+                _graft(controller, self._seen[directory], self._tree)
         return self._tree
 
     def _look(self, path: str, known: _Directory, levels: int) -> bool:

@@ -112,7 +112,7 @@ def unescape(name: str) -> str:
     return raw.decode("utf-8", "surrogateescape")
 
 
-@lru_cache(maxsize=16_384)
+@lru_cache(maxsize=4096)  # entries of containers that are gone are the price of a change costing little
 def recognise(parent: str, name: str) -> Identity | None:
     """The identity that a cgroup's own name gives it; None where it has none of its own."""
     for rule in _RULES:

@@ -6,7 +6,6 @@ import json
 import os
 import secrets
 import subprocess
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -62,8 +61,8 @@ def number(values: dict[str, Value], name: str) -> float:
     return value
 
 
-def test_docker(tmp_path: Path, documents: Callable[..., Documents]) -> None:
-    with docker(tmp_path / "docker") as engine:
+def test_docker(short: Path, documents: Callable[..., Documents]) -> None:
+    with docker(short / "d") as engine:
         id_ = engine.started("web-1", *labels("--label"), "--memory", "64m", "--cpus", "1.5", "--pids-limit", "50")
         values = documents(docker_roots=(str(engine.data_root),))[f"/docker/{id_}"]
         theirs = engine.get(f"/containers/{id_}/stats?stream=false&one-shot=true")
@@ -89,13 +88,6 @@ def test_docker(tmp_path: Path, documents: Callable[..., Documents]) -> None:
     assert "cgroup.network.in.bytes" not in values
 
 
-@pytest.fixture
-def short() -> Iterator[Path]:
-    """podman takes no more than 50 characters."""
-    with tempfile.TemporaryDirectory(prefix="s-") as directory:
-        yield Path(directory)
-
-
 def test_podman(short: Path, documents: Callable[..., Documents]) -> None:
     with podman(short / "p") as engine:
         id_ = engine.started("web-1", *labels("--annotation"), "--memory", "64m")
@@ -112,8 +104,8 @@ def test_podman(short: Path, documents: Callable[..., Documents]) -> None:
     assert values["cgroup.pids.current"] == theirs["PIDs"]
 
 
-def test_containerd(tmp_path: Path, documents: Callable[..., Documents]) -> None:
-    with containerd(tmp_path / "containerd") as engine:
+def test_containerd(short: Path, documents: Callable[..., Documents]) -> None:
+    with containerd(short / "c") as engine:
         engine.started("web-1", *labels("--label"))
         values = documents(containerd_states=(str(engine.state),))["/default/web-1"]
         theirs = json.loads(engine.run("tasks", "metrics", "--format", "json", "web-1"))

@@ -1,0 +1,130 @@
+"""200 containers made and removed: no descriptor, no memory and no wrong rate is left of them."""
+
+import gc
+import hashlib
+import json
+import os
+import secrets
+import tracemalloc
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from shipper.collect import cgroup
+from shipper.collect.hierarchy import detect
+from shipper.config import Collect, Config
+from shipper.rates import Reading, rates
+from shipper.source import Descriptors, Reader, Root
+
+pytestmark = pytest.mark.root
+
+ALIVE = 10
+CONTAINERS = 200
+# What the bounded caches of names may take; the states of all 200 containers would be 2 MiB
+MOST_GROWTH = 256 << 10
+
+
+class Engine:
+    """Makes containers as a runtime does: cgroups in every hierarchy and a file with names."""
+
+    def __init__(self, data_root: Path) -> None:
+        self._data_root = data_root
+        self.parent = f"shipper-test-{secrets.token_hex(4)}"
+        _, hierarchies = detect(Reader(Root()))
+        self._tops = [Path(f"/{base}/{self.parent}") for base in set(hierarchies.values())]
+        for top in self._tops:
+            top.mkdir()
+        self.ids: list[str] = []
+
+    def start(self, number: int) -> None:
+        id_ = hashlib.sha256(f"{self.parent} {number}".encode()).hexdigest()
+        content = {"Name": f"/web-{number}", "Config": {"Image": "shop/web:1.2", "Labels": {"n": str(number)}}}
+        file = self._data_root / "containers" / id_ / "config.v2.json"
+        file.parent.mkdir(parents=True)
+        file.write_text(json.dumps(content))
+        for top in self._tops:
+            (top / f"docker-{id_}.scope").mkdir()
+        self.ids.append(id_)
+
+    def stop(self) -> None:
+        id_ = self.ids.pop(0)
+        for top in self._tops:
+            (top / f"docker-{id_}.scope").rmdir()
+        (self._data_root / "containers" / id_ / "config.v2.json").unlink()
+
+    def close(self) -> None:
+        while self.ids:
+            self.stop()
+        for top in self._tops:
+            with suppress(FileNotFoundError):
+                top.rmdir()
+
+
+@pytest.fixture
+def engine(tmp_path: Path) -> Iterator[Engine]:
+    one = Engine(tmp_path)
+    try:
+        yield one
+    finally:
+        one.close()
+
+
+class Later(Root):
+    """Time passes ten times as fast, so that what is due each minute is due here too."""
+
+    def now_ns(self) -> int:
+        return super().now_ns() * 10
+
+
+def descriptors() -> int:
+    return len(os.listdir("/proc/self/fd"))
+
+
+def test_churn_leaves_nothing(engine: Engine, tmp_path: Path) -> None:
+    config = Config(collect=Collect(docker_roots=(str(tmp_path),), labels=("*",)))
+    reader = Reader(Later("/", Descriptors(10_000)))
+    collect = cgroup.COLLECTOR.start(reader, config)
+    before: dict[str, Reading] = {}
+
+    def tick() -> dict[str, str]:
+        """Container names by id, of our own."""
+        readings = {one.entity: one for one in collect() if one.entity.startswith(f"/{engine.parent}/")}
+        names = {}
+        for path, reading in readings.items():
+            found = rates(reading, before.get(path), cgroup.COLLECTOR.counters)
+            assert all(0 <= rate < 1e6 for rate in found.values())
+            assert found.get("cgroup.cpu.cores", 0) == 0
+            id_ = path.rpartition("docker-")[2].removesuffix(".scope")
+            names[id_] = str(reading.values["container.name"])
+        before.clear()
+        before.update(readings)
+        return names
+
+    tracemalloc.start()
+    try:
+        for number in range(ALIVE):
+            engine.start(number)
+        for _ in range(3):
+            tick()
+        gc.collect()
+        traced, fds = tracemalloc.get_traced_memory()[0], descriptors()
+        for number in range(ALIVE, CONTAINERS):
+            engine.stop()
+            engine.start(number)
+            found = tick()
+            assert set(found) == set(engine.ids)
+            assert found[engine.ids[-1]] == f"web-{number}"
+            assert descriptors() <= fds + 2
+        tick()
+        gc.collect()
+        grown = tracemalloc.get_traced_memory()[0] - traced
+    finally:
+        tracemalloc.stop()
+    assert descriptors() == fds
+    assert grown < MOST_GROWTH
+    assert reader.take_problems() == []
+    engine.close()
+    assert tick() == {}
+    reader.close()
