@@ -124,23 +124,23 @@ class Delivery:
 
     def step(self) -> bool:
         """Send one batch. False when there is none to send now, and when sending failed."""
-        if time.monotonic() < self._not_before:
-            return False
-        batch = self._batch()
-        if not batch:
+        if time.monotonic() < self._not_before or not self._ledger.spooled:
             return False
         if self._backoff.failures:
             self.state.circuit = "half-open"
-        sequences = {item.segment.sequence for item in batch}
+        batch: list[Item] = []
         try:
-            self._require_ready()
+            self._require_ready()  # after a failure a small question comes before a large body
+            batch = self._batch()
+            if not batch:
+                return False
             self._deliver(batch)
         except TooLarge:
             return self._shrink(batch)
         except Unavailable as error:
-            return self._unavailable(error, sequences)
+            return self._unavailable(error, {item.segment.sequence for item in batch})
         except Exception:
-            self._maybe_sent |= sequences
+            self._maybe_sent.update(item.segment.sequence for item in batch)
             raise
         self._available()
         return True

@@ -1,0 +1,71 @@
+"""One real server for all fault tests, templates installed; each test has a namespace of its own."""
+
+import secrets
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fault.line import Line, configured
+from fault.proxy import Proxy, proxy
+
+import eslocal
+from shipper import client, install
+from shipper.config import Config, Elasticsearch
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if Path(__file__).parent in item.path.parents:
+            item.add_marker(pytest.mark.es)
+
+
+def set_up(config: Config) -> None:
+    with client.connect(config) as connection:
+        install.install(connection, config, lambda _line: None)
+
+
+@pytest.fixture(scope="session")
+def es() -> Iterator[eslocal.Cluster]:
+    with eslocal.cluster() as cluster:
+        set_up(Config(elasticsearch=Elasticsearch(hosts=(cluster.url,))))
+        yield cluster
+
+
+@pytest.fixture
+def namespace() -> str:
+    return f"t{secrets.token_hex(4)}"
+
+
+@pytest.fixture
+def between(es: eslocal.Cluster) -> Iterator[Proxy]:
+    """The proxy before the server."""
+    with proxy(es.url) as one:
+        yield one
+
+
+@pytest.fixture
+def make(namespace: str, tmp_path: Path) -> Iterator[Callable[..., Line]]:
+    """A line to a server's address; again on the same spool when the one before is closed."""
+    with ExitStack() as stack:
+
+        def line(url: str, directory: Path = tmp_path / "spool", **changes: Any) -> Line:
+            one = Line(configured(url, namespace, directory, **changes))
+            stack.callback(one.link.close)
+            return one
+
+        yield line
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A filesystem of 1 MiB."""
+    directory = tmp_path / "small"
+    directory.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m,mode=700", "tmpfs", str(directory)], check=True)
+    try:
+        yield directory
+    finally:
+        subprocess.run(["umount", "-l", str(directory)], check=True)
