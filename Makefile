@@ -19,8 +19,11 @@ $(STAMP): requirements/dev.txt pyproject.toml
 demo: setup  ## ship this machine into a real Elasticsearch and watch it come back (ARGS="--ticks 5")
 	@$(BIN)/shipper demo $(ARGS)
 
-test: check  ## everything: make check, then real Elasticsearch of both versions, real cgroups
-	$(BIN)/pytest -m "es or root" $(ARGS)
+test: check  ## everything: make check, then fuzz, real Elasticsearch of both versions, real cgroups and containers
+	FUZZ=500 $(BIN)/pytest -m "es or root or fuzz" $(ARGS)
+
+fuzz: setup  ## each of 50 parsers on 10,000 damaged inputs: for the night
+	FUZZ=10000 $(BIN)/pytest -m fuzz $(ARGS)
 
 check: setup  ## the quick part: lint, types, rendered files, pure, golden and contract tests
 	$(BIN)/ruff check
@@ -38,4 +41,4 @@ lock: setup  ## resolve the dependencies anew into requirements/
 clean:  ## remove what make made here (the download cache stays)
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
-.PHONY: help setup demo test check lock clean
+.PHONY: help setup demo test fuzz check lock clean

@@ -17,12 +17,13 @@ from weakref import WeakKeyDictionary
 
 from shipper.collect.contract import Collector, host_reading, plain
 from shipper.fields import gauge
-from shipper.parse import ParseError, integer, name, shown
+from shipper.parse import LARGEST, ParseError, integer, name, shown
 from shipper.rates import Reading
 from shipper.source import Reader, Root
 
 _PREFIX: Final = "system.process.summary"
 _PAGE: Final = os.sysconf("SC_PAGE_SIZE")
+_NS_PER_TICK: Final = 1_000_000_000 // os.sysconf("SC_CLK_TCK")
 _YOUNG_NS: Final = 1_000_000_000
 _STATES: Final = {
     "running": "that run or wait for a CPU",
@@ -74,11 +75,10 @@ def parse(text: bytes) -> Stat:
         raise ParseError(f"not a stat line: {shown(text)}")
     state = _LETTERS.get(words[0], "unknown")
     # Words are counted from the third of the file
-    cpu = integer(words[11]) + integer(words[12])
-    return Stat(
-        integer(pid), name(comm), state, integer(words[1]), cpu, integer(words[17]), integer(words[19]),
-        integer(words[21]) * _PAGE,
-    )  # fmt: skip
+    cpu, rss = integer(words[11]) + integer(words[12]), integer(words[21]) * _PAGE
+    if max(cpu * _NS_PER_TICK, rss) > LARGEST:
+        raise ParseError(f"absurd times or sizes: {shown(text)}")
+    return Stat(integer(pid), name(comm), state, integer(words[1]), cpu, integer(words[17]), integer(words[19]), rss)
 
 
 _LOOKS: WeakKeyDictionary[Root, tuple[int, list[Stat]]] = WeakKeyDictionary()

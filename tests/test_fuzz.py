@@ -1,0 +1,151 @@
+"""Every parser on damaged text: a value or ParseError, never another exception, never a negative or absurd number.
+
+Each begins with what real kernels wrote and is damaged from there, or is given plain bytes. ``make fuzz`` runs 10,000
+inputs per parser, half a million in all, ``make test`` 500 and 28,000; a plain run of pytest a few.
+"""
+
+import os
+from collections.abc import Callable
+from typing import Any, Final
+
+import pytest
+from captured import HOSTS
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from shipper.collect import (
+    cgroup,
+    cgroup_files,
+    cgroup_network,
+    cgroup_slow,
+    conntrack,
+    cpu,
+    disk,
+    filesystem,
+    kernel,
+    load,
+    memory,
+    network,
+    processes,
+    protocols,
+    raid,
+    storage_clients,
+    top,
+    uptime,
+    vmstat,
+)
+from shipper.collect.hierarchy import Mode
+from shipper.parse import LARGEST, ParseError, pressure
+
+INPUTS: Final = int(os.environ.get("FUZZ", "50"))
+NET: Final = "proc/1/net"
+NFS: Final = b"rpc 12 3 12\nproc3 22 1 40 29 94 3 18 4 7 8 0 6 0 6 0 7 0 0 2 4 4 2 3\nproc4 2 10 20\n"
+
+Parser = Callable[[bytes], Any]
+# Parser, and the captured file (by the end of its name) or the text that it is for
+PARSERS: Final[list[tuple[str, Parser, str | bytes]]] = [
+    ("cpu", cpu.parse, "proc/stat"),
+    ("cores", cpu.parse_cores, "proc/stat"),
+    ("load", load.parse, "proc/loadavg"),
+    ("memory", memory.parse, "proc/meminfo"),
+    ("vmstat", vmstat.parse, "proc/vmstat"),
+    ("pressure", pressure, "proc/pressure/io"),
+    ("disk", disk.parse, "proc/diskstats"),
+    ("filesystem", filesystem.parse, "proc/1/mountinfo"),
+    ("network", network.parse, f"{NET}/dev"),
+    ("container network", cgroup_network.parse, f"{NET}/dev"),
+    ("sockstat", lambda text: protocols.sockstat(text, protocols._WANTED_SOCKETS), f"{NET}/sockstat"),
+    ("snmp", lambda text: protocols.paired(text, protocols._WANTED_SNMP), f"{NET}/snmp"),
+    ("netstat", lambda text: protocols.paired(text, protocols._WANTED_NETSTAT), f"{NET}/netstat"),
+    ("process", processes.parse, "proc/1/stat"),
+    ("cgroup of a process", top.cgroup_of, b"5:memory:/docker/x\n0::/system.slice/sshd.service\n"),
+    ("uptime", uptime.parse, "proc/uptime"),
+    ("os-release", uptime.os_release, "etc/os-release"),
+    ("file-nr", kernel.files, b"1152\t0\t9223372036854775807\n"),
+    ("inode-nr", kernel.inodes, b"38270\t7162\n"),
+    ("conntrack", conntrack.parse, b"entries found drop\n00000012 00000000 00000003\n"),
+    ("raid", raid.progress, b"250 / 1000\n"),
+    ("nfs", storage_clients.nfs, NFS),
+    ("zfs", storage_clients.arcstats, b"1 1 0x01\nname type data\nhits 4 90\nsize 4 1024\n"),
+    ("online", cgroup.online, b"0-3,6\n"),
+]
+TABLES: Final = {
+    "cgroup": cgroup_files.TABLES,
+    "cgroup slow": {mode: getattr(cgroup_slow, "TABLES", {}).get(mode, []) for mode in Mode},
+}
+
+
+def of_tables() -> list[tuple[str, Parser, str | bytes]]:
+    """The parsers of all cgroup files, each name once."""
+    found = {
+        f"{kind} {spec.name}": (spec.parse, spec.name)
+        for kind, modes in TABLES.items()
+        for mode in modes
+        for spec in modes[mode]
+    }
+    return [(name, parser, file) for name, (parser, file) in sorted(found.items())]
+
+
+def seed(file: str | bytes) -> bytes:
+    """The longest captured file of that name."""
+    if isinstance(file, bytes):
+        return file
+    pattern = f"*/0/{file}" if "/" in file else f"*/0/sys/fs/cgroup/**/{file}"
+    return max((path.read_bytes() for path in HOSTS.glob(pattern)), key=len, default=b"0\n")
+
+
+def damaged(text: bytes) -> st.SearchStrategy[bytes]:
+    """``text`` with a part replaced by other bytes, by digits, or by another part of itself."""
+    place = st.integers(0, len(text))
+    digits = st.sampled_from(
+        [b"", b"-1", b"18446744073709551615", b"99999999999999999999999", b"1e5", b"nan", b"0x1", b"\n", b" "]
+    )
+    part = st.builds(lambda a, b: text[min(a, b) : max(a, b)], place, place)
+    return st.builds(
+        lambda a, length, new: text[:a] + new + text[a + length :],
+        place,
+        st.integers(0, 40),
+        digits | part | st.binary(max_size=20),
+    )
+
+
+def numbers(found: Any) -> list[float]:
+    """All numbers in a parser's value, however deep."""
+    if isinstance(found, bool) or found is None:
+        return []
+    if isinstance(found, int | float):
+        return [found]
+    if isinstance(found, dict):
+        return [number for value in found.values() for number in numbers(value)]
+    if isinstance(found, list | tuple):
+        return [number for value in found for number in numbers(value)]
+    if hasattr(found, "__slots__"):
+        return [number for name in found.__slots__ for number in numbers(getattr(found, name))]
+    return []
+
+
+@pytest.mark.fuzz
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize(
+    ("name", "parser", "file"), [*PARSERS, *of_tables()], ids=lambda one: one if isinstance(one, str) else ""
+)
+def test_a_value_or_a_parse_error(name: str, parser: Parser, file: str | bytes) -> None:
+    text = seed(file)
+
+    @settings(max_examples=INPUTS, database=None, deadline=None, suppress_health_check=list(HealthCheck))
+    @given(damaged(text) | st.binary(max_size=200))
+    def attempt(data: bytes) -> None:
+        try:
+            found = parser(data)
+        except ParseError as error:
+            found = error.partial
+        assert all(0 <= number <= LARGEST for number in numbers(found))
+
+    assert seed(file)
+    attempt()
+
+
+def test_every_seed_but_the_empty_ones_is_parsed() -> None:
+    """Else the damage would be done to what is no longer the kernel's form."""
+    for _, parser, file in PARSERS:
+        assert parser(seed(file)) is not None
