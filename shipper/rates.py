@@ -5,7 +5,7 @@ rate is only given where it is certainly right: same entity, same identity (inod
 the counter has not gone back. Otherwise the field is absent, never zero and never a spike.
 """
 
-from collections.abc import Hashable, Iterable, Mapping
+from collections.abc import Hashable, Iterable
 from dataclasses import dataclass
 from typing import Final
 
@@ -45,8 +45,11 @@ def rates(now: Reading, before: Reading | None, counters: Iterable[Field]) -> di
     per_s = 1e9 / elapsed_ns
     result: dict[str, float] = {}
     for field in counters:
-        new, old = _number(values, field.name), _number(former, field.name)
-        if new is None or old is None:
+        new = values.get(field.name)
+        if new is None:  # most counters of a dataset are absent from most of its documents
+            continue
+        old = former.get(field.name)
+        if not isinstance(new, int) or not isinstance(old, int):
             continue
         if new < old:
             if old - new > field.slack:
@@ -54,8 +57,3 @@ def rates(now: Reading, before: Reading | None, counters: Iterable[Field]) -> di
             values[field.name] = new = old
         result[field.rate] = (new - old) * per_s * field.rate_scale
     return result
-
-
-def _number(values: Mapping[str, Value], name: str) -> int | None:
-    value = values.get(name)
-    return value if isinstance(value, int) else None

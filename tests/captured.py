@@ -49,7 +49,7 @@ class CapturedRoot(Root):
 
     def directories(self, path: str) -> list[tuple[str, int]]:
         """A directory that is there at both moments is the same one: its number is made from its path."""
-        return [(name, zlib.crc32(f"{path}/{name}".encode())) for name, _ in super().directories(path)]
+        return [(name, zlib.crc32(os.fsencode(f"{path}/{name}"))) for name, _ in super().directories(path)]
 
     def stat(self, path: str) -> os.stat_result:
         found = self._moment["stat"].get(path)

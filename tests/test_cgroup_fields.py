@@ -162,6 +162,23 @@ def test_restarts_of_a_service_are_counted_and_what_is_read_slowly_is_read_anew(
     assert not [name for name in second if name.endswith("_per_s")]
 
 
+def test_what_is_read_each_minute_and_every_five(tmp_path: Path) -> None:
+    host = v2(tmp_path)
+    box(host)
+    for name, text in (
+        ("pids.max", "max\n"),
+        ("cgroup.events", "frozen 0\n"),
+        ("cgroup.procs", "1\n"),
+        ("memory.swap.max", "max\n"),
+    ):
+        host.tree.write(f"sys/fs/cgroup{BOX}/{name}", text)
+    assert box(host)["cgroup.frozen"] is True
+    values = box(host, 60)
+    assert (values["cgroup.frozen"], values["cgroup.processes.count"]) == (False, 1)
+    assert "cgroup.pids.limit" not in values
+    assert "cgroup.memory.swap.limit.bytes" not in box(host, 300)
+
+
 def test_a_controller_that_is_turned_on_later_is_found_within_a_minute(tmp_path: Path) -> None:
     host = v2(tmp_path)
     file = f"sys/fs/cgroup{BOX}/memory.current"

@@ -146,8 +146,8 @@ def test_cpu_memory_and_io_agree_with_the_process_itself(own: OwnCgroup, reader:
     cpu = sum(theirs[kind] - before[kind] for kind in ("user", "system"))
     assert grown("cgroup.cpu.usage.ns") / 1e9 == pytest.approx(cpu, rel=0.02, abs=TICK_S)
     user, system = grown("cgroup.cpu.user.ns") / 1e9, grown("cgroup.cpu.system.ns") / 1e9
-    # v1 counts these two by sampling at each tick (cpuacct_account_field), v2 scales them to the precise usage
-    assert user + system == pytest.approx(cpu, rel=0.02 if ours["cgroup.mode"] == "v2" else 0.15, abs=TICK_S)
+    # v1 samples these two at each tick (cpuacct_account_field), stolen time included; v2 scales them to the usage
+    assert user + system == pytest.approx(cpu, rel=0.02 if ours["cgroup.mode"] == "v2" else 0.35, abs=TICK_S)
     assert user > 0 and system > 0
 
     values = {**ours, **rates(second, first, cgroup.COLLECTOR.counters)}

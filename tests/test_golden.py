@@ -7,18 +7,22 @@ from typing import Any
 import pytest
 from captured import HOSTS, CapturedRoot, Documents, Ticks
 
+from shipper.document import printable
+
 CAPTURED = sorted(path.name for path in HOSTS.iterdir() if (path / "0" / "moment.json").exists())
 
 
 def rounded(value: Any) -> Any:
-    """Seven digits, as documents have them."""
+    """Seven digits and valid UTF-8, as documents have them."""
+    if isinstance(value, str):
+        return printable(value)
     return float(f"{value:.7g}") if isinstance(value, float) else value
 
 
 def comparable(documents: Documents) -> dict[str, Any]:
     return {
         dataset: {
-            entity: {name: rounded(value) for name, value in sorted(values.items())}
+            printable(entity): {name: rounded(value) for name, value in sorted(values.items())}
             for entity, values in sorted(entities.items())
         }
         for dataset, entities in sorted(documents.items())

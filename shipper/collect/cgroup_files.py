@@ -5,8 +5,10 @@ files exist only where the parent cgroup turned it on, keys come and go between 
 """
 
 import os
+import re
 from collections.abc import Callable, Mapping, MutableMapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Final
 
 from shipper.collect import pressure
@@ -60,7 +62,7 @@ FIELDS: Final[tuple[Field, ...]] = (
     counter("cgroup.memory.events.low.count", "count", "Times it was reclaimed below memory.low", "memory.events low"),
     counter("cgroup.memory.events.oom_group_kill.count", "count", "Times all of it was killed together for lack of memory", "memory.events oom_group_kill (Linux 5.17)"),
     gauge("cgroup.pids.current", "count", "Tasks (threads)", "pids.current"),
-    gauge("cgroup.pids.limit", "count", "Most tasks allowed; absent: no limit", "pids.max"),
+    gauge("cgroup.pids.limit", "count", "Most tasks allowed; absent: no limit; read each minute", "pids.max"),
     gauge("cgroup.pids.peak", "count", "Most tasks so far; read every 5 minutes", "pids.peak (Linux 6.1)"),
     counter("cgroup.pids.events.max.count", "count", "Forks refused for its limit", "pids.events max"),
     counter("cgroup.io.read.bytes", "bytes", "Read from block devices, stacked ones left out", "io.stat rbytes; v1 blkio.throttle.io_service_bytes_recursive"),
@@ -77,10 +79,11 @@ FIELDS: Final[tuple[Field, ...]] = (
 INACTIVE_FILE: Final = "inactive file"  # these are made into fields and not published themselves
 INHERITED_LIMIT: Final = "inherited memory limit"
 _QUOTA: Final = "quota us"
-_PERIOD: Final = "period us"
+PERIOD: Final = "period us"
 _IO: Final = {"bytes": "io bytes", "count": "io count"}  # direction → device MAJ:MIN → number
 
 _NS_PER_TICK: Final = 1_000_000_000 // os.sysconf("SC_CLK_TCK")
+_MOST_KEPT: Final = 256
 V1_UNLIMITED: Final = 0x7FFF_FFFF_FFFF_0000  # the largest page count: rounded down differently by page size
 
 
@@ -99,12 +102,14 @@ def number(field: str) -> Parse:
 
 
 def limit(field: str) -> Parse:
+    """A limit; no field where there is none."""
+
     def parse(text: bytes) -> Mapping[str, Value]:
         if text.strip() == b"max" or (value := integer(text)) >= V1_UNLIMITED:
             return {}
         return {field: value}
 
-    return parse
+    return _kept(parse)
 
 
 def weight_of_shares(text: bytes) -> Mapping[str, Value]:
@@ -116,8 +121,41 @@ def _keys(wanted: dict[bytes, str], scale: int = 1) -> Parse:
     return lambda text: key_values(text, wanted, scale)
 
 
+_SPANS: Final = ("avg10", "avg60", "avg300")
+_AS_ALWAYS: Final = re.compile(
+    rb"some avg10=([0-9.]{4,5}) avg60=([0-9.]{4,5}) avg300=([0-9.]{4,5}) total=([0-9]{1,18})\n"
+    rb"full avg10=([0-9.]{4,5}) avg60=([0-9.]{4,5}) avg300=([0-9.]{4,5}) total=([0-9]{1,18})\n"
+)
+
+
 def _pressure(resource: str) -> Parse:
-    return lambda text: pressure.values(f"cgroup.pressure.{resource}", parse_pressure(text))
+    """As ``parse.pressure``, which is dear thrice for each container, in the form that all kernels since 5.2 write."""
+    prefix = f"cgroup.pressure.{resource}"
+    names = [f"{prefix}.{kind}.{span}.pct" for kind in ("some", "full") for span in _SPANS]
+    totals = [f"{prefix}.{kind}.us" for kind in ("some", "full")]
+
+    def parse(text: bytes) -> Mapping[str, Value]:
+        match = _AS_ALWAYS.fullmatch(text)
+        if match is None:
+            return pressure.values(prefix, parse_pressure(text))
+        words = match.groups()
+        try:
+            shares = [float(word) / 100 for word in (*words[:3], *words[4:7])]
+        except ValueError:
+            raise ParseError(f"not a share: {shown(text)}") from None
+        if max(shares) > 1:
+            raise ParseError(f"more than 100 percent: {shown(text)}")
+        return {
+            names[0]: shares[0], names[1]: shares[1], names[2]: shares[2], totals[0]: int(words[3]),
+            names[3]: shares[3], names[4]: shares[4], names[5]: shares[5], totals[1]: int(words[7]),
+        }  # fmt: skip
+
+    return _kept(parse)
+
+
+def _kept(parse: Parse) -> Parse:
+    """``parse`` of texts that are often the same, for one cgroup over time or for many idle ones."""
+    return lru_cache(maxsize=_MOST_KEPT)(parse)
 
 
 _TIMES: Final = {
@@ -136,7 +174,7 @@ def _cpu_stat(text: bytes) -> Mapping[str, Value]:
 def _cpu_max(text: bytes) -> Mapping[str, Value]:
     """``max 100000`` or ``50000 100000``: quota and period in µs."""
     quota, _, period = text.strip().partition(b" ")
-    return {} if quota == b"max" else {_QUOTA: integer(quota), _PERIOD: integer(period)}
+    return {} if quota == b"max" else {_QUOTA: integer(quota), PERIOD: integer(period)}
 
 
 def _cfs_quota(text: bytes) -> Mapping[str, Value]:
@@ -201,7 +239,7 @@ def finish(values: MutableMapping[str, Any], stacked: frozenset[bytes]) -> dict[
 
     Devices whose major number is in ``stacked`` lie on others.
     """
-    quota, period = values.pop(_QUOTA, None), values.pop(_PERIOD, None)
+    quota, period = values.pop(_QUOTA, None), values.pop(PERIOD, None)
     if quota and period:
         values["cgroup.cpu.limit.cores"] = quota / period
     devices: dict[str, int] = {}
@@ -221,7 +259,7 @@ _PRESSURE: Final = [CgroupFile(UNIFIED, f"{name}.pressure", _pressure(name)) for
 
 _V2: Final = [
     CgroupFile(UNIFIED, "cpu.stat", _cpu_stat),
-    CgroupFile(UNIFIED, "cpu.max", _cpu_max),
+    CgroupFile(UNIFIED, "cpu.max", _kept(_cpu_max)),
     CgroupFile(UNIFIED, "memory.current", number("cgroup.memory.usage.bytes")),
     CgroupFile(UNIFIED, "memory.peak", number("cgroup.memory.peak.bytes")),
     CgroupFile(UNIFIED, "memory.max", limit("cgroup.memory.limit.bytes")),
@@ -247,17 +285,16 @@ _V2: Final = [
         b"pgsteal": "cgroup.memory.reclaimed.count",
     })),
     CgroupFile(UNIFIED, "memory.swap.current", number("cgroup.memory.swap.usage.bytes")),
-    CgroupFile(UNIFIED, "memory.events", _keys({
+    CgroupFile(UNIFIED, "memory.events", _kept(_keys({
         b"low": "cgroup.memory.events.low.count",
         b"high": "cgroup.memory.events.high.count",
         b"max": "cgroup.memory.events.max.count",
         b"oom": "cgroup.memory.events.oom.count",
         b"oom_kill": "cgroup.memory.events.oom_kill.count",
         b"oom_group_kill": "cgroup.memory.events.oom_group_kill.count",
-    })),
+    }))),
     CgroupFile(UNIFIED, "pids.current", number("cgroup.pids.current")),
-    CgroupFile(UNIFIED, "pids.max", limit("cgroup.pids.limit")),
-    CgroupFile(UNIFIED, "pids.events", _keys({b"max": "cgroup.pids.events.max.count"})),
+    CgroupFile(UNIFIED, "pids.events", _kept(_keys({b"max": "cgroup.pids.events.max.count"}))),
     CgroupFile(UNIFIED, "io.stat", _io_stat),
     *_PRESSURE,
 ]  # fmt: skip
@@ -271,8 +308,7 @@ _V1: Final = [
         {b"user": "cgroup.cpu.user.ns", b"system": "cgroup.cpu.system.ns"}, _NS_PER_TICK
     ), unless="cgroup.cpu.user.ns"),
     CgroupFile("cpu", "cpu.stat", _keys({**_PERIODS, b"throttled_time": "cgroup.cpu.throttled.ns"})),
-    CgroupFile("cpu", "cpu.cfs_quota_us", _cfs_quota),
-    CgroupFile("cpu", "cpu.cfs_period_us", number(_PERIOD)),
+    CgroupFile("cpu", "cpu.cfs_quota_us", _kept(_cfs_quota)),
     CgroupFile("memory", "memory.usage_in_bytes", number("cgroup.memory.usage.bytes")),
     CgroupFile("memory", "memory.max_usage_in_bytes", number("cgroup.memory.peak.bytes")),
     CgroupFile("memory", "memory.limit_in_bytes", limit("cgroup.memory.limit.bytes")),
@@ -293,12 +329,11 @@ _V1: Final = [
         b"hierarchical_memory_limit": INHERITED_LIMIT,
     })),
     CgroupFile("memory", "memory.kmem.usage_in_bytes", number("cgroup.memory.kernel.bytes")),
-    CgroupFile("memory", "memory.kmem.tcp.usage_in_bytes", number("cgroup.memory.sock.bytes")),
-    CgroupFile("memory", "memory.failcnt", number("cgroup.memory.events.max.count")),
-    CgroupFile("memory", "memory.oom_control", _keys({b"oom_kill": "cgroup.memory.events.oom_kill.count"})),
+    CgroupFile("memory", "memory.kmem.tcp.usage_in_bytes", _kept(number("cgroup.memory.sock.bytes"))),
+    CgroupFile("memory", "memory.failcnt", _kept(number("cgroup.memory.events.max.count"))),
+    CgroupFile("memory", "memory.oom_control", _kept(_keys({b"oom_kill": "cgroup.memory.events.oom_kill.count"}))),
     CgroupFile("pids", "pids.current", number("cgroup.pids.current")),
-    CgroupFile("pids", "pids.max", limit("cgroup.pids.limit")),
-    CgroupFile("pids", "pids.events", _keys({b"max": "cgroup.pids.events.max.count"})),
+    CgroupFile("pids", "pids.events", _kept(_keys({b"max": "cgroup.pids.events.max.count"}))),
     CgroupFile("blkio", "blkio.throttle.io_service_bytes_recursive", _blkio("bytes")),
     CgroupFile("blkio", "blkio.throttle.io_serviced_recursive", _blkio("count")),
 ]  # fmt: skip

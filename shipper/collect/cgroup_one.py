@@ -58,7 +58,8 @@ class Cgroup:
         self._naming = Naming(path, identity)
         self._named: Names = self._naming.values
         self._described: dict[str, Value] = {}
-        self._slow: dict[str, Value] = {}
+        self._settings: dict[str, Value] = {}
+        self._state: dict[str, Value] = {}
         self._pid = 0
         self._minute_at = self._settings_at = 0
         self._moved: dict[str, int] = {}
@@ -92,17 +93,16 @@ class Cgroup:
         self._members()
         if now_ns >= self._settings_at:
             self._settings_at = now_ns + _SETTINGS_NS - 10 * spread
-            self._slow |= self._host.slow.settings(self.path, self.node)
+            self._settings = self._host.slow.settings(self.path, self.node)
 
     def _members(self) -> None:
         """Count its processes and find one to see its network through."""
-        self._slow |= self._host.slow.state(self.path, self.node)
+        self._state = self._host.slow.state(self.path, self.node)
         if self.identity.kind in _HOLDERS:
             return
         pids = self._host.slow.processes(self.path, self.node)
-        self._slow.pop("cgroup.processes.count", None)
         if pids:
-            self._slow["cgroup.processes.count"] = len(pids)
+            self._state["cgroup.processes.count"] = len(pids)
         elif pid := self._naming.pid(self._host.reader):
             pids = [pid]
         reader, host_network = self._host.reader, self._host.network
@@ -155,7 +155,8 @@ class Cgroup:
             self._absent += gone
             self._files = [entry for entry in self._files if entry not in gone]
         if values:
-            values.update(self._slow)
+            values.update(self._state)
+            values.update(self._settings)
             if self._start_ns:
                 values["cgroup.uptime.ms"] = max(now_ns - self.started_ns, 0) // _NS_PER_MS
         return values

@@ -8,7 +8,7 @@ pidlist_array_load). Who reads it from a pid namespace of its own sees only that
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-from shipper.collect.cgroup_files import CgroupFile, limit, number, weight_of_shares
+from shipper.collect.cgroup_files import PERIOD, CgroupFile, limit, number, weight_of_shares
 from shipper.collect.hierarchy import UNIFIED, Mode, mounted
 from shipper.collect.identity import Node
 from shipper.fields import Field, Type, attribute, gauge
@@ -95,6 +95,9 @@ _V1: Final = [
     CgroupFile("misc", "misc.current", _misc),
 ]
 _STATE: Final = [
+    CgroupFile("cpu", "cpu.cfs_period_us", number(PERIOD)),
+    CgroupFile("pids", "pids.max", limit("cgroup.pids.limit")),
+    CgroupFile(UNIFIED, "pids.max", limit("cgroup.pids.limit"), unless="cgroup.pids.limit"),
     CgroupFile("freezer", "freezer.state", _freezer),
     CgroupFile(UNIFIED, "cgroup.events", _frozen, unless="cgroup.frozen"),
 ]
