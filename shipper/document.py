@@ -35,7 +35,17 @@ def printable(text: str) -> str:
 
 def quote(value: Value) -> str:
     """JSON of a value that is not a plain number."""
-    return _quoted(value) if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return _quoted(value) if isinstance(value, str) else json.dumps(_clean(value), ensure_ascii=False)
+
+
+def _clean(value: Any) -> Any:
+    """``value`` with every text in it ``printable``: labels and file names are other people's."""
+    if isinstance(value, str):
+        return printable(value)
+    if isinstance(value, Mapping):
+        # Elasticsearch refuses the document for a key with a NUL, or one too long for a term
+        return {printable(dimension(key)).replace("\0", "\\x00"): _clean(one) for key, one in value.items()}
+    return [_clean(one) for one in value] if isinstance(value, list | tuple) else value
 
 
 def dimension(text: str) -> str:

@@ -154,7 +154,13 @@ class Pipeline:
             missed=self._clock.missed,
             stepped_ms=self._clock.stepped_ms,
         )
-        self._spool(tick_ms, self._ticker.tick(tick_ms, report))
+        try:
+            entries = self._ticker.tick(tick_ms, report)
+        except Exception as error:  # noqa: BLE001 – one tick is lost, and the watchdog hears nothing of it
+            self.ledger.used.note(tick_ms)
+            self._log.once(log.ERROR, f"tick {error!r}", f"the tick failed: {error!r}")
+            return
+        self._spool(tick_ms, entries)
         self.delivery.wake()
         self._tell(tick_ms, report)
         self._previous_us = (time.monotonic_ns() - began_ns) // 1000
