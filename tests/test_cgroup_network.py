@@ -141,7 +141,7 @@ sys.stdin.readline()
 @pytest.fixture
 def directories() -> Iterator[list[Path]]:
     _, hierarchies = detect(Reader(Root()))
-    name = f"shipper-test-{secrets.token_hex(4)}"
+    name = f"docker-{secrets.token_hex(32)}.scope"
     made = [Path(f"/{base}/{name}") for base in hierarchies.values()]
     for directory in made:
         directory.mkdir()
@@ -185,3 +185,44 @@ def test_a_real_namespace_agrees_with_its_own_counters_and_is_not_kept_alive(dir
     assert grown >= 1_000_000
     assert not [name for name in pinned if "/net/" in name]
     assert reader.take_problems() == []
+
+
+# The collector in a pid namespace of its own, as below systemd-nspawn --as-pid2, where cgroup.procs lists no one else
+INSIDE = """
+import json, sys
+from shipper.collect import cgroup
+from shipper.config import Collect, Config
+from shipper.source import Reader, Root
+reader = Reader(Root())
+collect = cgroup.COLLECTOR.start(reader, Config(collect=Collect(docker_roots=(sys.argv[1],))))
+print(json.dumps(next(one.values for one in collect() if one.entity == sys.argv[2])))
+assert reader.take_problems() == []
+"""
+
+
+@pytest.mark.root
+@pytest.mark.parametrize("noted", ["member", "another"])
+def test_from_a_pid_namespace_of_our_own_the_runtimes_note_leads_to_the_network(
+    directories: list[Path], tmp_path: Path, noted: str
+) -> None:
+    path = f"/{directories[0].name}"
+    id_ = path.removeprefix("/docker-").removesuffix(".scope")
+    file = tmp_path / "containers" / id_ / "config.v2.json"
+    file.parent.mkdir(parents=True)
+    arguments = ["unshare", "--net", sys.executable, "-c", MEMBER, *map(str, directories)]
+    with subprocess.Popen(arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as member:
+        assert member.stdout
+        try:
+            assert member.stdout.readline() == "up\n"
+            pid = member.pid if noted == "member" else os.getpid()
+            file.write_text(json.dumps({"Name": "/web-1", "State": {"Pid": pid}}))
+            inside = ["unshare", "--pid", "--fork", sys.executable, "-c", INSIDE, str(tmp_path), path]
+            done = subprocess.run(inside, capture_output=True, text=True, timeout=60, check=False)
+        finally:
+            member.kill()
+            member.wait()
+    assert done.returncode == 0, done.stderr
+    values = json.loads(done.stdout)
+    assert values["container.name"] == "web-1"
+    assert "cgroup.processes.count" not in values
+    assert (f"{NET}.in.bytes" in values) == (noted == "member")
