@@ -223,3 +223,44 @@ def test_walk_gives_the_same_tree_until_something_changes(tmp_path: Path) -> Non
     assert set(walker.walk(hierarchies).children) == {"a", "e"}
     (top / "e/f").mkdir()
     assert set(walker.walk(hierarchies).children["e"].children) == {"f"}
+
+
+def test_walk_of_many_hierarchies_looks_at_all_when_one_changed_or_a_read_failed(tmp_path: Path) -> None:
+    tops = {name: tmp_path / "sys/fs/cgroup" / name for name in ("cpuacct", "memory")}
+    for top in tops.values():
+        (top / "a").mkdir(parents=True)
+    (tops["memory"] / "old").mkdir()
+    walker = Walker(Reader(Root(str(tmp_path))))
+    hierarchies = {name: f"sys/fs/cgroup/{name}" for name in sorted(tops, reverse=True)}
+    first = walker.walk(hierarchies)
+    assert set(first.children) == {"a", "old"}
+    (tops["memory"] / "old").rename(tops["memory"] / "new")
+    walker.suspect()
+    second = walker.walk(hierarchies)
+    assert (set(second.children), set(second.children["new"].inodes)) == ({"a", "new"}, {"memory"})
+    for top in tops.values():
+        (top / "a").rename(top / "b")
+    third = walker.walk(hierarchies)
+    assert {name: set(node.inodes) for name, node in third.children.items()} == {
+        "b": {"cpuacct", "memory"},
+        "new": {"memory"},
+    }
+    (tops["memory"] / "more").mkdir()
+    assert set(walker.walk(hierarchies).children) == {"b", "new", "more"}
+    (tops["memory"] / "more").rmdir()
+    assert set(walker.walk(hierarchies).children) == {"b", "new"}
+
+
+def test_a_container_of_the_same_name_is_a_restart(tmp_path: Path) -> None:
+    ids = ["a" * 64, "b" * 64]
+    host = Host(
+        Tree(tmp_path, {"sys/fs/cgroup/cgroup.controllers": "\n"}), cgroup.COLLECTOR, settings=config(cgroup_exclude=())
+    )
+    found = []
+    for id_ in ids:
+        host.tree.write(f"sys/fs/cgroup/docker/{id_}/cpu.stat", "usage_usec 1\n")
+        host.tree.write(f"var/lib/docker/containers/{id_}/config.v2.json", '{"Name": "/web-1"}')
+        found.append(host.tick()["cgroup"][f"/docker/{id_}"])
+        host.tree.remove(f"sys/fs/cgroup/docker/{id_}/cpu.stat")
+        Path(host.tree.absolute(f"sys/fs/cgroup/docker/{id_}")).rmdir()
+    assert [values["cgroup.restarts.count"] for values in found] == [0, 1]

@@ -107,6 +107,8 @@ class _Cgroups:
         for cgroup in cgroups:
             at_ns = self._reader.now_ns()
             values = cgroup.read(at_ns)
+            if cgroup.missed:
+                self._walker.suspect()
             _inherit_limit(cgroup.path, values, limits)
             if not values:
                 continue

@@ -47,7 +47,7 @@ class Cgroup:
         self.node, self.identity = node, identity
         self.inodes: Hashable = tuple(sorted(node.inodes.items()))
         self.namespace = ""
-        self.restarts = 0
+        self.missed = False  # a file that was there before
         self._host = host
         self._files: list[tuple[str, File, CgroupFile]] = []
         self._absent: list[tuple[str, File, CgroupFile]] = []
@@ -151,7 +151,8 @@ class Cgroup:
             except ParseError as error:
                 reader.problem(name, str(error))
                 values.update(error.partial or {})
-        if gone:  # a controller that is off; asked again each minute
+        self.missed = bool(gone)
+        if gone:  # a controller that is off, asked again each minute; or the cgroup itself is gone
             self._absent += gone
             self._files = [entry for entry in self._files if entry not in gone]
         if values:

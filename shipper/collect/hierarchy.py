@@ -20,6 +20,7 @@ UNIFIED: Final = "unified"
 # v1 hierarchies whose files we read; the others tell nothing more about which cgroups there are
 _CONTROLLERS: Final = ("cpu", "cpuacct", "memory", "pids", "blkio")
 _DEEPEST: Final = 64
+_WHOLE_NS: Final = 60_000_000_000
 _LINKS: Final = 2  # of a directory that holds no others
 
 
@@ -69,6 +70,10 @@ class Walker:
     A cgroup's directory has 2 links and one for each cgroup below it (kernfs_refresh_inode in the kernel's
     fs/kernfs/inode.c): where that many of the known ones are still there, none came or went. Asking that costs a tenth
     of a listing. Other file systems have 1 link or none to tell by: there each directory is listed.
+
+    In v1 a cgroup is in many hierarchies, and comes and goes in all together: those without others below them are looked
+    at in one hierarchy alone, in all of them when something changed there, when a read failed (``suspect``), and once a
+    minute.
     """
 
     def __init__(self, reader: Reader) -> None:
@@ -77,21 +82,32 @@ class Walker:
         self._seen: dict[str, _Directory] = {}
         self._tree = Node()
         self._changed = True
+        self._whole_at = 0
+
+    def suspect(self) -> None:
+        """Look at everything next time: a cgroup that should be there was not."""
+        self._whole_at = 0
 
     def walk(self, hierarchies: dict[str, str]) -> Node:
         """The very Node of the call before where no cgroup came or went."""
         self._changed = hierarchies != self._hierarchies
         self._hierarchies = dict(hierarchies)
         self._seen = {directory: self._seen.get(directory, _Directory()) for directory in hierarchies.values()}
-        for directory, top in self._seen.items():
-            self._look(directory, top, _DEEPEST)
+        now_ns = self._reader.now_ns()
+        whole = now_ns >= self._whole_at
+        leading = hierarchies.get("cpuacct", next(iter(hierarchies.values()), ""))
+        for directory in sorted(self._seen, key=leading.__ne__):
+            whole |= self._changed
+            self._look(directory, self._seen[directory], _DEEPEST, leaves=whole or directory == leading)
+        if whole:
+            self._whole_at = now_ns + _WHOLE_NS
         if self._changed:
             self._tree = Node()
             for controller, directory in hierarchies.items():
                 _graft(controller, self._seen[directory], self._tree)
         return self._tree
 
-    def _look(self, path: str, known: _Directory, levels: int) -> bool:
+    def _look(self, path: str, known: _Directory, levels: int, *, leaves: bool) -> bool:
         """Bring ``known`` up to date. False: the directory is gone."""
         try:
             stat = self._reader.root.stat(path)
@@ -102,7 +118,9 @@ class Walker:
             known.inode, known.children = stat.st_ino, {}
             self._changed = True
         for name, child in list(known.children.items()):
-            if not self._look(f"{path}/{name}", child, levels - 1):
+            if not leaves and not child.children:
+                continue
+            if not self._look(f"{path}/{name}", child, levels - 1, leaves=leaves):
                 del known.children[name]
                 self._changed = True
         if stat.st_nlink != _LINKS + len(known.children) and levels:
@@ -116,7 +134,7 @@ class Walker:
             self._changed = True
         for name in names - known.children.keys():
             child = _Directory()
-            if self._look(f"{path}/{name}", child, levels - 1):
+            if self._look(f"{path}/{name}", child, levels - 1, leaves=True):
                 known.children[name] = child
                 self._changed = True
 
