@@ -4,8 +4,10 @@ What a server lacks is found out from its list of modules; where that may not be
 refusal of a template, which names the setting.
 """
 
+import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
+from datetime import date, timedelta
 from typing import Any, Final
 
 from elasticsearch import Elasticsearch
@@ -14,6 +16,7 @@ from shipper import templates
 from shipper.client import call
 from shipper.config import Config
 from shipper.errors import ServerError
+from shipper.registry import DATASETS
 from shipper.templates import Features, Template
 
 _MODULE: Final = "data-streams"
@@ -23,6 +26,8 @@ Body = dict[str, Any]
 Say = Callable[[str], None]
 _REPLACED: Final = frozenset({"upgraded", "updated"})
 _KEPT: Final = {"kept": ": newer than this shipper, left alone"}
+DELETE_COMMAND: Final = "shipper setup --delete-old"
+_DATED: Final = re.compile(r"shipper-([a-z]+)-(\d{4})\.(\d\d)\.(\d\d)")
 _FORBIDDEN: Final = 403
 _KEYS: Final = "/_security/api_key"
 _REFUSED: Final = {"look_back_time": "look_back", "lifecycle": "lifecycle"}
@@ -124,7 +129,7 @@ def _features(server: Server, config: Config, say: Say) -> Features:
     days = config.index.retention_days
     if config.index.layout == "dated":
         if days:
-            say("left out   lifecycle: plain indices have none; delete old days by their names")
+            say(f"left out   lifecycle: plain indices have none; run daily: {DELETE_COMMAND}")
         return features
     if not features.look_back:
         say(f"left out   index.look_back_time: the server has no module {_MODULE}")
@@ -229,3 +234,28 @@ def _make_streams(client: Elasticsearch, names: Iterable[str], say: Say) -> None
         except ServerError as error:
             say(f"not yet    data streams: the first document makes them ({error})")
             return
+
+
+def delete_old(client: Elasticsearch, config: Config, today: date, say: Say) -> None:
+    """Delete the indices of days before ``index.retention_days``, in the dated layout. Raises ServerError."""
+    if config.index.layout != "dated" or not config.index.retention_days:
+        say("nothing    to delete: only index.layout dated with index.retention_days leaves that to this command")
+        return
+    oldest = today - timedelta(days=config.index.retention_days)
+    found = call(client, "GET", "/_resolve/index/shipper-*?expand_wildcards=all") or {}
+    for name in sorted(one["name"] for one in found.get("indices", ())):
+        day = _day(name)
+        if day and day < oldest:
+            call(client, "DELETE", f"/{name}")
+            say(f"deleted    {name}")
+
+
+def _day(name: str) -> date | None:
+    """The day of an index that is one of ours by its whole name."""
+    match = _DATED.fullmatch(name)
+    if not match or match[1] not in DATASETS:
+        return None
+    try:
+        return date(int(match[2]), int(match[3]), int(match[4]))
+    except ValueError:
+        return None

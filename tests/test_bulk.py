@@ -439,8 +439,8 @@ def test_a_document_put_off_with_503_may_be_there_when_it_is_resent(
 ) -> None:
     busy = {"create": {"status": 503, "error": {"type": "unavailable_shards_exception", "reason": "primary"}}}
     server.answer = lambda _: busy
-    put(ledger, 1, 1)
     one = delivery(ledger, server)
+    put(ledger, 1, 1)
     drain(one)
     server.answer = lambda _: TWIN
     clock.now += 100

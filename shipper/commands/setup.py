@@ -3,6 +3,7 @@
 import argparse
 import json
 import sys
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from shipper.config import Config
@@ -19,6 +20,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--print", action="store_true", dest="show", help=help_)
     help_ = "then make an API key that may ship and nothing else, and print it: it is not kept anywhere"
     parser.add_argument("--create-key", action="store_true", help=help_)
+    help_ = "instead, delete the indices per day that are older than index.retention_days (for a timer)"
+    parser.add_argument("--delete-old", action="store_true", help=help_)
 
 
 def run(args: argparse.Namespace, config: Config) -> int:
@@ -29,6 +32,9 @@ def run(args: argparse.Namespace, config: Config) -> int:
             show(request)
         return 0
     with client.connect(config) as connection:
+        if args.delete_old:
+            install.delete_old(connection, config, datetime.now(UTC).date(), print)
+            return 0
         # The key alone goes to standard output: it can be sent into a file
         out = sys.stderr if args.create_key else sys.stdout
         install.install(connection, config, lambda line: print(line, file=out, flush=True))
