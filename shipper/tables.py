@@ -39,8 +39,8 @@ are CPUs' worth of time. A counter only grows until its source restarts; the fie
 _HERITAGE = """\
 ## From Diamond
 
-Every metric of the twelve collectors that the 2014 set-up ran, and the field that stands in for it. <Angle brackets> stand
-for a name, which is a dimension of the document here.
+Every metric of the twelve collectors that the 2014 set-up ran, and the field that stands in for it. <Angle brackets>
+stand for a name, which is a dimension of the document here.
 
 """
 

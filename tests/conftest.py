@@ -24,7 +24,7 @@ PACKAGES = {
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What this machine or user cannot run is listed as skipped; where CI is set it runs and fails: nothing is left out."""
+    """What this machine or user cannot run is listed as skipped; where CI is set it runs and fails."""
     if os.environ.get("CI"):
         return
     for item in items:

@@ -4,6 +4,7 @@ import fnmatch
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from shipper.fields import Field, with_rates
@@ -37,7 +38,7 @@ class Collector:
     derive: Derive = nothing
     pause_s: int = 0
 
-    @property
+    @cached_property
     def counters(self) -> tuple[Field, ...]:
         return tuple(field for field in self.fields if field.rate)
 
