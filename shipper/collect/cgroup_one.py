@@ -71,8 +71,10 @@ class Cgroup:
         """What stays the same when a container or service is started anew; None where nothing tells it."""
         known = self._naming.values
         if self.identity.kind is CgroupKind.CONTAINER:
-            names = tuple(known.get(key) for key in ("kubernetes.namespace", "kubernetes.pod.name", "container.name"))
-            return (self.identity.kind, *names) if names[-1] else None
+            given = self.identity.id if self.identity.name == self.identity.id else None  # by people, to lxc and ctr
+            name = known.get("container.name", given)
+            pod = (known.get("kubernetes.namespace"), known.get("kubernetes.pod.name"))
+            return (self.identity.kind, *map(str, pod), str(name)) if name else None
         return self.path if self.identity.kind in (CgroupKind.SERVICE, CgroupKind.MACHINE) else None
 
     def become(self, node: Node, identity: Identity) -> None:
