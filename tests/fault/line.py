@@ -86,9 +86,10 @@ class Line:
 
 
 def balanced(ledger: Ledger) -> None:
-    counts = ledger.counts
-    parts = counts.stored + counts.late + ledger.spooled + counts.rejected + counts.dropped
-    assert counts.collected == parts, (counts, ledger.spooled)
+    with ledger.lock:  # delivery may be at work in its thread
+        counts = ledger.counts
+        parts = counts.stored + counts.late + ledger.spooled + counts.rejected + counts.dropped
+        assert counts.collected == parts, (counts, ledger.spooled)
 
 
 def found(es: eslocal.Cluster, config: Config, pattern: str = "*") -> Counter[int]:

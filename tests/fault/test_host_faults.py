@@ -33,9 +33,7 @@ def driver(name: str, number: int, url: str, namespace: str, directory: Path) ->
     return [[int(word) for word in line.split()] for line in done.stdout.splitlines()]
 
 
-def test_200_kills_at_random_moments(
-    es: eslocal.Cluster, make: Make, namespace: str, tmp_path: Path, record_property: Callable[[str, object], None]
-) -> None:
+def test_200_kills_at_random_moments(es: eslocal.Cluster, make: Make, namespace: str, tmp_path: Path) -> None:
     ((collected, stored, duplicate),) = driver("kills", KILLS, es.url, namespace, tmp_path)
     safe = Counter({int(tick): int(n) for tick, n in map(str.split, (tmp_path / "ticks").read_text().splitlines())})
     line = make(es.url)
@@ -47,7 +45,6 @@ def test_200_kills_at_random_moments(
     assert set(there.values()) <= set(safe.values())
     assert collected == stored
     assert sum(there.values()) <= stored
-    record_property("measured", f"{len(safe)} ticks, {sum(there.values())} documents, {duplicate} resent")
     print(f"{len(safe)} ticks, {sum(there.values())} documents, {duplicate} answered 409 and stored once")
 
 
