@@ -137,6 +137,13 @@ def test_arguments_are_off_by_choice_and_numbers_bounded(worker: subprocess.Pope
     assert looked(0.0, processes=100).keys() > found.keys() or len(found) < 3
 
 
+def test_psutil_is_left_as_it_was(worker: subprocess.Popen[str], tmp_path: Path) -> None:
+    looked(0.0)
+    Ticks(Root(str(tmp_path)), (top.COLLECTOR,)).tick()
+    assert psutil.Process(worker.pid).is_running()
+    assert psutil.PROCFS_PATH == "/proc"
+
+
 def test_none_where_none_are_asked_for() -> None:
     ticks = Ticks(Root(), (top.COLLECTOR,), Config(collect=Collect(processes=0)))
     assert ticks.tick() == {}

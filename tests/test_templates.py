@@ -155,6 +155,6 @@ def test_setup_prints_every_request_without_a_server(
     sent = {line: lines[i + 1] for i, line in enumerate(lines) if line.startswith("PUT ")}
     for one in render(Index(layout=layout)):
         assert json.loads(sent.pop(f"PUT {one.path}")) == one.body
-    streams = [f"PUT /_data_stream/metrics-shipper.{name}-default" for name in DATASETS]
+    streams = [f"PUT /_data_stream/metrics-shipper.{name}-default" for name, one in DATASETS.items() if one.default]
     assert list(sent) == (streams if layout == "datastream" else [])
     assert lines[lines.index(f"PUT /_component_template/{templates.CUSTOM}") - 1] == "# only if absent"

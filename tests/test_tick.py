@@ -65,7 +65,7 @@ def test_no_two_documents_of_a_tick_share_their_dimensions(hosted: Hosted) -> No
     for one in documents:
         dataset = DATASETS[one["event"]["dataset"].removeprefix("shipper.")]
         key = (dataset.name, *(leaf(one, name) for name in dataset.dimensions))
-        assert None not in key
+        assert None not in key[:4], "all but the cgroup of a process, which may be hidden"
         assert key not in seen
         seen.add(key)
 

@@ -52,7 +52,9 @@ FIELDS: Final[tuple[Field, ...]] = (
     ),
     gauge(f"{_PREFIX}.num_threads", "count", "Threads", "proc/PID/stat 20th"),
     gauge(f"{_PREFIX}.fd.open", "count", "Open files", "proc/PID/fd"),
-    attribute(f"{_PREFIX}.oom_score", "How likely it is killed for want of memory, to 2000", "proc/PID/oom_score", Type.LONG),
+    attribute(
+        f"{_PREFIX}.oom_score", "How likely it is killed for want of memory, to 2000", "proc/PID/oom_score", Type.LONG
+    ),
     counter(f"{_PREFIX}.io.read.bytes", "bytes", "Read from block devices", "proc/PID/io read_bytes"),
     counter(f"{_PREFIX}.io.write.bytes", "bytes", "Written to block devices", "proc/PID/io write_bytes"),
     dimension("cgroup.path", "The cgroup it is in", "proc/PID/cgroup"),
@@ -90,7 +92,6 @@ class _Top:
         self._lines = config.collect.command_lines
         self._scrub = [re.compile(pattern, re.IGNORECASE) for pattern in config.collect.command_line_scrub]
         self._before: dict[str, Reading] = {}
-        psutil.PROCFS_PATH = reader.root.absolute("proc")  # the one place that sets it; psutil knows no other way
 
     def collect(self) -> Iterable[Reading]:
         at_ns = self._reader.now_ns()
@@ -101,11 +102,12 @@ class _Top:
         largest = heapq.nlargest(self._most, stats, key=lambda one: one.rss)
         chosen = {one.key: one for one in [*(one for one in busiest if used[one.key]), *largest]}
         facts = self._facts()
-        readings = [
-            Reading(key, at_ns, values, one.start)
-            for key, one in chosen.items()
-            if (values := self._values(one, used[key], facts)) is not None
-        ]
+        with _psutil_below(self._reader):
+            readings = [
+                Reading(key, at_ns, values, one.start)
+                for key, one in chosen.items()
+                if (values := self._values(one, used[key], facts)) is not None
+            ]
         self._before = now
         return readings
 
@@ -191,6 +193,17 @@ class _Top:
             if identity.runtime:
                 values["container.runtime"] = identity.runtime
         return values
+
+
+@contextlib.contextmanager
+def _psutil_below(reader: Reader) -> Iterator[None]:
+    """psutil on the host's proc. It knows no other way than a global, which others in this process may rely on."""
+    former = psutil.PROCFS_PATH
+    psutil.PROCFS_PATH = reader.root.absolute("proc")
+    try:
+        yield
+    finally:
+        psutil.PROCFS_PATH = former
 
 
 def _user(process: psutil.Process) -> dict[str, Value]:
