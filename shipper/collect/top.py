@@ -8,7 +8,7 @@ import contextlib
 import heapq
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
@@ -197,7 +197,7 @@ class _Top:
 
 @contextlib.contextmanager
 def _psutil_below(reader: Reader) -> Iterator[None]:
-    """psutil on the host's proc. It knows no other way than a global, which others in this process may rely on."""
+    """Let psutil ask the host's proc. It knows no other way than a global, which others in this process rely on."""
     former = psutil.PROCFS_PATH
     psutil.PROCFS_PATH = reader.root.absolute("proc")
     try:
