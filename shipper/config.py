@@ -107,6 +107,11 @@ class Index:
         text("lower-case letters, digits, _ and . (at most 100)", r"[a-z0-9_][a-z0-9_.]{0,99}", "NAME"),
     )
     retention_days: int = option(30, "Days after which the server deletes documents, 0 for never", whole(0, 36_500))
+    downsample: tuple[str, ...] = option(
+        (),
+        "Stages at which older documents are thinned out, AFTER:INTERVAL, such as 7d:10m,30d:1h",
+        words("a list of AFTER:INTERVAL in d, h or m", r"[1-9]\d*[dh]:[1-9]\d*[mh]", placeholder="STAGE,…"),
+    )
     shards: int = option(1, "Primary shards of each index", whole(1, 1024))
     replicas: int | None = option(None, "Replicas of each index; unset for the server's default", whole(0, 100))
 

@@ -22,6 +22,8 @@ from shipper.templates import Features, Template
 _MODULE: Final = "data-streams"
 _OLDEST: Final = {"datastream": (8, 7), "dated": (7, 17)}  # time series without a preview mark; component templates
 _LIFECYCLE_SINCE: Final = (8, 11)
+_ILM: Final = "x-pack-ilm"
+_ILM_STAGES: Final = 2  # one in the warm phase, one in the cold
 Body = dict[str, Any]
 Say = Callable[[str], None]
 _REPLACED: Final = frozenset({"upgraded", "updated"})
@@ -30,7 +32,9 @@ DELETE_COMMAND: Final = "shipper setup --delete-old"
 _DATED: Final = re.compile(r"shipper-([a-z]+)-(\d{4})\.(\d\d)\.(\d\d)")
 _FORBIDDEN: Final = 403
 _KEYS: Final = "/_security/api_key"
-_REFUSED: Final = {"look_back_time": "look_back", "lifecycle": "lifecycle"}
+# Asked in this order: a refusal of downsampling names the lifecycle too
+_REFUSED: Final = {"look_back_time": "look_back", "downsampl": "downsampling", "lifecycle": "lifecycle"}
+_NAMES: Final = {"downsampl": "downsampling"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +129,9 @@ def install(client: Elasticsearch, config: Config, say: Say) -> None:
 
 
 def _features(server: Server, config: Config, say: Say) -> Features:
-    features = Features(look_back=server.has_data_streams, lifecycle=not server.is_older_than(_LIFECYCLE_SINCE))
+    lifecycle = not server.is_older_than(_LIFECYCLE_SINCE)
+    ilm = not lifecycle and config.index.layout == "datastream" and (server.modules is None or _ILM in server.modules)
+    features = Features(look_back=server.has_data_streams, lifecycle=lifecycle, ilm=ilm)
     days = config.index.retention_days
     if config.index.layout == "dated":
         if days:
@@ -133,7 +139,10 @@ def _features(server: Server, config: Config, say: Say) -> Features:
         return features
     if not features.look_back:
         say(f"left out   index.look_back_time: the server has no module {_MODULE}")
-    if not features.lifecycle:
+    if features.ilm:
+        if len(config.index.downsample) > _ILM_STAGES:
+            say(f"left out   stages of index.downsample after the second: {server} thins out in two phases")
+    elif not features.lifecycle:
         say(f"left out   lifecycle: {server} does not have it; nothing deletes old documents")
     elif days and not server.has_data_streams:
         say(f"not kept   retention of {days} days: the server has no module {_MODULE}, nothing deletes old documents")
@@ -148,6 +157,8 @@ def _install_templates(
     while True:
         wanted = templates.render(config.index, features)
         try:
+            for name, body in templates.policies(config.index, features).items():
+                say(f"{_install_policy(client, name, body):10} lifecycle policy {name}")
             for template in wanted:
                 action = _install(client, template)
                 say(f"{action:10} {template.kind} template {template.name}{_KEPT.get(action, '')}")
@@ -159,7 +170,7 @@ def _install_templates(
             if not word:
                 raise
             features = replace(features, **{_REFUSED[word]: False})
-            say(f"left out   {word}: the server refuses it")
+            say(f"left out   {_NAMES.get(word, word)}: the server refuses it")
         else:
             return wanted, replaced
 
@@ -175,6 +186,16 @@ def _install(client: Elasticsearch, template: Template) -> str:
         action = compare(template.body, there)
     if action == "created" or action in _REPLACED:
         call(client, "PUT", template.path, template.body)
+    return action
+
+
+def _install_policy(client: Elasticsearch, name: str, body: Mapping[str, Any]) -> str:
+    path = f"/_ilm/policy/{name}"
+    answer = call(client, "GET", path)
+    there = answer[name]["policy"] if answer else None
+    action = "created" if there is None else compare(body["policy"], there)
+    if action == "created" or action in _REPLACED:
+        call(client, "PUT", path, body)
     return action
 
 

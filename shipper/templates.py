@@ -25,6 +25,7 @@ TEMPLATE_VERSION: Final = 1
 PRIORITY: Final = 500
 LOOK_BACK: Final = "7d"  # the most a server takes; it opens the first backing index for a spool that is days old
 IGNORE_ABOVE: Final = 1024  # beyond 32,766 bytes the server refuses the document for one long value
+POLICY: Final = "metrics-shipper"
 CUSTOM: Final = "metrics-shipper@custom"
 
 # https://www.elastic.co/guide/en/elasticsearch/reference/8.19/mapping-field-meta.html
@@ -39,6 +40,8 @@ class Features:
 
     look_back: bool = True
     lifecycle: bool = True
+    downsampling: bool = True
+    ilm: bool = False  # index lifecycle management, in place of a lifecycle
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,13 +135,13 @@ def _index_template(name: str, pattern: str, component: str, **more: Any) -> Tem
 
 def _series_template(dataset: Dataset, index: Index, features: Features) -> Template:
     name = f"metrics-shipper.{dataset.name}"
-    more = _lifecycle(index, features)
+    more = _lifecycle(index, features, series=True)
     return _index_template(name, stream(dataset.name, "*"), f"{name}@package", data_stream={}, **more)
 
 
 def _late_template(dataset: Dataset, index: Index, features: Features) -> Template:
     name, component = f"metrics-shipper.{dataset.name}.late", f"shipper-{dataset.name}@package"
-    more = _lifecycle(index, features)
+    more = _lifecycle(index, features, series=False)
     return _index_template(name, late_stream(dataset.name, "*"), component, data_stream={}, **more)
 
 
@@ -147,11 +150,43 @@ def _dated_template(dataset: Dataset) -> Template:
     return _index_template(name, f"{name}-*", f"{name}@package")
 
 
-def _lifecycle(index: Index, features: Features) -> dict[str, Any]:
+def _lifecycle(index: Index, features: Features, *, series: bool) -> dict[str, Any]:
+    if features.ilm:
+        return {"template": {"settings": {"index.lifecycle.name": POLICY if series else f"{POLICY}.late"}}}
     if not features.lifecycle:
         return {}
     retention = {"data_retention": f"{index.retention_days}d"} if index.retention_days else {}
-    return {"template": {"lifecycle": {"enabled": True, **retention}}}
+    stages = [{"after": after, "fixed_interval": interval} for after, interval in _stages(index)]
+    downsampling = {"downsampling": stages} if stages and series and features.downsampling else {}
+    return {"template": {"lifecycle": {"enabled": True, **retention, **downsampling}}}
+
+
+def _stages(index: Index) -> list[tuple[str, str]]:
+    """Age from which documents are thinned out, and to what interval: ``("7d", "10m")``."""
+    return [(after, interval) for after, _, interval in (stage.partition(":") for stage in index.downsample)]
+
+
+def policies(index: Index, features: Features) -> dict[str, dict[str, Any]]:
+    """Bodies of the ILM policies by name, for servers that have no data-stream lifecycle; else none.
+
+    Only a time series can be thinned out. https://www.elastic.co/guide/en/elasticsearch/reference/8.10/ilm-actions.html
+    """
+    if not features.ilm:
+        return {}
+    stages = dict(zip(("warm", "cold"), _stages(index), strict=False)) if features.downsampling else {}
+    thinned = {
+        phase: {"min_age": after, "actions": {"downsample": {"fixed_interval": interval}}}
+        for phase, (after, interval) in stages.items()
+    }
+    return {POLICY: _policy(index, thinned), f"{POLICY}.late": _policy(index, {})}
+
+
+def _policy(index: Index, phases: Mapping[str, Any]) -> dict[str, Any]:
+    rollover = {"max_age": "1d", "max_primary_shard_size": "50gb"}
+    gone = (
+        {"delete": {"min_age": f"{index.retention_days}d", "actions": {"delete": {}}}} if index.retention_days else {}
+    )
+    return {"policy": {"_meta": _meta(), "phases": {"hot": {"actions": {"rollover": rollover}}, **phases, **gone}}}
 
 
 def mappings(fields: Iterable[Field], *, series: bool) -> dict[str, Any]:

@@ -21,6 +21,7 @@ class Stub:
     """``put`` are the paths and bodies of what was sent, ``refuse`` makes an answer of a request."""
 
     version: str = "9.4.3"
+    modules: tuple[str, ...] = ("data-streams",)
     refuse: dict[str, tuple[int, str]] = field(default_factory=dict)
     put: list[tuple[str, Any]] = field(default_factory=list)
     url: str = ""
@@ -30,7 +31,7 @@ class Stub:
             if part in f"{method} {path} {json.dumps(body)}":
                 return status, {"error": {"reason": reason}}
         if path.startswith("/_nodes/_local"):
-            return 200, {"nodes": {"n": {"version": self.version, "modules": [{"name": "data-streams"}]}}}
+            return 200, {"nodes": {"n": {"version": self.version, "modules": [{"name": one} for one in self.modules]}}}
         if method == "GET":
             return 404, {}
         self.put.append((path, body))
@@ -120,3 +121,41 @@ def test_server_without_lifecycle_gets_none() -> None:
         lines = set_up(stub, Index())
     assert "left out   lifecycle: Elasticsearch 8.10.4 does not have it; nothing deletes old documents" in lines
     assert "lifecycle" not in json.dumps(stub.put)
+
+
+def test_downsampling_stands_in_the_lifecycle_of_the_time_series_alone() -> None:
+    index = Index(downsample=("7d:10m", "30d:1h"), retention_days=90)
+    bodies = {one.name: one.body for one in templates.render(index) if one.kind == "index"}
+    stages = [{"after": "7d", "fixed_interval": "10m"}, {"after": "30d", "fixed_interval": "1h"}]
+    lifecycle = {"enabled": True, "data_retention": "90d"}
+    assert bodies["metrics-shipper.host"]["template"]["lifecycle"] == {**lifecycle, "downsampling": stages}
+    assert bodies["metrics-shipper.host.late"]["template"]["lifecycle"] == lifecycle
+
+
+def test_a_server_that_refuses_downsampling_gets_the_rest() -> None:
+    refusal = "[lifecycle] unknown field [downsampling]"
+    with serving(Stub(refuse={'"downsampling"': (400, refusal)})) as stub:
+        lines = set_up(stub, Index(downsample=("7d:10m",)))
+    assert "left out   downsampling: the server refuses it" in lines
+    bodies = dict(stub.put)
+    assert bodies["/_index_template/metrics-shipper.host"]["template"]["lifecycle"]["data_retention"] == "30d"
+
+
+def test_a_server_before_the_lifecycle_gets_ilm_policies() -> None:
+    with serving(Stub(version="8.9.2", modules=("data-streams", "x-pack-ilm"))) as stub:
+        lines = set_up(stub, Index(downsample=("7d:10m", "30d:1h"), retention_days=90))
+    bodies = dict(stub.put)
+    phases = bodies["/_ilm/policy/metrics-shipper"]["policy"]["phases"]
+    assert phases == {
+        "hot": {"actions": {"rollover": {"max_age": "1d", "max_primary_shard_size": "50gb"}}},
+        "warm": {"min_age": "7d", "actions": {"downsample": {"fixed_interval": "10m"}}},
+        "cold": {"min_age": "30d", "actions": {"downsample": {"fixed_interval": "1h"}}},
+        "delete": {"min_age": "90d", "actions": {"delete": {}}},
+    }
+    assert set(bodies["/_ilm/policy/metrics-shipper.late"]["policy"]["phases"]) == {"hot", "delete"}
+    template = bodies["/_index_template/metrics-shipper.host"]["template"]
+    assert template == {"settings": {"index.lifecycle.name": "metrics-shipper"}}
+    assert "created    lifecycle policy metrics-shipper" in lines
+    assert [path for path, _ in stub.put].index("/_ilm/policy/metrics-shipper") < [path for path, _ in stub.put].index(
+        "/_index_template/metrics-shipper.host"
+    )

@@ -253,3 +253,14 @@ def test_online_check_of_a_server_that_was_set_up(server: eslocal.Cluster, capsy
     put_version(server, "shipper-host", 0)
     assert cli.main(["check", "--online", *wanted]) == 4
     assert "wrong  templates older, run shipper setup: shipper-host" in capsys.readouterr().out.splitlines()
+
+
+def test_stages_of_downsampling_reach_the_server_or_are_said_to_be_left_out(server: eslocal.Cluster) -> None:
+    lines = set_up(server, Index(downsample=("7d:10m", "30d:1h"), retention_days=90))
+    (found,) = server.request("GET", "/_index_template/metrics-shipper.host")["index_templates"]
+    lifecycle = found["index_template"]["template"]["lifecycle"]
+    assert lifecycle["data_retention"] == "90d"
+    stages = [(stage["after"], stage["fixed_interval"]) for stage in lifecycle.get("downsampling", ())]
+    left_out = "left out   downsampling: the server refuses it" in lines
+    assert stages == ([] if left_out else [("7d", "10m"), ("30d", "1h")])
+    set_up(server, Index())
