@@ -152,6 +152,12 @@ def directories() -> Iterator[list[Path]]:
             directory.rmdir()
 
 
+def descriptors() -> set[tuple[str, str]]:
+    """Number and file of each descriptor that this process has open."""
+    links = [(fd, f"/proc/self/fd/{fd}") for fd in os.listdir("/proc/self/fd")]
+    return {(fd, os.readlink(link)) for fd, link in links if os.path.lexists(link)}
+
+
 @pytest.mark.root
 def test_a_real_namespace_agrees_with_its_own_counters_and_is_not_kept_alive(directories: list[Path]) -> None:
     reader = Reader(Root())
@@ -161,6 +167,7 @@ def test_a_real_namespace_agrees_with_its_own_counters_and_is_not_kept_alive(dir
     def reading() -> Reading:
         return next(one for one in collect() if one.entity == path)
 
+    held = descriptors()
     arguments = ["unshare", "--net", sys.executable, "-c", MEMBER, *map(str, directories)]
     with subprocess.Popen(arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as member:
         assert member.stdin and member.stdout
@@ -171,11 +178,7 @@ def test_a_real_namespace_agrees_with_its_own_counters_and_is_not_kept_alive(dir
             member.stdin.flush()
             theirs = json.loads(member.stdout.readline())
             after = reading()
-            pinned = [
-                os.readlink(f"/proc/self/fd/{fd}")
-                for fd in os.listdir("/proc/self/fd")
-                if os.path.lexists(f"/proc/self/fd/{fd}")
-            ]
+            pinned = descriptors() - held
         finally:
             member.kill()
             member.wait()
@@ -183,7 +186,7 @@ def test_a_real_namespace_agrees_with_its_own_counters_and_is_not_kept_alive(dir
     assert columns == [theirs[at] for at in (0, 1, 8, 9)]
     grown = int(str(after.values[f"{NET}.out.bytes"])) - int(str(before.values[f"{NET}.out.bytes"]))
     assert grown >= 1_000_000
-    assert not [name for name in pinned if "/net/" in name]
+    assert not [name for _, name in pinned if "/net/" in name]
     assert reader.take_problems() == []
 
 
@@ -209,6 +212,7 @@ def test_from_a_pid_namespace_of_our_own_the_runtimes_note_leads_to_the_network(
     id_ = path.removeprefix("/docker-").removesuffix(".scope")
     file = tmp_path / "containers" / id_ / "config.v2.json"
     file.parent.mkdir(parents=True)
+    held = descriptors()
     arguments = ["unshare", "--net", sys.executable, "-c", MEMBER, *map(str, directories)]
     with subprocess.Popen(arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as member:
         assert member.stdout
