@@ -212,7 +212,6 @@ def test_from_a_pid_namespace_of_our_own_the_runtimes_note_leads_to_the_network(
     id_ = path.removeprefix("/docker-").removesuffix(".scope")
     file = tmp_path / "containers" / id_ / "config.v2.json"
     file.parent.mkdir(parents=True)
-    held = descriptors()
     arguments = ["unshare", "--net", sys.executable, "-c", MEMBER, *map(str, directories)]
     with subprocess.Popen(arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as member:
         assert member.stdout
