@@ -1,1 +1,1 @@
-"""Benchmarks: each a command that prints a table and one JSON line. Results with their machine are in README.md."""
+"""Benchmarks: each a command that prints a table and one JSON line."""
