@@ -65,7 +65,7 @@ FIELDS: tuple[Field, ...] = (
         "cgroup.memory.working_set.bytes",
         "bytes",
         "Usage without inactive file pages, as kubelet counts",
-        "memory.stat",
+        "cgroup.memory.usage.bytes - memory.stat inactive_file",
     ),
     real("cgroup.memory.limit.pct", "pct", "Working set, of the limit", "cgroup.memory.working_set.bytes"),
 )
@@ -184,9 +184,8 @@ class Restarts:
 
     def __init__(self, most: int) -> None:
         self._most = most
-        self._seen: dict[
-            int, tuple[int, int]
-        ] = {}  # hashes: names and inodes of what is gone would take ten times as much
+        # Hashes: names and inodes of what is gone would take ten times as much
+        self._seen: dict[int, tuple[int, int]] = {}
 
     def of(self, name: Hashable, inodes: Hashable) -> int | None:
         if name is None:
@@ -214,7 +213,7 @@ class Devices:
         if number not in self._names and now_ns >= self._next_ns:
             self._next_ns = now_ns + _MINUTE_NS
             words = (line.split() for line in (self._reader.read_once("proc/diskstats") or b"").split(b"\n"))
-            self._names = {f"{word[0].decode()}:{word[1].decode()}": name(word[2]) for word in words if len(word) > 2}  # noqa: PLR2004
+            self._names = {f"{name(word[0])}:{name(word[1])}": name(word[2]) for word in words if len(word) > 2}  # noqa: PLR2004
         return self._names.get(number, number)
 
 
