@@ -10,10 +10,8 @@ from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from typing import Any, Final
 
-from elasticsearch import Elasticsearch
-
 from shipper import templates
-from shipper.client import call
+from shipper.client import Connection, call
 from shipper.config import Config
 from shipper.errors import ServerError
 from shipper.registry import DATASETS
@@ -88,7 +86,7 @@ def key_body(config: Config) -> Body:
     }
 
 
-def create_key(client: Elasticsearch, config: Config) -> str:
+def create_key(client: Connection, config: Config) -> str:
     """A new API key in the form ``id:key``, as ``elasticsearch.api_key_file`` holds it. Raises ServerError."""
     made = call(client, "POST", _KEYS, key_body(config))
     return f"{made['id']}:{made['api_key']}"
@@ -101,7 +99,7 @@ def streams(config: Config) -> list[str]:
     return [templates.stream(dataset, config.index.namespace) for dataset in config.collect.datasets]
 
 
-def examine(client: Elasticsearch) -> Server:
+def examine(client: Connection) -> Server:
     """Version and modules of the server. Raises ServerError."""
     try:
         nodes = call(client, "GET", "/_nodes/_local?filter_path=nodes.*.version,nodes.*.modules.name")["nodes"]
@@ -115,7 +113,7 @@ def examine(client: Elasticsearch) -> Server:
     return Server("", None)
 
 
-def install(client: Elasticsearch, config: Config, say: Say) -> None:
+def install(client: Connection, config: Config, say: Say) -> None:
     """Install everything; ``say`` gets a line for each thing done or left out. Raises ServerError."""
     server = examine(client)
     oldest = _OLDEST[config.index.layout]
@@ -150,7 +148,7 @@ def _features(server: Server, config: Config, say: Say) -> Features:
 
 
 def _install_templates(
-    client: Elasticsearch, config: Config, features: Features, say: Say
+    client: Connection, config: Config, features: Features, say: Say
 ) -> tuple[list[Template], set[str]]:
     """Install, and again without a feature that the server refuses. All templates, and the names of those replaced."""
     replaced: set[str] = set()
@@ -175,7 +173,7 @@ def _install_templates(
             return wanted, replaced
 
 
-def _install(client: Elasticsearch, template: Template) -> str:
+def _install(client: Connection, template: Template) -> str:
     """What was done: ``created``, ``upgraded``, ``updated``; or not: ``unchanged``, ``kept``."""
     there = installed(client, template)
     if there is None:
@@ -189,7 +187,7 @@ def _install(client: Elasticsearch, template: Template) -> str:
     return action
 
 
-def _install_policy(client: Elasticsearch, name: str, body: Mapping[str, Any]) -> str:
+def _install_policy(client: Connection, name: str, body: Mapping[str, Any]) -> str:
     path = f"/_ilm/policy/{name}"
     answer = call(client, "GET", path)
     there = answer[name]["policy"] if answer else None
@@ -199,7 +197,7 @@ def _install_policy(client: Elasticsearch, name: str, body: Mapping[str, Any]) -
     return action
 
 
-def installed(client: Elasticsearch, template: Template) -> Body | None:
+def installed(client: Connection, template: Template) -> Body | None:
     """The body that the server has under the name of ``template``; None if it has none. Raises ServerError."""
     answer = call(client, "GET", f"{template.path}?flat_settings=true")
     found = answer[f"{template.kind}_templates"] if answer else []
@@ -224,7 +222,7 @@ def _plain(body: Mapping[str, Any]) -> dict[str, Any]:
     return plain
 
 
-def _update_mappings(client: Elasticsearch, wanted: Iterable[Template], replaced: set[str], say: Say) -> None:
+def _update_mappings(client: Connection, wanted: Iterable[Template], replaced: set[str], say: Say) -> None:
     """New fields into the indices that are written to now; the next indices get them from the template."""
     wanted = list(wanted)
     components = {one.name: one.body["template"] for one in wanted if one.name in replaced and one.kind == "component"}
@@ -239,14 +237,14 @@ def _update_mappings(client: Elasticsearch, wanted: Iterable[Template], replaced
                 say(f"not yet    {error}; the next index will have the new mappings")
 
 
-def _written_to(client: Elasticsearch, pattern: str) -> list[str]:
+def _written_to(client: Connection, pattern: str) -> list[str]:
     """Paths of the mappings of what ``pattern`` matches now; one each, since a server refuses several write indices."""
     found = call(client, "GET", f"/_resolve/index/{pattern}") or {}
     streams = [f"/{one['name']}/_mapping?write_index_only=true" for one in found.get("data_streams", ())]
     return streams + [f"/{one['name']}/_mapping" for one in found.get("indices", ()) if "data_stream" not in one]
 
 
-def _make_streams(client: Elasticsearch, names: Iterable[str], say: Say) -> None:
+def _make_streams(client: Connection, names: Iterable[str], say: Say) -> None:
     for name in names:
         try:
             if call(client, "GET", f"/_data_stream/{name}") is None:
@@ -257,7 +255,7 @@ def _make_streams(client: Elasticsearch, names: Iterable[str], say: Say) -> None
             return
 
 
-def delete_old(client: Elasticsearch, config: Config, today: date, say: Say) -> None:
+def delete_old(client: Connection, config: Config, today: date, say: Say) -> None:
     """Delete the indices of days before ``index.retention_days``, in the dated layout. Raises ServerError."""
     if config.index.layout != "dated" or not config.index.retention_days:
         say("nothing    to delete: only index.layout dated with index.retention_days leaves that to this command")

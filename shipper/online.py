@@ -3,8 +3,6 @@
 import time
 from collections.abc import Iterator
 
-from elasticsearch import Elasticsearch
-
 from shipper import client, install, templates
 from shipper.config import Config
 from shipper.errors import ServerError
@@ -15,7 +13,7 @@ _LOOK_AHEAD_S = 540
 _WORTH_A_NOTE_S = 2
 
 
-def examine(connection: Elasticsearch, config: Config) -> Iterator[Finding]:
+def examine(connection: client.Connection, config: Config) -> Iterator[Finding]:
     """Findings about the server. Raises ServerError where it cannot be reached or refuses outright."""
     yield ok(f"{install.examine(connection)} at {', '.join(config.elasticsearch.hosts)}")
     yield from _clock(connection)
@@ -23,7 +21,7 @@ def examine(connection: Elasticsearch, config: Config) -> Iterator[Finding]:
     yield from _rights(connection, config)
 
 
-def _clock(connection: Elasticsearch) -> Iterator[Finding]:
+def _clock(connection: client.Connection) -> Iterator[Finding]:
     now = time.time()
     try:
         nodes = client.call(connection, "GET", "/_nodes/_local/stats/indices?filter_path=nodes.*.timestamp")["nodes"]
@@ -39,7 +37,7 @@ def _clock(connection: Elasticsearch) -> Iterator[Finding]:
         yield ok("clock agrees with the server's")
 
 
-def _templates(connection: Elasticsearch, config: Config) -> Iterator[Finding]:
+def _templates(connection: client.Connection, config: Config) -> Iterator[Finding]:
     states: dict[str, list[str]] = {}
     try:
         for template in templates.render(config.index):
@@ -65,7 +63,7 @@ def _state(template: templates.Template, there: install.Body | None) -> str:
     return {"kept": "newer", "upgraded": "older"}.get(install.compare(template.body, there), "same")
 
 
-def _rights(connection: Elasticsearch, config: Config) -> Iterator[Finding]:
+def _rights(connection: client.Connection, config: Config) -> Iterator[Finding]:
     datasets, namespace = config.collect.datasets, config.index.namespace
     if config.index.layout == "dated":
         names = [f"shipper-{dataset}-*" for dataset in datasets]

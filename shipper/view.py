@@ -5,9 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from elasticsearch import Elasticsearch
-
-from shipper.client import call
+from shipper.client import Connection, call
 from shipper.config import Index
 from shipper.document import flat
 from shipper.templates import stream
@@ -36,7 +34,7 @@ class View:
     agent: Mapping[str, Any]
 
 
-def latest(client: Elasticsearch, index: Index, host_id: str) -> View | None:
+def latest(client: Connection, index: Index, host_id: str) -> View | None:
     """The newest tick of a host that search finds; None if there is none yet. Raises ServerError."""
     newest = {"size": 1, "sort": [{"@timestamp": "desc"}], "query": {"term": {"host.id": host_id}}}
     hosts = _search(client, stream("host", index.namespace), newest)
@@ -49,7 +47,7 @@ def latest(client: Elasticsearch, index: Index, host_id: str) -> View | None:
     return View(tick, hosts[0], by_cpu, by_memory, agents[0] if agents else {})
 
 
-def _top(client: Elasticsearch, index: Index, host_id: str, tick: str, field: str) -> list[Mapping[str, Any]]:
+def _top(client: Connection, index: Index, host_id: str, tick: str, field: str) -> list[Mapping[str, Any]]:
     filters = [{"term": {"host.id": host_id}}, {"term": {"@timestamp": tick}}, _LEAVES, {"exists": {"field": field}}]
     body = {
         "size": _ROWS,
@@ -60,7 +58,7 @@ def _top(client: Elasticsearch, index: Index, host_id: str, tick: str, field: st
     return _search(client, stream("cgroup", index.namespace), body)
 
 
-def _search(client: Elasticsearch, name: str, body: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+def _search(client: Connection, name: str, body: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     path = f"/{name}/_search?ignore_unavailable=true&filter_path=hits.hits._source"
     answer = call(client, "POST", path, body)
     return [flat(hit["_source"]) for hit in (answer or {}).get("hits", {}).get("hits", ())]

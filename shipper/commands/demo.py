@@ -83,6 +83,7 @@ def _ship(config: Config, screen: Any) -> None:
 
 def _watch(connection: Any, config: Config, host_id: str, screen: Any, done: threading.Event) -> None:
     """Show each tick as soon as search finds it, and at the end the last one."""
+    from shipper.client import call
     from shipper.errors import ServerError
     from shipper.view import latest
 
@@ -92,7 +93,7 @@ def _watch(connection: Any, config: Config, host_id: str, screen: Any, done: thr
         ended = done.wait(_NEXT)
         try:
             if ended:
-                connection.indices.refresh(index="metrics-shipper.*")
+                call(connection, "POST", "/metrics-shipper.*/_refresh")
             view = latest(connection, config.index, host_id)
         except ServerError:
             continue  # while a stream's first shard starts; a server that stays away is in the agent's own log
