@@ -20,6 +20,7 @@ class Type(StrEnum):
     BOOLEAN = "boolean"
     DATE = "date"
     FLATTENED = "flattened"
+    IP = "ip"
 
 
 class Kind(StrEnum):
@@ -65,6 +66,7 @@ class Field:
     multiplication with ``rate_scale`` (a CPU time in ns per second × 1e-9 is in cores). ``slack`` is how far a
     counter may step back without having been reset: the kernel's iowait and idle times do so by a few ticks
     (https://docs.kernel.org/filesystems/proc.html#miscellaneous-kernel-statistics-in-proc-stat); it is held then.
+    ``delta`` names a gauge of what was added since the document before, for those counters where Elastic has one.
     """
 
     name: str
@@ -76,11 +78,25 @@ class Field:
     rate: str = ""
     rate_scale: float = 1.0
     slack: int = 0
+    delta: str = ""
 
     def rate_field(self) -> "Field":
         unit = self.rate.rpartition(".")[2]
         unit = unit if unit in ("pct", "cores") else _RATE_UNITS[self.unit]
         return Field(self.rate, Type.DOUBLE, Kind.GAUGE, unit, f"Rate of {self.name}", self.source)
+
+    def delta_field(self) -> "Field":
+        help_ = f"Growth of {self.name} since the document before"
+        return Field(self.delta, Type.LONG, Kind.GAUGE, self.unit, help_, self.source)
+
+
+@dataclass(frozen=True, slots=True)
+class Alias:
+    """Another name under which searches find the field ``target``; no document carries it."""
+
+    name: str
+    target: str
+    help: str
 
 
 def gauge(name: str, unit: str, help_: str, source: str, type_: Type = Type.LONG) -> Field:
@@ -92,8 +108,8 @@ def real(name: str, unit: str, help_: str, source: str) -> Field:
     return gauge(name, unit, help_, source, Type.DOUBLE)
 
 
-def counter(name: str, unit: str, help_: str, source: str) -> Field:
-    return Field(name, Type.LONG, Kind.COUNTER, unit, help_, source, rate=f"{name}_per_s")
+def counter(name: str, unit: str, help_: str, source: str, delta: str = "") -> Field:
+    return Field(name, Type.LONG, Kind.COUNTER, unit, help_, source, rate=f"{name}_per_s", delta=delta)
 
 
 def cpu_time(name: str, help_: str, source: str, rate: str = "", slack: int = 0) -> Field:
@@ -111,8 +127,13 @@ def attribute(name: str, help_: str, source: str = "", type_: Type = Type.KEYWOR
 
 
 def with_rates(fields: Iterable[Field]) -> tuple[Field, ...]:
-    """``fields``, each counter followed by the gauge of its rate."""
-    return tuple(one for field in fields for one in ([field, field.rate_field()] if field.rate else [field]))
+    """``fields``, each counter followed by the gauges of its rate and growth."""
+    return tuple(one for field in fields for one in _with_rate(field))
+
+
+def _with_rate(field: Field) -> list[Field]:
+    rate = [field.rate_field()] if field.rate else []
+    return [field, *rate, field.delta_field()] if field.delta else [field, *rate]
 
 
 def prefixed(prefix: str, fields: Iterable[Field]) -> tuple[Field, ...]:

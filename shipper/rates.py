@@ -32,7 +32,7 @@ class Reading:
 
 
 def rates(now: Reading, before: Reading | None, counters: Iterable[Field]) -> dict[str, float]:
-    """Rates of ``counters`` between two readings of one entity, under each counter's rate name.
+    """Rates of ``counters`` between two readings of one entity, under each counter's rate name, and their growth.
 
     A counter with slack that stepped back by no more than that is held: ``now.values`` gets the former value.
     """
@@ -56,4 +56,6 @@ def rates(now: Reading, before: Reading | None, counters: Iterable[Field]) -> di
                 continue
             values[field.name] = new = old
         result[field.rate] = (new - old) * per_s * field.rate_scale
+        if field.delta:
+            result[field.delta] = new - old
     return result

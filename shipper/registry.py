@@ -6,7 +6,8 @@ from typing import Final
 
 from shipper import agent
 from shipper.collect import COLLECTORS
-from shipper.fields import Field, Kind, Type, attribute, dimension, with_rates
+from shipper.fields import Alias, Field, Kind, Type, attribute, dimension, with_rates
+from shipper.kibana import ALIASES, PERIOD
 
 # On every document. What does not change (OS, kernel, boot) stands on the host document only.
 ENVELOPE: Final = (
@@ -27,13 +28,14 @@ ENVELOPE: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Dataset:
-    """One kind of document: its name, what one document stands for, and every leaf it may have."""
+    """One kind of document: its name, what one document stands for, every leaf it may have, and their other names."""
 
     name: str
     help: str
     module: str
     fields: tuple[Field, ...]
     default: bool = True
+    aliases: tuple[Alias, ...] = ()
 
     @property
     def dimensions(self) -> tuple[str, ...]:
@@ -49,9 +51,9 @@ _VERSION: Final = next(field for field in agent.FIELDS if field.name == "agent.v
 
 
 def _dataset(name: str, help_: str, module: str = "system", *, default: bool = True) -> Dataset:
-    own = {AGENT: with_rates(agent.FIELDS), HOST: (_VERSION,)}.get(name, ())
+    own = {AGENT: with_rates(agent.FIELDS), HOST: (_VERSION, PERIOD)}.get(name, ())
     collected = (field for collector in COLLECTORS if collector.dataset == name for field in collector.all_fields)
-    return Dataset(name, help_, module, (*ENVELOPE, *own, *collected), default)
+    return Dataset(name, help_, module, (*ENVELOPE, *own, *collected), default, ALIASES.get(name, ()))
 
 
 DATASETS: Final = {

@@ -4,7 +4,7 @@ import textwrap
 from collections.abc import Iterable, Iterator, Sequence
 
 from shipper.config import DEFAULT_FILE, SECRET_VARIABLES, SECTIONS, all_options
-from shipper.fields import Field
+from shipper.fields import Alias, Field
 from shipper.heritage import HERITAGE
 from shipper.options import Option
 from shipper.registry import DATASETS, ENVELOPE, Dataset
@@ -36,6 +36,11 @@ A field that is absent was not there to be read, which is not the same as zero. 
 are CPUs' worth of time. A counter only grows until its source restarts; the field of its rate stands in the next row.
 """  # noqa: E501
 
+_OTHER_NAMES = """\
+Other names, for searches alone: under these Kibana's own Infrastructure pages look for the fields. No document carries
+them.\
+"""
+
 _HERITAGE = """\
 ## From Diamond
 
@@ -52,6 +57,8 @@ def mappings_readme() -> str:
     for dataset in DATASETS.values():
         own = [field for field in dataset.fields if field.name not in envelope]
         parts.append(f"## {dataset.name}\n\n{_about(dataset)}\n\n{_field_table(own)}")
+        if dataset.aliases:
+            parts.append(f"{_OTHER_NAMES}\n\n{_alias_table(dataset.aliases)}")
     return "\n".join([*parts, _HERITAGE + _heritage_table()])
 
 
@@ -69,6 +76,10 @@ def _about(dataset: Dataset) -> str:
 def _field_table(fields: Iterable[Field]) -> str:
     rows = ((f"`{one.name}`", one.type, one.kind, one.unit, one.help, one.source) for one in fields)
     return markdown(("field", "type", "kind", "unit", "meaning", "source"), rows)
+
+
+def _alias_table(aliases: Iterable[Alias]) -> str:
+    return markdown(("alias", "field", "meaning"), ((f"`{one.name}`", f"`{one.target}`", one.help) for one in aliases))
 
 
 def options_table() -> str:

@@ -16,7 +16,7 @@ from typing import Any, Final, Literal
 
 from shipper import __version__
 from shipper.config import Index
-from shipper.fields import Field, Kind, Type
+from shipper.fields import Alias, Field, Kind, Type
 from shipper.registry import DATASETS, Dataset
 
 # Raised with every change that is released: setup replaces what is older and leaves what is newer
@@ -107,11 +107,15 @@ def _series_component(dataset: Dataset, index: Index, features: Features) -> Tem
         "index.routing_path": list(dataset.dimensions),
         **({"index.look_back_time": LOOK_BACK} if features.look_back else {}),
     }
-    return _component(f"metrics-shipper.{dataset.name}@package", settings, mappings(dataset.fields, series=True))
+    return _component(
+        f"metrics-shipper.{dataset.name}@package", settings, mappings(dataset.fields, dataset.aliases, series=True)
+    )
 
 
 def _plain_component(dataset: Dataset, index: Index) -> Template:
-    return _component(f"shipper-{dataset.name}@package", _settings(index), mappings(dataset.fields, series=False))
+    return _component(
+        f"shipper-{dataset.name}@package", _settings(index), mappings(dataset.fields, dataset.aliases, series=False)
+    )
 
 
 def _settings(index: Index) -> dict[str, Any]:
@@ -189,23 +193,29 @@ def _policy(index: Index, phases: Mapping[str, Any]) -> dict[str, Any]:
     return {"policy": {"_meta": _meta(), "phases": {"hot": {"actions": {"rollover": rollover}}, **phases, **gone}}}
 
 
-def mappings(fields: Iterable[Field], *, series: bool) -> dict[str, Any]:
+def mappings(fields: Iterable[Field], aliases: Iterable[Alias] = (), *, series: bool) -> dict[str, Any]:
     """Mappings of ``fields``, with (``series``) or without what only a time-series index knows.
 
     Raises ValueError for a name that is a leaf and a parent, a name declared twice, and a metric that is no number.
     """
     properties: dict[str, Any] = {}
     for field in fields:
-        *parents, leaf = field.name.split(".")
-        branch = properties
-        for parent in parents:
-            branch = branch.setdefault(parent, {"properties": {}}).get("properties")
-            if branch is None:
-                raise ValueError(f"{field.name}: {parent} is a field of its own")
-        if leaf in branch:
-            raise ValueError(f"{field.name}: declared twice, or other fields lie below it")
-        branch[leaf] = _mapping(field, series=series)
+        _place(properties, field.name, _mapping(field, series=series))
+    for alias in aliases:
+        _place(properties, alias.name, {"type": "alias", "path": alias.target})
     return {"dynamic": False, "date_detection": False, "properties": properties}
+
+
+def _place(properties: dict[str, Any], name: str, mapping: Mapping[str, Any]) -> None:
+    *parents, leaf = name.split(".")
+    branch = properties
+    for parent in parents:
+        branch = branch.setdefault(parent, {"properties": {}}).get("properties")
+        if branch is None:
+            raise ValueError(f"{name}: {parent} is a field of its own")
+    if leaf in branch:
+        raise ValueError(f"{name}: declared twice, or other fields lie below it")
+    branch[leaf] = mapping
 
 
 def _mapping(field: Field, *, series: bool) -> dict[str, Any]:

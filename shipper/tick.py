@@ -14,6 +14,7 @@ from shipper.collect.contract import Collect, Collector
 from shipper.config import Config
 from shipper.document import Writer
 from shipper.isolate import Crew, Outcome
+from shipper.kibana import PERIOD
 from shipper.rates import Reading, Value, rates
 from shipper.registry import AGENT, DATASETS, HOST, Dataset
 from shipper.source import Problem, Reader, Root
@@ -129,7 +130,7 @@ class Ticker:
         for job in host_jobs:
             _derive(job, host, report)
         if host:
-            yield HOST, [{"agent.version": __version__, **host}]
+            yield HOST, [{"agent.version": __version__, PERIOD.name: self._config.collect.period_s * 1000, **host}]
 
     def _agent_values(self, report: Report) -> dict[str, Value]:
         reading = Reading("", self._root.now_ns(), self._agent.values(report))

@@ -35,7 +35,7 @@ PLAIN = (
     "etc/os-release", "usr/lib/os-release", "proc/devices", "proc/diskstats", "proc/loadavg", "proc/meminfo",
     "proc/pressure/cpu", "proc/pressure/io", "proc/pressure/irq", "proc/pressure/memory", "proc/stat",
     "proc/sys/kernel/arch", "proc/uptime", "proc/vmstat", "proc/1/net/dev", "proc/1/net/netstat",
-    "proc/1/net/snmp", "proc/1/net/sockstat", "proc/1/net/sockstat6",
+    "proc/1/net/snmp", "proc/1/net/sockstat", "proc/1/net/sockstat6", "proc/1/net/fib_trie", "proc/1/net/if_inet6",
 )  # fmt: skip
 CGROUP_FILES = re.compile(r"(cpu|cpuacct|memory|pids|blkio|io|irq|cgroup|freezer|rdma|misc)\.[a-z_.]+$|hugetlb\.")
 # Long, or made for writing, or of no use without the machine

@@ -52,7 +52,7 @@ UNIT_SEGMENTS = frozenset(
 # Elastic's own names, kept so that Kibana's pages and saved queries work; the unit stands in the help and in `unit`
 ELASTICS_NAMES = frozenset(
     {
-        "system.entropy.available_bits",
+        *("system.entropy.available_bits", "metricset.period"),
         *("system.process.num_threads", "system.process.fd.open"),
         *(f"system.raid.disks.{state}" for state in ("total", "active", "spare", "failed")),
         *(f"system.load.{form}{minutes}" for form in ("", "norm.") for minutes in (1, 5, 15)),
@@ -112,8 +112,16 @@ def test_field_means_the_same_in_all_datasets() -> None:
     for _, field in every_field():
         meanings[field.name].add((field.type, field.kind, field.unit))
     assert [name for name, found in meanings.items() if len(found) > 1] == []
-    parents = {name.rsplit(".", count)[0] for name in meanings for count in range(1, name.count(".") + 1)}
-    assert not parents & set(meanings)
+    names = {*meanings, *(alias.name for dataset in DATASETS.values() for alias in dataset.aliases)}
+    parents = {name.rsplit(".", count)[0] for name in names for count in range(1, name.count(".") + 1)}
+    assert not parents & names
+
+
+@datasets
+def test_alias_is_another_name_of_a_field_of_its_dataset(dataset: Dataset) -> None:
+    declared = {field.name for field in dataset.fields}
+    assert {alias.target for alias in dataset.aliases} <= declared
+    assert not {alias.name for alias in dataset.aliases} & {field.name for _, field in every_field()}
 
 
 @datasets
@@ -121,7 +129,7 @@ def test_mapping_leaves_room_below_the_limit_of_fields(dataset: Dataset) -> None
     def count(properties: dict[str, Any]) -> int:
         return sum(1 + count(one.get("properties", {})) for one in properties.values())
 
-    assert count(templates.mappings(dataset.fields, series=True)["properties"]) <= MOST_FIELDS
+    assert count(templates.mappings(dataset.fields, dataset.aliases, series=True)["properties"]) <= MOST_FIELDS
 
 
 def test_unit_is_in_the_last_segment() -> None:

@@ -10,6 +10,7 @@ from captured import HOSTS, CapturedRoot, Ticks
 
 from shipper.collect import COLLECTORS
 from shipper.fields import Kind, Type
+from shipper.registry import DATASETS
 
 HOST = HOSTS / "debian-12-hybrid"
 # One process more or less is seen in no value of its own; cgroups have their own test of this kind
@@ -20,7 +21,7 @@ NOT_MISSED = ("/arch", "/ifindex", "/speed")
 NOT_CUT = ("etc/os-release", "/speed")
 TYPES: dict[Type, tuple[type, ...]] = {
     Type.LONG: (int,), Type.DOUBLE: (int, float), Type.KEYWORD: (str, list), Type.BOOLEAN: (bool,),
-    Type.FLATTENED: (dict,), Type.DATE: (str,),
+    Type.FLATTENED: (dict,), Type.DATE: (str,), Type.IP: (list,),
 }  # fmt: skip
 
 
@@ -105,7 +106,7 @@ def test_every_leaf_is_declared_and_of_its_type(host: Path, tmp_path: Path) -> N
 
 
 def check_leaves(ticks: Ticks, root: CapturedRoot | None = None) -> None:
-    declared = {(one.dataset, field.name): field for one in COLLECTORS for field in one.all_fields}
+    declared = {(one.name, field.name): field for one in DATASETS.values() for field in one.fields}
     for moment in (0, 1):
         if root:
             root.show(moment)

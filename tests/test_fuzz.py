@@ -14,6 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from shipper.collect import (
+    addresses,
     cgroup,
     cgroup_files,
     cgroup_network,
@@ -60,6 +61,8 @@ PARSERS: Final[list[tuple[str, Parser, str | bytes]]] = [
     ("process", processes.parse, "proc/1/stat"),
     ("cgroup of a process", top.cgroup_of, b"5:memory:/docker/x\n0::/system.slice/sshd.service\n"),
     ("uptime", uptime.parse, "proc/uptime"),
+    ("IPv4 addresses", addresses.ipv4, b"Local:\n  |-- 192.0.2.2\n     /32 host LOCAL\n"),
+    ("IPv6 addresses", addresses.ipv6, b"fd000000000000000000000000000002 04 40 00 82     eth0\n"),
     ("os-release", uptime.os_release, "etc/os-release"),
     ("file-nr", kernel.files, b"1152\t0\t9223372036854775807\n"),
     ("inode-nr", kernel.inodes, b"38270\t7162\n"),

@@ -6,7 +6,7 @@ import pytest
 
 from shipper import cli, templates
 from shipper.config import Index
-from shipper.fields import Field, Kind, Type, attribute, counter, dimension, gauge, real
+from shipper.fields import Alias, Field, Kind, Type, attribute, counter, dimension, gauge, real, with_rates
 from shipper.registry import DATASETS
 from shipper.templates import Features, Template, mappings, render
 
@@ -69,6 +69,24 @@ def test_plain_mappings_know_nothing_of_time_series() -> None:
         "name": {"type": "keyword", "ignore_above": 1024},
         "n": {"properties": {"bytes": {"type": "long", "index": False, "meta": {"unit": "byte"}}}},
     }
+
+
+@pytest.mark.parametrize("series", [True, False])
+def test_alias_leads_to_its_field_and_takes_no_place_of_another(series: bool) -> None:
+    fields = [counter("a.n.bytes", "bytes", "x", "f")]
+    found = mappings(fields, [Alias("b.old", "a.n.bytes", "x")], series=series)["properties"]
+    assert found["b"] == {"properties": {"old": {"type": "alias", "path": "a.n.bytes"}}}
+    with pytest.raises(ValueError, match=r"^a\.n\.bytes: declared twice, or other fields lie below it$"):
+        mappings(fields, [Alias("a.n.bytes", "a.n.bytes", "x")], series=series)
+
+
+def test_growth_of_a_counter_is_a_gauge_beside_its_rate() -> None:
+    fields = with_rates([counter("a.read.bytes", "bytes", "x", "f", delta="b.bytes")])
+    assert [(one.name, one.kind, one.type) for one in fields] == [
+        ("a.read.bytes", Kind.COUNTER, Type.LONG),
+        ("a.read.bytes_per_s", Kind.GAUGE, Type.DOUBLE),
+        ("b.bytes", Kind.GAUGE, Type.LONG),
+    ]
 
 
 @pytest.mark.parametrize(

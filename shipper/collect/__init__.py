@@ -1,6 +1,7 @@
 """The collectors, in the order in which they run and in which their fields stand in the documents."""
 
 from shipper.collect import (
+    addresses,
     cgroup,
     clock,
     conntrack,
@@ -27,6 +28,7 @@ from shipper.collect.contract import Collector
 
 COLLECTORS: tuple[Collector, ...] = (
     uptime.COLLECTOR,
+    addresses.COLLECTOR,
     load.COLLECTOR,
     cpu.COLLECTOR,
     memory.COLLECTOR,

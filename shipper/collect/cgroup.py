@@ -16,7 +16,8 @@ from shipper.collect.identity import Node, identify
 from shipper.collect.runtime_files import RuntimeFiles
 from shipper.config import Config
 from shipper.fields import Field, Kind, Type, attribute, dimension, gauge, real
-from shipper.parse import ParseError, integer, name
+from shipper.kibana import PERIOD
+from shipper.parse import ParseError, integer, meminfo, name
 from shipper.rates import Reading, Value
 from shipper.source import Reader
 
@@ -68,9 +69,17 @@ FIELDS: tuple[Field, ...] = (
         "cgroup.memory.usage.bytes - memory.stat inactive_file",
     ),
     real("cgroup.memory.limit.pct", "pct", "Working set, of the limit", "cgroup.memory.working_set.bytes"),
+    real(
+        "cgroup.memory.working_set.pct",
+        "pct",
+        "Working set, of what it may have: the smallest limit on it, or the host's memory if that is less",
+        "cgroup.memory.working_set.bytes; proc/meminfo MemTotal",
+    ),
+    PERIOD,
 )
 # Reading values that only derive needs
 _CORES = "host cores"
+_MEMORY = "host memory"
 _STACKED = (b"device-mapper", b"md", b"mdp", b"loop")
 _MOST_RESTARTED = 4096
 _MINUTE_NS = 60_000_000_000
@@ -87,6 +96,8 @@ class _Cgroups:
         self._files = RuntimeFiles(reader, config)
         self._devices = Devices(reader)
         self._host: Host | None = None
+        self._memory_at = 0
+        self._memory: dict[str, int] | None = None
         self._tree: Node | None = None
         self._known: dict[str, Cgroup] = {}
         self._restarts = Restarts(_MOST_RESTARTED)
@@ -102,7 +113,7 @@ class _Cgroups:
         for cgroup in cgroups:
             cgroup.refresh(now_ns)
         owners = _owners(cgroups)
-        stacked, cores = stacked_majors(self._reader), _cores(self._reader)
+        stacked, of_host = stacked_majors(self._reader), self._of_host(now_ns)
         limits: dict[str, int] = {}
         for cgroup in cgroups:
             at_ns = self._reader.now_ns()
@@ -121,8 +132,7 @@ class _Cgroups:
             restarts = self._restarts.of(cgroup.name, cgroup.inodes)
             if restarts is not None:
                 values["cgroup.restarts.count"] = restarts
-            if cores:
-                values[_CORES] = cores
+            values.update(of_host)
             yield Reading(cgroup.path, at_ns, {**cgroup.describe(), **values}, (cgroup.inodes, cgroup.namespace))
 
     def _look_at_host(self) -> Host:
@@ -131,9 +141,18 @@ class _Cgroups:
         if host is None or (host.mode, host.hierarchies) != (mode, hierarchies):
             slow = Slow(self._reader, mode, hierarchies)
             table, network = cgroup_files.TABLES[mode], cgroup_network.host_namespace(self._reader)
-            host = self._host = Host(self._reader, mode, hierarchies, slow, self._files, table, network)
+            period_ms = self._config.collect.period_s * 1000
+            host = self._host = Host(self._reader, mode, hierarchies, slow, self._files, table, network, period_ms)
             self._forget()
         return host
+
+    def _of_host(self, now_ns: int) -> dict[str, int]:
+        """What derive needs to know of the host; its memory is asked for each minute."""
+        if now_ns >= self._memory_at:
+            self._memory_at = now_ns + _MINUTE_NS
+            self._memory = self._reader.parse("proc/meminfo", lambda text: meminfo(text, {b"MemTotal": _MEMORY}))
+        cores = _cores(self._reader)
+        return {**(self._memory or {}), **({_CORES: cores} if cores else {})}
 
     def _update(self, host: Host, tree: Node) -> None:
         """Bring the cgroups known in line with ``tree``."""
@@ -244,7 +263,11 @@ def online(text: bytes) -> int:
 def derive(values: dict[str, Value]) -> dict[str, Value]:
     """CPU shares and memory levels. Takes out of ``values`` what only it needs."""
     result: dict[str, Value] = {}
-    cores, inactive = values.pop(_CORES, None), values.pop(cgroup_files.INACTIVE_FILE, None)
+    cores, memory = values.pop(_CORES, None), values.pop(_MEMORY, None)
+    inactive = values.pop(cgroup_files.INACTIVE_FILE, None)
+    if "container.id" not in values:
+        for field in cgroup_network.DELTAS.values():
+            values.pop(field, None)
     used = values.get("cgroup.cpu.cores")
     if isinstance(used, float):
         if isinstance(cores, int):
@@ -258,6 +281,9 @@ def derive(values: dict[str, Value]) -> dict[str, Value]:
         limit = values.get("cgroup.memory.limit.bytes")
         if isinstance(limit, int) and limit:
             result["cgroup.memory.limit.pct"] = working_set / limit
+        most = values.get("cgroup.memory.limit.effective.bytes", memory)
+        if isinstance(memory, int) and isinstance(most, int) and min(most, memory):
+            result["cgroup.memory.working_set.pct"] = working_set / min(most, memory)
     return result
 
 

@@ -27,8 +27,10 @@ _COLUMNS: Final = (
     (10, "out.errors", "count", "Packets that could not be sent"),
     (11, "out.dropped", "count", "Packets dropped on the way out"),
 )
+# Elastic's names for the bytes since the document before
+DELTAS: Final = {"in.bytes": "container.network.ingress.bytes", "out.bytes": "container.network.egress.bytes"}
 FIELDS: Final[tuple[Field, ...]] = tuple(
-    counter(f"{_PREFIX}.{name}", unit, f"{help_}, all interfaces of its own network namespace but lo", f"proc/PID/net/dev column {at + 1}")
+    counter(f"{_PREFIX}.{name}", unit, f"{help_}, all interfaces of its own network namespace but lo", f"proc/PID/net/dev column {at + 1}", DELTAS.get(name, ""))
     for at, name, unit, help_ in _COLUMNS
 )  # fmt: skip
 _WANTED: Final = tuple((at, f"{_PREFIX}.{name}") for at, name, _, _ in _COLUMNS)

@@ -13,6 +13,7 @@ from shipper.collect.hierarchy import Mode
 from shipper.collect.identity import CgroupKind, Identity, Node
 from shipper.collect.names import Naming
 from shipper.collect.runtime_files import Names, RuntimeFiles
+from shipper.kibana import CONTAINERS, PERIOD
 from shipper.parse import ParseError
 from shipper.rates import Value
 from shipper.source import File, Reader
@@ -37,6 +38,7 @@ class Host:
     files: RuntimeFiles
     table: list[CgroupFile]
     network: str  # its own namespace; empty if it cannot be told
+    period_ms: int
 
 
 class Cgroup:
@@ -131,7 +133,7 @@ class Cgroup:
         """What it is and is called."""
         if not self._described or self._named is not self._naming.values:
             self._named = self._naming.values
-            self._described = _description(self.path, self.identity, self._host.mode, self._start_ns, self._named)
+            self._described = _description(self.path, self.identity, self._host, self._start_ns, self._named)
         return self._described
 
     def read(self, now_ns: int) -> dict[str, Any]:
@@ -197,20 +199,21 @@ def _start(host: Host, path: str, node: Node) -> tuple[int, int]:
     return min(times), now_ns - (host.reader.root.wall_ns() - min(times))
 
 
-def _description(path: str, identity: Identity, mode: Mode, start_ns: int, named: Names) -> dict[str, Value]:
+def _description(path: str, identity: Identity, host: Host, start_ns: int, named: Names) -> dict[str, Value]:
     values: dict[str, Value] = {
         "cgroup.path": path,
         "cgroup.kind": identity.kind.value,
         "cgroup.name": identity.name,
         "cgroup.aggregate": identity.aggregate,
         "cgroup.depth": path.count("/"),
-        "cgroup.mode": mode.value,
+        "cgroup.mode": host.mode.value,
     }
     if start_ns:
         start = datetime.fromtimestamp(start_ns / _NS_PER_S, UTC)
         values["cgroup.start"] = start.isoformat(timespec="milliseconds").replace("+00:00", "Z")
     if identity.kind in _RUN_BY_OTHERS:
         values |= {"container.id": identity.id, "container.name": identity.name}
+        values |= {"event.module": CONTAINERS, PERIOD.name: host.period_ms}
         if identity.runtime:
             values["container.runtime"] = identity.runtime
     if identity.kind is CgroupKind.POD:

@@ -187,7 +187,7 @@ def test_mapping_in_the_server_is_what_was_rendered(
         index = stream if layout == "datastream" else templates.dated_index(dataset, NOW_MS)
         send(server, index, dataset, values[:1], layout == "dated")
         (there,) = server.request("GET", f"/{index}/_mapping").values()
-        wanted = templates.mappings(DATASETS[dataset].fields, series=layout == "datastream")
+        wanted = templates.mappings(DATASETS[dataset].fields, DATASETS[dataset].aliases, series=layout == "datastream")
         assert there["mappings"]["dynamic"] == "false"
         assert there["mappings"]["date_detection"] is False
         assert dict(flat(there["mappings"]["properties"])) == dict(flat(wanted["properties"]))
