@@ -32,6 +32,9 @@ check: setup  ## the quick part: lint, types, rendered files, pure, golden and c
 	$(BIN)/shipper render --check
 	$(BIN)/pytest -m "not es and not root" $(ARGS)
 
+image: setup  ## the image for the nodes: build/shipper-VERSION.tar and -oci.tar (needs mmdebstrap)
+	@$(BIN)/python units/image/build.py $(ARGS)
+
 lock: setup  ## resolve the dependencies anew into requirements/
 	for extras in "run:" "dev:--extra demo --extra local --extra dev"; do \
 	  $(BIN)/pip-compile --quiet --upgrade --generate-hashes --no-emit-index-url --no-emit-find-links \
@@ -41,4 +44,4 @@ lock: setup  ## resolve the dependencies anew into requirements/
 clean:  ## remove what make made here (the download cache stays)
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
-.PHONY: help setup demo test fuzz check lock clean
+.PHONY: help setup demo test fuzz check image lock clean
