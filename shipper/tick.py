@@ -11,6 +11,7 @@ from shipper import __version__
 from shipper.agent import Agent, Report
 from shipper.collect import COLLECTORS
 from shipper.collect.contract import Collect, Collector
+from shipper.collect.identity import ENTITY
 from shipper.config import Config
 from shipper.document import Writer
 from shipper.isolate import Crew, Outcome
@@ -92,6 +93,7 @@ class Ticker:
         """All documents of the tick, the agent's last; what went wrong is noted in ``report``."""
         readings = self._read(report)
         values = [(dataset, one) for dataset, found in self._values(readings, report) for one in found]
+        self._name_cgroups(values)
         entries = [self._entry(dataset, tick_ms, one, report) for dataset, one in values]
         if AGENT in self._writers:
             entries.append(self._entry(AGENT, tick_ms, self._agent_values(report), report))
@@ -131,6 +133,19 @@ class Ticker:
             _derive(job, host, report)
         if host:
             yield HOST, [{"agent.version": __version__, PERIOD.name: self._config.collect.period_s * 1000, **host}]
+
+    def _name_cgroups(self, values: Iterable[tuple[str, dict[str, Value]]]) -> None:
+        """Cgroups' names become unique in the fleet, and processes learn the name of theirs."""
+        names: dict[Value, Value] = {}
+        processes = []
+        for dataset, one in values:
+            if ENTITY.name in one:
+                names[one["cgroup.path"]] = one[ENTITY.name] = f"{one[ENTITY.name]}@{self._identity.name}"
+            elif dataset == "process":
+                processes.append(one)
+        for one in processes:
+            if one.get("cgroup.path") in names:
+                one[ENTITY.name] = names[one["cgroup.path"]]
 
     def _agent_values(self, report: Report) -> dict[str, Value]:
         reading = Reading("", self._root.now_ns(), self._agent.values(report))

@@ -156,3 +156,13 @@ def test_every_leaf_is_declared(hosted: Hosted) -> None:
     """Also on this machine, whatever it has: an undeclared leaf is reported as a failure of its dataset."""
     _, _, report = hosted.tick()
     assert not [name for name in report.failed if name.startswith("dataset ")]
+
+
+def test_each_cgroup_has_a_name_that_is_its_own_in_the_fleet(hosted: Hosted) -> None:
+    documents, _, _ = hosted.tick()
+    cgroups = {one["cgroup"]["path"]: one["cgroup"]["entity"] for one in of(documents, "cgroup")}
+    assert len(set(cgroups.values())) == len(cgroups) > 3
+    assert all(entity.endswith("@host-1") for entity in cgroups.values())
+    processes = [one["cgroup"] for one in of(documents, "process") if one.get("cgroup", {}).get("path") in cgroups]
+    assert processes
+    assert all(one["entity"] == cgroups[one["path"]] for one in processes)

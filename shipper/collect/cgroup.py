@@ -12,7 +12,7 @@ from shipper.collect.cgroup_one import Cgroup, Host
 from shipper.collect.cgroup_slow import Slow
 from shipper.collect.contract import Collector
 from shipper.collect.hierarchy import Walker, detect
-from shipper.collect.identity import Node, identify
+from shipper.collect.identity import ENTITY, Node, identify
 from shipper.collect.runtime_files import RuntimeFiles
 from shipper.config import Config
 from shipper.fields import Field, Kind, Type, attribute, dimension, gauge, real
@@ -25,6 +25,7 @@ FIELDS: tuple[Field, ...] = (
     dimension("cgroup.path", "Path of the cgroup below the root of its hierarchy", "the directory below sys/fs/cgroup"),
     attribute("cgroup.kind", "container, service, machine, scope, slice or pod", "the path"),
     attribute("cgroup.name", "Unit, container, machine or directory name to show", "the path"),
+    ENTITY,
     attribute(
         "cgroup.aggregate",
         "Its usage contains that of other documents; leave it out of sums",

@@ -222,4 +222,13 @@ def _description(path: str, identity: Identity, host: Host, start_ns: int, named
     for shown in ("container.name", "kubernetes.pod.name"):
         if shown in named and (shown == "container.name") == (identity.kind in _RUN_BY_OTHERS):
             values["cgroup.name"] = named[shown]
+    values["cgroup.entity"] = _entity(path, values)
     return values
+
+
+def _entity(path: str, values: Names) -> str:
+    """What tells this cgroup from the others of its host: a name if there is one, else the path."""
+    name, pod = values["cgroup.name"], values.get("kubernetes.pod.name")
+    if "container.id" in values:
+        return f"{pod}/{name}" if pod else f"{name}"
+    return f"{name}" if path == f"/system.slice/{name}" else path.strip("/")

@@ -16,7 +16,7 @@ import psutil
 
 from shipper.collect import processes
 from shipper.collect.contract import Collect, Collector
-from shipper.collect.identity import CgroupKind, Identity, recognise
+from shipper.collect.identity import ENTITY, CgroupKind, Identity, recognise
 from shipper.collect.processes import Stat
 from shipper.fields import Field, Kind, Type, attribute, counter, cpu_time, dimension, gauge, real
 from shipper.parse import ParseError, meminfo, name
@@ -58,6 +58,7 @@ FIELDS: Final[tuple[Field, ...]] = (
     counter(f"{_PREFIX}.io.read.bytes", "bytes", "Read from block devices", "proc/PID/io read_bytes"),
     counter(f"{_PREFIX}.io.write.bytes", "bytes", "Written to block devices", "proc/PID/io write_bytes"),
     dimension("cgroup.path", "The cgroup it is in", "proc/PID/cgroup"),
+    ENTITY,
     attribute("container.id", "The container or machine it belongs to", "proc/PID/cgroup"),
     attribute("container.runtime", "Who runs that", "proc/PID/cgroup"),
 )
