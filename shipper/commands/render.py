@@ -10,9 +10,11 @@ from shipper import tables, templates
 from shipper.config import Config, Index
 from shipper.errors import UserError
 
-HELP = "write mappings/ and the sample configuration from the declared fields and options"
+HELP = "write mappings/, the dashboards and the sample configuration from what is declared in Python"
 SECTIONS = ()
 SAMPLE = "units/shipper.toml"
+# Folders in which every file is rendered
+OWN = ("mappings", "dashboards/grafana/boards")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -46,12 +48,23 @@ def rendered() -> dict[str, str]:
         for template in templates.render(Index(layout=layout)):
             text = json.dumps(template.body, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
             files[f"mappings/{template.kind}_template/{template.name}.json"] = text
-    return files
+    return files | _dashboards()
+
+
+def _dashboards() -> dict[str, str]:
+    try:
+        from dashboards import grafana
+    except ImportError as missing:
+        raise UserError(f"rendering dashboards needs {missing.name}: make setup") from None
+    from dashboards.boards import BOARDS
+
+    return {f"dashboards/grafana/boards/{board.uid}.json": grafana.render(board) for board in BOARDS}
 
 
 def differing(directory: Path, wanted: Mapping[str, str]) -> Iterator[str]:
-    """Sorted paths of files that are absent, have other contents, or lie in mappings/ and are rendered no more."""
-    there = {str(path.relative_to(directory)) for path in (directory / "mappings").rglob("*") if path.is_file()}
+    """Sorted paths of files that are absent, have other contents, or lie in OWN and are rendered no more."""
+    files = (path for folder in OWN for path in (directory / folder).rglob("*") if path.is_file())
+    there = {str(path.relative_to(directory)) for path in files}
     for path in sorted(there | set(wanted)):
         file = directory / path
         if path not in wanted or not file.is_file() or file.read_bytes() != wanted[path].encode():

@@ -1,0 +1,74 @@
+"""A panel's conditions in the languages of those who draw it: Lucene for Grafana, KQL for Kibana, query DSL for us."""
+
+from collections.abc import Iterable
+from typing import Any, Final
+
+from dashboards.model import Board, Panel, Test, Variable, narrowed
+
+# Outside of every field's own syntax, so that "all" also means documents without the field
+_ALL: Final = "*"
+_ALL_OR_NONE: Final = "* OR *:*"
+
+
+def dataset_test(dataset: str) -> Test:
+    return Test("event.dataset", (f"shipper.{dataset}",))
+
+
+def tests(panel: Panel) -> tuple[Test, ...]:
+    """Every condition on the panel's documents but the time range and the board's variables."""
+    return (dataset_test(panel.dataset), *panel.where)
+
+
+def lucene(conditions: Iterable[Test], variables: Iterable[Variable] = ()) -> str:
+    """All of ``conditions``, and what is chosen in Grafana's ``variables``, for ``query_string``."""
+    return " AND ".join([*map(_lucene, conditions), *map(_chosen, variables)])
+
+
+def _lucene(test: Test) -> str:
+    if test.above is not None:
+        return f"{test.field}:>{test.above:g}"
+    if test.below is not None:
+        return f"{test.field}:<{test.below:g}"
+    values = " OR ".join(f'"{value}"' for value in test.values)
+    return f"{test.field}:({values})" if len(test.values) > 1 else f"{test.field}:{values}"
+
+
+def _chosen(variable: Variable) -> str:
+    """Grafana puts in one escaped value, ``("a" OR "b")`` for several, or ``all_value`` as it is."""
+    if variable.field == "_index":
+        return f"_index:*-${variable.name}-*"
+    return f"({variable.field}:${variable.name})"
+
+
+def all_value(variable: Variable) -> str:
+    return _ALL if variable.always else _ALL_OR_NONE
+
+
+def panel_lucene(board: Board, panel: Panel) -> str:
+    return lucene(tests(panel), narrowed(board, panel))
+
+
+def kql(conditions: Iterable[Test]) -> str:
+    return " and ".join(map(_kql, conditions))
+
+
+def _kql(test: Test) -> str:
+    if test.above is not None:
+        return f"{test.field} > {test.above:g}"
+    if test.below is not None:
+        return f"{test.field} < {test.below:g}"
+    values = " or ".join(f'"{value}"' for value in test.values)
+    return f"{test.field}: ({values})" if len(test.values) > 1 else f"{test.field}: {values}"
+
+
+def dsl(conditions: Iterable[Test]) -> list[dict[str, Any]]:
+    """A list for ``bool.filter``."""
+    return [_dsl(test) for test in conditions]
+
+
+def _dsl(test: Test) -> dict[str, Any]:
+    if test.above is not None:
+        return {"range": {test.field: {"gt": test.above}}}
+    if test.below is not None:
+        return {"range": {test.field: {"lt": test.below}}}
+    return {"terms": {test.field: list(test.values)}}
