@@ -7,7 +7,7 @@ the nested text is prepared once per set of leaves, with places for values: chea
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
-from functools import lru_cache
+from json.encoder import encode_basestring
 from operator import itemgetter
 from typing import Any, Final
 
@@ -18,11 +18,7 @@ DIMENSION_BYTES: Final = 512  # Elasticsearch 8.7–8.12 refuse longer values of
 _DIGEST: Final = 16
 _MOST_FORMS: Final = 512
 _PLACES: Final = {Type.LONG: "%d", Type.DOUBLE: "%.7g"}
-
-
-@lru_cache(maxsize=8192)
-def _quoted(text: str) -> str:
-    return json.dumps(printable(text), ensure_ascii=False)
+_FLAGS: Final = {True: b"true", False: b"false"}
 
 
 def printable(text: str) -> str:
@@ -33,9 +29,13 @@ def printable(text: str) -> str:
         return text.encode("utf-8", "backslashreplace").decode()
 
 
-def quote(value: Value) -> str:
+def quote(value: Value) -> bytes:
     """JSON of a value that is not a plain number."""
-    return _quoted(value) if isinstance(value, str) else json.dumps(_clean(value), ensure_ascii=False)
+    if isinstance(value, str):
+        return encode_basestring(value if value.isascii() else printable(value)).encode()
+    if isinstance(value, bool):
+        return _FLAGS[value]
+    return json.dumps(_clean(value), ensure_ascii=False).encode()
 
 
 def _clean(value: Any) -> Any:
@@ -83,7 +83,8 @@ class Form:
 
     def __init__(self, names: tuple[str, ...], types: Mapping[str, Type]) -> None:
         order: list[str] = []
-        self._text = self._prepare(nested(names), types, order)
+        # Bytes are formatted in two thirds of the time that text takes
+        self._text = self._prepare(nested(names), types, order).encode()
         self._pick = itemgetter(*order)
         self._quoted = [i for i, name in enumerate(order) if types[name] not in _PLACES]
 
@@ -94,7 +95,7 @@ class Form:
                 text = self._prepare(below, types, order)
             else:
                 order.append(below)
-                text = _PLACES.get(types[below], "%s")
+                text = _PLACES.get(types[below], "%b")
             parts.append(f"{json.dumps(key)}:".replace("%", "%%") + text)
         return "{" + ",".join(parts) + "}"
 
@@ -102,7 +103,7 @@ class Form:
         row = list(self._pick(values))
         for i in self._quoted:
             row[i] = quote(row[i])
-        return (self._text % tuple(row)).encode()
+        return self._text % tuple(row)
 
 
 class Writer:

@@ -45,17 +45,23 @@ def rates(now: Reading, before: Reading | None, counters: Iterable[Field]) -> di
     per_s = 1e9 / elapsed_ns
     result: dict[str, float] = {}
     for field in counters:
-        new = values.get(field.name)
-        if new is None:  # most counters of a dataset are absent from most of its documents
-            continue
-        old = former.get(field.name)
-        if not isinstance(new, int) or not isinstance(old, int):
+        name = field.name
+        new, old = values.get(name), former.get(name)
+        if type(new) is not int or type(old) is not int:  # most counters of a dataset are absent from most documents
             continue
         if new < old:
             if old - new > field.slack:
                 continue
-            values[field.name] = new = old
-        result[field.rate] = (new - old) * per_s * field.rate_scale
+            values[name] = new = old
+        # most counters stand still in most ticks
+        result[field.rate] = (new - old) * per_s * field.rate_scale if new != old else 0.0
         if field.delta:
             result[field.delta] = new - old
     return result
+
+
+def kept(reading: Reading, counters: Iterable[Field]) -> Reading:
+    """What ``rates`` needs of ``reading`` at the next tick, and nothing else."""
+    values = reading.values
+    found = {field.name: values[field.name] for field in counters if field.name in values}
+    return Reading(reading.entity, reading.at_ns, found, reading.identity)

@@ -11,6 +11,7 @@ cgroup answers ENODEV for ever, also after a cgroup of the same name was made ag
 import errno
 import os
 import resource
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -26,6 +27,7 @@ _ABSENT: Final = frozenset(
     {errno.ENOENT, errno.ENOTDIR, errno.ENODEV, errno.ESRCH, errno.ENXIO, errno.EOPNOTSUPP, errno.EINVAL}
 )
 _FLAGS: Final = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
+_PAGE: Final = 1 << 12  # more than almost all files of a cgroup have
 _CHUNK: Final = 1 << 16
 _LARGEST: Final = 1 << 24  # a kernel file beyond this is not one we know how to read
 _RESERVED: Final = 256  # descriptors left for sockets, spool and libraries
@@ -71,22 +73,35 @@ def _slurp(path: str) -> bytes:
 class File:
     """One kernel file, read whole from its start at each call."""
 
-    __slots__ = ("_descriptors", "_fd", "_single", "path")
+    __slots__ = ("_descriptors", "_directory", "_fd", "_name", "_single")
 
     def __init__(self, path: str, descriptors: Descriptors, *, single: bool) -> None:
-        self.path = path
+        directory, name = os.path.split(path)
+        # Shared with the other files there: a thousand cgroups have 20,000 paths
+        self._directory, self._name = sys.intern(directory), sys.intern(name)
         self._fd = -1
         self._descriptors = descriptors
         self._single = single  # kernfs gives all of a file in one read; seq_files of /proc only a page's worth
 
+    @property
+    def path(self) -> str:
+        return os.path.join(self._directory, self._name)
+
     def read(self) -> bytes:
         """Contents. Raises OSError."""
-        if self._fd >= 0:
-            try:
-                return self._read(self._fd)
-            except OSError:
-                self.close()
-                raise
+        if self._fd < 0:
+            return self._open()
+        try:
+            if self._single:
+                data = os.pread(self._fd, _PAGE, 0)
+                if len(data) < _PAGE:
+                    return data
+            return self._read(self._fd)
+        except OSError:
+            self.close()
+            raise
+
+    def _open(self) -> bytes:
         fd = os.open(self.path, _FLAGS)
         try:
             data = self._read(fd)

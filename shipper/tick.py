@@ -2,9 +2,10 @@
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from typing import Final
 
 from shipper import __version__
@@ -16,7 +17,7 @@ from shipper.config import Config
 from shipper.document import Writer
 from shipper.isolate import Crew, Outcome
 from shipper.kibana import PERIOD
-from shipper.rates import Reading, Value, rates
+from shipper.rates import Reading, Value, kept, rates
 from shipper.registry import AGENT, DATASETS, HOST, Dataset
 from shipper.source import Problem, Reader, Root
 from shipper.spool import Entry
@@ -27,9 +28,27 @@ _NEVER: Final = -(1 << 62)
 _AGENT_COUNTERS: Final = tuple(one for one in DATASETS[AGENT].fields if one.rate)
 
 
+# There may be thousands of these: each is written before the next is read, so that never more than one is in memory as
+# values, which take ten times the room of its text
+_MANY: Final = "cgroup"
+
+Write = Callable[[dict[str, Value], dict[str, str]], Entry]
+"""Values of one document → its entry; faults are noted in the second."""
+
+
+@dataclass(slots=True)
+class _Turn:
+    """What one turn of a collector gave: readings, or where there are many the documents made of them."""
+
+    readings: list[Reading] = field(default_factory=list)
+    entries: list[Entry] = field(default_factory=list)
+    problems: list[Problem] = field(default_factory=list)
+    faults: dict[str, str] = field(default_factory=dict)
+
+
 @dataclass
 class _Job:
-    """A collector at work: its reader, and what it read last."""
+    """A collector at work: its reader, and of what it read last the counters."""
 
     collector: Collector
     reader: Reader
@@ -41,8 +60,28 @@ class _Job:
         pause_ns = (max(self.collector.pause_s, period_s) - period_s / 2) * _NS_PER_S
         return not self.collector.pause_s or now_ns - self.last_ns >= pause_ns
 
-    def run(self) -> tuple[list[Reading], list[Problem]]:
-        return list(self.collect()), self.reader.take_problems()
+    def run(self, write: Write | None) -> _Turn:
+        """All readings with their rates; as documents where ``write`` is given."""
+        turn = _Turn()
+        before, counters = {}, self.collector.counters
+        for reading in self.collect():
+            found = rates(reading, self.before.get(reading.entity), counters)
+            before[reading.entity] = kept(reading, counters)
+            if write is None:
+                turn.readings.append(Reading(reading.entity, reading.at_ns, {**reading.values, **found}))
+            else:
+                reading.values.update(found)
+                self.derive(reading.values, turn.faults)
+                turn.entries.append(write(reading.values, turn.faults))
+        self.before = before
+        turn.problems = self.reader.take_problems()
+        return turn
+
+    def derive(self, values: dict[str, Value], faults: dict[str, str]) -> None:
+        try:
+            values |= self.collector.derive(values)
+        except Exception as error:  # noqa: BLE001 – as in isolate: the document goes out without these fields
+            faults[self.collector.name] = f"{type(error).__name__}: {error}"
 
 
 @dataclass(frozen=True)
@@ -70,7 +109,7 @@ def timestamp(tick_ms: int) -> str:
 
 
 class Ticker:
-    """Makes the documents of each tick; remembers the readings before for the rates."""
+    """Makes the documents of each tick; remembers the counters before for the rates."""
 
     def __init__(self, config: Config, root: Root, identity: Identity, agent: Agent) -> None:
         self._config = config
@@ -78,74 +117,62 @@ class Ticker:
         self._agent = agent
         self._agent_before: Reading | None = None
         self._root = root
-        self._crew: Crew[tuple[list[Reading], list[Problem]]] = Crew(config.collect.deadline_s)
+        self._crew: Crew[_Turn] = Crew(config.collect.deadline_s)
         wanted = set(config.collect.datasets)
         self._jobs = [_job(one, root, config) for one in COLLECTORS if one.dataset in wanted]
         self._writers = {name: Writer(DATASETS[name].fields) for name in wanted}
 
     def prime(self) -> None:
         """Read the counters once, so that the first tick has rates; also of the collectors that pause between ticks."""
-        self._read(Report(0))
+        self._turns(Report(0), lambda _dataset: None)
         for job in self._jobs:
             job.last_ns = _NEVER
 
     def tick(self, tick_ms: int, report: Report) -> list[Entry]:
         """All documents of the tick, the agent's last; what went wrong is noted in ``report``."""
-        readings = self._read(report)
-        values = [(dataset, one) for dataset, found in self._values(readings, report) for one in found]
-        self._name_cgroups(values)
-        entries = [self._entry(dataset, tick_ms, one, report) for dataset, one in values]
+        names: dict[Value, Value] = {}
+        turns = self._turns(report, lambda dataset: self._write_cgroup(tick_ms, names) if dataset == _MANY else None)
+        entries: list[Entry] = []
+        for dataset, values in self._values(turns, report):
+            if values.get("cgroup.path") in names:
+                values[ENTITY.name] = names[values["cgroup.path"]]
+            entries.append(self._writer(dataset, tick_ms)(values, report.failed))
+        entries += [entry for _, turn in turns for entry in turn.entries]
         if AGENT in self._writers:
-            entries.append(self._entry(AGENT, tick_ms, self._agent_values(report), report))
+            entries.append(self._writer(AGENT, tick_ms)(self._agent_values(report), report.failed))
         return entries
 
-    def _read(self, report: Report) -> list[tuple[_Job, list[Reading]]]:
-        """Readings of all collectors that are due, with rates merged into copies of their values."""
+    def _turns(self, report: Report, write: Callable[[str], Write | None]) -> list[tuple[_Job, _Turn]]:
+        """A turn of each collector that is due; ``write`` tells by dataset how documents are made there and then."""
         now_ns = self._root.now_ns()
         due = {job.collector.name: job for job in self._jobs if job.due(now_ns, self._config.collect.period_s)}
-        outcomes = self._crew.run([(name, job.run) for name, job in due.items()])
+        calls = [(name, partial(job.run, write(job.collector.dataset))) for name, job in due.items()]
         result = []
-        for name, outcome in outcomes.items():
+        for name, outcome in self._crew.run(calls).items():
             job = due.get(name)
-            readings = _note(name, outcome, report)
-            if job is not None and readings is not None:
+            turn = _note(name, outcome, report)
+            if job is not None and turn is not None:
                 job.last_ns = now_ns
-                result.append((job, [_with_rates(job, reading) for reading in readings]))
-                job.before = {reading.entity: reading for reading in readings}
+                result.append((job, turn))
         return result
 
-    def _values(
-        self, read: Iterable[tuple[_Job, list[Reading]]], report: Report
-    ) -> Iterator[tuple[str, list[dict[str, Value]]]]:
-        """Values of the documents by dataset: the host's collectors in one, the others one per entity."""
+    def _values(self, turns: Iterable[tuple[_Job, _Turn]], report: Report) -> Iterator[tuple[str, dict[str, Value]]]:
+        """Values of the documents not yet made, with their dataset: the host's collectors in one, the others each."""
         host: dict[str, Value] = {}
         host_jobs = []
-        for job, readings in read:
+        for job, turn in turns:
             if job.collector.dataset == HOST:
-                for reading in readings:
+                for reading in turn.readings:
                     host |= reading.values
                 host_jobs.append(job)
                 continue
-            for reading in readings:
-                _derive(job, reading.values, report)
-            yield job.collector.dataset, [reading.values for reading in readings]
+            for reading in turn.readings:
+                job.derive(reading.values, report.failed)
+                yield job.collector.dataset, reading.values
         for job in host_jobs:
-            _derive(job, host, report)
+            job.derive(host, report.failed)
         if host:
-            yield HOST, [{"agent.version": __version__, PERIOD.name: self._config.collect.period_s * 1000, **host}]
-
-    def _name_cgroups(self, values: Iterable[tuple[str, dict[str, Value]]]) -> None:
-        """Cgroups' names become unique in the fleet, and processes learn the name of theirs."""
-        names: dict[Value, Value] = {}
-        processes = []
-        for dataset, one in values:
-            if ENTITY.name in one:
-                names[one["cgroup.path"]] = one[ENTITY.name] = f"{one[ENTITY.name]}@{self._identity.name}"
-            elif dataset == "process":
-                processes.append(one)
-        for one in processes:
-            if one.get("cgroup.path") in names:
-                one[ENTITY.name] = names[one["cgroup.path"]]
+            yield HOST, {"agent.version": __version__, PERIOD.name: self._config.collect.period_s * 1000, **host}
 
     def _agent_values(self, report: Report) -> dict[str, Value]:
         reading = Reading("", self._root.now_ns(), self._agent.values(report))
@@ -153,24 +180,47 @@ class Ticker:
         self._agent_before = reading
         return values
 
-    def _entry(self, name: str, tick_ms: int, values: dict[str, Value], report: Report) -> Entry:
-        dataset, writer = DATASETS[name], self._writers[name]
-        document = self._identity.envelope(dataset, tick_ms) | values
-        try:
-            line = writer.write(document)
-        except KeyError as unknown:
-            report.failed[f"dataset {name}"] = f"field {unknown} is not declared"
-            document = writer.known(document)
-            line = writer.write(document)
-        return Entry(self._action(dataset, tick_ms, document), line)
+    def _write_cgroup(self, tick_ms: int, names: dict[Value, Value]) -> Write:
+        """Cgroups' names become unique in the fleet; ``names`` gets them by path, for the processes."""
+        write = self._writer(_MANY, tick_ms)
 
-    def _action(self, dataset: Dataset, tick_ms: int, document: Mapping[str, Value]) -> bytes:
+        def named(values: dict[str, Value], faults: dict[str, str]) -> Entry:
+            if ENTITY.name in values:
+                names[values["cgroup.path"]] = values[ENTITY.name] = f"{values[ENTITY.name]}@{self._identity.name}"
+            return write(values, faults)
+
+        return named
+
+    def _writer(self, name: str, tick_ms: int) -> Write:
+        dataset, writer = DATASETS[name], self._writers[name]
+        envelope = self._identity.envelope(dataset, tick_ms)
+        action = self._action(dataset, tick_ms)
+
+        def write(values: dict[str, Value], faults: dict[str, str]) -> Entry:
+            document = {**envelope, **values}
+            try:
+                line = writer.write(document)
+            except KeyError as unknown:
+                faults[f"dataset {name}"] = f"field {unknown} is not declared"
+                document = writer.known(document)
+                line = writer.write(document)
+            return Entry(action(document), line)
+
+        return write
+
+    def _action(self, dataset: Dataset, tick_ms: int) -> Callable[[Mapping[str, Value]], bytes]:
         """In a data stream the server makes the id of dimensions and time; for a dated index it is made here."""
         if self._config.index.layout == "datastream":
-            return b'{"create":{"_index":"%b"}}' % stream(dataset.name, self._config.index.namespace).encode()
-        key = json.dumps([dataset.name, tick_ms, *(document.get(name) for name in dataset.dimensions)])
-        id_ = hashlib.sha256(key.encode("utf-8", "backslashreplace")).hexdigest()[:32]
-        return b'{"create":{"_index":"%b","_id":"%b"}}' % (dated_index(dataset.name, tick_ms).encode(), id_.encode())
+            same = b'{"create":{"_index":"%b"}}' % stream(dataset.name, self._config.index.namespace).encode()
+            return lambda _document: same
+        index = dated_index(dataset.name, tick_ms).encode()
+
+        def action(document: Mapping[str, Value]) -> bytes:
+            key = json.dumps([dataset.name, tick_ms, *(document.get(name) for name in dataset.dimensions)])
+            id_ = hashlib.sha256(key.encode("utf-8", "backslashreplace")).hexdigest()[:32]
+            return b'{"create":{"_index":"%b","_id":"%b"}}' % (index, id_.encode())
+
+        return action
 
 
 def _job(collector: Collector, root: Root, config: Config) -> _Job:
@@ -178,28 +228,17 @@ def _job(collector: Collector, root: Root, config: Config) -> _Job:
     return _Job(collector, reader, collector.start(reader, config))
 
 
-def _note(name: str, outcome: Outcome[tuple[list[Reading], list[Problem]]], report: Report) -> list[Reading] | None:
-    """Enter the outcome in the report; the readings, if there are any."""
+def _note(name: str, outcome: Outcome[_Turn], report: Report) -> _Turn | None:
+    """Enter the outcome in the report; the turn, if it came to its end."""
     if outcome.stuck:
         report.stuck.append(name)
     elif outcome.error:
         report.failed[name] = outcome.error
     elif outcome.value:
-        readings, problems = outcome.value
+        turn = outcome.value
         report.durations_us[name] = outcome.duration_ns // 1000
+        report.failed |= turn.faults
         known = {problem for _, problem in report.problems}  # two collectors may read one file
-        report.problems += [(name, problem) for problem in dict.fromkeys(problems) if problem not in known]
-        return readings
+        report.problems += [(name, problem) for problem in dict.fromkeys(turn.problems) if problem not in known]
+        return turn
     return None
-
-
-def _with_rates(job: _Job, reading: Reading) -> Reading:
-    found = rates(reading, job.before.get(reading.entity), job.collector.counters)
-    return Reading(reading.entity, reading.at_ns, {**reading.values, **found}, reading.identity)
-
-
-def _derive(job: _Job, values: dict[str, Value], report: Report) -> None:
-    try:
-        values |= job.collector.derive(values)
-    except Exception as error:  # noqa: BLE001 – as in isolate: the document goes out without these fields
-        report.failed[job.collector.name] = f"{type(error).__name__}: {error}"

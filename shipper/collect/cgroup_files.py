@@ -14,7 +14,7 @@ from typing import Any, Final
 from shipper.collect import pressure
 from shipper.collect.hierarchy import UNIFIED, Mode
 from shipper.fields import Field, Kind, Type, attribute, counter, cpu_time, gauge, real
-from shipper.parse import ParseError, integer, key_values, lines, shown, signed
+from shipper.parse import Keyed, ParseError, integer, lines, shown, signed
 from shipper.parse import pressure as parse_pressure
 from shipper.rates import Value
 
@@ -117,8 +117,8 @@ def weight_of_shares(text: bytes) -> Mapping[str, Value]:
     return {"cgroup.cpu.weight": (integer(text) * 100 + 512) // 1024}
 
 
-def _keys(wanted: dict[bytes, str], scale: int = 1) -> Parse:
-    return lambda text: key_values(text, wanted, scale)
+def _keys(wanted: Mapping[bytes, str], scale: int = 1) -> Parse:
+    return Keyed({key: (field, scale) for key, field in wanted.items()})
 
 
 _SPANS: Final = ("avg10", "avg60", "avg300")
@@ -167,8 +167,9 @@ _TIMES: Final = {
 _PERIODS: Final = {b"nr_periods": "cgroup.cpu.periods.count", b"nr_throttled": "cgroup.cpu.throttled.count"}
 
 
-def _cpu_stat(text: bytes) -> Mapping[str, Value]:
-    return {**key_values(text, _TIMES, 1000), **key_values(text, _PERIODS)}
+def _cpu_stat() -> Parse:
+    scaled = {**dict.fromkeys(_TIMES, 1000), **dict.fromkeys(_PERIODS, 1)}
+    return Keyed({key: (field, scaled[key]) for key, field in {**_TIMES, **_PERIODS}.items()})
 
 
 def _cpu_max(text: bytes) -> Mapping[str, Value]:
@@ -258,7 +259,7 @@ def finish(values: MutableMapping[str, Any], stacked: frozenset[bytes]) -> dict[
 _PRESSURE: Final = [CgroupFile(UNIFIED, f"{name}.pressure", _pressure(name)) for name in pressure.RESOURCES]
 
 _V2: Final = [
-    CgroupFile(UNIFIED, "cpu.stat", _cpu_stat),
+    CgroupFile(UNIFIED, "cpu.stat", _cpu_stat()),
     CgroupFile(UNIFIED, "cpu.max", _kept(_cpu_max)),
     CgroupFile(UNIFIED, "memory.current", number("cgroup.memory.usage.bytes")),
     CgroupFile(UNIFIED, "memory.peak", number("cgroup.memory.peak.bytes")),
@@ -339,6 +340,6 @@ _V1: Final = [
 ]  # fmt: skip
 
 # In hybrid mode a cgroup may be in the unified hierarchy alone, whose cpu.stat has times without any controller
-_HYBRID: Final = [*_V1, CgroupFile(UNIFIED, "cpu.stat", _cpu_stat, unless="cgroup.cpu.usage.ns"), *_PRESSURE]
+_HYBRID: Final = [*_V1, CgroupFile(UNIFIED, "cpu.stat", _cpu_stat(), unless="cgroup.cpu.usage.ns"), *_PRESSURE]
 
 TABLES: Final = {Mode.V2: _V2, Mode.V1: _V1, Mode.HYBRID: _HYBRID, Mode.NONE: []}

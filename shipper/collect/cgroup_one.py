@@ -51,12 +51,10 @@ class Cgroup:
         self.namespace = ""
         self.missed = False  # a file that was there before
         self._host = host
-        self._files: list[tuple[str, File, CgroupFile]] = []
-        self._absent: list[tuple[str, File, CgroupFile]] = []
-        for spec in host.table:
-            if spec.controller in node.inodes:
-                name = f"{host.hierarchies[spec.controller]}{path}/{spec.name}"
-                self._files.append((name, host.reader.file(name), spec))
+        self._files = [
+            (host.reader.file(self._file(spec)), spec) for spec in host.table if spec.controller in node.inodes
+        ]
+        self._absent: list[tuple[File, CgroupFile]] = []
         self._naming = Naming(path, identity)
         self._named: Names = self._naming.values
         self._described: dict[str, Value] = {}
@@ -78,6 +76,9 @@ class Cgroup:
             pod = (known.get("kubernetes.namespace"), known.get("kubernetes.pod.name"))
             return (self.identity.kind, *map(str, pod), str(name)) if name else None
         return self.path if self.identity.kind in (CgroupKind.SERVICE, CgroupKind.MACHINE) else None
+
+    def _file(self, spec: CgroupFile) -> str:
+        return f"{self._host.hierarchies[spec.controller]}{self.path}/{spec.name}"
 
     def become(self, node: Node, identity: Identity) -> None:
         """The tree around it has changed."""
@@ -140,9 +141,9 @@ class Cgroup:
         """Values of the files of each tick; empty if it is gone."""
         values: dict[str, Any] = {}
         reader = self._host.reader
-        gone: list[tuple[str, File, CgroupFile]] = []
+        gone: list[tuple[File, CgroupFile]] = []
         for entry in self._files:
-            name, file, spec = entry
+            file, spec = entry
             if spec.unless in values:
                 continue
             try:
@@ -150,10 +151,10 @@ class Cgroup:
                 if data:
                     values.update(spec.parse(data))
             except OSError as error:
-                if reader.refused(name, error):
+                if reader.refused(self._file(spec), error):
                     gone.append(entry)
             except ParseError as error:
-                reader.problem(name, str(error))
+                reader.problem(self._file(spec), str(error))
                 values.update(error.partial or {})
         self.missed = bool(gone)
         if gone:  # a controller that is off, asked again each minute; or the cgroup itself is gone
@@ -177,7 +178,7 @@ class Cgroup:
         return (device, grown[device] * _NS_PER_S / since) if device and grown[device] > 0 else None
 
     def close(self) -> None:
-        for _, file, _ in (*self._files, *self._absent):
+        for file, _ in (*self._files, *self._absent):
             file.close()
 
 
