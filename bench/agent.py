@@ -2,12 +2,17 @@
 
 The agent is started as its users start it (``shipper run``, one tick a second, nothing tuned) against ``bench.sink``,
 once for a few ticks and once for many: the difference is what ticks cost, without the start. CPU is the operating
-system's account of the finished process. Needs root, for the cgroups.
+system's account of the finished process; memory is looked at until it ends. System calls are counted by strace in runs
+of their own. Where the time of a tick goes is measured by ``bench.stages``, beside a C program that only reads the same
+files. Needs root, for the cgroups.
 """
 
 import argparse
 import json
 import os
+import re
+import shutil
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -15,13 +20,15 @@ import threading
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
-from rich.console import Console
-from rich.table import Table
-
-from bench.cgroups import cgroups
+from bench import table
+from bench.bare import command
+from bench.cgroups import cgroups, mode
+from bench.compiled import compiled
 
 _FEW = 3
+_TRACED = 10
 
 
 @dataclass
@@ -30,6 +37,7 @@ class Run:
 
     ticks: int
     cpu_ms: float
+    peak_mib: float
     rss_mib: float
     pss_mib: float
     switches: int
@@ -40,22 +48,27 @@ class Run:
 
 @dataclass
 class Result:
-    """Per tick, from two runs; memory is that of the longer one."""
+    """Of one number of containers. ``stages``: µs per tick; ``floor_us``: the same reads in C; memory in MiB."""
 
     cgroups: int
     documents: float
     cpu_ms: float
+    us_per_container: float | None
     start_ms: float
-    rss_mib: float
-    pss_mib: float
+    rss: float
+    peak: float
+    pss: float
+    syscalls: float | None
     wakeups: float
-    body_bytes_per_document: float
+    spool_bytes_per_document: float
     wire_bytes_per_document: float
-    us_per_container: float | None = None
+    stages: dict[str, float]
+    reads: int
+    floor_us: float
 
 
-def run(ticks: int) -> Run:
-    """Start sink and agent, wait for both, and account for the agent."""
+def run(ticks: int, *options: str, before: Sequence[str] = ()) -> Run:
+    """Start sink and agent, wait for both, and account for the agent. ``before`` stands before its command line."""
     sink = subprocess.Popen(
         [sys.executable, "-m", "bench.sink"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
@@ -65,7 +78,7 @@ def run(ticks: int) -> Run:
     with tempfile.TemporaryDirectory(prefix="shipper-bench-") as spool:
         arguments = ["run", "--period", "1s", "--ticks", str(ticks), "--spool", spool, "--host-verify", "false"]
         environ = {**os.environ, "SHIPPER_ELASTICSEARCH_HOSTS": f"http://127.0.0.1:{port}"}
-        agent = subprocess.Popen([sys.executable, "-m", "shipper", *arguments], env=environ)
+        agent = subprocess.Popen([*before, *command(*arguments, *options)], env=environ)
         memory = _Memory(agent.pid)
         _, status, usage = os.wait4(agent.pid, 0)
         agent.returncode = os.waitstatus_to_exitcode(status)
@@ -78,7 +91,7 @@ def run(ticks: int) -> Run:
         ticks,
         (usage.ru_utime + usage.ru_stime) * 1000,
         usage.ru_maxrss / 1024,
-        memory.pss_mib(),
+        *memory.mib(),
         usage.ru_nvcsw,
         counts["documents"],
         counts["body_bytes"],
@@ -87,43 +100,79 @@ def run(ticks: int) -> Run:
 
 
 class _Memory:
-    """Looks at a process's proportional memory until it ends; the last look counts."""
+    """Looks at a process's memory until it ends; the median of the looks counts."""
 
     def __init__(self, pid: int) -> None:
         self._file = Path(f"/proc/{pid}/smaps_rollup")
-        self._kib = 0
+        self._seen: list[tuple[int, int]] = []
         self._thread = threading.Thread(target=self._look, daemon=True)
         self._done = threading.Event()
         self._thread.start()
 
     def _look(self) -> None:
-        while not self._done.wait(0.5):
+        while not self._done.wait(0.35):
             try:
                 fields = dict(line.split(":", 1) for line in self._file.read_text().splitlines()[1:])
-                self._kib = int(fields["Pss"].split()[0])
-            except (OSError, KeyError):
+                self._seen.append((int(fields["Rss"].split()[0]), int(fields["Pss"].split()[0])))
+            except (OSError, KeyError, ValueError):
                 return
 
-    def pss_mib(self) -> float:
+    def mib(self) -> tuple[float, float]:
+        """Resident and proportional."""
         self._done.set()
         self._thread.join()
-        return self._kib / 1024
+        if not self._seen:
+            return 0.0, 0.0
+        rss, pss = zip(*self._seen, strict=True)
+        return statistics.median(rss) / 1024, statistics.median(pss) / 1024
 
 
-def measure(count: int, ticks: int) -> Result:
-    with cgroups(count):
-        few, many = run(_FEW), run(_FEW + ticks)
+def syscalls(*options: str) -> float | None:
+    """System calls per tick; None where there is no strace."""
+    if shutil.which("strace") is None:
+        return None
+    counted = []
+    for ticks in (_FEW, _FEW + _TRACED):
+        with tempfile.NamedTemporaryFile(mode="r") as report:
+            run(ticks, *options, before=["strace", "-f", "-c", "-o", report.name])
+            total = re.search(r"(?m)^100\.00\s+\S+\s+(?:\S+\s+)?(\d+)\s+(?:\d+\s+)?total$", report.read())
+        if total is None:
+            raise SystemExit("strace did not count")
+        counted.append(int(total[1]))
+    return (counted[1] - counted[0]) / _TRACED
+
+
+def stages(ticks: int) -> dict[str, Any]:
+    """From ``bench.stages`` in a process of its own, and ``bench/floor.c`` on the files that it had open."""
+    with tempfile.NamedTemporaryFile(mode="w+") as files:
+        made = subprocess.run(
+            command(str(ticks), files.name, module="bench.stages"), check=True, stdout=subprocess.PIPE, text=True
+        )
+        floor = subprocess.run([compiled("floor"), "50"], check=True, stdin=files, stdout=subprocess.PIPE, text=True)
+    took_ns, reads = map(int, floor.stdout.split())
+    return {"stages": json.loads(made.stdout), "floor_us": took_ns / 1000, "reads": reads}
+
+
+def measure(count: int, ticks: int, *options: str, busy: bool = False, traced: bool = True) -> Result:
+    with cgroups(count, busy=busy):
+        few, many = run(_FEW, *options), run(_FEW + ticks, *options)
+        calls = syscalls(*options) if traced else None
+        parts = stages(ticks)
     cpu = (many.cpu_ms - few.cpu_ms) / ticks
     return Result(
         count,
         (many.documents - few.documents) / ticks,
         cpu,
+        None,
         few.cpu_ms - _FEW * cpu,
         many.rss_mib,
+        many.peak_mib,
         many.pss_mib,
+        calls,
         (many.switches - few.switches) / ticks,
         many.body_bytes / many.documents,
         many.wire_bytes / many.documents,
+        **parts,
     )
 
 
@@ -131,24 +180,30 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cgroups", default="0,10,100,1000", help="numbers of containers (%(default)s)")
     parser.add_argument("--ticks", type=int, default=20, help="ticks that are measured (%(default)s)")
+    parser.add_argument("--busy", action="store_true", help="the containers work a little, five times a second each")
+    parser.add_argument("--no-strace", action="store_true", help="do not count system calls")
+    parser.add_argument("--datasets", default="", help="only these, as collect.datasets has them")
     args = parser.parse_args(arguments)
+    options = [f"--datasets={args.datasets}"] if args.datasets else []
     results: list[Result] = []
     for count in map(int, args.cgroups.split(",")):
-        result = measure(count, args.ticks)
+        result = measure(count, args.ticks, *options, busy=args.busy, traced=not args.no_strace)
         if results and count > results[0].cgroups:
             result.us_per_container = (result.cpu_ms - results[0].cpu_ms) / (count - results[0].cgroups) * 1000
         results.append(result)
-    _print(results)
+    _print(results, busy=args.busy)
 
 
-def _print(results: Sequence[Result]) -> None:
-    table = Table(title="shipper run, per tick")
-    for name in asdict(results[0]):
-        table.add_column(name.replace("_", " "), justify="right")
-    for result in results:
-        table.add_row(*("–" if value is None else f"{value:.4g}" for value in asdict(result).values()))
-    Console(width=160).print(table)
-    print(json.dumps({"bench": "agent", "results": [asdict(result) for result in results]}))
+def _print(results: Sequence[Result], *, busy: bool) -> None:
+    rows = [{**asdict(one), **one.stages, "read / floor": one.stages["read"] / one.floor_us} for one in results]
+    for row in rows:
+        del row["stages"]
+    names = list(rows[0])
+    split = names.index("read")
+    title = f"shipper run, per tick, {'busy' if busy else 'idle'} containers, cgroup {mode()}"
+    table.show(title, [{name: row[name] for name in names[:split]} for row in rows])
+    table.show("µs CPU per tick by stage", [{name: row[name] for name in ("cgroups", *names[split:])} for row in rows])
+    table.line("agent", {"busy": busy, "mode": mode(), "results": [asdict(result) for result in results]})
 
 
 if __name__ == "__main__":

@@ -4,14 +4,20 @@ import os
 import secrets
 import signal
 import subprocess
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from shipper.collect.hierarchy import detect
+from bench.compiled import compiled
+from shipper.collect.hierarchy import Mode, detect
 from shipper.source import Reader, Root
 
-_SLEEP_S = "3600"
+_BUSY_S = 1.0  # until each of the busy has worked for the first time
+
+
+def mode() -> Mode:
+    return detect(Reader(Root()))[0]
 
 
 def _directories(name: str) -> list[Path]:
@@ -20,25 +26,29 @@ def _directories(name: str) -> list[Path]:
 
 
 @contextmanager
-def cgroups(count: int) -> Iterator[str]:
+def cgroups(count: int, *, busy: bool = False) -> Iterator[str]:
     """``count`` containers, as docker's cgroupfs driver names them, below a cgroup whose name is given."""
     name = f"shipper-bench-{secrets.token_hex(3)}"
     ids = [secrets.token_hex(32) for _ in range(count)]
+    command = [compiled("sleeper"), "busy" if busy else "idle"]
+    bases = _directories(name)
     processes: list[subprocess.Popen[bytes]] = []
     try:
         for one in ids:
-            process = subprocess.Popen(["sleep", _SLEEP_S], stdout=subprocess.DEVNULL)
+            process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
             processes.append(process)
-            for base in _directories(name):
+            for base in bases:
                 directory = base / one
                 directory.mkdir(parents=True, exist_ok=True)
                 (directory / "cgroup.procs").write_text(str(process.pid))
+        time.sleep(_BUSY_S if busy and count else 0)
         yield name
     finally:
         for process in processes:
             os.kill(process.pid, signal.SIGKILL)
+        for process in processes:
             process.wait()
-        for base in _directories(name):
+        for base in bases:
             for one in ids:
                 if (base / one).exists():
                     (base / one).rmdir()

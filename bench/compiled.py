@@ -1,0 +1,23 @@
+"""The bench's small C programs, compiled when they are first asked for."""
+
+import shutil
+import subprocess
+import tempfile
+from functools import cache
+from pathlib import Path
+
+
+@cache
+def compiled(name: str) -> str:
+    """Path of the program made from ``bench/<name>.c``, in a directory that goes when this process ends."""
+    compiler = shutil.which("cc")
+    if compiler is None:
+        raise SystemExit("needs a C compiler: apt-get install gcc libc6-dev")
+    directory = tempfile.TemporaryDirectory(prefix="shipper-bench-")
+    _KEPT.append(directory)
+    target = Path(directory.name, name)
+    subprocess.run([compiler, "-O2", "-o", target, Path(__file__).with_name(f"{name}.c")], check=True)
+    return str(target)
+
+
+_KEPT: list[tempfile.TemporaryDirectory[str]] = []
