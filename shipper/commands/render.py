@@ -6,11 +6,11 @@ import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from shipper import tables, templates
+from shipper import tables, templates, units
 from shipper.config import Config, Index
 from shipper.errors import UserError
 
-HELP = "write mappings/, the dashboards and the sample configuration from what is declared in Python"
+HELP = "write mappings/, the dashboards, the units and the sample configuration from what is declared in Python"
 SECTIONS = ()
 SAMPLE = "units/shipper.toml"
 # Folders in which every file is rendered
@@ -48,6 +48,7 @@ def rendered() -> dict[str, str]:
         for template in templates.render(Index(layout=layout)):
             text = json.dumps(template.body, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
             files[f"mappings/{template.kind}_template/{template.name}.json"] = text
+    files |= {f"units/{path}": units.render(file) for path, file in units.files().items()}
     return files | _dashboards()
 
 
@@ -78,3 +79,5 @@ def write(file: Path, text: str | None) -> None:
         return
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(text, encoding="utf-8")
+    if text.startswith("#!"):
+        file.chmod(0o755)

@@ -1,0 +1,81 @@
+"""``shipper units list|show|install``: the files that put the shipper onto hosts."""
+
+import argparse
+import difflib
+import os
+import re
+from pathlib import Path
+
+from shipper import tables, units
+from shipper.config import DEFAULT_FILE, Config
+from shipper.errors import ConfigError
+
+HELP = "list, print or install the units, manifests and jobs that start the shipper on every host"
+SECTIONS = ()
+_IMAGE = re.compile(r"[A-Za-z0-9/._:@-]+")  # goes unquoted into units, YAML and HCL
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
+    actions.add_parser("list", help="the ways, their files, and where these belong")
+    show = actions.add_parser("show", help="print one file")
+    show.add_argument("file", choices=list(units.files()), metavar="FILE", help="as `shipper units list` names it")
+    install = actions.add_parser("install", help="write the files of one way to this host; starts nothing")
+    ways = [way.name for way in units.WAYS if _is_for_hosts(way)]
+    install.add_argument("way", choices=ways, help="one of %(choices)s", metavar="WAY")
+    install.add_argument(
+        "--root", type=Path, default=Path("/"), metavar="DIR", help="the host's / (default %(default)s)"
+    )
+    install.add_argument("--dry-run", action="store_true", help="write nothing; show what would change")
+    for one in (show, install):
+        one.add_argument("--image", default=units.IMAGE, help="what hosts run: FILE@sha256:HEX or an engine's name "
+                         "(default %(default)s)")  # fmt: skip
+
+
+def run(args: argparse.Namespace, _config: Config) -> int:
+    if args.action == "list":
+        list_ways()
+        return 0
+    if not _IMAGE.fullmatch(args.image):
+        raise ConfigError(f"--image {args.image!a}: must be letters, digits and / . _ : @ -")
+    if args.action == "show":
+        print(units.render(units.files()[args.file], args.image), end="")
+        return 0
+    way = next(way for way in units.WAYS if way.name == args.way)
+    for file in way.files:
+        install(args.root, file.target, units.render(file, args.image), file.mode, dry_run=args.dry_run)
+    if not (args.root / DEFAULT_FILE.lstrip("/")).exists():  # the operator's: never replaced
+        install(args.root, DEFAULT_FILE, tables.sample(), 0o644, dry_run=args.dry_run)
+    print("\n".join(f"then       {command}" for command in way.after))
+    return 0
+
+
+def _is_for_hosts(way: units.Way) -> bool:
+    return all(file.target for file in way.files)
+
+
+def list_ways() -> None:
+    for way in units.WAYS:
+        print(f"{way.name:12}{way.help}")
+        for file in way.files:
+            print(f"            {file.path}{f'  →  {file.target}' if file.target else ''}")
+
+
+def install(root: Path, target: str, text: str, mode: int, *, dry_run: bool) -> None:
+    """Write one file whole or not at all, and say so; on a dry run show the difference instead."""
+    path = root / target.lstrip("/")
+    there = path.read_text(encoding="utf-8", errors="replace") if path.exists() else None
+    if there == text and path.stat().st_mode & 0o777 == mode:
+        print(f"unchanged  {target}")
+        return
+    if dry_run:
+        print(f"would {'replace' if there is not None else 'write'} {target}, mode {mode:04o}")
+        lines = difflib.unified_diff((there or "").splitlines(), text.splitlines(), target, target, lineterm="", n=1)
+        print("\n".join(lines))
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.new")
+    partial.write_text(text, encoding="utf-8")
+    partial.chmod(mode)
+    os.replace(partial, path)
+    print(f"{'wrote' if there is None else 'replaced':10} {target}")
