@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from dashboards.clauses import dsl, tests
-from dashboards.model import MOST_SERIES, RECENT, TIME, Metric, Panel, Stat, View, label, order
+from dashboards.clauses import dsl
+from dashboards.model import MOST_SERIES, RECENT, TIME, Metric, Panel, Stat, View, label, order, tests
 
 # Widths of a time bucket, in seconds: those that Grafana rounds to
 _WIDTHS: Final = (1, 2, 5, 10, 15, 20, 30, 60, 120, 300, 600, 900, 1200, 1800, 3600, 7200, 10800, 21600, 43200, 86400)

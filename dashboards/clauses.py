@@ -3,20 +3,11 @@
 from collections.abc import Iterable
 from typing import Any, Final
 
-from dashboards.model import Board, Panel, Test, Variable, narrowed
+from dashboards.model import Board, Panel, Test, Variable, narrowed, tests
 
 # Outside of every field's own syntax, so that "all" also means documents without the field
 _ALL: Final = "*"
 _ALL_OR_NONE: Final = "* OR *:*"
-
-
-def dataset_test(dataset: str) -> Test:
-    return Test("event.dataset", (f"shipper.{dataset}",))
-
-
-def tests(panel: Panel) -> tuple[Test, ...]:
-    """Every condition on the panel's documents but the time range and the board's variables."""
-    return (dataset_test(panel.dataset), *panel.where)
 
 
 def lucene(conditions: Iterable[Test], variables: Iterable[Variable] = ()) -> str:
@@ -29,6 +20,8 @@ def _lucene(test: Test) -> str:
         return f"{test.field}:>{test.above:g}"
     if test.below is not None:
         return f"{test.field}:<{test.below:g}"
+    if not test.values:
+        return f"_exists_:{test.field}"
     values = " OR ".join(f'"{value}"' for value in test.values)
     return f"{test.field}:({values})" if len(test.values) > 1 else f"{test.field}:{values}"
 
@@ -36,7 +29,7 @@ def _lucene(test: Test) -> str:
 def _chosen(variable: Variable) -> str:
     """Grafana puts in one escaped value, ``("a" OR "b")`` for several, or ``all_value`` as it is."""
     if variable.field == "_index":
-        return f"_index:*-${variable.name}-*"
+        return f"_index:*-${variable.name}"  # the name of the data stream matches, its backing indices' names do not
     return f"({variable.field}:${variable.name})"
 
 
@@ -57,6 +50,8 @@ def _kql(test: Test) -> str:
         return f"{test.field} > {test.above:g}"
     if test.below is not None:
         return f"{test.field} < {test.below:g}"
+    if not test.values:
+        return f"{test.field}: *"
     values = " or ".join(f'"{value}"' for value in test.values)
     return f"{test.field}: ({values})" if len(test.values) > 1 else f"{test.field}: {values}"
 
@@ -71,4 +66,6 @@ def _dsl(test: Test) -> dict[str, Any]:
         return {"range": {test.field: {"gt": test.above}}}
     if test.below is not None:
         return {"range": {test.field: {"lt": test.below}}}
+    if not test.values:
+        return {"exists": {"field": test.field}}
     return {"terms": {test.field: list(test.values)}}

@@ -20,7 +20,7 @@ with warnings.catch_warnings():
     from grafana_foundation_sdk.builders import dashboard as builders
 
 from dashboards import grafana_query, grafana_units
-from dashboards.clauses import all_value, dataset_test, lucene
+from dashboards.clauses import all_value, lucene, panel_lucene
 from dashboards.model import (
     PAGES,
     Board,
@@ -34,8 +34,9 @@ from dashboards.model import (
     find,
     has,
     label,
-    narrowed,
     places,
+    sorted_by,
+    tests,
     unit,
 )
 
@@ -178,6 +179,7 @@ def _table(board: Board, panel: Panel) -> table_builder.Panel:
             },
         )
     )
+    made.sort_by([common_builders.TableSortByFieldState().display_name(label(panel, sorted_by(panel))).desc(desc=True)])
     if panel.split.field in PAGES:
         made.override_by_name(key, [Set(id_val="links", value=[_page(board, panel.split.field)])])
     for metric in panel.metrics:
@@ -258,13 +260,13 @@ def choices(board: Board, variable: Variable) -> dict[str, Any]:
     before = board.variables[: board.variables.index(variable)]
     wanted = [one for one in before if one.name == variable.within] if variable.within else before
     narrowing = [one for one in wanted if has(variable.dataset, one.field)]
-    query = lucene((dataset_test(variable.dataset), *variable.where), narrowing)
+    query = lucene(tests(Panel("", "", View.TEXT, variable.dataset, where=variable.where)), narrowing)
     return {"find": "terms", "field": variable.field, "query": query, "size": _MOST_VALUES}
 
 
 def _mark(board: Board, mark: Mark) -> builders.AnnotationQuery:
     find(mark.dataset, mark.text)
-    panel = Panel(mark.name, mark.name, View.LINES, mark.dataset)
-    query = lucene((dataset_test(mark.dataset), *mark.where), narrowed(board, panel))
+    panel = Panel(mark.name, "", View.TEXT, mark.dataset, where=mark.where)
+    query = panel_lucene(board, panel)
     target = grafana_query.documents(query)
     return builders.AnnotationQuery().name(mark.name).datasource(_SOURCE).icon_color(_MOST_MARKS).target(target)

@@ -66,8 +66,7 @@ def alias(panel: Panel, metric: Metric) -> str:
 
 def columns(panel: Panel) -> dict[str, str]:
     """Name of each number's column as the datasource gives it → our heading, empty for one that only sorts."""
-    assert panel.split
-    metrics = [*panel.metrics, *([panel.split.by] if _only_sorts(panel) and panel.split.by else [])]
+    metrics = [*panel.metrics, *([order(panel)] if _only_sorts(panel) else [])]
     types = Counter(metric.stat for metric in metrics)
     return {
         f"{_TITLES[metric.stat]} {metric.field}" if types[metric.stat] > 1 else _TITLES[metric.stat]: (

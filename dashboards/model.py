@@ -37,7 +37,7 @@ class Stat(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Test:
-    """One condition on documents. ``values`` are alternatives; ``above`` and ``below`` are bounds, exclusive."""
+    """A condition on documents: one of ``values``, ``above`` or ``below`` a bound (exclusive), else any value."""
 
     field: str
     values: tuple[str, ...] = ()
@@ -47,6 +47,10 @@ class Test:
 
 def one_of(name: str, *values: str) -> Test:
     return Test(name, values)
+
+
+def there(name: str) -> Test:
+    return Test(name)
 
 
 def above(name: str, bound: float) -> Test:
@@ -303,9 +307,27 @@ def label(panel: Panel, metric: Metric) -> str:
 
 
 def order(panel: Panel) -> Metric:
-    """What the split of ``panel`` is sorted by."""
+    """What the split of ``panel`` is sorted by, where only the first are asked for.
+
+    A table's rows by the highest value in place of a mean: Elasticsearch puts what has no mean before all others.
+    """
     assert panel.split
-    return panel.split.by or panel.metrics[0]
+    by = panel.split.by or panel.metrics[0]
+    return replace(by, stat=Stat.MAX) if panel.view is View.TABLE and by.stat is Stat.AVG else by
+
+
+def sorted_by(panel: Panel) -> Metric:
+    """The column by which a table's rows are shown in order, most first."""
+    by = panel.split.by if panel.split else None
+    return by if by in panel.metrics and by else panel.metrics[0]
+
+
+def tests(panel: Panel) -> tuple[Test, ...]:
+    """Every condition on the panel's documents but the time range and the board's variables."""
+    own = (Test("event.dataset", (f"shipper.{panel.dataset}",)), *panel.where)
+    if panel.split and order(panel).stat is Stat.AVG:
+        return (*own, there(order(panel).field))
+    return own
 
 
 def narrowed(board: Board, panel: Panel) -> tuple[Variable, ...]:

@@ -135,13 +135,17 @@ class Cluster:
         return [node.process.pid for node in self.nodes if node.process and node.is_running()]
 
     def request(self, method: str, path: str, body: Any = None, *, timeout: float = 30) -> Any:
-        """Send JSON to the first node as administrator and return the JSON answer. Raises Error unless 2xx."""
+        """Send JSON to the first node as administrator and return the JSON answer. Raises Error unless 2xx.
+
+        A ``body`` of bytes is sent as it is, as NDJSON.
+        """
+        lines = {"data": body, "headers": {"content-type": "application/x-ndjson"}}
         with requests.Session() as session:
             session.trust_env = False  # no proxy, no other certificates: this is the loopback
             reply = session.request(
                 method,
                 self.url + path,
-                json=body,
+                **(lines if isinstance(body, bytes) else {"json": body}),
                 auth=(self.username, self.password or "") if self.username else None,
                 verify=str(self.ca_file) if self.ca_file else True,
                 timeout=timeout,

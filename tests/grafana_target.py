@@ -1,0 +1,211 @@
+"""What Grafana's Elasticsearch datasource does with a panel: variables, ``_msearch``, frames, transformations, names.
+
+Written after pkg/tsdb/elasticsearch and public/app/plugins/datasource/elasticsearch of grafana/grafana, so that
+dashboards are proven without a Grafana at hand.
+"""
+
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, Final
+
+from dashboards.ask import Answer, Span
+
+ALL: Final = "$__all"
+_TITLES: Final = {"avg": "Average", "max": "Max", "min": "Min", "count": "Count", "cardinality": "Unique Count"}
+Choice = str | Sequence[str]
+
+
+@dataclass
+class Page:
+    """A dashboard as a browser has it: the JSON, what is chosen in its variables, and the time range."""
+
+    dashboard: Mapping[str, Any]
+    when: Span
+    chosen: Mapping[str, Choice] = field(default_factory=dict)
+
+    @property
+    def panels(self) -> Iterator[dict[str, Any]]:
+        for panel in self.dashboard["panels"]:
+            if panel["type"] == "row":
+                yield from panel["panels"]
+            elif panel["type"] != "text":
+                yield panel
+
+    def interpolate(self, text: str) -> str:
+        """Variables in the lucene format, as in every ``query``."""
+        text = text.replace("${__to}", str(self.when.last_ms)).replace("${__from}", str(self.when.first_ms))
+        for variable in self.dashboard["templating"]["list"]:
+            pattern = rf"\$\{{{variable['name']}\}}|\${variable['name']}\b"
+            text = re.sub(pattern, partial(_literally, self._lucene(variable)), text)
+        return text
+
+    def _lucene(self, variable: Mapping[str, Any]) -> str:
+        value = self.chosen.get(variable["name"], variable.get("current", {}).get("value", ""))
+        if value == ALL:
+            return str(variable["allValue"])  # as it is, without escapes
+        if isinstance(value, str) and not variable["multi"]:
+            return escaped(value)
+        values = [value] if isinstance(value, str) else value
+        return "(" + " OR ".join(f'"{escaped(one)}"' for one in values) + ")" if values else "__empty__"
+
+    def search(self, target: Mapping[str, Any]) -> dict[str, Any]:
+        """The body that the server gets for ``target``."""
+        within = {"@timestamp": {"gte": self.when.first_ms, "lte": self.when.last_ms, "format": "epoch_millis"}}
+        filters: list[dict[str, Any]] = [{"range": within}]
+        if target["query"]:
+            text = self.interpolate(target["query"])
+            filters.append({"query_string": {"analyze_wildcard": True, "query": text}})
+        body: dict[str, Any] = {"size": 0, "query": {"bool": {"filter": filters}}}
+        level = body
+        for bucket in target["bucketAggs"]:
+            made = _terms(bucket) if bucket["type"] == "terms" else self._histogram(bucket)
+            level.setdefault("aggs", {})[bucket["id"]] = made
+            by = bucket["settings"].get("orderBy", "")
+            level = made
+            if by.isdigit():
+                metric = next(one for one in target["metrics"] if one["id"] == by)
+                level["aggs"] = {by: {metric["type"]: {"field": metric["field"]}}}
+        level["aggs"] = level.get("aggs", {}) | {
+            one["id"]: _metric(one) for one in target["metrics"] if one["type"] != "count"
+        }
+        return body
+
+    def _histogram(self, bucket: Mapping[str, Any]) -> dict[str, Any]:
+        assert bucket["type"] == "date_histogram"
+        assert bucket["settings"]["interval"] == "auto"
+        made = {
+            "field": bucket["field"],
+            "fixed_interval": f"{self.when.bucket_ms}ms",
+            "min_doc_count": int(bucket["settings"]["min_doc_count"]),
+            "extended_bounds": {"min": self.when.first_ms, "max": self.when.last_ms},
+            "format": "epoch_millis",
+        }
+        return {"date_histogram": made}
+
+    def msearch(self, panel: Mapping[str, Any], index: str = "metrics-shipper.*") -> bytes:
+        """All targets of a panel are one request."""
+        head = json.dumps({"search_type": "query_then_fetch", "ignore_unavailable": True, "index": index})
+        lines = [line for one in panel["targets"] for line in (head, json.dumps(self.search(one)))]
+        return ("\n".join(lines) + "\n").encode()
+
+    def answer(self, panel: Mapping[str, Any], responses: Sequence[Mapping[str, Any]]) -> Answer:
+        """What is drawn, from the responses to ``msearch``."""
+        for one in responses:
+            assert "error" not in one, one["error"]
+        if panel["type"] == "stat":
+            pairs = zip(panel["targets"], responses, strict=True)
+            return Answer(numbers={_shown(panel, target): _scalar(target, one) for target, one in pairs})
+        if panel["type"] == "table":
+            return Answer(rows=_table(panel, panel["targets"][0], responses[0]))
+        found = Answer(times=list(self.when.buckets))
+        lines = [(target, list(_frames(target, one))) for target, one in zip(panel["targets"], responses, strict=True)]
+        for group in zip(*(frames for _, frames in lines), strict=True):
+            for title, values in group:
+                assert title not in found.series, f"two lines called {title}"
+                found.series[title] = [values.get(time) for time in found.times]
+        return found
+
+
+def escaped(value: str) -> str:
+    """luceneEscape of packages/grafana-data."""
+    return value if _number(value) else re.sub(r'([!*+\-=<>\s&|()\[\]{}^~?:\\/"])', r"\\\1", value)
+
+
+def _number(value: str) -> bool:
+    try:
+        float(value)
+    except ValueError:
+        return False
+    return True
+
+
+def _literally(text: str, _found: re.Match[str]) -> str:
+    return text
+
+
+def _label(labels: Mapping[str, str], found: re.Match[str]) -> str:
+    return labels.get(found[1], found[0])
+
+
+def _terms(bucket: Mapping[str, Any]) -> dict[str, Any]:
+    settings = bucket["settings"]
+    by = {"_term": "_key"}.get(settings["orderBy"], settings["orderBy"])
+    return {
+        "terms": {
+            "field": bucket["field"],
+            "size": int(settings["size"]),
+            "order": {by: settings["order"]},
+            "min_doc_count": int(settings["min_doc_count"]),
+        }
+    }
+
+
+def _metric(metric: Mapping[str, Any]) -> dict[str, Any]:
+    settings = metric.get("settings", {})
+    if metric["type"] == "bucket_script":
+        paths = {one["name"]: one["pipelineAgg"] for one in metric["pipelineVariables"]}
+        return {"bucket_script": {"buckets_path": paths, **settings}}
+    return {metric["type"]: {"field": metric["field"], **settings}}
+
+
+def _value(metric: Mapping[str, Any], bucket: Mapping[str, Any]) -> float | None:
+    value = bucket["doc_count"] if metric["type"] == "count" else bucket.get(metric["id"], {}).get("value")
+    return None if value is None else float(value)
+
+
+def _frames(target: Mapping[str, Any], response: Mapping[str, Any]) -> Iterator[tuple[str, dict[int, float | None]]]:
+    """Title and values by time of each line; a bucket without the metric has no point."""
+    metric = next(one for one in target["metrics"] if not one.get("hide"))
+    *outer, last = target["bucketAggs"]
+    buckets: list[tuple[dict[str, str], Any]] = [({}, response["aggregations"])]
+    for one in outer:
+        buckets = [
+            ({**labels, one["field"]: str(bucket["key"])}, bucket)
+            for labels, parent in buckets
+            for bucket in parent[one["id"]]["buckets"]
+        ]
+    for labels, bucket in buckets:
+        title = re.sub(r"\{\{([\s\S]+?)\}\}", partial(_label, labels), target["alias"])
+        points = bucket[last["id"]]["buckets"]
+        there = [one for one in points if metric["type"] == "count" or metric["id"] in one]
+        yield title, {int(one["key"]): _value(metric, one) for one in there}
+
+
+def _scalar(target: Mapping[str, Any], response: Mapping[str, Any]) -> float | None:
+    """A stat shows the last number of the one row; without a row it shows its text for nothing."""
+    buckets = response.get("aggregations", {}).get(target["bucketAggs"][0]["id"], {}).get("buckets", [])
+    return _value(target["metrics"][0], buckets[-1]) if buckets else None
+
+
+def _shown(panel: Mapping[str, Any], target: Mapping[str, Any]) -> str:
+    """The display name that an override gives the frame of ``target``."""
+    for override in panel["fieldConfig"]["overrides"]:
+        if override["matcher"] == {"id": "byFrameRefID", "options": target["refId"]}:
+            names = [one["value"] for one in override["properties"] if one["id"] == "displayName"]
+            return str(names[0])
+    raise AssertionError(f"{panel['title']}: a number without a name")
+
+
+def _column(target: Mapping[str, Any], metric: Mapping[str, Any]) -> str:
+    """Name of a column: the type, and the field where the type is there twice."""
+    title = _TITLES[metric["type"]]
+    twice = [one["type"] for one in target["metrics"]].count(metric["type"]) > 1
+    return f"{title} {metric['field']}" if twice and metric["type"] != "count" else title
+
+
+def _table(
+    panel: Mapping[str, Any], target: Mapping[str, Any], response: Mapping[str, Any]
+) -> dict[str, list[float | None]]:
+    """Rows after the ``organize`` transformation, the first column as their key."""
+    (terms,) = target["bucketAggs"]
+    (organize,) = (one["options"] for one in panel["transformations"] if one["id"] == "organize")
+    names = [_column(target, one) for one in target["metrics"]]
+    assert len(set(names)) == len(names), f"two columns of one name: {names}"
+    shown = [i for i, one in enumerate(names) if not organize["excludeByName"].get(one)]
+    assert all(names[i] in organize["renameByName"] for i in shown), (names, organize)
+    shown.sort(key=lambda i: organize["indexByName"][names[i]])
+    buckets = response.get("aggregations", {}).get(terms["id"], {}).get("buckets", [])
+    return {str(one["key"]): [_value(target["metrics"][i], one) for i in shown] for one in buckets}

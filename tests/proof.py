@@ -1,0 +1,103 @@
+"""Documents of a simulated fleet in a real Elasticsearch and as columns, and every panel held to both."""
+
+import json
+import math
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import polars as pl
+from fleetdocs import Fleet
+from fleetload import load
+from grafana_target import Page
+from straight import Chosen, Gathered, straight
+
+import eslocal
+from dashboards import ask, grafana
+from dashboards.ask import Answer, Span
+from dashboards.model import Board, Panel, Stat, View
+
+_UNIQUE_ERROR = 0.06  # cardinality above its precision threshold
+
+
+@dataclass
+class Proven:
+    """A server that holds the documents of ``columns``, all of one namespace."""
+
+    cluster: eslocal.Cluster
+    namespace: str
+    columns: Mapping[str, pl.DataFrame]
+    when: Span
+    grafana: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    def page(self, board: Board, **chosen: Any) -> Page:
+        if board.uid not in self.grafana:
+            self.grafana[board.uid] = json.loads(grafana.render(board))
+        return Page(self.grafana[board.uid], self.when, {"namespace": self.namespace, **chosen})
+
+    def search(self, panel: Panel, filters: Iterable[Mapping[str, Any]] = ()) -> Answer:
+        body = ask.body(panel, self.when, filters)
+        found = self.cluster.request("POST", f"/metrics-shipper.*-{self.namespace}/_search", body)
+        return ask.read(panel, self.when, found)
+
+    def by_grafana(self, page: Page, title: str) -> Answer:
+        panel = next(one for one in page.panels if one["title"] == title)
+        found = self.cluster.request("POST", "/_msearch", page.msearch(panel))
+        return page.answer(panel, found["responses"])
+
+    def straight(self, panel: Panel, chosen: Chosen | None = None) -> Answer:
+        return straight(panel, self.when, self.columns, chosen)
+
+
+def gathered(fleet: Fleet) -> dict[str, pl.DataFrame]:
+    columns = Gathered()
+    for one in fleet.documents():
+        columns.add(one.dataset, fleet.tick_ms(one.tick), one.values)
+    return columns.frames()
+
+
+def loaded(cluster: eslocal.Cluster, fleet: Fleet) -> Proven:
+    load(list(cluster.urls), fleet)
+    last_ms = fleet.tick_ms(fleet.ticks - 1)
+    when = ask.span(fleet.tick_ms(0), last_ms, least_s=fleet.period_s)
+    return Proven(cluster, fleet.namespace, gathered(fleet), when)
+
+
+def drawn(board: Board) -> Iterator[Panel]:
+    return (panel for panel in board.panels if panel.view is not View.TEXT)
+
+
+def differences(panel: Panel, shown: Answer, wanted: Answer) -> Iterator[str]:
+    """What ``shown`` has otherwise than ``wanted``, a line each."""
+    yield from _differ(panel, "", shown.numbers, wanted.numbers)
+    if shown.times != wanted.times:
+        yield f"other times: {shown.times[:3]} … instead of {wanted.times[:3]} …"
+    for kind in ("series", "rows"):
+        ours, theirs = getattr(shown, kind), getattr(wanted, kind)
+        if list(ours) != list(theirs) and not _tied(panel, ours, theirs):
+            yield f"{kind} {list(ours)[:6]} instead of {list(theirs)[:6]}"
+            continue
+        for key in theirs.keys() & ours.keys():
+            yield from _differ(panel, key, dict(enumerate(ours[key])), dict(enumerate(theirs[key])))
+
+
+def _tied(panel: Panel, ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> bool:
+    """Whether only the order differs of what has no number to be sorted by, or the same one."""
+    return len(ours) == len(theirs) and panel.split is not None and set(ours) == set(theirs)
+
+
+def _differ(panel: Panel, key: str, shown: Mapping[Any, Any], wanted: Mapping[Any, Any]) -> Iterator[str]:
+    if shown.keys() != wanted.keys():
+        yield f"{key} {list(shown)} instead of {list(wanted)}"
+        return
+    counted = any(metric.stat in (Stat.UNIQUE, Stat.COUNT, Stat.TOTAL) for metric in panel.metrics)
+    for at, value in wanted.items():
+        if not _equal(shown[at], value, _UNIQUE_ERROR if counted and abs(value or 0) > 3000 else 1e-6):
+            yield f"{key} at {at}: {shown[at]} instead of {value}"
+            return
+
+
+def _equal(one: float | None, other: float | None, tolerance: float) -> bool:
+    if one is None or other is None:
+        return not one and not other  # of nothing there are none
+    return math.isclose(one, other, rel_tol=tolerance, abs_tol=1e-9)

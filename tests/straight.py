@@ -1,0 +1,149 @@
+"""What a panel must show, computed from the documents themselves: no Elasticsearch, no query.
+
+Documents are columns of polars frames, one frame a dataset, with ``@timestamp`` in ms. What comes out is the same
+Answer that ``dashboards.ask`` reads from the server, so that three drawings can be held to it.
+"""
+
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from functools import cache
+from typing import Any, Final
+
+import polars as pl
+
+from dashboards.ask import Answer, Span, name
+from dashboards.boards import BOARDS
+from dashboards.model import TIME, Metric, Panel, Stat, Test, View, find, label, narrowed, order, tests
+from shipper.fields import Type
+
+_RECENT_MS: Final = 120_000
+Columns = Mapping[str, pl.DataFrame]
+Chosen = Mapping[str, tuple[str, ...]]
+
+
+@cache
+def fields() -> dict[str, list[str]]:
+    """Dataset → every field of it that some board asks for."""
+    found: dict[str, set[str]] = {}
+    for board in BOARDS:
+        asked = [(mark.dataset, test) for mark in board.marks for test in mark.where]
+        for panel in (one for one in board.panels if one.view is not View.TEXT):
+            metrics = [*panel.metrics, *([panel.split.by] if panel.split and panel.split.by else [])]
+            names = {one.field for one in metrics if one.field} | {one.per for one in metrics if one.per}
+            names |= {panel.split.field} if panel.split else set()
+            found.setdefault(panel.dataset, set()).update(names, (one.field for one in narrowed(board, panel)))
+            asked += [(panel.dataset, test) for test in panel.where]
+        for dataset, test in asked:
+            found.setdefault(dataset, set()).add(test.field)
+    return {dataset: sorted({TIME, *names} - {"_index"}) for dataset, names in found.items()}
+
+
+class Gathered:
+    """Documents as columns. ``add`` takes flat values as the shipper sends them, times as ms."""
+
+    def __init__(self) -> None:
+        self._columns: dict[str, dict[str, list[Any]]] = {
+            dataset: {one: [] for one in names} for dataset, names in fields().items()
+        }
+
+    def add(self, dataset: str, time_ms: int, values: Mapping[str, Any]) -> None:
+        columns = self._columns.get(dataset)
+        if columns is None:
+            return
+        for one, column in columns.items():
+            column.append(time_ms if one == TIME else _plain(dataset, values, one))
+
+    def frames(self) -> dict[str, pl.DataFrame]:
+        return {dataset: pl.DataFrame(columns, strict=False) for dataset, columns in self._columns.items()}
+
+
+def _plain(dataset: str, values: Mapping[str, Any], field: str) -> Any:
+    if field.startswith("labels."):
+        return values.get("labels", {}).get(field.removeprefix("labels."))
+    value = values.get(field)
+    if value is not None and find(dataset, field).type is Type.DATE:
+        return datetime.fromisoformat(value).timestamp() * 1000
+    return str(value).lower() if isinstance(value, bool) else value
+
+
+def straight(panel: Panel, when: Span, columns: Columns, chosen: Chosen | None = None) -> Answer:
+    frame = columns[panel.dataset].filter(pl.col(TIME).is_between(when.first_ms, when.last_ms))
+    for test in tests(panel)[1:]:  # a frame is of one dataset
+        frame = frame.filter(_passes(test))
+    for field, values in (chosen or {}).items():
+        if field in frame.columns:
+            frame = frame.filter(pl.col(field).is_in(values))
+    if panel.view is View.STAT:
+        return Answer(numbers={label(panel, one): _number(frame, one, when) for one in panel.metrics})
+    if panel.view is View.TABLE:
+        return Answer(rows=_rows(panel, frame))
+    return _series(panel, frame, when)
+
+
+def _passes(test: Test) -> pl.Expr:
+    column = pl.col(test.field)
+    if test.above is not None:
+        return column > test.above
+    if test.below is not None:
+        return column < test.below
+    if not test.values:
+        return column.is_not_null()
+    return column.cast(pl.String).is_in(test.values)
+
+
+def _expression(metric: Metric) -> pl.Expr:
+    match metric.stat:
+        case Stat.COUNT:
+            return pl.len().cast(pl.Float64)
+        case Stat.UNIQUE:
+            return pl.col(metric.field).drop_nulls().n_unique().cast(pl.Float64)
+        case Stat.TOTAL:
+            return pl.col(metric.field).mean() * pl.col(metric.per).n_unique()
+        case Stat.AVG:
+            return pl.col(metric.field).mean()
+        case Stat.MAX:
+            return pl.col(metric.field).max().cast(pl.Float64)
+        case _:
+            return pl.col(metric.field).min().cast(pl.Float64)
+
+
+def _number(frame: pl.DataFrame, metric: Metric, when: Span) -> float | None:
+    if metric.recent:
+        frame = frame.filter(pl.col(TIME) >= when.last_ms - _RECENT_MS)
+    value = frame.select(_expression(metric)).item()
+    return None if value is None else float(value)
+
+
+def _first(panel: Panel, frame: pl.DataFrame) -> pl.DataFrame:
+    """The values of the split that are drawn, in order; those without a number come last."""
+    assert panel.split
+    key = pl.col(panel.split.field)
+    ranked = frame.filter(key.is_not_null()).group_by(panel.split.field).agg(_expression(order(panel)).alias("_by"))
+    return ranked.sort(["_by", panel.split.field], descending=[True, False], nulls_last=True).head(panel.split.size)
+
+
+def _rows(panel: Panel, frame: pl.DataFrame) -> dict[str, list[float | None]]:
+    assert panel.split
+    field = panel.split.field
+    found = frame.group_by(field).agg([_expression(one).alias(f"_{i}") for i, one in enumerate(panel.metrics)])
+    first = _first(panel, frame).join(found, on=field, how="left", maintain_order="left")
+    return {row[field]: [row[f"_{i}"] for i in range(len(panel.metrics))] for row in first.iter_rows(named=True)}
+
+
+def _series(panel: Panel, frame: pl.DataFrame, when: Span) -> Answer:
+    times = list(when.buckets)
+    bucket = (pl.col(TIME) // when.bucket_ms * when.bucket_ms).alias("_bucket")
+    keys = [panel.split.field] if panel.split else []
+    if panel.split:
+        frame = frame.join(_first(panel, frame).select(panel.split.field), on=panel.split.field, how="semi")
+    wanted: Iterable[pl.Expr] = [_expression(one).alias(f"_{i}") for i, one in enumerate(panel.metrics)]
+    found = frame.with_columns(bucket).group_by([*keys, "_bucket"]).agg(wanted)
+    values = {(row.get(keys[0]) if keys else None, row["_bucket"]): row for row in found.iter_rows(named=True)}
+    shown = _first(panel, frame)[panel.split.field].to_list() if panel.split else [None]
+    made = Answer(times=times)
+    for key in shown:
+        for i, metric in enumerate(panel.metrics):
+            absent = 0.0 if metric.stat in (Stat.COUNT, Stat.UNIQUE) else None
+            line = [values.get((key, time), {}).get(f"_{i}", absent) for time in times]
+            made.series[name(panel, metric, key)] = [None if one is None else float(one) for one in line]
+    return made
