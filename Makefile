@@ -36,7 +36,7 @@ image: setup  ## the image for the nodes: build/shipper-VERSION.tar and -oci.tar
 	@$(BIN)/python units/image/build.py $(ARGS)
 
 lock: setup  ## resolve the dependencies anew into requirements/
-	for extras in "run:" "dev:--extra demo --extra local --extra dev"; do \
+	for extras in "run:" "dev:--extra view --extra local --extra dev"; do \
 	  $(BIN)/pip-compile --quiet --upgrade --generate-hashes --no-emit-index-url --no-emit-find-links \
 	    --no-emit-trusted-host --allow-unsafe --strip-extras --no-header $${extras#*:} \
 	    --output-file requirements/$${extras%%:*}.txt pyproject.toml; done

@@ -31,7 +31,7 @@ def run(args: argparse.Namespace, config: Config) -> int:
         import eslocal
         from shipper.screen import Screen
     except ImportError as missing:
-        raise UserError(f"the demo needs {missing.name}: pip install 'shipper[demo,local]'") from None
+        raise UserError(f"the demo needs {missing.name}: pip install 'shipper[view,local]'") from None
 
     try:
         es = eslocal.named(_NAME)
