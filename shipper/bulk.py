@@ -14,14 +14,13 @@ import random
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from shipper import log
 from shipper.config import Bulk
 from shipper.errors import BadRequest, TooLarge, Unavailable
 from shipper.ledger import DeliveryState, Fate, Ledger
-from shipper.spool import Damaged, Entry, Segment
+from shipper.spool import Damaged, Entry, Segment, body_of
 from shipper.templates import late_stream
 from shipper.verdict import Answer, Verdict, judge
 
@@ -44,16 +43,12 @@ Ready = Callable[[], str]
 """Why nothing may be sent yet; empty when it may. Raises Unavailable."""
 
 
-@dataclass(frozen=True, slots=True)
-class Item:
+class Item(NamedTuple):
     """One document in a batch, and its place in its segment."""
 
     segment: Segment
     place: int
     entry: Entry
-
-    def lines(self) -> bytes:
-        return b"%b\n%b\n" % (self.entry.action, self.entry.document)
 
 
 class Backoff:
@@ -165,7 +160,7 @@ class Delivery:
         batch: list[Item] = []
         size = 0
         for item in self._open_items(newest_first=newest_first):
-            size += len(item.lines())
+            size += item.entry.size
             if batch and size > self._limit:
                 break
             batch.append(item)
@@ -224,7 +219,7 @@ class Delivery:
             self._settle(list(zip(moved, self._ask(moved), strict=True)), Fate.LATE)
 
     def _ask(self, batch: Sequence[Item]) -> list[Answer]:
-        body = b"".join(item.lines() for item in batch)
+        body = body_of([item.entry for item in batch])
         self.state.requests += 1
         self.state.bytes += len(body)
         response = self._send(body)
@@ -314,7 +309,7 @@ class Delivery:
 
     def _shrink(self, batch: Sequence[Item]) -> bool:
         """Learn the size of request that the server takes."""
-        size = sum(len(item.lines()) for item in batch)
+        size = sum(item.entry.size for item in batch)
         if len(batch) == 1:
             self._settle([(batch[0], Answer(Verdict.REJECTED, 413, f"one document of {size} bytes"))], Fate.STORED)
             self._limit = max(min(self._limit, size), _SMALLEST)

@@ -13,6 +13,7 @@ import json
 import os
 import threading
 import zlib
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
@@ -146,7 +147,7 @@ class Ledger:
                 self.drop([self.spool.segments[next(iter(self.spool.held))]])
 
     def _make_room(self, entries: Iterable[Entry], oldest_ms: int) -> None:
-        size = sum(len(entry.action) + len(entry.document) + 2 for entry in entries)
+        size = sum(entry.size for entry in entries)
         over = {segment.sequence: segment for segment in self.spool.over(size)}
         for segment in self.spool.segments.values():
             if segment.tick_ms >= oldest_ms:
@@ -199,10 +200,8 @@ class Ledger:
     def _account(self, segment: Segment, by_place: Mapping[int, Fate]) -> None:
         waiting = list(self.items(segment))
         left = [place for place in waiting if place not in by_place]
-        for place in waiting:
-            if place in by_place:
-                fate = by_place[place].value
-                setattr(self.counts, fate, getattr(self.counts, fate) + 1)
+        for fate, number in Counter(by_place[place] for place in waiting if place in by_place).items():
+            setattr(self.counts, fate.value, getattr(self.counts, fate.value) + number)
         if left:
             self.open[segment.sequence] = left
         else:

@@ -39,6 +39,8 @@ def whole(text: bytes) -> bytes:
 
 def integer(text: bytes) -> int:
     """A count: digits only (``int`` alone would take ``-1``, ``1_0`` and blanks)."""
+    if text[:-1].isdigit() and text[-1:] == b"\n" and len(text) < 20:  # noqa: PLR2004 – as nearly always
+        return int(text)
     stripped = text.strip()
     if not stripped.isdigit() or len(stripped) > 19 or (value := int(stripped)) > LARGEST:  # noqa: PLR2004
         raise ParseError(f"not a count: {shown(text)}")
@@ -149,28 +151,31 @@ class Keyed:
 
     def __init__(self, wanted: Mapping[bytes, tuple[str, int]]) -> None:
         self._wanted = wanted
-        self._layouts: dict[tuple[bytes, ...], list[tuple[int, str, int]]] = {}
+        self._scales = [(field, scale) for field, scale in wanted.values() if scale != 1]
+        self._layouts: dict[tuple[bytes, ...], tuple[tuple[int, ...], list[str]]] = {}
 
     def __call__(self, text: bytes) -> dict[str, int]:
         words = text.split()
         if len(words) != 2 * text.count(b"\n"):
             return self._carefully(text)
         keys = tuple(words[::2])
-        values = {}
-        for place, field, scale in self._layouts.get(keys) or self._learn(keys):
-            digits = words[place]
-            if not digits.isdigit() or len(digits) > 15:  # noqa: PLR2004 – times 1,000 it still is a long
-                return self._carefully(text)
-            values[field] = int(digits) * scale
-        return values
+        places, fields = self._layouts.get(keys) or self._learn(keys)
+        digits = [words[place] for place in places]
+        if not b"".join(digits).isdigit() or len(max(digits, key=len)) > 19:  # noqa: PLR2004
+            return self._carefully(text)
+        values = dict(zip(fields, map(int, digits), strict=True))
+        for field, scale in self._scales:
+            if field in values:
+                values[field] *= scale
+        return values if max(values.values()) <= LARGEST else self._carefully(text)
 
-    def _learn(self, keys: tuple[bytes, ...]) -> list[tuple[int, str, int]]:
+    def _learn(self, keys: tuple[bytes, ...]) -> tuple[tuple[int, ...], list[str]]:
         places = {key: 2 * at + 1 for at, key in enumerate(keys)}
-        found = [(places[key], *what) for key, what in self._wanted.items() if key in places]
+        found = {field: places[key] for key, (field, _) in self._wanted.items() if key in places}
         if len(self._layouts) >= _MOST_LAYOUTS:
             self._layouts.clear()
-        self._layouts[keys] = found
-        return found
+        layout = self._layouts[keys] = tuple(found.values()), list(found)
+        return layout
 
     def _carefully(self, text: bytes) -> dict[str, int]:
         values: dict[str, int] = {}

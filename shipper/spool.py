@@ -26,7 +26,7 @@ import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from shipper.errors import UserError
 
@@ -50,12 +50,16 @@ class Damaged(Exception):  # noqa: N818 – a state of a file
     """A segment is not as it was written."""
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(NamedTuple):
     """One document on its way: its bulk action and its source, both JSON without newline."""
 
     action: bytes
     document: bytes
+
+    @property
+    def size(self) -> int:
+        """Bytes in a body."""
+        return len(self.action) + len(self.document) + 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +103,7 @@ class Spool:
 
     def write(self, tick_ms: int, entries: Sequence[Entry], collected: int) -> Segment:
         """Make ``entries`` durable as one segment; ``collected`` as in the header. Raises OSError."""
-        body = _body(entries)
+        body = body_of(entries)
         segment = Segment(self.last + 1, tick_ms, len(entries), len(body), zlib.crc32(body), collected)
         self._put(segment, body)
         self._add(segment)
@@ -107,7 +111,7 @@ class Spool:
 
     def hold(self, tick_ms: int, entries: list[Entry], collected: int) -> Segment:
         """Keep ``entries`` as a segment in memory, for as long as the disk takes none."""
-        body = _body(entries)
+        body = body_of(entries)
         segment = Segment(self.last + 1, tick_ms, len(entries), len(body), zlib.crc32(body), collected)
         self._add(segment)
         self.held[segment.sequence] = entries
@@ -116,7 +120,7 @@ class Spool:
     def flush(self) -> None:
         """Bring what is held in memory to disk. Raises OSError."""
         for sequence, entries in list(self.held.items()):
-            self._put(self.segments[sequence], _body(entries))
+            self._put(self.segments[sequence], body_of(entries))
             del self.held[sequence]
 
     def _put(self, segment: Segment, body: bytes) -> None:
@@ -260,8 +264,9 @@ _DIGITS: Final = 16
 _NO_ROOM: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
-def _body(entries: Sequence[Entry]) -> bytes:
-    return b"".join(part for entry in entries for part in (entry.action, b"\n", entry.document, b"\n"))
+def body_of(entries: Sequence[Entry]) -> bytes:
+    """The bulk body of ``entries``."""
+    return b"".join([part for action, document in entries for part in (action, b"\n", document, b"\n")])
 
 
 def _own_directory(path: str) -> None:

@@ -89,12 +89,20 @@ V1_UNLIMITED: Final = 0x7FFF_FFFF_FFFF_0000  # the largest page count: rounded d
 
 @dataclass(frozen=True)
 class CgroupFile:
-    """One file of one controller. It is not read where a file before it already gave the value ``unless``."""
+    """One file of one controller. It is not read where a file before it already gave the value ``unless``.
+
+    ``field``: it holds this one number and nothing else, which needs no ``parse``.
+    """
 
     controller: str
     name: str
     parse: Parse
     unless: str = ""
+    field: str = ""
+
+
+def single(controller: str, name: str, field: str) -> CgroupFile:
+    return CgroupFile(controller, name, number(field), field=field)
 
 
 def number(field: str) -> Parse:
@@ -261,8 +269,8 @@ _PRESSURE: Final = [CgroupFile(UNIFIED, f"{name}.pressure", _pressure(name)) for
 _V2: Final = [
     CgroupFile(UNIFIED, "cpu.stat", _cpu_stat()),
     CgroupFile(UNIFIED, "cpu.max", _kept(_cpu_max)),
-    CgroupFile(UNIFIED, "memory.current", number("cgroup.memory.usage.bytes")),
-    CgroupFile(UNIFIED, "memory.peak", number("cgroup.memory.peak.bytes")),
+    single(UNIFIED, "memory.current", "cgroup.memory.usage.bytes"),
+    single(UNIFIED, "memory.peak", "cgroup.memory.peak.bytes"),
     CgroupFile(UNIFIED, "memory.max", limit("cgroup.memory.limit.bytes")),
     CgroupFile(UNIFIED, "memory.high", limit("cgroup.memory.high.bytes")),
     CgroupFile(UNIFIED, "memory.stat", _keys({
@@ -285,7 +293,7 @@ _V2: Final = [
         b"pgscan": "cgroup.memory.scanned.count",
         b"pgsteal": "cgroup.memory.reclaimed.count",
     })),
-    CgroupFile(UNIFIED, "memory.swap.current", number("cgroup.memory.swap.usage.bytes")),
+    single(UNIFIED, "memory.swap.current", "cgroup.memory.swap.usage.bytes"),
     CgroupFile(UNIFIED, "memory.events", _kept(_keys({
         b"low": "cgroup.memory.events.low.count",
         b"high": "cgroup.memory.events.high.count",
@@ -294,24 +302,24 @@ _V2: Final = [
         b"oom_kill": "cgroup.memory.events.oom_kill.count",
         b"oom_group_kill": "cgroup.memory.events.oom_group_kill.count",
     }))),
-    CgroupFile(UNIFIED, "pids.current", number("cgroup.pids.current")),
+    single(UNIFIED, "pids.current", "cgroup.pids.current"),
     CgroupFile(UNIFIED, "pids.events", _kept(_keys({b"max": "cgroup.pids.events.max.count"}))),
     CgroupFile(UNIFIED, "io.stat", _io_stat),
     *_PRESSURE,
 ]  # fmt: skip
 
 _V1: Final = [
-    CgroupFile("cpuacct", "cpuacct.usage", number("cgroup.cpu.usage.ns")),
-    CgroupFile("cpuacct", "cpuacct.usage_user", number("cgroup.cpu.user.ns")),
-    CgroupFile("cpuacct", "cpuacct.usage_sys", number("cgroup.cpu.system.ns")),
+    single("cpuacct", "cpuacct.usage", "cgroup.cpu.usage.ns"),
+    single("cpuacct", "cpuacct.usage_user", "cgroup.cpu.user.ns"),
+    single("cpuacct", "cpuacct.usage_sys", "cgroup.cpu.system.ns"),
     # before Linux 4.9 only in clock ticks
     CgroupFile("cpuacct", "cpuacct.stat", _keys(
         {b"user": "cgroup.cpu.user.ns", b"system": "cgroup.cpu.system.ns"}, _NS_PER_TICK
     ), unless="cgroup.cpu.user.ns"),
     CgroupFile("cpu", "cpu.stat", _keys({**_PERIODS, b"throttled_time": "cgroup.cpu.throttled.ns"})),
     CgroupFile("cpu", "cpu.cfs_quota_us", _kept(_cfs_quota)),
-    CgroupFile("memory", "memory.usage_in_bytes", number("cgroup.memory.usage.bytes")),
-    CgroupFile("memory", "memory.max_usage_in_bytes", number("cgroup.memory.peak.bytes")),
+    single("memory", "memory.usage_in_bytes", "cgroup.memory.usage.bytes"),
+    single("memory", "memory.max_usage_in_bytes", "cgroup.memory.peak.bytes"),
     CgroupFile("memory", "memory.limit_in_bytes", limit("cgroup.memory.limit.bytes")),
     # total_ counts the cgroups below too, as all of v2 does
     CgroupFile("memory", "memory.stat", _keys({
@@ -329,11 +337,11 @@ _V1: Final = [
         b"total_workingset_refault_file": "cgroup.memory.refaults.file.count",
         b"hierarchical_memory_limit": INHERITED_LIMIT,
     })),
-    CgroupFile("memory", "memory.kmem.usage_in_bytes", number("cgroup.memory.kernel.bytes")),
+    single("memory", "memory.kmem.usage_in_bytes", "cgroup.memory.kernel.bytes"),
     CgroupFile("memory", "memory.kmem.tcp.usage_in_bytes", _kept(number("cgroup.memory.sock.bytes"))),
     CgroupFile("memory", "memory.failcnt", _kept(number("cgroup.memory.events.max.count"))),
     CgroupFile("memory", "memory.oom_control", _kept(_keys({b"oom_kill": "cgroup.memory.events.oom_kill.count"}))),
-    CgroupFile("pids", "pids.current", number("cgroup.pids.current")),
+    single("pids", "pids.current", "cgroup.pids.current"),
     CgroupFile("pids", "pids.events", _kept(_keys({b"max": "cgroup.pids.events.max.count"}))),
     CgroupFile("blkio", "blkio.throttle.io_service_bytes_recursive", _blkio("bytes")),
     CgroupFile("blkio", "blkio.throttle.io_serviced_recursive", _blkio("count")),

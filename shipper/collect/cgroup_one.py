@@ -14,7 +14,7 @@ from shipper.collect.identity import CgroupKind, Identity, Node
 from shipper.collect.names import Naming
 from shipper.collect.runtime_files import Names, RuntimeFiles
 from shipper.kibana import CONTAINERS, PERIOD
-from shipper.parse import ParseError
+from shipper.parse import ParseError, integer
 from shipper.rates import Value
 from shipper.source import File, Reader
 
@@ -148,7 +148,11 @@ class Cgroup:
                 continue
             try:
                 data = file.read()
-                if data:
+                if not data:
+                    continue
+                if spec.field:
+                    values[spec.field] = integer(data)
+                else:
                     values.update(spec.parse(data))
             except OSError as error:
                 if reader.refused(self._file(spec), error):
@@ -161,11 +165,14 @@ class Cgroup:
             self._absent += gone
             self._files = [entry for entry in self._files if entry not in gone]
         if values:
-            values.update(self._state)
-            values.update(self._settings)
-            if self._start_ns:
-                values["cgroup.uptime.ms"] = max(now_ns - self.started_ns, 0) // _NS_PER_MS
+            self._add_slow(values, now_ns)
         return values
+
+    def _add_slow(self, values: dict[str, Any], now_ns: int) -> None:
+        values.update(self._state)
+        values.update(self._settings)
+        if self._start_ns:
+            values["cgroup.uptime.ms"] = max(now_ns - self.started_ns, 0) // _NS_PER_MS
 
     def busiest(self, moved: dict[str, int], now_ns: int) -> tuple[str, float] | None:
         """The device with most bytes since the call before, and how many a second; None if none moved any."""
