@@ -25,7 +25,9 @@ def hidden() -> list[str]:
     return sorted(
         name
         for name, owned in owners.items()
-        if name not in needed and not name.startswith("_") and not there & {one.lower().replace("_", "-") for one in owned}
+        if name not in needed
+        and not name.startswith("_")
+        and not there & {one.lower().replace("_", "-") for one in owned}
     )
 
 

@@ -1,0 +1,108 @@
+"""Where the CPU time of a tick goes, in this process: ``python -m bench.stages TICKS FILE``; prints µs a tick as JSON.
+
+Each stage is what it adds to the one before, medians over the ticks:
+
+- ``read``: every file that the cgroup collector keeps open, read as the collector does and thrown away;
+- ``parse``: the collector's turn beyond that: walk, parsing, values; ``document``: rates, derived values, text;
+- ``host``: the turns and documents of all other datasets;
+- ``spool``: onto disk with fsync; ``send``: through the client to ``bench.sink``, and the ledger's account of it.
+
+FILE gets the paths of the cgroup files, for ``bench/floor.c``.
+"""
+
+import gc
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterable
+from functools import partial
+from typing import Any
+
+from shipper import client, log, pipeline
+from shipper.agent import Agent, Report
+from shipper.bulk import FILTER_PATH, Delivery
+from shipper.config import Collect, Config, Elasticsearch, Host
+from shipper.ledger import Ledger
+from shipper.source import File
+from shipper.spool import Spool
+from shipper.tick import Ticker
+
+_CGROUPS = "/sys/fs/cgroup/"
+_SECOND_MS = 1000
+_PAUSE_S = 0.25  # so that counters move
+
+
+def main() -> None:
+    ticks, listing = int(sys.argv[1]), sys.argv[2]
+    with tempfile.TemporaryDirectory(prefix="shipper-bench-") as directory:
+        found = _Stages(directory).run(ticks, listing)
+    print(json.dumps(found))
+
+
+class _Stages:
+    def __init__(self, directory: str) -> None:
+        self._sink = subprocess.Popen(
+            [sys.executable, "-m", "bench.sink"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        assert self._sink.stdout
+        url = f"http://127.0.0.1:{self._sink.stdout.readline().strip()}"
+        config = Config(collect=Collect(period_s=1), elasticsearch=Elasticsearch(hosts=(url,)), host=Host(verify=False))
+        self._root, identity = pipeline.host(config)
+        collect, agent = config.collect, Agent(None, None)
+        others = tuple(one for one in collect.datasets if one != "cgroup")
+        self._cgroups = Ticker(Config(collect=Collect(datasets=("cgroup",))), self._root, identity, agent)
+        self._others = Ticker(Config(collect=Collect(period_s=1, datasets=others)), self._root, identity, agent)
+        # The very collector of the ticks: another one's descriptors would come on top
+        self._collect: Callable[[], Iterable[Any]] = self._cgroups._jobs[0].collect  # noqa: SLF001
+        self._ledger = Ledger.load(Spool(directory, 1 << 30))
+        self._delivery = Delivery(self._ledger, client.Link(config, FILTER_PATH), config.bulk, log.Log(journal=False))
+
+    def run(self, ticks: int, listing: str) -> dict[str, float]:
+        took: dict[str, list[float]] = {}
+
+        def timed(stage: str, call: Callable[[], Any]) -> Any:
+            began = time.process_time_ns()
+            result = call()
+            took.setdefault(stage, []).append((time.process_time_ns() - began) / 1000)
+            return result
+
+        for _ in self._collect():
+            pass
+        files = [one for one in gc.get_objects() if isinstance(one, File) and one.path.startswith(_CGROUPS)]
+        with open(listing, "w", encoding="utf-8") as out:
+            readable = [one for one in files if _readable(one)]
+            out.writelines(f"{one.path}\n" for one in readable)
+        self._cgroups.prime()
+        self._others.prime()
+        for i in range(ticks):
+            time.sleep(_PAUSE_S)
+            tick_ms = (time.time_ns() // 1_000_000_000 + i) * _SECOND_MS
+            timed("read", lambda: [one.read() for one in readable])
+            timed("collected", lambda: sum(1 for _ in self._collect()))
+            entries = timed("made", partial(self._cgroups.tick, tick_ms, Report(_SECOND_MS)))
+            entries += timed("host", partial(self._others.tick, tick_ms, Report(_SECOND_MS)))
+            timed("spool", partial(self._ledger.put, tick_ms, entries))
+            timed("send", self._deliver)
+        assert self._sink.stdin
+        self._sink.stdin.close()
+        self._sink.wait()
+        us = {stage: statistics.median(times) for stage, times in took.items()}
+        parse, document = us["collected"] - us["read"], us["made"] - us["collected"]
+        return {"read": us["read"], "parse": parse, "document": document} | {
+            stage: us[stage] for stage in ("host", "spool", "send")
+        }
+
+    def _deliver(self) -> None:
+        while self._delivery.step():
+            pass
+
+
+def _readable(file: File) -> bool:
+    return file._fd >= 0  # noqa: SLF001 – those of controllers that are off were closed
+
+
+if __name__ == "__main__":
+    main()
