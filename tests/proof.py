@@ -2,20 +2,21 @@
 
 import json
 import math
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import polars as pl
 from fleetdocs import Fleet
 from fleetload import load
 from grafana_target import Page
+from lens_target import Lens
 from straight import Chosen, Gathered, straight
 
 import eslocal
-from dashboards import ask, grafana
-from dashboards.ask import Answer, Span
-from dashboards.model import Board, Panel, Stat, View
+from dashboards import ask, grafana, kibana
+from dashboards.ask import Answer, Span, name
+from dashboards.model import Board, Panel, Stat, View, label
 
 _UNIQUE_ERROR = 0.06  # cardinality above its precision threshold
 
@@ -37,13 +38,23 @@ class Proven:
 
     def search(self, panel: Panel, filters: Iterable[Mapping[str, Any]] = ()) -> Answer:
         body = ask.body(panel, self.when, filters)
-        found = self.cluster.request("POST", f"/metrics-shipper.*-{self.namespace}/_search", body)
+        found = self.cluster.request("POST", f"/{self._indices}/_search", body)
         return ask.read(panel, self.when, found)
 
     def by_grafana(self, page: Page, title: str) -> Answer:
         panel = next(one for one in page.panels if one["title"] == title)
         found = self.cluster.request("POST", "/_msearch", page.msearch(panel))
         return page.answer(panel, found["responses"])
+
+    def by_kibana(self, board: Board, title: str, chosen: Sequence[Mapping[str, Any]] = ()) -> Answer:
+        saved = json.loads(kibana.render(board).splitlines()[1])
+        panel = next(one for one in json.loads(saved["attributes"]["panelsJSON"]) if one["title"] == title)
+        lens = Lens(panel, self.when, [dict(one) for one in chosen])
+        return lens.answer(self.cluster.request("POST", f"/{self._indices}/_search", lens.search()))
+
+    @property
+    def _indices(self) -> str:
+        return f"metrics-shipper.*-{self.namespace}"
 
     def straight(self, panel: Panel, chosen: Chosen | None = None) -> Answer:
         return straight(panel, self.when, self.columns, chosen)
@@ -101,3 +112,23 @@ def _equal(one: float | None, other: float | None, tolerance: float) -> bool:
     if one is None or other is None:
         return not one and not other  # of nothing there are none
     return math.isclose(one, other, rel_tol=tolerance, abs_tol=1e-9)
+
+
+def mirrored(panel: Panel, answer: Answer) -> Answer:
+    """As it is drawn by who has no other way to draw below zero than to change the sign."""
+    below = {
+        name(panel, metric, key)
+        for metric in panel.metrics
+        if metric.mirrored
+        for key in ([None] if panel.split is None else _keys(panel, answer))
+    }
+    series = {
+        title: [None if one is None else -one for one in line] if title in below else line
+        for title, line in answer.series.items()
+    }
+    return replace(answer, series=series)
+
+
+def _keys(panel: Panel, answer: Answer) -> set[str]:
+    ends = [f" {label(panel, metric)}" for metric in panel.metrics]
+    return {title.removesuffix(end) for title in answer.series for end in ends if title.endswith(end)}

@@ -14,7 +14,7 @@ HELP = "write mappings/, the dashboards, the units and the sample configuration 
 SECTIONS = ()
 SAMPLE = "units/shipper.toml"
 # Folders in which every file is rendered
-OWN = ("mappings", "dashboards/grafana/boards")
+OWN = ("mappings", "dashboards/grafana/boards", "dashboards/kibana/boards")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -54,12 +54,13 @@ def rendered() -> dict[str, str]:
 
 def _dashboards() -> dict[str, str]:
     try:
-        from dashboards import grafana
+        from dashboards import grafana, kibana
     except ImportError as missing:
         raise UserError(f"rendering dashboards needs {missing.name}: make setup") from None
     from dashboards.boards import BOARDS
 
-    return {f"dashboards/grafana/boards/{board.uid}.json": grafana.render(board) for board in BOARDS}
+    made = {f"dashboards/grafana/boards/{board.uid}.json": grafana.render(board) for board in BOARDS}
+    return made | {f"dashboards/kibana/boards/{board.uid}.ndjson": kibana.render(board) for board in BOARDS}
 
 
 def differing(directory: Path, wanted: Mapping[str, str]) -> Iterator[str]:

@@ -19,8 +19,9 @@ with warnings.catch_warnings():
     warnings.simplefilter("ignore", DeprecationWarning)  # of the classic form, which is the one for 11 to 13
     from grafana_foundation_sdk.builders import dashboard as builders
 
-from dashboards import grafana_query, grafana_units
 from dashboards.clauses import all_value, lucene, panel_lucene
+from dashboards.grafana import query as grafana_query
+from dashboards.grafana.units import UNITS
 from dashboards.model import (
     PAGES,
     Board,
@@ -99,7 +100,7 @@ def _panel(board: Board, panel: Panel, place: Place, id_: int) -> dict[str, Any]
         return _plain(note.build()) | {"id": id_}
     builder = _VIEWS[panel.view](board, panel)
     builder.title(panel.title).description(panel.help).datasource(_SOURCE).grid_pos(position)
-    builder.unit(grafana_units.UNITS[panel.unit]).no_value(_EMPTY).thresholds(_thresholds(panel.steps))
+    builder.unit(UNITS[panel.unit]).no_value(_EMPTY).thresholds(_thresholds(panel.steps))
     builder.max_data_points(_MOST_POINTS)
     for target in grafana_query.targets(board, panel):
         builder.with_target(target.datasource(_SOURCE))
@@ -196,7 +197,7 @@ def key_label(panel: Panel) -> str:
 
 
 def _column(panel: Panel, of: str) -> Iterator[Set]:
-    yield Set(id_val="unit", value=grafana_units.UNITS[of])
+    yield Set(id_val="unit", value=UNITS[of])
     if of == "pct":
         yield Set(id_val="custom.cellOptions", value={"type": "gauge", "mode": "basic"})
         yield Set(id_val="min", value=0)
