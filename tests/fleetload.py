@@ -10,14 +10,16 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from multiprocessing import get_context
-from typing import Final
+from typing import Any, Final
 
 from fleetdocs import Fleet
 
 from shipper import client, install
 from shipper.config import Bulk, Config, Elasticsearch, Index
+from shipper.errors import Unavailable
 
 _FILTER: Final = "errors,items.*.error,items.*.status"
+_WAITS_S: Final = (0.5, 1, 2, 4, 8, 8, 8)
 _HOSTS_AT_ONCE: Final = 5  # of one worker: what it keeps in memory
 
 
@@ -64,11 +66,21 @@ def _send(urls: list[str], fleet: Fleet, hosts: range) -> tuple[int, int]:
     documents = size = 0
     with client.connect(_config(urls, 0)) as connection:
         for body in fleet.bulk(hosts):
-            answer = client.bulk(connection, body.data, _FILTER)
+            answer = _patiently(connection, body.data)
             for problem in _problems(answer):
                 raise RuntimeError(problem)
             documents, size = documents + body.documents, size + len(body.data)
     return documents, size
+
+
+def _patiently(connection: Any, data: bytes) -> dict[str, object]:
+    """A small server says 429 while its heap is full of what it was just sent."""
+    for wait_s in _WAITS_S:
+        try:
+            return client.bulk(connection, data, _FILTER)
+        except Unavailable:
+            time.sleep(wait_s)
+    return client.bulk(connection, data, _FILTER)
 
 
 def _problems(answer: dict[str, object]) -> Iterator[str]:
