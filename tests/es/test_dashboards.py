@@ -1,0 +1,113 @@
+"""Every panel of every dashboard on a real Elasticsearch shows what the documents say.
+
+Each panel is asked in three ways – as Grafana's datasource does, as Kibana's Lens does, as the report does – and each
+answer is compared with what polars computes from the documents themselves.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import pytest
+from fleetdocs import ODD_NAMES
+from grafana_target import ALL
+from proof import Proven, Troubled, differences, drawn, loaded, mirrored
+
+import eslocal
+from dashboards import kibana
+from dashboards.boards import BOARDS
+from dashboards.model import ENTITY, HOST, Board, Panel, narrowed
+
+BY_UID = {board.uid: board for board in BOARDS}
+CHOSEN = {"shipper-host": (HOST,), "shipper-container": (HOST, ENTITY)}
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[eslocal.Cluster]:
+    with eslocal.cluster(heap="1g") as cluster:
+        yield cluster
+
+
+@pytest.fixture(scope="module")
+def day(server: eslocal.Cluster) -> Proven:
+    """Three hosts over 24 hours: odd names, one rebooted, one gone, one late."""
+    fleet = Troubled(
+        hosts=3,
+        containers=8,
+        ticks=1440,
+        period_s=60,
+        namespace="day",
+        names=ODD_NAMES[:3],
+        reboots={0: 700},
+        gone={1: 1200},
+        late={2: range(100, 130)},
+    )
+    return loaded(server, fleet)
+
+
+@pytest.fixture(scope="module")
+def fleet(server: eslocal.Cluster) -> Proven:
+    """300 hosts of 30 containers over an hour."""
+    return loaded(server, Troubled(hosts=300, containers=30, ticks=60, period_s=60, namespace="fleet"))
+
+
+@pytest.fixture(scope="module")
+def single(server: eslocal.Cluster) -> Proven:
+    return loaded(server, Troubled(hosts=1, containers=2, ticks=30, period_s=10, namespace="single"))
+
+
+def check(data: Proven, board: Board, host: str, container: str) -> None:
+    """``board`` with ``host`` and ``container`` chosen, where it has such a choice."""
+    values = {HOST: host, ENTITY: container}
+    wanted = {field: values[field] for field in CHOSEN.get(board.uid, ())}
+    names = {one.field: one.name for one in board.variables}
+    page = data.page(board, **{names[field]: value for field, value in wanted.items()})
+    problems = []
+    for panel in drawn(board):
+        own = {one.field: (wanted[one.field],) for one in narrowed(board, panel) if one.field in wanted}
+        filters = [{"term": {field: value}} for field, (value,) in own.items()]
+        right = data.straight(panel, own)
+        if right.empty:
+            problems.append(f"{panel.title}: nothing to show")
+        problems += [f"{panel.title}, report: {one}" for one in differences(panel, data.search(panel, filters), right)]
+        problems += [
+            f"{panel.title}, Grafana: {one}" for one in differences(panel, data.by_grafana(page, panel.title), right)
+        ]
+        problems += [f"{panel.title}, Kibana: {one}" for one in _in_kibana(data, board, panel, own)]
+    assert problems == []
+
+
+def _in_kibana(data: Proven, board: Board, panel: Panel, own: Mapping[str, tuple[str, ...]]) -> Iterator[str]:
+    shown, apart = kibana.shown(board, panel)
+    controls: Sequence[Any] = [{"terms": {field: list(values)}} for field, values in own.items()]
+    right = mirrored(shown, data.straight(shown, {} if apart else own))
+    return differences(shown, data.by_kibana(board, panel.title, controls), right)
+
+
+@pytest.mark.parametrize("uid", BY_UID)
+def test_a_day_of_three_hosts(day: Proven, uid: str) -> None:
+    host = ODD_NAMES[0]
+    check(day, BY_UID[uid], host, f"web-1@{host}")
+
+
+@pytest.mark.parametrize("uid", BY_UID)
+def test_an_hour_of_300_hosts(fleet: Proven, uid: str) -> None:
+    check(fleet, BY_UID[uid], "node-007", "web-1@node-007")
+
+
+@pytest.mark.parametrize("uid", BY_UID)
+def test_one_host_alone(single: Proven, uid: str) -> None:
+    check(single, BY_UID[uid], "node-000", "web-1@node-000")
+
+
+@pytest.mark.parametrize("host", ODD_NAMES[:3])
+def test_a_host_of_any_name_can_be_chosen(day: Proven, host: str) -> None:
+    check(day, BY_UID["shipper-host"], host, "")
+
+
+@pytest.mark.parametrize("chosen", [[ODD_NAMES[1]], [ODD_NAMES[0], ODD_NAMES[2]], ALL, []])
+def test_one_two_all_or_no_hosts_chosen(day: Proven, chosen: str | list[str]) -> None:
+    board = BY_UID["shipper-coreos"]
+    page = day.page(board, host=chosen)
+    for panel in drawn(board):
+        right = day.straight(panel, None if chosen == ALL else {HOST: tuple(chosen)})
+        assert not list(differences(panel, day.by_grafana(page, panel.title), right)), panel.title
