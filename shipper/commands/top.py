@@ -1,0 +1,51 @@
+"""``shipper top``: the whole cluster in a terminal, read from Elasticsearch."""
+
+import argparse
+import sys
+from dataclasses import replace
+from typing import Final
+
+from shipper.config import Config
+from shipper.errors import UserError
+
+HELP = "show all hosts and what runs on them, now or earlier, read from Elasticsearch"
+SECTIONS = ("elasticsearch", "index")
+_PATIENCE_S: Final = 10  # who quits waits for the question that is open
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--host", metavar="NAME", default="", help="begin with what runs on this host")
+    parser.add_argument(
+        "--every", metavar="SECONDS", type=_seconds, default=5.0, help="time from look to look (default 5)"
+    )
+
+
+def _seconds(text: str) -> float:
+    value = float(text)
+    if not 0.1 <= value <= 3600:  # noqa: PLR2004
+        raise argparse.ArgumentTypeError("0.1 to 3600 seconds")
+    return value
+
+
+def run(args: argparse.Namespace, config: Config) -> int:
+    try:
+        from shipper import top_screen, top_table
+    except ImportError as missing:
+        raise UserError(f"top needs {missing.name}: pip install 'shipper[view]'") from None
+    from shipper import client, top_view
+
+    patient = replace(config.elasticsearch, timeout_s=min(config.elasticsearch.timeout_s, _PATIENCE_S))
+    with client.connect(replace(config, elasticsearch=patient)) as connection:
+        if not sys.stdout.isatty():
+            index, host = config.index, args.host
+            seen = top_view.cgroups(connection, index, host) if host else top_view.hosts(connection, index)
+            print("\n".join(top_table.plain(seen, top_table.CGROUPS if host else top_table.HOSTS)))
+            return 0
+        app = top_screen.Top(
+            lambda at_ms: top_view.hosts(connection, config.index, at_ms),
+            lambda host, at_ms: top_view.cgroups(connection, config.index, host, at_ms),
+            every_s=args.every,
+        )
+        app.host = args.host
+        app.run()
+        return app.return_code or 0

@@ -1,0 +1,135 @@
+"""The fleet at one moment, read back by search: its hosts, and what runs on one. For people; needs only ``read``."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+
+from shipper.client import Connection, call
+from shipper.config import Index
+from shipper.document import flat
+from shipper.templates import late_stream, stream
+
+Row = dict[str, Any]
+KEEP_S: Final = 15 * 60  # a host that is silent for longer is left out
+_SLOW_S: Final = 3 * 60  # within it each filesystem and container has shipped
+_MOST: Final = 10_000  # hits of one search, by default of the server
+AGE: Final = "age ms"  # since the newest document of all
+FULLEST: Final = "fullest filesystem"
+CONTAINERS: Final = "containers"
+
+_HOST_FIELDS: Final = (
+    *("@timestamp", "host.name", "host.id", "metricset.period", "system.cpu.total.norm.pct", "system.load.norm.1"),
+    *("system.memory.actual.used.pct", "system.uptime.duration.ms", "system.diskio.total.*", "system.network.total.*"),
+    *("system.pressure.cpu.some.avg10.pct", "system.pressure.memory.some.avg10.pct"),
+    "system.pressure.io.some.avg10.pct",
+)
+_CGROUP_FIELDS: Final = (
+    *(
+        "@timestamp",
+        "host.id",
+        "cgroup.path",
+        "cgroup.name",
+        "cgroup.kind",
+        "cgroup.uptime.ms",
+        "cgroup.restarts.count",
+    ),
+    *("container.runtime", "container.image.name", "kubernetes.pod.name", "kubernetes.namespace", "cgroup.cpu.cores"),
+    *("cgroup.cpu.limit.pct", "cgroup.cpu.throttled.cores", "cgroup.memory.working_set.*", "cgroup.pids.current"),
+    *("cgroup.io.read.bytes_per_s", "cgroup.io.write.bytes_per_s", "cgroup.memory.events.oom_kill.count"),
+    *("cgroup.network.in.bytes_per_s", "cgroup.network.out.bytes_per_s", "cgroup.pressure.memory.some.avg10.pct"),
+)
+
+
+@dataclass(frozen=True)
+class Seen:
+    """``rows``: flat values by dotted name, one a host or cgroup; ``at``: the newest ``@timestamp``, empty if none."""
+
+    at: str
+    rows: list[Row]
+
+    @property
+    def at_ms(self) -> int:
+        return milliseconds(self.at) if self.at else 0
+
+
+def milliseconds(timestamp: str) -> int:
+    return round(datetime.fromisoformat(timestamp).timestamp() * 1000)
+
+
+def hosts(client: Connection, index: Index, at_ms: int | None = None) -> Seen:
+    """The newest document of each host up to ``at_ms`` (None: now), as far as it is not older than KEEP_S.
+
+    A row has its age, and how full its fullest filesystem is and how many containers it ran lately. Raises ServerError.
+    """
+    body = {
+        "size": _MOST,
+        "query": {"bool": {"filter": [_between(at_ms, KEEP_S)]}},
+        "sort": [{"@timestamp": "desc"}],
+        "collapse": {"field": "host.name"},
+        "_source": list(_HOST_FIELDS),
+    }
+    rows = _hits(_search(client, index, "host", body))
+    if not rows:
+        return Seen("", [])
+    newest = max(milliseconds(row["@timestamp"]) for row in rows)
+    full = _by_host(client, index, "filesystem", newest, {"max": {"field": "system.filesystem.used.pct"}})
+    ran = _by_host(client, index, "cgroup", newest, {"cardinality": {"field": "container.id"}})
+    for row in rows:
+        name = row["host.name"]
+        more = {FULLEST: full.get(name), CONTAINERS: ran.get(name), AGE: newest - milliseconds(row["@timestamp"])}
+        row |= {key: value for key, value in more.items() if value is not None}
+    return Seen(max((row["@timestamp"] for row in rows), key=milliseconds), rows)
+
+
+def cgroups(client: Connection, index: Index, host: str, at_ms: int | None = None) -> Seen:
+    """What ran on ``host`` at its newest tick up to ``at_ms``, aggregates left out. Raises ServerError."""
+    mine = {"term": {"host.name": host}}
+    newest = {
+        "size": 1,
+        "query": {"bool": {"filter": [mine, _between(at_ms, KEEP_S)]}},
+        "sort": [{"@timestamp": "desc"}],
+        "_source": ["@timestamp"],
+    }
+    found = _hits(_search(client, index, "cgroup", newest))
+    if not found:
+        return Seen("", [])
+    tick = found[0]["@timestamp"]
+    filters = [mine, {"term": {"@timestamp": tick}}, {"term": {"cgroup.aggregate": False}}]
+    body = {"size": _MOST, "query": {"bool": {"filter": filters}}, "_source": list(_CGROUP_FIELDS)}
+    return Seen(tick, _hits(_search(client, index, "cgroup", body)))
+
+
+def _between(at_ms: int | None, seconds: int) -> Mapping[str, Any]:
+    """Up to now by the server's clock, which documents of the future do not move, or up to ``at_ms``."""
+    if at_ms is None:
+        return {"range": {"@timestamp": {"gte": f"now-{seconds}s"}}}
+    span = {"gte": at_ms - seconds * 1000, "lte": at_ms, "format": "epoch_millis"}
+    return {"range": {"@timestamp": span}}
+
+
+def _by_host(
+    client: Connection, index: Index, dataset: str, at_ms: int, metric: Mapping[str, Any]
+) -> dict[str, float | None]:
+    aggregations = {"hosts": {"terms": {"field": "host.name", "size": _MOST}, "aggs": {"it": metric}}}
+    body = {"size": 0, "query": {"bool": {"filter": [_between(at_ms, _SLOW_S)]}}, "aggs": aggregations}
+    answer = _search(client, index, dataset, body)
+    return {
+        one["key"]: one["it"]["value"] for one in answer.get("aggregations", {}).get("hosts", {}).get("buckets", ())
+    }
+
+
+def _search(client: Connection, index: Index, dataset: str, body: Mapping[str, Any]) -> Mapping[str, Any]:
+    names = ",".join(_indices(index, dataset))
+    path = f"/{names}/_search?ignore_unavailable=true&filter_path=hits.hits._source,aggregations"
+    return call(client, "POST", path, body) or {}
+
+
+def _indices(index: Index, dataset: str) -> Iterable[str]:
+    if index.layout == "dated":
+        return (f"shipper-{dataset}-*",)
+    return stream(dataset, index.namespace), late_stream(dataset, index.namespace)
+
+
+def _hits(answer: Mapping[str, Any]) -> list[Row]:
+    return [flat(hit["_source"]) for hit in answer.get("hits", {}).get("hits", ())]

@@ -1,0 +1,287 @@
+"""``shipper top`` driven by keys against a real server: what stands in the table is what the documents say."""
+
+import asyncio
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Awaitable, Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import fleetload
+import pytest
+from fleetdocs import ODD_NAMES, Document, Fleet
+from textual.pilot import Pilot
+from textual.widgets import DataTable, Static
+
+import eslocal
+from shipper import cli, client, top_view
+from shipper.config import Config, Elasticsearch, Index
+from shipper.errors import ServerError
+from shipper.screen import shown
+from shipper.top_screen import Top
+from shipper.top_table import CGROUPS, HOSTS, Column, span
+
+SHIPPER = str(Path(sys.executable).with_name("shipper"))
+PERIOD_S = 10
+SILENT, FIRST_SILENT = 1, 20
+FLEET = Fleet(
+    hosts=6, containers=7, ticks=40, period_s=PERIOD_S, names=ODD_NAMES, gone={SILENT: FIRST_SILENT}, namespace="top"
+)
+LAST = FLEET.ticks - 1
+Drive = Callable[[Top, Pilot[None]], Awaitable[None]]
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[eslocal.Cluster]:
+    with eslocal.cluster() as cluster:
+        fleetload.load([cluster.url], FLEET, workers=1)
+        yield cluster
+
+
+@pytest.fixture(scope="module")
+def documents() -> list[Document]:
+    return list(FLEET.documents())
+
+
+def configured(server: eslocal.Cluster, namespace: str = FLEET.namespace) -> Config:
+    return Config(elasticsearch=Elasticsearch(hosts=(server.url,)), index=Index(namespace=namespace))
+
+
+def driven(config: Config, drive: Drive) -> None:
+    """Start the app on a terminal of 300 columns, wait for its first answer, and hand it over."""
+
+    async def run() -> None:
+        with client.connect(config) as connection:
+            app = Top(
+                lambda at_ms: top_view.hosts(connection, config.index, at_ms),
+                lambda host, at_ms: top_view.cgroups(connection, config.index, host, at_ms),
+                every_s=3600,
+            )
+            async with app.run_test(size=(300, 50)) as pilot:
+                await settled(app, pilot)
+                await drive(app, pilot)
+
+    asyncio.run(run())
+
+
+async def settled(app: Top, pilot: Pilot[None]) -> None:
+    await app.workers.wait_for_complete()
+    await pilot.pause()
+
+
+async def press(app: Top, pilot: Pilot[None], *keys: str) -> None:
+    for key in keys:
+        await pilot.press(key)
+        await settled(app, pilot)
+
+
+def table(app: Top) -> list[list[str]]:
+    found = app.query_one(DataTable)
+    return [[str(value) for value in found.get_row_at(at)] for at in range(found.row_count)]
+
+
+def title(app: Top) -> str:
+    return str(app.query_one("#title", Static).content)
+
+
+def status(app: Top) -> str:
+    return str(app.query_one("#status", Static).content)
+
+
+def at(documents: list[Document], dataset: str, tick: int, **more: Any) -> list[dict[str, Any]]:
+    found = [one.values for one in documents if one.dataset == dataset and one.tick == tick]
+    return [one for one in found if all(one.get(name) == value for name, value in more.items())]
+
+
+def expected(values: dict[str, Any], columns: tuple[Column, ...]) -> list[str]:
+    """Cells from a document's own values; seven digits are stored of a fraction."""
+
+    def cell(column: Column) -> str:
+        value = values.get(column.field)
+        if isinstance(value, float):
+            value = float(f"{value:.7g}")
+        return span(value) if column.form == "span" and value is not None else shown(value, column.form)
+
+    return [cell(column) for column in columns]
+
+
+def host_row(documents: list[Document], name: str, tick: int, newest: int) -> list[str]:
+    (values,) = at(documents, "host", tick, **{"host.name": name})
+    recent = range(newest - top_view._SLOW_S // PERIOD_S, newest + 1)
+    mounts = [one for near in recent for one in at(documents, "filesystem", near, **{"host.name": name})]
+    ran = {one.get("container.id") for near in recent for one in at(documents, "cgroup", near, **{"host.name": name})}
+    more: dict[str, Any] = {top_view.AGE: (newest - tick) * PERIOD_S * 1000}
+    if mounts:
+        more[top_view.FULLEST] = max(one["system.filesystem.used.pct"] for one in mounts)
+        more[top_view.CONTAINERS] = len(ran - {None})
+    return expected({**values, **more}, HOSTS)
+
+
+def test_hosts_are_those_of_the_documents_busiest_first(server: eslocal.Cluster, documents: list[Document]) -> None:
+    async def drive(app: Top, _pilot: Pilot[None]) -> None:
+        rows = [host_row(documents, one["host.name"], LAST, LAST) for one in at(documents, "host", LAST)]
+        silent = host_row(documents, ODD_NAMES[SILENT], FIRST_SILENT - 1, LAST)
+        assert sorted(table(app)) == sorted([*rows, silent])
+        cpu = [float(row[1].rstrip("%")) for row in table(app)]
+        assert cpu == sorted(cpu, reverse=True)
+        assert silent[-1] == "3m 20s"
+        assert title(app).startswith(f"{FLEET.hosts} hosts · now")
+
+    driven(configured(server), drive)
+
+
+def test_what_runs_on_a_host_on_enter_and_back(server: eslocal.Cluster, documents: list[Document]) -> None:
+    async def drive(app: Top, pilot: Pilot[None]) -> None:
+        await press(app, pilot, "down", "enter")
+        host = app.host
+        assert host in FLEET.names or host.startswith("node-")
+        running = [one for one in at(documents, "cgroup", LAST if host != ODD_NAMES[SILENT] else FIRST_SILENT - 1)
+                   if one["host.name"] == host and not one["cgroup.aggregate"]]  # fmt: skip
+        assert sorted(table(app)) == sorted(expected(one, CGROUPS) for one in running)
+        assert len(running) == FLEET.containers + FLEET.services
+        assert f"{host}: containers and services" in title(app)
+        await press(app, pilot, "escape")
+        assert len(table(app)) == FLEET.hosts
+
+    driven(configured(server), drive)
+
+
+def test_names_like_markup_stand_as_they_are(server: eslocal.Cluster) -> None:
+    async def drive(app: Top, pilot: Pilot[None]) -> None:
+        assert {row[0] for row in table(app)} >= set(ODD_NAMES)
+        await press(app, pilot, "slash", *"[RED]", "enter")
+        assert [row[0] for row in table(app)] == ["[red]node[/red]"]
+        assert title(app).startswith(f"1 of {FLEET.hosts} hosts")
+        await press(app, pilot, "enter")
+        assert app.host == "[red]node[/red]"
+        assert "[red]node[/red]: containers" in title(app)
+        assert len(table(app)) == FLEET.containers + FLEET.services
+
+    driven(configured(server), drive)
+
+
+def test_time_travel_to_ticks_before_and_back_to_now(server: eslocal.Cluster, documents: list[Document]) -> None:
+    async def drive(app: Top, pilot: Pilot[None]) -> None:
+        await press(app, pilot, "left", "left")
+        for one in at(documents, "host", LAST - 2):
+            assert host_row(documents, one["host.name"], LAST - 2, LAST - 2) in table(app)
+        assert app.at_ms == FLEET.tick_ms(LAST - 2)
+        await press(app, pilot, "right")
+        assert app.at_ms == FLEET.tick_ms(LAST - 1)
+        await press(app, pilot, "slash", "left", "enter")  # while typing, the keys are the input's
+        assert app.at_ms == FLEET.tick_ms(LAST - 1)
+        await press(app, pilot, "ctrl+left")
+        assert table(app) == []
+        assert status(app).startswith("no documents in the 15m 0s before 20")
+        await press(app, pilot, "n")
+        assert app.at_ms is None
+        assert (len(table(app)), status(app)) == (FLEET.hosts, "")
+
+    driven(configured(server), drive)
+
+
+def test_order_by_any_column_and_turned(server: eslocal.Cluster, documents: list[Document]) -> None:
+    async def drive(app: Top, pilot: Pilot[None]) -> None:
+        by_load = sorted(at(documents, "host", LAST), key=lambda one: -one["system.load.norm.1"])
+        await press(app, pilot, "s")
+        shown_names = [row[0] for row in table(app) if row[0] != ODD_NAMES[SILENT]]
+        assert shown_names == [one["host.name"] for one in by_load]
+        await press(app, pilot, "r")
+        assert [row[0] for row in table(app) if row[0] != ODD_NAMES[SILENT]] == shown_names[::-1]
+        await press(app, pilot, "S", "S", "r")
+        assert [row[0] for row in table(app)] == sorted(FLEET.host_name(one) for one in range(FLEET.hosts))
+
+    driven(configured(server), drive)
+
+
+def test_the_cursor_stays_on_its_host_when_the_order_changes(server: eslocal.Cluster) -> None:
+    async def drive(app: Top, pilot: Pilot[None]) -> None:
+        await press(app, pilot, "down", "down")
+        name = table(app)[2][0]
+        await press(app, pilot, "r")
+        await press(app, pilot, "enter")
+        assert app.host == name
+
+    driven(configured(server), drive)
+
+
+def test_an_empty_cluster_says_so(server: eslocal.Cluster) -> None:
+    async def drive(app: Top, _pilot: Pilot[None]) -> None:
+        assert table(app) == []
+        assert status(app) == "no documents in the 15m 0s before now"
+
+    driven(configured(server, "nobody"), drive)
+
+
+def test_a_server_that_goes_away_is_one_line_and_what_was_seen_stays(server: eslocal.Cluster) -> None:
+    away = "http://127.0.0.1:9: connection refused"
+
+    async def run() -> None:
+        with client.connect(configured(server)) as connection:
+            there = True
+
+            def hosts(at_ms: int | None) -> top_view.Seen:
+                if not there:
+                    raise ServerError(away)
+                return top_view.hosts(connection, Index(namespace=FLEET.namespace), at_ms)
+
+            app = Top(hosts, lambda _host, _at: top_view.Seen("", []), every_s=3600)
+            async with app.run_test(size=(300, 50)) as pilot:
+                await settled(app, pilot)
+                before, there = table(app), False
+                app.read()
+                await settled(app, pilot)
+                assert (table(app), status(app)) == (before, away)
+                there = True
+                app.read()
+                await settled(app, pilot)
+                assert (table(app), status(app)) == (before, "")
+
+    asyncio.run(run())
+
+
+def test_without_a_terminal_it_is_lines_of_text(server: eslocal.Cluster, documents: list[Document]) -> None:
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("SHIPPER_")}
+    command = [SHIPPER, "top", "--elasticsearch-hosts", server.url, "--index-namespace", FLEET.namespace]
+    result = subprocess.run(command, env=clean, capture_output=True, text=True, timeout=60, check=True)
+    lines = result.stdout.splitlines()
+    assert lines[0].split()[:2] == ["host", "CPU"]
+    assert len(lines) == FLEET.hosts + 1
+    for one in at(documents, "host", LAST):
+        row = host_row(documents, one["host.name"], LAST, LAST)
+        assert any(line.startswith(row[0]) and row[1] in line for line in lines)
+    result = subprocess.run(
+        [*command, "--host", "node b/1"], env=clean, capture_output=True, text=True, timeout=60, check=True
+    )
+    assert len(result.stdout.splitlines()) == 1 + FLEET.containers + FLEET.services
+
+
+def test_a_server_that_is_not_there_is_one_line_and_exit_code_4() -> None:
+    command = [SHIPPER, "top", "--elasticsearch-hosts", "http://127.0.0.1:9"]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert (result.returncode, result.stdout) == (4, "")
+    assert result.stderr == "shipper: http://127.0.0.1:9: connection refused\n"
+
+
+def test_a_key_that_may_only_read_is_enough(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rights = {"index": [{"names": ["metrics-shipper.*"], "privileges": ["read"]}]}
+    with eslocal.cluster(security=True) as secure:
+        where = ["--elasticsearch-hosts", secure.url, "--elasticsearch-ca-file", str(secure.ca_file)]
+        user = ["--elasticsearch-username", str(secure.username)]
+        assert cli.main(["setup", *where, *user, "--elasticsearch-password-file", str(secure.password_file)]) == 0
+        for one in Fleet(hosts=2, containers=1, ticks=2, period_s=10).documents():
+            secure.request("POST", f"/{one.index}/_doc?op_type=create&refresh=true", json.loads(one.line))
+        key = secure.request("POST", "/_security/api_key", {"name": "looks", "role_descriptors": {"looks": rights}})
+        file = tmp_path / "key"
+        file.write_text(f"{key['id']}:{key['api_key']}\n")
+        file.chmod(0o600)
+        capsys.readouterr()
+        assert cli.main(["top", *where, "--elasticsearch-api-key-file", str(file)]) == 0
+        assert [line.split()[0] for line in capsys.readouterr().out.splitlines()[1:]] == ["node-000", "node-001"]
+        file.write_text(f"{key['id']}:wrong\n")
+        assert cli.main(["top", *where, "--elasticsearch-api-key-file", str(file)]) == 4
+        told = capsys.readouterr()
+        assert (told.out, len(told.err.splitlines())) == ("", 1)
+        assert "401" in told.err
