@@ -18,6 +18,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -26,11 +27,10 @@ from shipper.agent import Agent, Report
 from shipper.bulk import FILTER_PATH, Delivery
 from shipper.config import Collect, Config, Elasticsearch, Host
 from shipper.ledger import Ledger
-from shipper.source import File
+from shipper.source import Files
 from shipper.spool import Spool
 from shipper.tick import Ticker
 
-_CGROUPS = "/sys/fs/cgroup/"
 _SECOND_MS = 1000
 _PAUSE_S = 0.25  # so that counters move
 
@@ -71,16 +71,16 @@ class _Stages:
 
         for _ in self._collect():
             pass
-        files = [one for one in gc.get_objects() if isinstance(one, File) and one.path.startswith(_CGROUPS)]
+        files = [one for one in gc.get_objects() if isinstance(one, Files)]
+        readable = [(one, at) for one in files for at, fd in enumerate(one._fds) if fd >= 0]  # noqa: SLF001
         with open(listing, "w", encoding="utf-8") as out:
-            readable = [one for one in files if _readable(one)]
-            out.writelines(f"{one.path}\n" for one in readable)
+            out.writelines(f"{self._root.absolute(one._path(at))}\n" for one, at in readable)  # noqa: SLF001
         self._cgroups.prime()
         self._others.prime()
         for i in range(ticks):
             time.sleep(_PAUSE_S)
             tick_ms = (time.time_ns() // 1_000_000_000 + i) * _SECOND_MS
-            timed("read", lambda: [one.read() for one in readable])
+            timed("read", partial(_read, readable))
             timed("collected", lambda: sum(1 for _ in self._collect()))
             entries = timed("made", partial(self._cgroups.tick, tick_ms, Report(_SECOND_MS)))
             entries += timed("host", partial(self._others.tick, tick_ms, Report(_SECOND_MS)))
@@ -100,8 +100,10 @@ class _Stages:
             pass
 
 
-def _readable(file: File) -> bool:
-    return file._fd >= 0  # noqa: SLF001 – those of controllers that are off were closed
+def _read(files: list[tuple[Files, int]]) -> None:
+    for one, at in files:
+        with suppress(OSError):  # of another's that went
+            one.read(at)
 
 
 if __name__ == "__main__":

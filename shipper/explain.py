@@ -5,12 +5,12 @@ other fields. The first is looked up in what was really read; the second is show
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Final
 
 from shipper.fields import Field
 from shipper.rates import Value
-from shipper.source import Descriptors, File, Root
+from shipper.source import Descriptors, File, Files, Root
 
 _LONGEST: Final = 160
 _NAME: Final = re.compile(r"[a-z][\w.]*\.[\w.]+")
@@ -32,6 +32,20 @@ class TracedFile(File):
         return data
 
 
+class TracedFiles(Files):
+    """Notes what it read."""
+
+    __slots__ = ("_reads",)
+
+    def __init__(self, root: "TracedRoot", path: Callable[[int], str], count: int) -> None:
+        super().__init__(root, path, count)
+        self._reads = root.reads
+
+    def read(self, at: int) -> bytes:
+        data = self._reads[self._path(at)] = super().read(at)
+        return data
+
+
 class TracedRoot(Root):
     """A host root that keeps the last contents of every file read, by path below it."""
 
@@ -41,6 +55,9 @@ class TracedRoot(Root):
 
     def file(self, path: str) -> File:
         return TracedFile(super().file(path), path, self.descriptors, self.reads)
+
+    def files(self, path: Callable[[int], str], count: int) -> Files:
+        return TracedFiles(self, path, count)
 
     def read(self, path: str) -> bytes:
         data = self.reads[path] = super().read(path)

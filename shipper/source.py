@@ -11,8 +11,8 @@ cgroup answers ENODEV for ever, also after a cgroup of the same name was made ag
 import errno
 import os
 import resource
-import sys
 import time
+from array import array
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, TypeVar
@@ -70,66 +70,95 @@ def _slurp(path: str) -> bytes:
         os.close(fd)
 
 
+def _whole(fd: int, *, single: bool) -> bytes:
+    """``single``: kernfs gives all of a file in one read; seq_files of /proc only a page's worth."""
+    data = os.pread(fd, _CHUNK, 0)
+    if single and len(data) < _CHUNK:
+        return data
+    while more := os.pread(fd, _CHUNK, len(data)):
+        data += more
+        if len(data) > _LARGEST:
+            raise OSError(errno.EFBIG, "larger than any kernel file we know")
+    return data
+
+
+def _first(path: str, descriptors: Descriptors, *, single: bool) -> tuple[bytes, int]:
+    """Contents, and the descriptor if it may be kept, else -1. Raises OSError."""
+    fd = os.open(path, _FLAGS)
+    try:
+        data = _whole(fd, single=single)
+    except OSError:
+        os.close(fd)
+        raise
+    if descriptors.free > 0:
+        descriptors.free -= 1
+        return data, fd
+    os.close(fd)
+    return data, -1
+
+
 class File:
     """One kernel file, read whole from its start at each call."""
 
-    __slots__ = ("_descriptors", "_directory", "_fd", "_name", "_single")
+    __slots__ = ("_descriptors", "_fd", "_single", "path")
 
     def __init__(self, path: str, descriptors: Descriptors, *, single: bool) -> None:
-        directory, name = os.path.split(path)
-        # Shared with the other files there: a thousand cgroups have 20,000 paths
-        self._directory, self._name = sys.intern(directory), sys.intern(name)
+        self.path = path
         self._fd = -1
         self._descriptors = descriptors
-        self._single = single  # kernfs gives all of a file in one read; seq_files of /proc only a page's worth
-
-    @property
-    def path(self) -> str:
-        return os.path.join(self._directory, self._name)
+        self._single = single
 
     def read(self) -> bytes:
         """Contents. Raises OSError."""
         if self._fd < 0:
-            return self._open()
+            data, self._fd = _first(self.path, self._descriptors, single=self._single)
+            return data
         try:
-            if self._single:
-                data = os.pread(self._fd, _PAGE, 0)
-                if len(data) < _PAGE:
-                    return data
-            return self._read(self._fd)
+            return _whole(self._fd, single=self._single)
         except OSError:
             self.close()
             raise
-
-    def _open(self) -> bytes:
-        fd = os.open(self.path, _FLAGS)
-        try:
-            data = self._read(fd)
-        except OSError:
-            os.close(fd)
-            raise
-        if self._descriptors.free > 0:
-            self._descriptors.free -= 1
-            self._fd = fd
-        else:
-            os.close(fd)
-        return data
-
-    def _read(self, fd: int) -> bytes:
-        data = os.pread(fd, _CHUNK, 0)
-        if self._single and len(data) < _CHUNK:
-            return data
-        while more := os.pread(fd, _CHUNK, len(data)):
-            data += more
-            if len(data) > _LARGEST:
-                raise OSError(errno.EFBIG, "larger than any kernel file we know", self.path)
-        return data
 
     def close(self) -> None:
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
             self._descriptors.free += 1
+
+
+class Files:
+    """The files of one cgroup by number, as ``File``: descriptors in an array, for a thousand cgroups have 20,000."""
+
+    __slots__ = ("_fds", "_path", "_root")
+
+    def __init__(self, root: "Root", path: Callable[[int], str], count: int) -> None:
+        """``path`` of the file by number, below the root, is asked for only when it is opened."""
+        self._root = root
+        self._path = path
+        self._fds = array("i", [-1]) * count
+
+    def read(self, at: int) -> bytes:
+        """Contents. Raises OSError."""
+        fd = self._fds[at]
+        if fd < 0:
+            data, self._fds[at] = _first(self._root.absolute(self._path(at)), self._root.descriptors, single=True)
+            return data
+        try:
+            data = os.pread(fd, _PAGE, 0)
+            return data if len(data) < _PAGE else _whole(fd, single=True)
+        except OSError:
+            self._close(at)
+            raise
+
+    def close(self) -> None:
+        for at in range(len(self._fds)):
+            self._close(at)
+
+    def _close(self, at: int) -> None:
+        if self._fds[at] >= 0:
+            os.close(self._fds[at])
+            self._fds[at] = -1
+            self._root.descriptors.free += 1
 
 
 class Root:
@@ -146,6 +175,10 @@ class Root:
     def file(self, path: str) -> File:
         """A handle that keeps its descriptor between reads."""
         return File(self.absolute(path), self.descriptors, single=path.startswith("sys/"))
+
+    def files(self, path: Callable[[int], str], count: int) -> Files:
+        """Handles of the files of a cgroup: see ``Files``."""
+        return Files(self, path, count)
 
     def read(self, path: str) -> bytes:
         """Contents of a file that is not kept open. Raises OSError."""

@@ -16,7 +16,7 @@ from shipper.collect.runtime_files import Names, RuntimeFiles
 from shipper.kibana import CONTAINERS, PERIOD
 from shipper.parse import ParseError, integer
 from shipper.rates import Value
-from shipper.source import File, Reader
+from shipper.source import Reader
 
 _NS_PER_S: Final = 1_000_000_000
 _NS_PER_MS: Final = 1_000_000
@@ -40,6 +40,9 @@ class Host:
     network: str  # its own namespace; empty if it cannot be told
     period_ms: int
 
+    def __post_init__(self) -> None:
+        self.entries = list(enumerate(self.table))  # once for all cgroups
+
 
 class Cgroup:
     """``read`` at each tick, ``refresh`` before it; ``close`` when it is gone."""
@@ -51,10 +54,9 @@ class Cgroup:
         self.namespace = ""
         self.missed = False  # a file that was there before
         self._host = host
-        self._files = [
-            (host.reader.file(self._file(spec)), spec) for spec in host.table if spec.controller in node.inodes
-        ]
-        self._absent: list[tuple[File, CgroupFile]] = []
+        self._files = host.reader.root.files(self._file, len(host.table))
+        self._present = [entry for entry in host.entries if entry[1].controller in node.inodes]
+        self._absent: list[tuple[int, CgroupFile]] = []
         self._naming = Naming(path, identity)
         self._named: Names = self._naming.values
         self._described: dict[str, Value] = {}
@@ -77,7 +79,8 @@ class Cgroup:
             return (self.identity.kind, *map(str, pod), str(name)) if name else None
         return self.path if self.identity.kind in (CgroupKind.SERVICE, CgroupKind.MACHINE) else None
 
-    def _file(self, spec: CgroupFile) -> str:
+    def _file(self, at: int) -> str:
+        spec = self._host.table[at]
         return f"{self._host.hierarchies[spec.controller]}{self.path}/{spec.name}"
 
     def become(self, node: Node, identity: Identity) -> None:
@@ -93,7 +96,7 @@ class Cgroup:
             return
         spread = crc32(self.path.encode("utf-8", "surrogateescape")) % 30 * _NS_PER_S if not self._minute_at else 0
         self._minute_at = now_ns + _MINUTE_NS - spread
-        self._files += self._absent
+        self._present += self._absent
         self._absent = []
         self._members()
         if now_ns >= self._settings_at:
@@ -141,13 +144,13 @@ class Cgroup:
         """Values of the files of each tick; empty if it is gone."""
         values: dict[str, Any] = {}
         reader = self._host.reader
-        gone: list[tuple[File, CgroupFile]] = []
-        for entry in self._files:
-            file, spec = entry
+        gone: list[tuple[int, CgroupFile]] = []
+        for entry in self._present:
+            at, spec = entry
             if spec.unless in values:
                 continue
             try:
-                data = file.read()
+                data = self._files.read(at)
                 if not data:
                     continue
                 if spec.field:
@@ -155,15 +158,15 @@ class Cgroup:
                 else:
                     values.update(spec.parse(data))
             except OSError as error:
-                if reader.refused(self._file(spec), error):
+                if reader.refused(self._file(at), error):
                     gone.append(entry)
             except ParseError as error:
-                reader.problem(self._file(spec), str(error))
+                reader.problem(self._file(at), str(error))
                 values.update(error.partial or {})
         self.missed = bool(gone)
         if gone:  # a controller that is off, asked again each minute; or the cgroup itself is gone
             self._absent += gone
-            self._files = [entry for entry in self._files if entry not in gone]
+            self._present = [entry for entry in self._present if entry not in gone]
         if values:
             self._add_slow(values, now_ns)
         return values
@@ -185,8 +188,7 @@ class Cgroup:
         return (device, grown[device] * _NS_PER_S / since) if device and grown[device] > 0 else None
 
     def close(self) -> None:
-        for file, _ in (*self._files, *self._absent):
-            file.close()
+        self._files.close()
 
 
 def _start(host: Host, path: str, node: Node) -> tuple[int, int]:
