@@ -149,7 +149,8 @@ class Node:
         enter = "".join(f"echo $$ > {directory}/cgroup.procs; " for directory in self.cgroups)
         nspawn = f"exec systemd-nspawn --quiet --boot --register=no --keep-unit --directory={self.tree}"
         nspawn += f" --network-namespace-path=/run/netns/{self.namespace} --machine={self.name} --console=pipe"
-        nspawn += " --capability=all --system-call-filter='adjtimex clock_adjtime @keyring bpf' --resolv-conf=off --timezone=off"
+        nspawn += " --capability=all --system-call-filter='adjtimex clock_adjtime @keyring bpf'"  # also for docker
+        nspawn += " --resolv-conf=off --timezone=off"
         environment = {**os.environ, "SYSTEMD_NSPAWN_UNIFIED_HIERARCHY": "1"}  # else no accounts on a hybrid host
         with Path(f"{self.tree}-console").open("ab") as log:
             words = ["sh", "-c", enter + nspawn]
@@ -181,7 +182,8 @@ class Node:
             _remove(directory)
 
     def enter(self, *words: str) -> list[str]:
-        return ["nsenter", "--target", str(self.init), "--mount", "--uts", "--ipc", "--net", "--pid", "--cgroup", *words]
+        spaces = [f"--{name}" for name in ("mount", "uts", "ipc", "net", "pid", "cgroup")]
+        return ["nsenter", "--target", str(self.init), *spaces, *words]
 
     def run(self, *words: str) -> str:
         return run(*self.enter(*words))

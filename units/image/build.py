@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tarfile
 import tempfile
+import tomllib
 from pathlib import Path
 from typing import Final
 
@@ -36,7 +37,7 @@ PRUNED: Final = (
     *("usr/lib/systemd", "usr/lib/terminfo", "usr/lib/tmpfiles.d", "usr/lib/*/gconv", "usr/lib/*/audit"),
     *("usr/share/*", "var/*"),
     *(f"usr/lib/python{PYTHON}/{name}" for name in ("ensurepip", "lib2to3", "pydoc_data", "pydoc.py", "turtle.py")),
-    *(f"{SITE}/{name}" for name in ("eslocal", "bin", "*/tests", "shipper-*/direct_url.json")),
+    *(f"{SITE}/{name}" for name in ("bin", "*/tests", "shipper-*/direct_url.json")),
 )
 KEPT: Final = ("usr/share/doc",)  # the licences
 DIRECTORIES: Final = ("etc/shipper", "media/root", "tmp", "var/lib/shipper", "var/tmp", "run", "root")
@@ -102,10 +103,18 @@ def install(site: Path) -> None:
     locked = REPOSITORY / "requirements/run.txt"
     run(*pip, "--require-hashes", "--only-binary=:all:", "--python-version", PYTHON, "--no-deps", "-r", locked)
     with tempfile.TemporaryDirectory(prefix="shipper-source-") as name:  # setuptools leaves files beside the sources
-        for source in ("pyproject.toml", "README.md", "LICENSE", "shipper", "eslocal"):
+        for source in ("pyproject.toml", "README.md", "LICENSE", *packages()):
             copy = shutil.copytree if (REPOSITORY / source).is_dir() else shutil.copy
             copy(REPOSITORY / source, Path(name, source))
         run(*pip, "--no-deps", "--no-build-isolation", name)
+    for package in packages() - {"shipper"}:  # what only those use who look, or build
+        remove(site / package)
+
+
+def packages() -> set[str]:
+    """Top-level packages of the distribution."""
+    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))
+    return {name.partition(".")[0] for name in project["tool"]["setuptools"]["packages"]}
 
 
 def compiled(root: Path) -> None:

@@ -1,0 +1,277 @@
+"""Three booted nodes, the units installed as units/README.md says, a real Elasticsearch with security on.
+
+One test after the other on the same nodes: each leaves them running.
+"""
+
+import hashlib
+import os
+import shutil
+import ssl
+import sys
+import tarfile
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import psutil
+import pytest
+from conftest import Image
+from engines import image as busybox
+from nodes import SERVER, Bridge, Node, node, run, space, until
+from readme import REPOSITORY, commands
+
+import eslocal
+from shipper.ledger import Ledger
+from shipper.spool import Spool
+
+pytestmark = [
+    pytest.mark.root,
+    pytest.mark.es,
+    pytest.mark.needs("systemd-nspawn", "dbus-daemon", "dockerd", "ip", "mmdebstrap"),
+]
+
+PERIOD_S = 2
+AWAY_S = 60
+DOCKER = """[Service]
+Type=notify
+ExecStart=/usr/sbin/dockerd --bridge=none --iptables=false --ip6tables=false --storage-driver=vfs
+Delegate=yes
+[Install]
+WantedBy=multi-user.target
+"""
+WEB = "docker run --detach --name {} --network none shop/web:1.2 /bin/sleep 100000"
+
+
+@dataclass
+class Fleet:
+    es: eslocal.Cluster
+    namespace: str
+    bridge: Bridge
+    nodes: list[Node]
+    image: Image
+
+    def search(self, dataset: str, one: Node, **more: Any) -> list[dict[str, Any]]:
+        """Documents of a node in the order of their times."""
+        query = {"bool": {"filter": [{"term": {"host.name": one.name}}, *more.pop("filters", [])]}}
+        body = {"size": 10_000, "sort": [{"@timestamp": "asc"}], "query": query, **more}
+        name = f"metrics-shipper.{dataset}-{self.namespace}"
+        self.es.request("POST", f"/{name}/_refresh?ignore_unavailable=true")
+        found = self.es.request("POST", f"/{name}/_search?ignore_unavailable=true", body)
+        return [hit["_source"] for hit in found["hits"]["hits"]]
+
+    def ticks(self, one: Node) -> list[int]:
+        """Times of its host documents in seconds."""
+        return [seconds(source["@timestamp"]) for source in self.search("host", one, _source=["@timestamp"])]
+
+    def until_newer(self, one: Node, than: float) -> None:
+        until(lambda: max(self.ticks(one), default=0) > than, f"documents of {one.name}")
+
+
+def seconds(timestamp: str) -> int:
+    return int(time.mktime(time.strptime(timestamp[:19], "%Y-%m-%dT%H:%M:%S")) - time.timezone)
+
+
+def missing(ticks: list[int]) -> int:
+    """The most ticks in a row that are not there."""
+    return max((after - before) // PERIOD_S - 1 for before, after in pairwise(ticks))
+
+
+@pytest.fixture(scope="module")
+def fleet(image: Image, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
+    with ExitStack() as stack:
+        es = stack.enter_context(eslocal.cluster(security=True))
+        base = stack.enter_context(space(tmp_path_factory.mktemp("nodes")))
+        where = urlsplit(es.url)
+        bridge = stack.enter_context(Bridge((str(where.hostname), int(where.port or 0))).made())
+        nodes = [stack.enter_context(node(base, bridge, number)) for number in (2, 3, 4)]
+        found = Fleet(es, f"t{os.getpid()}", bridge, nodes, image)
+        key = set_up(found)
+        for one in nodes:
+            configure(found, one, key)
+            one.boot()
+        install_from_docker(nodes[0], image)
+        for one in nodes[1:]:
+            install_from_file(one, image)
+        yield found
+
+
+def set_up(fleet: Fleet) -> str:
+    """The templates, and a key that may ship only."""
+    es = fleet.es
+    words = [sys.executable, "-m", "shipper", "setup", "--create-key", "--index-namespace", fleet.namespace]
+    words += ["--elasticsearch-hosts", es.url, "--elasticsearch-ca-file", str(es.ca_file)]
+    words += ["--elasticsearch-username", str(es.username), "--elasticsearch-password-file", str(es.password_file)]
+    return run(*words).strip()
+
+
+def configure(fleet: Fleet, one: Node, key: str) -> None:
+    certificate = ssl.PEM_cert_to_DER_cert((fleet.es.root / "tls/node.crt").read_text())
+    fingerprint = hashlib.sha256(certificate).hexdigest()
+    etc = one.tree / "etc/shipper"
+    # A node is a container of this machine: what tells so must not keep the shipper from it
+    etc.joinpath("shipper.toml").write_text(
+        f'[elasticsearch]\nhosts = ["https://{SERVER}:9200"]\nca_fingerprint = "{fingerprint}"\n'
+        f'[index]\nnamespace = "{fleet.namespace}"\n[collect]\nperiod = "{PERIOD_S}s"\n[bulk]\nbackoff_max = "2s"\n'
+        "[host]\nverify = false\n"
+    )
+    etc.joinpath("api-key").touch(0o400)
+    etc.joinpath("api-key").write_text(key)
+
+
+def install_from_docker(one: Node, image: Image) -> None:
+    """Named containers, and the shipper's image in the same engine."""
+    (one.tree / "etc/systemd/system/docker.service").write_text(DOCKER)
+    with tarfile.open(one.tree / "opt/web.tar", "w") as file:
+        file.add(busybox(one.tree / "opt/web"), ".")
+    shutil.copy(image.oci, one.tree / "opt" / image.oci.name)
+    one.run("systemctl", "enable", "--now", "docker.service")
+    one.run("docker", "import", "/opt/web.tar", "shop/web:1.2")
+    one.run(*WEB.format("web-1").split())
+    one.run("sh", "-ec", "cd /opt\n" + commands("engine"))
+
+
+def install_from_file(one: Node, image: Image) -> None:
+    shutil.copy(image.tar, one.tree / "opt" / image.tar.name)
+    one.run("sh", "-ec", f"cd {REPOSITORY}\n" + commands("file"))
+
+
+def test_hosts_and_containers_appear_under_their_own_names(fleet: Fleet) -> None:
+    for one in fleet.nodes:
+        fleet.until_newer(one, 0)
+        host = fleet.search("host", one)[-1]
+        assert host["host"]["id"] == (one.tree / "etc/machine-id").read_text().strip()
+        assert host["host"]["boot"]["id"] == one.run("cat", "/proc/sys/kernel/random/boot_id").strip()
+        services = {each["cgroup"]["name"] for each in fleet.search("cgroup", one)}
+        assert {"shipper.service", "systemd-journald.service"} <= services
+    first, *others = fleet.nodes
+    named = [{"exists": {"field": "container.name"}}]
+    assert {each["container"]["name"] for each in fleet.search("cgroup", first, filters=named)} == {"web-1"}
+    assert all(fleet.search("cgroup", one, filters=named) == [] for one in others)
+
+
+def test_the_agent_says_ready_and_how_it_fares_to_the_hosts_systemd(fleet: Fleet) -> None:
+    one = fleet.nodes[0]
+    properties = one.systemctl("show", "shipper.service", "--property=StatusText,ActiveState,NRestarts,WatchdogUSec")
+    found = dict(line.split("=", 1) for line in properties.splitlines())
+    assert (found["ActiveState"], found["NRestarts"], found["WatchdogUSec"]) == ("active", "0", "3min")
+    assert "stored" in found["StatusText"]
+
+
+def processes(one: Node) -> list[psutil.Process]:
+    found = psutil.Process(one.init).children(recursive=True)
+    return [each for each in found if each.cmdline()[1:] == ["/usr/bin/shipper", "run"]]
+
+
+def test_killed_it_starts_again(fleet: Fleet) -> None:
+    one = fleet.nodes[1]
+    (before,) = processes(one)
+    killed = time.time()
+    before.kill()
+    until(lambda: [each.pid for each in processes(one)] not in ([], [before.pid]), "another process")
+    fleet.until_newer(one, killed + 2 * PERIOD_S)
+    assert missing(fleet.ticks(one)) <= 2
+
+
+def test_stop_sends_what_is_left(fleet: Fleet) -> None:
+    one = fleet.nodes[1]
+    began = time.monotonic()
+    one.run("systemctl", "stop", "shipper.service")
+    assert time.monotonic() - began < 20
+    assert one.systemctl("show", "--property=Result", "--value", "shipper.service") == "success"
+    assert ledger(one).spooled == 0
+    one.run("systemctl", "start", "shipper.service")
+    fleet.until_newer(one, time.time())
+
+
+def ledger(one: Node) -> Ledger:
+    """Of a shipper that is stopped."""
+    spool = Spool(str(one.tree / "var/lib/shipper/spool"), 1 << 30)
+    found = Ledger.load(spool)
+    spool.close()
+    return found
+
+
+def test_upgrade_leaves_a_gap_of_two_ticks_at_most(fleet: Fleet) -> None:
+    one = fleet.nodes[0]
+    began = time.time()
+    changed = one.tree / "opt/new/shipper-0.1.1.tar"
+    changed.parent.mkdir()
+    upgraded(fleet.image, changed)
+    one.run("sh", "-ec", "cd /opt/new\n" + commands("upgrade"))
+    fleet.until_newer(one, time.time() + PERIOD_S)
+    assert "shipper:0.1.1" in one.systemctl("show", "--property=ExecStart", "shipper.service")
+    assert (one.tree / "var/lib/shipper-nspawn/current/etc/upgraded").exists()
+    assert not (one.tree / "var/lib/shipper-nspawn/previous/etc/upgraded").exists()
+    assert missing([tick for tick in fleet.ticks(one) if tick > began - 3 * PERIOD_S]) <= 2
+
+
+def upgraded(image: Image, tar: Path) -> None:
+    """An image of another version: with a file more."""
+    shutil.copy(image.tar, tar)
+    with tarfile.open(tar, "a") as file:
+        file.addfile(tarfile.TarInfo("./etc/upgraded"))
+    program = "import sys, oci, pathlib; oci.archive(pathlib.Path(sys.argv[1]), '0.1.1', 0)"
+    run("env", f"PYTHONPATH={REPOSITORY}/units/image", sys.executable, "-c", program, tar)
+
+
+def test_node_is_killed_and_comes_back_while_the_network_is_down(fleet: Fleet) -> None:
+    one = fleet.nodes[2]
+    boot_id = fleet.search("host", one)[-1]["host"]["boot"]["id"]
+    one.kill()
+    one.boot(network=False)
+    until(lambda: one.systemctl("is-active", "shipper.service") == "active", "the shipper without a network")
+    booted = time.time()
+    until(lambda: time.time() > booted + 2 * PERIOD_S, "two ticks without a network")
+    one.network(up=True)
+    fleet.until_newer(one, time.time())
+    after = [each for each in fleet.search("host", one) if each["host"]["boot"]["id"] != boot_id]
+    assert seconds(after[0]["@timestamp"]) <= booted + PERIOD_S, "what came before the network is there"
+    assert len({each["host"]["boot"]["id"] for each in after}) == 1
+    # The first tick of a life reads twice, a moment apart; no rate joins two lives
+    rates = [value for each in after[:3] for name, value in leaves(each) if name.endswith("_per_s")]
+    assert rates
+    assert min(rates) >= 0
+    first = dict(leaves(after[0]))
+    assert first["system.uptime.duration.ms"] > 0
+
+
+def leaves(source: dict[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in source.items():
+        if isinstance(value, dict):
+            yield from leaves(value, f"{above}{key}.")
+        else:
+            yield f"{above}{key}", value
+
+
+def test_nothing_is_lost_while_the_server_is_away_for_a_minute(fleet: Fleet) -> None:
+    fleet.bridge.down()
+    gone = time.time()
+    until(lambda: time.time() > gone + AWAY_S, "a minute", AWAY_S + 10)
+    fleet.bridge.up()
+    back = time.time()
+    for one in fleet.nodes:
+        fleet.until_newer(one, back)
+
+        def whole(one: Node = one) -> bool:
+            ticks = [tick for tick in fleet.ticks(one) if gone < tick < back]
+            return len(ticks) >= AWAY_S // PERIOD_S - 1 and missing(ticks) == 0
+
+        until(whole, f"all ticks of {one.name}")
+
+
+def test_ledger_is_even_on_all_nodes(fleet: Fleet) -> None:
+    for one in fleet.nodes:
+        one.run("systemctl", "stop", "shipper.service")
+        found = ledger(one)
+        counts = found.counts
+        assert (counts.rejected, counts.dropped, found.spooled) == (0, 0, 0)
+        assert counts.collected == counts.stored + counts.late
+        query = {"query": {"term": {"host.name": one.name}}}
+        streams = f"/metrics-shipper.*-{fleet.namespace}"
+        fleet.es.request("POST", f"{streams}/_refresh")
+        assert fleet.es.request("POST", f"{streams}/_count", query)["count"] == counts.collected
