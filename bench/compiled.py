@@ -8,15 +8,16 @@ from pathlib import Path
 
 
 @cache
-def compiled(name: str) -> str:
-    """Path of the program made from ``bench/<name>.c``, in a directory that goes when this process ends."""
+def compiled(name: str, *, library: bool = False) -> str:
+    """Path of the program or library made from ``bench/<name>.c``, in a directory that goes when this process ends."""
     compiler = shutil.which("cc")
     if compiler is None:
         raise SystemExit("needs a C compiler: apt-get install gcc libc6-dev")
     directory = tempfile.TemporaryDirectory(prefix="shipper-bench-")
     _KEPT.append(directory)
     target = Path(directory.name, name)
-    subprocess.run([compiler, "-O2", "-o", target, Path(__file__).with_name(f"{name}.c")], check=True)
+    kind = ["-shared", "-fPIC"] if library else []
+    subprocess.run([compiler, "-O2", *kind, "-o", target, Path(__file__).with_name(f"{name}.c")], check=True)
     return str(target)
 
 

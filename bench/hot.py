@@ -1,0 +1,85 @@
+"""The hot path on a captured host, for ``bench.instructions``: ``python -m bench.hot HOST TICKS DIRECTORY``.
+
+Collect, document, spool, bulk body, gzip and the account of the answer, of cgroups; the answer comes from memory.
+Prints documents and bytes of TICKS ticks as JSON; with a library of ``counting.c`` as one more argument valgrind counts
+those ticks alone.
+"""
+
+import ctypes
+import gc
+import gzip
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from bench.replayed import ReplayedRoot
+from shipper.agent import Agent, Report
+from shipper.bulk import Delivery
+from shipper.config import Bulk, Collect, Config
+from shipper.ledger import Ledger
+from shipper.log import Log
+from shipper.spool import Spool
+from shipper.tick import Identity, Ticker
+
+HOSTS = Path(__file__).parent.parent / "tests" / "hosts"
+_WARM = 3  # ticks until all forms and layouts are known
+_STORED = b'{"create":{"status":201}}'
+
+
+class Counts:
+    """A server that takes everything."""
+
+    def __init__(self, level: int) -> None:
+        self.documents = self.bytes = self.wire_bytes = 0
+        self._level = level
+
+    def __call__(self, body: bytes) -> Any:
+        documents = body.count(b"\n") // 2
+        self.documents += documents
+        self.bytes += len(body)
+        self.wire_bytes += len(gzip.compress(body, self._level, mtime=0))
+        return json.loads(b'{"errors":false,"items":[' + b",".join([_STORED] * documents) + b"]}")
+
+
+class Hot:
+    """Ticks of cgroups on the captured ``host``, each delivered."""
+
+    def __init__(self, host: str, directory: str) -> None:
+        collect = Collect(datasets=("cgroup",), deadline_s=3600)  # valgrind is slow
+        self._root = ReplayedRoot(HOSTS / host, Path(directory))
+        self._ticker = Ticker(Config(collect=collect), self._root, Identity("host-1", "0" * 32, {}), Agent(None, None))
+        self._ledger = Ledger.load(Spool(f"{directory}/spool", 1 << 30))
+        self.counts = Counts(Bulk().compression)
+        self._delivery = Delivery(self._ledger, self.counts, Bulk(), Log(journal=False))
+        self._tick_ms = 1_763_918_400_000
+        self._ticker.prime()
+
+    def tick(self) -> None:
+        self._root.advance()
+        self._tick_ms += 10_000
+        self._ledger.put(self._tick_ms, self._ticker.tick(self._tick_ms, Report(10_000)))
+        while self._delivery.step():
+            pass
+
+
+def main() -> None:
+    host, ticks, directory, *library = sys.argv[1:]
+    valgrind = ctypes.CDLL(library[0]) if library else None
+    hot = Hot(host, directory)
+    for _ in range(_WARM):
+        hot.tick()
+    gc.collect()
+    gc.disable()
+    hot.counts.documents = hot.counts.bytes = hot.counts.wire_bytes = 0
+    if valgrind:
+        valgrind.counting_start()
+    for _ in range(int(ticks)):
+        hot.tick()
+    if valgrind:
+        valgrind.counting_stop()
+    print(json.dumps({name: getattr(hot.counts, name) for name in ("documents", "bytes", "wire_bytes")}))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,77 @@
+"""A captured host of ``tests/hosts`` as a root whose cgroup files come from memory, both moments by turns."""
+
+import errno
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from captured import CapturedRoot
+
+from shipper.source import Files
+
+_STEP_NS = 10_000_000_000
+
+
+class _Replayed(Files):
+    """No system call and no path to compose: what is left is the agent's own work."""
+
+    __slots__ = ("_texts",)
+
+    def __init__(self, root: "ReplayedRoot", path: Callable[[int], str], count: int) -> None:
+        super().__init__(root, path, count)
+        self._texts = [root.both(path(at)) for at in range(count)]
+
+    def read(self, at: int) -> bytes:
+        text = self._texts[at][self._root.moment]  # type: ignore[attr-defined]
+        if text is None:
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
+        return text
+
+
+class ReplayedRoot(CapturedRoot):
+    """``advance`` shows the other moment, a period later."""
+
+    def __init__(self, host: Path, directory: Path) -> None:
+        self.moment = 0
+        self._ticks = 0
+        self._moments: dict[int, dict[str, Any]] = {}
+        self._links: dict[str, int] = {}
+        super().__init__(host, directory)
+        self._began_ns = super().now_ns()
+
+    def advance(self) -> None:
+        self._ticks += 1
+        self.moment = self._ticks % 2
+        self.show(self.moment)
+
+    def show(self, moment: int) -> None:
+        """As the base class, whose notes are read once."""
+        if moment in self._moments:
+            self._moment = self._moments[moment]
+            self._link.unlink()
+            self._link.symlink_to(self._host / str(moment))
+        else:
+            super().show(moment)
+            self._moments[moment] = self._moment
+
+    def stat(self, path: str) -> os.stat_result:
+        """With the number of links that a cgroup's directory has."""
+        found = super().stat(path)
+        if path not in self._links:
+            self._links[path] = 2 + len(self.directories(path)) if os.path.isdir(self.absolute(path)) else 1
+        return os.stat_result((*found[:3], self._links[path], *found[4:10]))
+
+    def now_ns(self) -> int:
+        return self._began_ns + self._ticks * _STEP_NS
+
+    def both(self, path: str) -> tuple[bytes | None, bytes | None]:
+        first, second = (self._text(moment, path) for moment in (0, 1))
+        return first, second
+
+    def _text(self, moment: int, path: str) -> bytes | None:
+        file = self._host / str(moment) / path
+        return file.read_bytes() if file.is_file() else None
+
+    def files(self, path: Callable[[int], str], count: int) -> Files:
+        return _Replayed(self, path, count)
