@@ -148,7 +148,9 @@ def stages(ticks: int) -> dict[str, Any]:
         made = subprocess.run(
             command(str(ticks), files.name, module="bench.stages"), check=True, stdout=subprocess.PIPE, text=True
         )
-        floor = subprocess.run([compiled("floor"), "50"], check=True, stdin=files, stdout=subprocess.PIPE, text=True)
+        floor = subprocess.run(
+            [compiled("floor"), str(ticks)], check=True, stdin=files, stdout=subprocess.PIPE, text=True
+        )
     took_ns, reads = map(int, floor.stdout.split())
     return {"stages": json.loads(made.stdout), "floor_us": took_ns / 1000, "reads": reads}
 

@@ -18,7 +18,6 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable
-from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -72,9 +71,9 @@ class _Stages:
         for _ in self._collect():
             pass
         files = [one for one in gc.get_objects() if isinstance(one, Files)]
-        readable = [(one, at) for one in files for at, fd in enumerate(one._fds) if fd >= 0]  # noqa: SLF001
+        readable = [(one, [at for at, fd in enumerate(one._fds) if fd >= 0]) for one in files]  # noqa: SLF001
         with open(listing, "w", encoding="utf-8") as out:
-            out.writelines(f"{self._root.absolute(one._path(at))}\n" for one, at in readable)  # noqa: SLF001
+            out.writelines(f"{self._root.absolute(one._path(at))}\n" for one, ats in readable for at in ats)  # noqa: SLF001
         self._cgroups.prime()
         self._others.prime()
         for i in range(ticks):
@@ -100,10 +99,13 @@ class _Stages:
             pass
 
 
-def _read(files: list[tuple[Files, int]]) -> None:
-    for one, at in files:
-        with suppress(OSError):  # of another's that went
-            one.read(at)
+def _read(files: list[tuple[Files, list[int]]]) -> None:
+    for one, ats in files:
+        for at in ats:
+            try:
+                one.read(at)
+            except OSError:
+                continue
 
 
 if __name__ == "__main__":

@@ -12,8 +12,7 @@ import errno
 import os
 import resource
 import time
-from array import array
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final, TypeVar
 
@@ -135,7 +134,7 @@ class Files:
         """``path`` of the file by number, below the root, is asked for only when it is opened."""
         self._root = root
         self._path = path
-        self._fds = array("i", [-1]) * count
+        self._fds = [-1] * count
 
     def read(self, at: int) -> bytes:
         """Contents. Raises OSError."""
@@ -202,6 +201,18 @@ class Root:
 
     def stat(self, path: str) -> os.stat_result:
         return os.stat(self.absolute(path))
+
+    def stats(self, path: str, names: Iterable[str]) -> Iterator[tuple[str, os.stat_result | OSError]]:
+        """``stat`` of many names in a directory, at a third of the cost. Raises OSError where there is none."""
+        fd = os.open(self.absolute(path), os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            for name in names:
+                try:
+                    yield name, os.stat(name, dir_fd=fd)
+                except OSError as error:
+                    yield name, error
+        finally:
+            os.close(fd)
 
     def link(self, path: str) -> str:
         """What the link leads to. Raises OSError."""

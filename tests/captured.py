@@ -3,7 +3,7 @@
 import json
 import os
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +58,13 @@ class CapturedRoot(Root):
         mode, device, inode, *times = found
         made = times[0] if times else 0
         return os.stat_result((mode, inode, device, 1, 0, 0, 0, made, made, made))
+
+    def stats(self, path: str, names: Iterable[str]) -> Iterator[tuple[str, os.stat_result | OSError]]:
+        for name in names:
+            try:
+                yield name, self.stat(f"{path}/{name}")
+            except OSError as error:
+                yield name, error
 
     def wall_ns(self) -> int:
         return int(self._moment["wall"] * 1e9)

@@ -7,7 +7,8 @@ Three layouts of ``sys/fs/cgroup`` (https://systemd.io/CGROUP_DELEGATION/):
 - v1: the same without ``unified``.
 """
 
-from collections.abc import Container
+import os
+from collections.abc import Collection, Container, Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final
@@ -98,7 +99,7 @@ class Walker:
         leading = hierarchies.get("cpuacct", next(iter(hierarchies.values()), ""))
         for directory in sorted(self._seen, key=leading.__ne__):
             whole |= self._changed
-            self._look(directory, self._seen[directory], _DEEPEST, leaves=whole or directory == leading)
+            self._begin(directory, leaves=whole or directory == leading)
         if whole:
             self._whole_at = now_ns + _WHOLE_NS
         if self._changed:
@@ -107,36 +108,47 @@ class Walker:
                 _graft(controller, self._seen[directory], self._tree)
         return self._tree
 
-    def _look(self, path: str, known: _Directory, levels: int, *, leaves: bool) -> bool:
-        """Bring ``known`` up to date. False: the directory is gone."""
-        try:
-            stat = self._reader.root.stat(path)
-        except OSError as error:
-            self._reader.refused(path, error)
-            return False
+    def _begin(self, directory: str, *, leaves: bool) -> None:
+        stat = self._reader.attempt(directory, lambda: self._reader.root.stat(directory))
+        if stat:
+            self._look(directory, stat, self._seen[directory], _DEEPEST, leaves=leaves)
+
+    def _look(self, path: str, stat: os.stat_result, known: _Directory, levels: int, *, leaves: bool) -> None:
+        """Bring ``known`` up to date."""
         if known.inode != stat.st_ino:
             known.inode, known.children = stat.st_ino, {}
             self._changed = True
-        for name, child in list(known.children.items()):
-            if not leaves and not child.children:
-                continue
-            if not self._look(f"{path}/{name}", child, levels - 1, leaves=leaves):
+        names = [name for name, child in known.children.items() if leaves or child.children]
+        for name, found in self._stats(path, names):
+            child = known.children[name]
+            if isinstance(found, OSError):
+                self._reader.refused(f"{path}/{name}", found)
                 del known.children[name]
                 self._changed = True
+            elif found.st_ino != child.inode or found.st_nlink != _LINKS or child.children:
+                self._look(f"{path}/{name}", found, child, levels - 1, leaves=leaves)
         if stat.st_nlink != _LINKS + len(known.children) and levels:
             self._list(path, known, levels)
-        return True
+
+    def _stats(self, path: str, names: Collection[str]) -> Iterator[tuple[str, os.stat_result | OSError]]:
+        try:
+            if names:
+                yield from self._reader.root.stats(path, names)
+        except OSError as error:
+            self._reader.refused(path, error)
 
     def _list(self, path: str, known: _Directory, levels: int) -> None:
         names = {name for name, _ in self._reader.directories(path)}
         for name in known.children.keys() - names:
             del known.children[name]
             self._changed = True
-        for name in names - known.children.keys():
-            child = _Directory()
-            if self._look(f"{path}/{name}", child, levels - 1, leaves=True):
-                known.children[name] = child
-                self._changed = True
+        for name, found in self._stats(path, sorted(names - known.children.keys())):
+            if isinstance(found, OSError):
+                self._reader.refused(f"{path}/{name}", found)
+                continue
+            child = known.children[name] = _Directory()
+            self._look(f"{path}/{name}", found, child, levels - 1, leaves=True)
+            self._changed = True
 
 
 def _graft(controller: str, directory: _Directory, node: Node) -> None:
