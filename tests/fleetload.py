@@ -4,6 +4,7 @@
 """
 
 import argparse
+import contextlib
 import time
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -76,11 +77,11 @@ def _send(urls: list[str], fleet: Fleet, hosts: range) -> tuple[int, int]:
 def _patiently(connection: Any, data: bytes) -> dict[str, object]:
     """A small server says 429 while its heap is full of what it was just sent."""
     for wait_s in _WAITS_S:
-        try:
-            return client.bulk(connection, data, _FILTER)
-        except Unavailable:
-            time.sleep(wait_s)
-    return client.bulk(connection, data, _FILTER)
+        with contextlib.suppress(Unavailable):
+            answer: dict[str, object] = client.bulk(connection, data, _FILTER)
+            return answer
+        time.sleep(wait_s)
+    raise RuntimeError("the server stays full")
 
 
 def _problems(answer: dict[str, object]) -> Iterator[str]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import polars as pl
-from fleetdocs import Fleet
+from fleetdocs import Document, Fleet
 from fleetload import load
 from grafana_target import Page
 from lens_target import Lens
@@ -17,8 +17,31 @@ import eslocal
 from dashboards import ask, grafana, kibana
 from dashboards.ask import Answer, Span, name
 from dashboards.model import Board, Panel, Stat, View, label
+from shipper.document import Writer
+from shipper.registry import DATASETS
 
 _UNIQUE_ERROR = 0.06  # cardinality above its precision threshold
+
+
+class Troubled(Fleet):
+    """A fleet with what few hosts have: a clock that runs free, units that failed, a disk that takes no documents."""
+
+    def documents(self, hosts: Iterable[int] | None = None, ticks: range | None = None) -> Iterator[Document]:
+        writers = {dataset: Writer(DATASETS[dataset].fields) for dataset in ("host", "agent")}
+        for one in super().documents(hosts, ticks):
+            if one.dataset not in writers:
+                yield one
+                continue
+            values = one.values | _TROUBLE[one.dataset] if one.host == 0 else {**one.values}
+            if one.dataset == "host":
+                values |= {"system.files.open.count": 1000 + one.tick, "system.systemd.units.failed.count": one.host}
+            yield replace(one, values=values, line=writers[one.dataset].write(values))
+
+
+_TROUBLE: dict[str, dict[str, Any]] = {
+    "host": {"system.clock.synchronised": False},
+    "agent": {"agent.spool.trouble": "No space left on device"},
+}
 
 
 @dataclass

@@ -1,12 +1,12 @@
 """Boards as classic Grafana dashboards (11, 12 and 13), through Grafana's own Python models."""
 
 import json
-import warnings
 from collections.abc import Callable, Iterator
 from itertools import count
 from typing import Any, Final
 
 from grafana_foundation_sdk.builders import common as common_builders
+from grafana_foundation_sdk.builders import dashboard as builders  # the classic form, which is the one for 11 to 13
 from grafana_foundation_sdk.builders import stat as stat_builder
 from grafana_foundation_sdk.builders import statushistory, timeseries
 from grafana_foundation_sdk.builders import table as table_builder
@@ -14,10 +14,6 @@ from grafana_foundation_sdk.builders import text as text_builder
 from grafana_foundation_sdk.cog.encoder import JSONEncoder
 from grafana_foundation_sdk.models import common, dashboard
 from grafana_foundation_sdk.models.dashboard import DynamicConfigValue as Set
-
-with warnings.catch_warnings():
-    warnings.simplefilter("ignore", DeprecationWarning)  # of the classic form, which is the one for 11 to 13
-    from grafana_foundation_sdk.builders import dashboard as builders
 
 from dashboards.clauses import all_value, lucene, panel_lucene
 from dashboards.grafana import query as grafana_query

@@ -47,7 +47,7 @@ def day(server: eslocal.Cluster) -> Proven:
 @pytest.fixture(scope="module")
 def fleet(server: eslocal.Cluster) -> Proven:
     """300 hosts of 30 containers over an hour."""
-    return loaded(server, Troubled(hosts=300, containers=30, ticks=60, period_s=60, namespace="fleet"))
+    return loaded(server, Troubled(hosts=300, containers=30, ticks=12, period_s=300, namespace="fleet"))
 
 
 @pytest.fixture(scope="module")
