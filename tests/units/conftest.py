@@ -1,42 +1,23 @@
 """The image, built once; what most tests of this folder run."""
 
-import subprocess
-import sys
 import tarfile
-from collections.abc import Callable
-from dataclasses import dataclass
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from readme import REPOSITORY
-
-
-@dataclass(frozen=True)
-class Image:
-    tar: Path
-    oci: Path
-
-    @property
-    def tag(self) -> str:
-        return f"shipper:{self.tar.stem.removeprefix('shipper-')}"
-
-
-def built(directory: Path) -> Image:
-    command = [sys.executable, str(REPOSITORY / "units/image/build.py"), str(directory)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False)
-    assert done.returncode == 0, done.stderr
-    tar, oci = (Path(line.split("  ", 1)[1]) for line in done.stdout.splitlines())
-    return Image(tar, oci)
+from imaging import Image, built, copied
 
 
 @pytest.fixture(scope="session")
-def image(tmp_path_factory: pytest.TempPathFactory) -> Image:
-    return built(tmp_path_factory.mktemp("image"))
+def sources(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """As they are when this is first asked for."""
+    return copied(tmp_path_factory.mktemp("sources"))
 
 
 @pytest.fixture(scope="session")
-def build() -> Callable[[Path], Image]:
-    return built
+def image(sources: Path, tmp_path_factory: pytest.TempPathFactory) -> Image:
+    return built(sources, tmp_path_factory.mktemp("image"))
 
 
 @pytest.fixture(scope="session")
@@ -44,5 +25,12 @@ def tree(image: Image, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The image's root file system, unpacked."""
     directory = tmp_path_factory.mktemp("tree")
     with tarfile.open(image.tar) as file:
-        file.extractall(directory, filter="tar")
+        file.extractall(directory, filter="fully_trusted")
     return directory
+
+
+@pytest.fixture
+def short() -> Iterator[Path]:
+    """A directory for sockets, whose paths have no more than 108 bytes; podman takes 50 characters."""
+    with tempfile.TemporaryDirectory(prefix="s-") as directory:
+        yield Path(directory)

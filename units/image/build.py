@@ -37,7 +37,8 @@ PRUNED: Final = (
     *("usr/lib/systemd", "usr/lib/terminfo", "usr/lib/tmpfiles.d", "usr/lib/*/gconv", "usr/lib/*/audit"),
     *("usr/share/*", "var/*"),
     *(f"usr/lib/python{PYTHON}/{name}" for name in ("ensurepip", "lib2to3", "pydoc_data", "pydoc.py", "turtle.py")),
-    *(f"{SITE}/{name}" for name in ("bin", "*/tests", "shipper-*/direct_url.json")),
+    *(f"{SITE}/{name}" for name in ("bin", "*/tests")),
+    *(f"{SITE}/shipper-*/{name}" for name in ("direct_url.json", "RECORD")),  # they tell where it was built
 )
 KEPT: Final = ("usr/share/doc",)  # the licences
 DIRECTORIES: Final = ("etc/shipper", "media/root", "tmp", "var/lib/shipper", "var/tmp", "run", "root")
@@ -56,7 +57,22 @@ APPLETS: Final = (
     *("sh", "ash", "awk", "cat", "chmod", "cp", "cut", "date", "dd", "df", "diff", "dmesg", "du", "env", "find"),
     *("free", "grep", "head", "hostname", "id", "ip", "kill", "less", "ln", "ls", "mkdir", "mount", "mv", "nc"),
     *("nslookup", "od", "ping", "ps", "pwd", "readlink", "rm", "sed", "sleep", "sort", "stat", "tail", "tar", "top"),
-    *("tr", "umount", "uname", "uniq", "uptime", "vi", "watch", "wc", "wget", "which", "xargs", "zcat"),
+    *(
+        "touch",
+        "tr",
+        "true",
+        "umount",
+        "uname",
+        "uniq",
+        "uptime",
+        "vi",
+        "watch",
+        "wc",
+        "wget",
+        "which",
+        "xargs",
+        "zcat",
+    ),
 )
 
 

@@ -1,0 +1,123 @@
+"""The image: what is in it and what is not, the same bytes twice, and every engine takes it."""
+
+import hashlib
+import re
+import stat
+import subprocess
+from pathlib import Path
+
+import pytest
+from engines import command, containerd, docker, podman
+from imaging import Image, built
+
+from shipper import __version__
+
+pytestmark = [pytest.mark.root, pytest.mark.needs("mmdebstrap")]
+
+MOST_BYTES = 120_000_000
+PROGRAMS = (
+    "gcc",
+    "cc",
+    "ld",
+    "as",
+    "make",
+    "apt",
+    "apt-get",
+    "dpkg",
+    "pip",
+    "pip3",
+    "perl",
+    "su",
+    "sudo",
+    "mmdebstrap",
+)
+
+
+def paths(tree: Path) -> list[Path]:
+    return [path for path in tree.rglob("*") if not path.is_symlink()]
+
+
+def test_of_the_same_sources_it_is_the_same_bytes(image: Image, sources: Path, tmp_path: Path) -> None:
+    again = built(sources, tmp_path)
+    assert [digest(path) for path in (again.tar, again.oci)] == [digest(path) for path in (image.tar, image.oci)]
+
+
+def digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def test_size(image: Image, tree: Path) -> None:
+    size = sum(path.stat().st_size for path in paths(tree) if path.is_file())
+    assert size < MOST_BYTES
+    print(f"{size / 1e6:.1f} MB of files, archive {image.oci.stat().st_size / 1e6:.1f} MB")
+
+
+def test_nothing_that_builds_or_caches_or_gives_rights(tree: Path) -> None:
+    found = {path.relative_to(tree).as_posix() for path in paths(tree)}
+    assert not {name for name in found if Path(name).name in PROGRAMS and "/bin/" in f"/{name}"}
+    assert not {
+        name for name in found if name.startswith(("var/cache/", "var/lib/apt", "var/lib/dpkg", "usr/include/"))
+    }
+    modes = [path.lstat().st_mode for path in paths(tree)]
+    assert not any(mode & (stat.S_ISUID | stat.S_ISGID) or stat.S_ISBLK(mode) or stat.S_ISCHR(mode) for mode in modes)
+    writable = {str(path.relative_to(tree)) for path in paths(tree) if path.lstat().st_mode & 0o002}
+    assert writable == {"tmp", "var/tmp"}
+
+
+def test_nobody_can_log_in(tree: Path) -> None:
+    lines = (tree / "etc/passwd").read_text().splitlines()
+    assert {line.split(":")[1] for line in lines} == {"*"}
+    assert not (tree / "etc/shadow").exists()
+
+
+def test_only_the_agents_own_packages(tree: Path) -> None:
+    site = tree / "usr/lib/python3/dist-packages"
+    found = {path.name.partition("-")[0] for path in site.glob("*.dist-info")}
+    locked = (Path(__file__).parents[2] / "requirements/run.txt").read_text()
+    assert {name.lower().replace("_", "-") for name in found} == {
+        "shipper",
+        *(name.lower() for name in re.findall(r"^([a-z0-9-]+)==", locked, re.MULTILINE)),
+    }
+    assert not list(site.glob("shipper-*/direct_url.json")), "tells where it was built"
+
+
+def test_runs_on_a_root_that_cannot_be_written_to(tree: Path) -> None:
+    script = f"mount --bind {tree} {tree} && mount -o remount,bind,ro {tree} && chroot {tree} "
+    for words in ("shipper --version", "shipper units list", "shipper run --help", "python3 -c 'import ssl, ctypes'"):
+        done = subprocess.run(
+            ["unshare", "--mount", "sh", "-c", script + words], capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stderr
+    assert not [path for path in paths(tree / "usr/lib/python3") if path.suffix == ".tmp"]
+
+
+@pytest.mark.needs("dockerd")
+def test_docker_loads_it(image: Image, short: Path) -> None:
+    with docker(short / "d") as engine:
+        assert engine.run("load", "--quiet", "--input", str(image.oci)) == f"Loaded image: {image.tag}"
+        output = engine.run("run", "--rm", "--network", "none", "--read-only", image.tag, "--version")
+        assert output == f"shipper {__version__}"
+
+
+@pytest.mark.needs("podman")
+def test_podman_loads_it(image: Image, short: Path) -> None:
+    limits = [word for limit in ("nofile", "nproc") for word in ("--ulimit", f"{limit}=1024:1024")]
+    with podman(short / "p") as engine:
+        engine.run("load", "--quiet", "--input", str(image.oci))
+        output = engine.run("run", "--rm", *limits, "--network", "none", "--read-only", image.tag, "--version")
+        assert output == f"shipper {__version__}"
+
+
+@pytest.mark.needs("ctr")
+def test_containerd_imports_it(image: Image, short: Path) -> None:
+    with containerd(short / "c") as engine:
+        engine.run("images", "import", "--snapshotter", "native", str(image.oci))
+        words = ["run", "--rm", "--snapshotter", "native", "--runc-root", f"{short}/runc"]
+        output = engine.run(*words, f"docker.io/library/{image.tag}", "one", "/usr/bin/shipper", "--version")
+        assert output == f"shipper {__version__}"
+
+
+@pytest.mark.needs("skopeo")
+def test_skopeo_reads_it(image: Image) -> None:
+    assert __version__ in command("skopeo", "inspect", "--config", f"oci-archive:{image.oci}")
