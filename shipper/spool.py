@@ -97,6 +97,7 @@ class Spool:
         self.documents = 0
         self.damaged: dict[str, str] = {}  # name → why it was set aside
         self.held: dict[int, list[Entry]] = {}  # the segments that are not on disk
+        self._newest: tuple[int, Sequence[Entry]] = (0, ())  # nearly always sent before the next: not read back for it
         self.last = 0
         self._load()
         self._reserve()
@@ -107,6 +108,7 @@ class Spool:
         segment = Segment(self.last + 1, tick_ms, len(entries), len(body), zlib.crc32(body), collected)
         self._put(segment, body)
         self._add(segment)
+        self._newest = (segment.sequence, entries)
         return segment
 
     def hold(self, tick_ms: int, entries: list[Entry], collected: int) -> Segment:
@@ -126,7 +128,7 @@ class Spool:
     def _put(self, segment: Segment, body: bytes) -> None:
         path = self._segment_path(segment.sequence)
         try:
-            write_durably(path, segment.header() + body)
+            write_durably(path, segment.header(), body)
         except OSError:
             with suppress(OSError):
                 remove(path + _NEW)
@@ -149,14 +151,19 @@ class Spool:
             excess -= segment.size
         return result
 
-    def read(self, segment: Segment) -> list[Entry]:
+    def read(self, segment: Segment) -> Sequence[Entry]:
         """Its documents in order. Raises Damaged, OSError."""
         if segment.sequence in self.held:
             return self.held[segment.sequence]
+        sequence, entries = self._newest
+        if segment.sequence == sequence:
+            return entries
         return read(self._segment_path(segment.sequence), segment)
 
     def unlink(self, sequence: int) -> None:
         """Forget a segment whose documents are accounted for in a saved ledger. Raises OSError."""
+        if self._newest[0] == sequence:
+            self._newest = (0, ())
         if self.held.pop(sequence, None) is None:
             remove(self._segment_path(sequence))
         segment = self.segments.pop(sequence, None)
@@ -334,11 +341,11 @@ def read(path: str, segment: Segment) -> list[Entry]:
     return entries
 
 
-def write_durably(path: str, data: bytes) -> None:
-    """Replace ``path`` by a file with ``data``, on disk when this returns. Raises OSError."""
+def write_durably(path: str, *parts: bytes) -> None:
+    """Replace ``path`` by a file with ``parts``, on disk when this returns. Raises OSError."""
     fd = os.open(path + _NEW, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     try:
-        write_all(fd, data)
+        write_all(fd, *parts)
     finally:
         os.close(fd)
     os.replace(path + _NEW, path)
@@ -349,11 +356,12 @@ def write_durably(path: str, data: bytes) -> None:
         os.close(directory)
 
 
-def write_all(fd: int, data: bytes) -> None:
-    """Write ``data`` and sync. Raises OSError."""
-    view = memoryview(data)
-    while view:
-        view = view[os.write(fd, view) :]
+def write_all(fd: int, *parts: bytes) -> None:
+    """Write ``parts`` and sync once. Raises OSError."""
+    for part in parts:
+        view = memoryview(part)
+        while view:
+            view = view[os.write(fd, view) :]
     os.fsync(fd)
 
 

@@ -19,15 +19,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace, config: Config) -> int:
-    from shipper import client, log
+    from shipper import client, log, memory
     from shipper.bulk import FILTER_PATH
     from shipper.pipeline import RELOAD, Pipeline, use_utc
 
+    memory.one_arena()
     use_utc()
     signal.signal(RELOAD, signal.SIG_IGN)  # until there is something to reload; kept by the program that it becomes
     link = client.Link(config, FILTER_PATH)
     try:
         pipeline = Pipeline(config, link, log.Log(), link.ready, lambda: unusable(args))
+        memory.settle()
         pipeline.run()
     finally:
         link.close()
