@@ -67,7 +67,8 @@ def name(panel: Panel, metric: Metric, key: str | None = None) -> str:
 
 def body(panel: Panel, when: Span, chosen: Iterable[Mapping[str, Any]] = ()) -> dict[str, Any]:
     """The search request. ``chosen`` narrows further: a list for ``bool.filter``."""
-    within = {"range": {TIME: {"gte": when.first_ms, "lte": when.last_ms, "format": "epoch_millis"}}}
+    first = f"{when.last_ms}||-{RECENT}" if panel.recent else when.first_ms
+    within = {"range": {TIME: {"gte": first, "lte": when.last_ms, "format": "epoch_millis"}}}
     filters = [within, *dsl(tests(panel)), *chosen]
     return {"size": 0, "track_total_hits": False, "query": {"bool": {"filter": filters}}, "aggs": _aggs(panel, when)}
 

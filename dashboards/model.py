@@ -132,7 +132,8 @@ class View(StrEnum):
 class Panel:
     """One chart, of documents of one dataset. ``width`` is of WIDTH columns, ``height`` in rows of about 30 pixels.
 
-    A table has a row for each value of ``split`` and a column for each metric.
+    A table has a row for each value of ``split`` and a column for each metric. ``recent`` takes only the end of the
+    time range, RECENT long: of the documents of 9,000 containers an hour is dear, two minutes are not.
     """
 
     title: str
@@ -144,6 +145,7 @@ class Panel:
     where: tuple[Test, ...] = ()
     steps: Steps | None = None
     stacked: bool = False
+    recent: bool = False
     top: float | None = None  # upper end of the axis
     width: int = 8
     height: int = 8
@@ -307,13 +309,13 @@ def label(panel: Panel, metric: Metric) -> str:
 
 
 def order(panel: Panel) -> Metric:
-    """What the split of ``panel`` is sorted by, where only the first are asked for.
+    """What the split of ``panel`` is sorted by, where only the first are asked for: highest values in place of means.
 
-    A table's rows by the highest value in place of a mean: Elasticsearch puts what has no mean before all others.
+    A mean is dearer, and Elasticsearch puts what has none before all others.
     """
     assert panel.split
     by = panel.split.by or panel.metrics[0]
-    return replace(by, stat=Stat.MAX) if panel.view is View.TABLE and by.stat is Stat.AVG else by
+    return replace(by, stat=Stat.MAX) if by.stat is Stat.AVG else by
 
 
 def sorted_by(panel: Panel) -> Metric:
@@ -325,8 +327,8 @@ def sorted_by(panel: Panel) -> Metric:
 def tests(panel: Panel) -> tuple[Test, ...]:
     """Every condition on the panel's documents but the time range and the board's variables."""
     own = (Test("event.dataset", (f"shipper.{panel.dataset}",)), *panel.where)
-    if panel.split and order(panel).stat is Stat.AVG:
-        return (*own, there(order(panel).field))
+    if panel.split and panel.view is not View.TABLE and order(panel).field:
+        return (*own, there(order(panel).field))  # or lines would be drawn of what has no such value
     return own
 
 
@@ -370,7 +372,7 @@ def _verify(panel: Panel) -> None:
 
 def _verify_metric(panel: Panel, metric: Metric) -> None:
     if metric.recent and panel.view is not View.STAT:
-        raise BoardError("only a number can be of the end of the range")
+        raise BoardError("of a chart's metrics all or none are of the end of the range")
     if metric.stat is Stat.COUNT:
         return
     found = find(panel.dataset, metric.field)

@@ -39,7 +39,13 @@ class Lens:
         return dict(layer)
 
     def search(self) -> Json:
-        within = {"gte": self.when.first_ms, "lte": self.when.last_ms, "format": "epoch_millis"}
+        own = self.panel["embeddableConfig"].get("timeRange")
+        assert own in (None, {"from": "now-2m", "to": "now"})
+        within = {
+            "gte": f"{self.when.last_ms}||-2m" if own else self.when.first_ms,
+            "lte": self.when.last_ms,
+            "format": "epoch_millis",
+        }
         filters = [{"range": {"@timestamp": within}}, *kuery(self._state["query"]["query"])]
         filters += [] if self._layer.get("ignoreGlobalFilters") else self.chosen
         return {"size": 0, "query": {"bool": {"filter": filters}}, "aggs": self._aggs()}

@@ -68,6 +68,8 @@ def _plain(dataset: str, values: Mapping[str, Any], field: str) -> Any:
 
 def straight(panel: Panel, when: Span, columns: Columns, chosen: Chosen | None = None) -> Answer:
     frame = columns[panel.dataset].filter(pl.col(TIME).is_between(when.first_ms, when.last_ms))
+    if panel.recent:
+        frame = frame.filter(pl.col(TIME) >= when.last_ms - _RECENT_MS)
     for test in tests(panel)[1:]:  # a frame is of one dataset
         frame = frame.filter(_passes(test))
     for field, values in (chosen or {}).items():

@@ -53,7 +53,7 @@ _PAGE = Row(
         _nodes("TCP segments sent again", "Per second.", "host", "system.tcp.retransmits.count_per_s"),
         lines(
             "Container CPU",
-            "CPUs' worth of time, of the ten busiest containers.",
+            "CPUs' worth of time, of the ten containers with the highest value.",
             "cgroup",
             avg("cgroup.cpu.cores"),
             split=Split(ENTITY, 10),

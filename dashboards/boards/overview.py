@@ -38,9 +38,10 @@ _NOW = Row(
         ),
         stat(
             "Containers",
-            "Containers that ran at some time of the range.",
+            "Different ones, in the last two minutes of the time range.",
             "cgroup",
             unique("container.id", "containers"),
+            recent=True,
             width=4,
         ),
         stat(
@@ -151,7 +152,7 @@ _WORST = Row(
         ),
         heat(
             "CPU, busiest hosts",
-            "Share of CPU time in use, the busiest hosts above.",
+            "Share of CPU time in use, those with the highest value.",
             "host",
             Split(HOST, 25),
             avg("system.cpu.total.norm.pct"),
@@ -160,7 +161,7 @@ _WORST = Row(
         ),
         heat(
             "Memory, fullest hosts",
-            "Share of memory that cannot be had without swapping, the fullest hosts above.",
+            "Share of memory that cannot be had without swapping, those with the highest value.",
             "host",
             Split(HOST, 25),
             avg("system.memory.actual.used.pct"),
@@ -169,7 +170,7 @@ _WORST = Row(
         ),
         lines(
             "CPU of the busiest hosts",
-            "The ten hosts with the highest mean.",
+            "Means of the ten with the highest value.",
             "host",
             avg("system.cpu.total.norm.pct"),
             split=_BY_HOST,
@@ -198,12 +199,13 @@ _EVENTS = Row(
     (
         table(
             "Newest containers",
-            "Containers and services by when they were last started; restarts as the runtime counts them.",
+            "Those of the last two minutes, by when they were started; how often one of the name was made anew on its host.",
             "cgroup",
             Split(ENTITY, 25),
             most("cgroup.start", "started"),
             most("cgroup.restarts.count", "restarts"),
             where=WORKLOADS,
+            recent=True,
         ),
         table(
             "OOM kills",

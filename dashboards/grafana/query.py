@@ -37,11 +37,13 @@ def ref(i: int) -> str:
 
 def targets(board: Board, panel: Panel) -> Iterator[es.Dataquery]:
     query = panel_lucene(board, panel)
+    if panel.recent:
+        query = _end(query)
     if panel.view is View.TABLE:
         yield _target(query, 0, _row_metrics(panel), [_terms(panel, _row_order(panel))])
         return
     for i, metric in enumerate(panel.metrics):
-        narrowed = f'{query} AND {TIME}:["${{__to}}||-{RECENT}" TO *]' if metric.recent else query
+        narrowed = _end(query) if metric.recent else query
         if panel.view is View.STAT:
             yield _target(narrowed, i, list(_series(metric)), [_whole()])
             continue
@@ -50,6 +52,11 @@ def targets(board: Board, panel: Panel) -> Iterator[es.Dataquery]:
             order_by, more = _series_order(panel, metric)
             metrics, buckets = [*metrics, *more], [_terms(panel, order_by), _histogram()]
         yield _target(narrowed, i, metrics, buckets).alias(alias(panel, metric))
+
+
+def _end(query: str) -> str:
+    """Only the end of the time range, wherever that is."""
+    return f'{query} AND {TIME}:["${{__to}}||-{RECENT}" TO *]'
 
 
 def documents(query: str) -> es.Dataquery:

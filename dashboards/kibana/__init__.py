@@ -11,7 +11,7 @@ from hashlib import sha256
 from typing import Any, Final
 
 from dashboards.kibana.lens import lens
-from dashboards.model import HOST, PAGES, Board, Panel, Place, Split, Variable, View, has, places
+from dashboards.model import HOST, PAGES, RECENT, Board, Panel, Place, Split, Variable, View, has, places
 
 DATA_VIEW: Final = "shipper-metrics"
 PATTERN: Final = "metrics-shipper.*"
@@ -139,13 +139,16 @@ def _panel(board: Board, panel: Panel, place: Place) -> tuple[dict[str, Any], li
     attributes, references = lens(board, panel, DATA_VIEW, apart=apart)
     grid = {"x": place.x * _COLUMNS, "y": place.y, "w": place.w * _COLUMNS, "h": place.h, "i": id_}
     enhancements, links = _drilldown(panel, id_)
+    config = {"attributes": attributes, "description": panel.help, "enhancements": enhancements}
+    if panel.recent:
+        config["timeRange"] = {"from": f"now-{RECENT}", "to": "now"}
     made = {
         "type": "lens",
         "version": _PANEL,
         "panelIndex": id_,
         "gridData": grid,
         "title": panel.title,
-        "embeddableConfig": {"attributes": attributes, "description": panel.help, "enhancements": enhancements},
+        "embeddableConfig": config,
     }
     return made, [*references, *links]
 
