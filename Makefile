@@ -20,7 +20,7 @@ demo: setup  ## ship this machine into a real Elasticsearch and watch it come ba
 	@$(BIN)/shipper demo $(ARGS)
 
 test: check  ## everything: make check, then fuzz, real Elasticsearch of both versions, real cgroups and containers
-	FUZZ=500 $(BIN)/pytest -m "es or root or fuzz" $(ARGS)
+	FUZZ=500 $(BIN)/pytest -m "es or root or fuzz or bench" $(ARGS)
 
 fuzz: setup  ## each of 50 parsers on 10,000 damaged inputs: for the night
 	FUZZ=10000 $(BIN)/pytest -m fuzz $(ARGS)
@@ -30,10 +30,14 @@ check: setup  ## the quick part: lint, types, rendered files, pure, golden and c
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/shipper render --check
-	$(BIN)/pytest -m "not es and not root" $(ARGS)
+	$(BIN)/pytest -m "not es and not root and not bench" $(ARGS)
 
 image: setup  ## the image for the nodes: build/shipper-VERSION.tar and -oci.tar (needs mmdebstrap)
 	@$(BIN)/python units/image/build.py $(ARGS)
+
+bench: setup  ## what the agent costs here, as root: per stage, against a C floor, instructions (bench/README.md has more)
+	$(BIN)/python -m bench.agent $(ARGS)
+	$(BIN)/python -m bench.instructions
 
 lock: setup  ## resolve the dependencies anew into requirements/
 	for extras in "run:" "dev:--extra view --extra local --extra dev"; do \
@@ -44,4 +48,4 @@ lock: setup  ## resolve the dependencies anew into requirements/
 clean:  ## remove what make made here (the download cache stays)
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
-.PHONY: help setup demo test fuzz check image lock clean
+.PHONY: help setup demo test fuzz check bench image lock clean

@@ -69,7 +69,11 @@ class Backoff:
 class Delivery:
     """Sends what is in ``ledger``'s spool by ``send``. ``step`` is one batch; the thread goes on until ``stop``."""
 
-    def __init__(self, ledger: Ledger, send: Send, bulk: Bulk, out: log.Log, ready: Ready = str) -> None:
+    def __init__(
+        self, ledger: Ledger, send: Send, bulk: Bulk, out: log.Log, ready: Ready = str, *, phase_s: float = 0.0
+    ) -> None:
+        """``phase_s``: how long after a tick its documents are sent, so that not all of a fleet send at once."""
+        self._phase_s = phase_s
         self.state = DeliveryState()
         self._ledger = ledger
         self._send = send
@@ -116,6 +120,7 @@ class Delivery:
             if self._stopping.is_set():
                 return
             self._wake.wait(self._until_due())
+            self._stopping.wait(self._phase_s)
 
     def step(self) -> bool:
         """Send one batch. False when there is none to send now, and when sending failed."""

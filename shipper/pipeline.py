@@ -4,6 +4,7 @@ import os
 import select
 import signal
 import time
+import zlib
 from collections.abc import Callable
 from contextlib import suppress
 from types import FrameType
@@ -34,6 +35,12 @@ def host(config: Config) -> tuple[Root, Identity]:
     if config.host.verify:
         hostview.require(view)
     return root, Identity(view.name, view.id, config.host.labels)
+
+
+def phase_s(identity: Identity, config: Config) -> float:
+    """When in the first half of its period this host sends: a fleet has one time for its ticks, and one server."""
+    part = zlib.crc32(f"{identity.id} {identity.name}".encode("utf-8", "backslashreplace")) / (1 << 32)
+    return part * config.collect.period_s / 2
 
 
 class _Alarm:
@@ -68,7 +75,8 @@ class Pipeline:
         self._log = out
         root, self.identity = host(config)
         self.ledger = Ledger.load(Spool(config.spool.directory, config.spool.max_bytes))
-        self.delivery = Delivery(self.ledger, send, config.bulk, out, ready)
+        phase = phase_s(self.identity, config)
+        self.delivery = Delivery(self.ledger, send, config.bulk, out, ready, phase_s=phase)
         self._ticker = Ticker(config, root, self.identity, Agent(self.ledger, self.delivery.state))
         self._clock = Clock(config.collect.period_s * 1000, self.ledger.used)
         self._alarm = _Alarm()

@@ -11,6 +11,7 @@ cgroup answers ENODEV for ever, also after a cgroup of the same name was made ag
 import errno
 import os
 import resource
+import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -193,7 +194,8 @@ class Root:
     def directories(self, path: str) -> list[tuple[str, int]]:
         """Names and inode numbers of the directories in one, unsorted. Raises OSError."""
         with os.scandir(self.absolute(path)) as entries:
-            return [(entry.name, entry.inode()) for entry in entries if entry.is_dir(follow_symlinks=False)]
+            # A v1 cgroup has the same name in each hierarchy
+            return [(sys.intern(one.name), one.inode()) for one in entries if one.is_dir(follow_symlinks=False)]
 
     def adjtimex(self) -> tuple[int, Timex]:
         """What the kernel knows of its clock: no file has it, and it is the same in every container."""

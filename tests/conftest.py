@@ -15,11 +15,13 @@ def update_golden(request: pytest.FixtureRequest) -> bool:
 
 PACKAGES = {
     "busybox": "busybox-static",
+    "cc": "gcc libc6-dev",
     "ctr": "containerd",
     "dbus-daemon": "dbus-daemon",
     "dockerd": "docker.io",
     "podman": "podman crun",
     "systemd-nspawn": "systemd-container",
+    "valgrind": "valgrind",
 }
 
 
