@@ -111,7 +111,8 @@ class Cgroup:
         pids = self._host.slow.processes(self.path, self.node)
         if pids:
             self._state["cgroup.processes.count"] = len(pids)
-        elif pid := self._naming.pid(self._host.reader):
+        pids = [pid for pid in pids if pid]
+        if not pids and (pid := self._naming.pid(self._host.reader)):
             pids = [pid]
         reader, host_network = self._host.reader, self._host.network
         asked = _MOST_ASKED if self.identity.kind in _RUN_BY_OTHERS else 1

@@ -135,7 +135,10 @@ class Slow:
         return values
 
     def processes(self, path: str, node: Node) -> list[int]:
-        """Pids of its processes and of those in the cgroups below it; those that can be seen from here."""
+        """Pids of its processes and of those in the cgroups below it.
+
+        Seen from a process namespace of our own, v2 lists the host's as 0, v1 leaves them out.
+        """
         controller = next((one for one in _LISTED_IN if one in node.inodes), "")
         pids: list[int] = []
         for one in _paths(path, node, controller) if controller else ():
@@ -143,7 +146,7 @@ class Slow:
             data = self._reader.read_once(name)
             if data:
                 pids += self._reader.parsed(name, data, lambda text: lines(text, integer)) or []
-        return [pid for pid in pids if pid]
+        return pids
 
 
 def _paths(path: str, node: Node, controller: str) -> Iterator[str]:
