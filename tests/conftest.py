@@ -16,6 +16,7 @@ def update_golden(request: pytest.FixtureRequest) -> bool:
 PACKAGES = {
     "busybox": "busybox-static",
     "cc": "gcc libc6-dev",
+    "chromedriver": "chromium chromium-driver",
     "ctr": "containerd",
     "dbus-daemon": "dbus-daemon",
     "dockerd": "docker.io",

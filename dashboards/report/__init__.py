@@ -1,0 +1,1 @@
+"""The boards as one page that needs nothing but a browser."""
