@@ -16,6 +16,7 @@ from grafana_foundation_sdk.models import common, dashboard
 from grafana_foundation_sdk.models.dashboard import DynamicConfigValue as Set
 
 from dashboards.clauses import all_value, lucene, panel_lucene
+from dashboards.colours import BAD, COLOURS, GOOD, MARKS, WARNING
 from dashboards.grafana import query as grafana_query
 from dashboards.grafana.units import UNITS
 from dashboards.model import (
@@ -41,12 +42,8 @@ SCHEMA: Final = 39  # the version of Grafana 11.0; later ones migrate it on load
 TAG: Final = "shipper"
 _SOURCE: Final = common.DataSourceRef(type_val="elasticsearch", uid="${datasource}")
 _EMPTY: Final = "nothing in this range"
-# Okabe and Ito's colours, which the colour-blind tell apart: https://jfly.uni-koeln.de/color/
-GOOD, WARNING, BAD = "#0072B2", "#E69F00", "#D55E00"
-COLOURS: Final = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442", "#999999")
 _MOST_POINTS: Final = 240  # enough for the eye, and few enough buckets for 25 series
 _MOST_VALUES: Final = 2000  # in a list to choose from
-_MOST_MARKS: Final = "#CC79A7"
 
 _Builder = timeseries.Panel | stat_builder.Panel | table_builder.Panel | statushistory.Panel
 
@@ -266,4 +263,4 @@ def _mark(board: Board, mark: Mark) -> builders.AnnotationQuery:
     panel = Panel(mark.name, "", View.TEXT, mark.dataset, where=mark.where)
     query = panel_lucene(board, panel)
     target = grafana_query.documents(query)
-    return builders.AnnotationQuery().name(mark.name).datasource(_SOURCE).icon_color(_MOST_MARKS).target(target)
+    return builders.AnnotationQuery().name(mark.name).datasource(_SOURCE).icon_color(MARKS).target(target)
