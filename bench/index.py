@@ -1,0 +1,188 @@
+"""What documents cost the server: bytes on disk after a force merge, and CPU to index them; ``python -m bench.index``.
+
+The same simulated hosts (made by the product's code from captured ones) go into a real Elasticsearch three times: into
+time-series data streams, into dated indices, and as Metricbeat would have written their content (``bench.metricbeat``:
+standard index, its codec, a document a metricset). One node, no replica, the templates of ``shipper setup``.
+"""
+
+import argparse
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+import eslocal
+from bench import metricbeat, table
+from shipper import client, install
+from shipper.config import Bulk, Config, Elasticsearch, Index
+from shipper.registry import DATASETS
+from shipper.templates import dated_index
+
+sys.path.append(str(Path(__file__).parent.parent / "tests"))
+from fleetdocs import Document, Fleet
+
+_MOST_BYTES = 2 << 20
+_FILTER = "errors,items.*.error"
+_DAY_S = 86_400
+_SHAPES = ("time series", "dated", "like Metricbeat")
+Lines = Callable[[Document], Iterable[tuple[str, bytes]]]
+
+
+@dataclass(frozen=True)
+class Stored:
+    """Of one shape and dataset; ``documents`` as the server counts them."""
+
+    shape: str
+    dataset: str
+    documents: int
+    json_bytes: int
+    disk_bytes: int
+
+
+def ours(document: Document) -> Iterator[tuple[str, bytes]]:
+    yield document.index, document.line
+
+
+def dated(tick_ms: Callable[[int], int]) -> Lines:
+    return lambda document: [(dated_index(document.dataset, tick_ms(document.tick)), document.line)]
+
+
+def like_metricbeat(document: Document) -> Iterator[tuple[str, bytes]]:
+    for line in metricbeat.documents(document.values):
+        yield metricbeat.STREAM.replace("-default", f"-{document.dataset}"), line
+
+
+def bodies(pairs: Iterable[tuple[str, bytes]]) -> Iterator[bytes]:
+    parts: list[bytes] = []
+    size = 0
+    for index, line in pairs:
+        parts.append(b'{"create":{"_index":"%b"}}\n%b\n' % (index.encode(), line))
+        size += len(parts[-1])
+        if size >= _MOST_BYTES:
+            yield b"".join(parts)
+            parts, size = [], 0
+    if parts:
+        yield b"".join(parts)
+
+
+def cpu_s(cluster: eslocal.Cluster) -> float:
+    """CPU time of the cluster's processes so far."""
+    return sum(sum(psutil.Process(pid).cpu_times()[:2]) for pid in cluster.pids)
+
+
+def settled(cluster: eslocal.Cluster) -> float:
+    """CPU time when the cluster has become idle."""
+    used = cpu_s(cluster)
+    while True:
+        time.sleep(2)
+        before, used = used, cpu_s(cluster)
+        if used - before < 0.1:
+            return used
+
+
+def fill(cluster: eslocal.Cluster, fleet: Fleet, lines: Lines) -> tuple[float, dict[str, int], int]:
+    """CPU seconds of the server, bytes of JSON by dataset, and the number of documents."""
+    sizes: dict[str, int] = {}
+    number = 0
+
+    def pairs() -> Iterator[tuple[str, bytes]]:
+        nonlocal number
+        for document in fleet.documents():
+            for index, line in lines(document):
+                sizes[document.dataset] = sizes.get(document.dataset, 0) + len(line)
+                number += 1
+                yield index, line
+
+    config = Config(elasticsearch=Elasticsearch(hosts=(cluster.url,), timeout_s=120), bulk=Bulk(compression=1))
+    began = settled(cluster)
+    with client.connect(config) as connection:
+        for body in bodies(pairs()):
+            answer = client.bulk(connection, body, _FILTER)
+            if answer.get("errors"):
+                raise SystemExit(f"refused: {str(answer)[:500]}")
+    cluster.request("POST", "/_all/_refresh", timeout=120)
+    return settled(cluster) - began, sizes, number
+
+
+def stored(cluster: eslocal.Cluster, shape: str, dataset: str, pattern: str, json_bytes: int) -> Stored:
+    cluster.request("POST", f"/{pattern}/_forcemerge?max_num_segments=1", timeout=600)
+    cluster.request("POST", f"/{pattern}/_flush", timeout=120)
+    found: Any = cluster.request("GET", f"/{pattern}/_stats/store,docs")["_all"]["primaries"]
+    return Stored(shape, dataset, found["docs"]["count"], json_bytes, found["store"]["size_in_bytes"])
+
+
+def set_up(cluster: eslocal.Cluster, layout: str) -> None:
+    config = Config(elasticsearch=Elasticsearch(hosts=(cluster.url,)), index=Index(layout=layout, replicas=0))
+    with client.connect(config) as connection:
+        install.install(connection, config, lambda _line: None)
+
+
+def measure(cluster: eslocal.Cluster, fleet: Fleet, shape: str) -> tuple[float, int, list[Stored]]:
+    lines: Lines
+    if shape == "like Metricbeat":
+        cluster.request("PUT", f"/_index_template/{metricbeat.TEMPLATE}", metricbeat.template())
+        lines, pattern = like_metricbeat, metricbeat.TEMPLATE + "-{}"
+    else:
+        set_up(cluster, "dated" if shape == "dated" else "datastream")
+        lines, pattern = (
+            (dated(fleet.tick_ms), "shipper-{}-*") if shape == "dated" else (ours, "metrics-shipper.{}-default")
+        )
+    cpu, sizes, number = fill(cluster, fleet, lines)
+    return cpu, number, [stored(cluster, shape, name, pattern.format(name), size) for name, size in sizes.items()]
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    for name, default in (("hosts", 2), ("containers", 30), ("ticks", 180)):
+        parser.add_argument(f"--{name}", type=int, default=default, help="(%(default)s)")
+    args = parser.parse_args(arguments)
+    fleet = Fleet(hosts=args.hosts, containers=args.containers, ticks=args.ticks, period_s=10)
+    found: dict[str, tuple[float, int, list[Stored]]] = {}
+    with eslocal.cluster(heap="1g") as cluster:
+        warm = replace(fleet, ticks=max(args.ticks // 6, 6), namespace="warm")
+        set_up(cluster, "datastream")
+        fill(cluster, warm, ours)  # the JVM compiles what it meets often
+        for shape in _SHAPES:
+            found[shape] = measure(cluster, fleet, shape)
+    _print(found, args.hosts * args.ticks * 10 / _DAY_S)
+
+
+def _print(found: dict[str, tuple[float, int, list[Stored]]], host_days: float) -> None:
+    datasets = [one for one in DATASETS if any(one == row.dataset for row in found["time series"][2])]
+    by = {(row.shape, row.dataset): row for _, _, rows in found.values() for row in rows}
+    rows = []
+    for dataset in datasets:
+        series, plain, beat = (by[shape, dataset] for shape in _SHAPES)
+        rows.append(
+            {
+                "dataset": dataset,
+                "documents": series.documents,
+                "JSON bytes": series.json_bytes / series.documents,
+                "time series": series.disk_bytes / series.documents,
+                "dated": plain.disk_bytes / plain.documents,
+                "like Metricbeat: documents": beat.documents / series.documents,
+                "like Metricbeat: bytes": beat.disk_bytes / series.documents,
+                "time series / Metricbeat": series.disk_bytes / beat.disk_bytes,
+            }
+        )
+    table.show("bytes on disk per document of ours, one segment", rows)
+    whole = [
+        {
+            "shape": shape,
+            "documents": number,
+            "MB per host and day": sum(row.disk_bytes for row in stores) / host_days / 1e6,
+            "server CPU ms per 1,000 documents": cpu / number * 1e6,
+            "server CPU s per host and day": cpu / host_days,
+        }
+        for shape, (cpu, number, stores) in found.items()
+    ]
+    table.show("all datasets", whole)
+    table.line("index", {"datasets": rows, "shapes": whole})
+
+
+if __name__ == "__main__":
+    main()
