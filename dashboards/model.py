@@ -308,6 +308,14 @@ def label(panel: Panel, metric: Metric) -> str:
     return metric.label or (panel.title if len(panel.metrics) == 1 else metric.field)
 
 
+def key_label(panel: Panel) -> str:
+    """Heading of a table's first column."""
+    assert panel.split
+    return {"host.name": "host", "cgroup.entity": "container"}.get(
+        panel.split.field, panel.split.field.rpartition(".")[2].replace("_", " ")
+    )
+
+
 def order(panel: Panel) -> Metric:
     """What the split of ``panel`` is sorted by, where only the first are asked for: highest values in place of means.
 

@@ -101,10 +101,14 @@ def connect(config: configuration.Config, environ: Mapping[str, str] = os.enviro
     return Connection(transport, headers)
 
 
-def call(client: Connection, method: str, path: str, body: Mapping[str, Any] | None = None) -> Any:
-    """The decoded JSON answer of one request; None for 404. Raises ServerError with one line otherwise."""
+def call(client: Connection, method: str, path: str, body: Mapping[str, Any] | bytes | None = None) -> Any:
+    """The decoded JSON answer of one request; None for 404. Raises ServerError with one line otherwise.
+
+    ``body``: JSON, or NDJSON as bytes.
+    """
+    headers = _NDJSON if isinstance(body, bytes) else _JSON
     try:
-        answer = client.perform_request(method, path, headers=_JSON, body=body)
+        answer = client.perform_request(method, path, headers=headers, body=body)
     except (TransportError, NotElasticsearch) as error:
         raise ServerError(f"{_servers(client)}: {explain(error)}") from error
     except Refused as error:

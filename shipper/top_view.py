@@ -1,6 +1,6 @@
 """The fleet at one moment, read back by search: its hosts, and what runs on one. For people; needs only ``read``."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
@@ -8,7 +8,7 @@ from typing import Any, Final
 from shipper.client import Connection, call
 from shipper.config import Index
 from shipper.document import flat
-from shipper.templates import late_stream, stream
+from shipper.templates import indices
 
 Row = dict[str, Any]
 KEEP_S: Final = 15 * 60  # a host that is silent for longer is left out
@@ -120,15 +120,9 @@ def _by_host(
 
 
 def _search(client: Connection, index: Index, dataset: str, body: Mapping[str, Any]) -> Mapping[str, Any]:
-    names = ",".join(_indices(index, dataset))
+    names = ",".join(indices(index, dataset))
     path = f"/{names}/_search?ignore_unavailable=true&filter_path=hits.hits._source,aggregations"
     return call(client, "POST", path, body) or {}
-
-
-def _indices(index: Index, dataset: str) -> Iterable[str]:
-    if index.layout == "dated":
-        return (f"shipper-{dataset}-*",)
-    return stream(dataset, index.namespace), late_stream(dataset, index.namespace)
 
 
 def _hits(answer: Mapping[str, Any]) -> list[Row]:

@@ -31,6 +31,7 @@ from dashboards.model import (
     View,
     find,
     has,
+    key_label,
     label,
     places,
     sorted_by,
@@ -179,14 +180,6 @@ def _table(board: Board, panel: Panel) -> table_builder.Panel:
     for metric in panel.metrics:
         made.override_by_name(label(panel, metric), list(_column(panel, unit(panel, metric))))
     return made
-
-
-def key_label(panel: Panel) -> str:
-    """Heading of a table's first column."""
-    assert panel.split
-    return {"host.name": "host", "cgroup.entity": "container"}.get(
-        panel.split.field, panel.split.field.rpartition(".")[2].replace("_", " ")
-    )
 
 
 def _column(panel: Panel, of: str) -> Iterator[Set]:
