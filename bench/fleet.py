@@ -1,0 +1,268 @@
+"""A fleet's load on a real Elasticsearch: ``python -m bench.fleet --hosts 1,10,30,100,300,1000 --nodes 1``.
+
+Each simulated host sends the documents of each tick (made by the product's own code from captured ones, gzip as the
+agent does it) as one bulk request, at the moment of its period at which that host would (``pipeline.phase_s``).
+Meanwhile the searches of every dashboard are made, one after the other. A level is *held* if documents are acknowledged
+at the rate at which they are due; the first that is not is where this server saturates. Server, senders and searches
+share the machine: their CPU time is told apart.
+"""
+
+import argparse
+import gzip
+import itertools
+import math
+import os
+import statistics
+import sys
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from functools import partial
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any, Self
+
+import eslocal
+from bench import table
+from bench.index import cpu_s
+from dashboards import ask
+from dashboards.boards import BOARDS
+from dashboards.model import View
+from shipper import client, install
+from shipper.config import Bulk, Collect, Config, Elasticsearch, Index
+from shipper.errors import ServerError
+from shipper.explained import explain
+from shipper.pipeline import phase_s
+from shipper.tick import Identity
+
+sys.path.append(str(Path(__file__).parent.parent / "tests"))
+from fleetdocs import Fleet
+
+_PERIOD_S = 10
+_SENDERS = 8
+_AT_ONCE = 20  # hosts made by one task
+_HELD = 0.97
+_HEADERS = {"accept": "application/json", "content-type": "application/x-ndjson", "content-encoding": "gzip"}
+_BULK = "/_bulk?filter_path=errors,items.*.error"
+
+
+@dataclass(frozen=True)
+class Body:
+    """One host's documents of one tick. ``due_s`` from the beginning of the level."""
+
+    due_s: float
+    documents: int
+    data: bytes
+
+
+@dataclass
+class Level:
+    """What one number of hosts did. Times in ms; CPU in cores."""
+
+    hosts: int
+    nodes: int
+    due_per_s: float
+    held_per_s: float
+    held: bool
+    bulk_ms: float
+    bulk_p99_ms: float
+    refused: int
+    server_cores: float
+    bench_cores: float
+    wire_bytes: float
+    boards_ms: dict[str, float]
+    slowest_ms: float
+
+
+def bodies(fleet: Fleet, hosts: range) -> list[Body]:
+    made = []
+    for host in hosts:
+        name = fleet.host_name(host)
+        phase = phase_s(Identity(name, name, {}), Config(collect=Collect(period_s=_PERIOD_S)))
+        for tick, documents in itertools.groupby(fleet.documents([host]), key=lambda one: one.tick):
+            parts = [b'{"create":{"_index":"%b"}}\n%b\n' % (one.index.encode(), one.line) for one in documents]
+            data = gzip.compress(b"".join(parts), Bulk().compression, mtime=0)
+            made.append(Body(tick * _PERIOD_S + phase, len(parts), data))
+    return made
+
+
+def made(fleet: Fleet, pool: ProcessPoolExecutor) -> list[Body]:
+    """All bodies of the level in the order in which they are due."""
+    groups = [range(at, min(at + _AT_ONCE, fleet.hosts)) for at in range(0, fleet.hosts, _AT_ONCE)]
+    found = itertools.chain.from_iterable(pool.map(partial(bodies, fleet), groups))
+    return sorted(found, key=lambda one: one.due_s)
+
+
+class Load:
+    """Sends bodies when they are due, from several threads; late ones at once."""
+
+    def __init__(self, config: Config, todo: Sequence[Body]) -> None:
+        self._config = config
+        self._todo = iter(todo)
+        self._lock = threading.Lock()
+        self.took_ms: list[float] = []
+        self.documents = self.refused = 0
+        self.ended = 0.0
+
+    def run(self) -> float:
+        """Seconds until all was answered."""
+        began = time.monotonic()
+        with ThreadPoolExecutor(_SENDERS) as pool:
+            for future in [pool.submit(self._send, began) for _ in range(_SENDERS)]:
+                future.result()
+        return time.monotonic() - began
+
+    def _send(self, began: float) -> None:
+        with client.connect(self._config) as connection:
+            while body := self._next():
+                time.sleep(max(began + body.due_s - time.monotonic(), 0.0))
+                at = time.monotonic()
+                stored = self._put(connection, body)
+                with self._lock:
+                    self.took_ms.append((time.monotonic() - at) * 1000)
+                    self.documents += body.documents if stored else 0
+                    self.refused += not stored
+
+    def _next(self) -> Body | None:
+        with self._lock:
+            return next(self._todo, None)
+
+    def _put(self, connection: client.Connection, body: Body) -> bool:
+        try:
+            answer = connection.perform_request("POST", _BULK, headers=_HEADERS, body=body.data)
+        except Exception as error:
+            if explain(error).startswith("400"):
+                raise
+            return False
+        if answer.body.get("errors"):
+            raise SystemExit(f"refused: {str(answer.body)[:400]}")
+        return True
+
+
+def dashboards(fleet: Fleet) -> dict[str, list[dict[str, Any]]]:
+    """The searches of each board over the fleet's time, as the report makes them."""
+    when = ask.span(fleet.tick_ms(0), fleet.tick_ms(fleet.ticks - 1), least_s=_PERIOD_S)
+    return {
+        board.uid: [ask.body(panel, when) for panel in board.panels if panel.view is not View.TEXT] for board in BOARDS
+    }
+
+
+class Searches:
+    """Every dashboard's searches again and again, until it is stopped."""
+
+    def __init__(self, config: Config, boards: Mapping[str, list[dict[str, Any]]], namespace: str) -> None:
+        self._config = config
+        self._boards = boards
+        self._path = f"/metrics-shipper.*-{namespace}/_search"
+        self._done = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self.took_ms: dict[str, list[float]] = defaultdict(list)
+        self.slowest_ms = 0.0
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._done.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        with client.connect(self._config) as connection:
+            for uid in itertools.cycle(self._boards):
+                if self._done.wait(0.5):
+                    return
+                self.took_ms[uid].append(sum(self._ask(connection, body) for body in self._boards[uid]))
+
+    def _ask(self, connection: client.Connection, body: dict[str, Any]) -> float:
+        at = time.monotonic()
+        try:
+            client.call(connection, "POST", self._path, body)
+        except ServerError as error:
+            if error.status == 400:
+                raise
+        took = (time.monotonic() - at) * 1000
+        self.slowest_ms = max(self.slowest_ms, took)
+        return took
+
+
+def level(cluster: eslocal.Cluster, fleet: Fleet, pool: ProcessPoolExecutor) -> Level:
+    todo = made(fleet, pool)
+    elasticsearch = Elasticsearch(hosts=tuple(cluster.urls), timeout_s=30)
+    config = Config(elasticsearch=elasticsearch)
+    load = Load(config, todo)
+    server, own = cpu_s(cluster), _own_cpu_s()
+    with Searches(config, dashboards(fleet), fleet.namespace) as searches:
+        seconds = load.run()
+    server, own = cpu_s(cluster) - server, _own_cpu_s() - own
+    due_s = fleet.ticks * _PERIOD_S
+    due = sum(body.documents for body in todo) / due_s
+    took = sorted(load.took_ms)
+    held = load.documents / max(seconds, due_s)
+    return Level(
+        fleet.hosts,
+        len(cluster.nodes),
+        due,
+        held,
+        held >= _HELD * due,
+        statistics.median(took),
+        took[math.ceil(len(took) * 0.99) - 1],
+        load.refused,
+        server / seconds,
+        own / seconds,
+        sum(len(body.data) for body in todo) / sum(body.documents for body in todo),
+        {uid: statistics.median(times) for uid, times in searches.took_ms.items()},
+        searches.slowest_ms,
+    )
+
+
+def _own_cpu_s() -> float:
+    times = os.times()
+    return times.user + times.system
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument(
+        "--hosts", default="1,10,30,100,300,1000", help="levels (%(default)s); ends when one is not held"
+    )
+    parser.add_argument("--containers", type=int, default=30, help="of each host (%(default)s)")
+    parser.add_argument("--ticks", type=int, default=6, help="periods of 10 s of each level (%(default)s)")
+    parser.add_argument(
+        "--nodes", type=int, default=1, help="of the cluster (%(default)s); one replica with more than 1"
+    )
+    parser.add_argument("--heap", default="1g", help="of each node (%(default)s)")
+    args = parser.parse_args(arguments)
+    levels: list[Level] = []
+    workers = ProcessPoolExecutor(2, get_context("spawn"))
+    with workers as pool, eslocal.cluster(nodes=args.nodes, heap=args.heap) as cluster:
+        index = Index(replicas=0 if args.nodes == 1 else 1)
+        with client.connect(Config(elasticsearch=Elasticsearch(hosts=(cluster.url,)), index=index)) as connection:
+            install.install(connection, Config(index=index), lambda _line: None)
+        for number in [0, *map(int, args.hosts.split(","))]:  # the first warms up
+            fleet = Fleet(
+                number or 10, args.containers, ticks=args.ticks, period_s=_PERIOD_S, namespace=f"fleet{number}"
+            )
+            found = level(cluster, fleet, pool)
+            if not number:
+                continue
+            levels.append(found)
+            print(f"{found.hosts} hosts: {found.held_per_s:.0f} of {found.due_per_s:.0f} documents/s", file=sys.stderr)
+            if not found.held:
+                break
+    _print(levels)
+
+
+def _print(levels: Sequence[Level]) -> None:
+    rows = [{name: value for name, value in asdict(one).items() if name != "boards_ms"} for one in levels]
+    table.show("load", rows)
+    boards = [{"hosts": one.hosts, **{uid: f"{ms:.0f}" for uid, ms in one.boards_ms.items()}} for one in levels]
+    table.show("all searches of a dashboard one after the other, ms, median", boards)
+    table.line("fleet", {"levels": [asdict(one) for one in levels]})
+
+
+if __name__ == "__main__":
+    main()
