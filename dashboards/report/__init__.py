@@ -1,1 +1,48 @@
-"""The boards as one page that needs nothing but a browser."""
+"""The boards as one page that needs nothing but a browser: read from Elasticsearch, drawn by plotly."""
+
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+from dashboards.boards import BOARDS
+from dashboards.model import ENTITY, HOST, Board
+from dashboards.report import page, search
+from dashboards.report.search import Chosen, Page
+from shipper.client import Connection
+from shipper.config import Index
+
+# Name on the command line → board
+NAMES: Final[dict[str, Board]] = {board.uid.removeprefix("shipper-"): board for board in BOARDS}
+_FLEET: Final = ("overview", "containers", "agents", "coreos")
+_OF_HOSTS: Final = ("host", "containers")
+
+
+def make(
+    connection: Connection,
+    index: Index,
+    first_ms: int,
+    last_ms: int,
+    *,
+    hosts: Sequence[str] = (),
+    entities: Sequence[str] = (),
+    boards: Sequence[str] = (),
+    made_ms: int = 0,
+) -> str:
+    """The page as HTML. ``boards``: by NAMES; none: what suits the choice of ``hosts`` and ``entities``.
+
+    Raises UserError where there is nothing to show, ServerError.
+    """
+    chosen: Chosen = {HOST: tuple(hosts)} if hosts else {}
+    when = search.span(connection, index, first_ms, last_ms, chosen)
+    homes = {one: search.host_of(connection, index, one, first_ms, last_ms) for one in entities}
+    names = boards or (*(_OF_HOSTS if hosts else () if entities else _FLEET), *(("container",) if entities else ()))
+    pages = [one for name in names for one in _pages(NAMES[name], hosts, homes, chosen)]
+    return page.render([search.fill(connection, index, one, when) for one in pages], made_ms or last_ms)
+
+
+def _pages(board: Board, hosts: Iterable[str], homes: dict[str, str], chosen: Chosen) -> list[Page]:
+    """Boards of one thing once for each."""
+    if board is NAMES["host"]:
+        return [Page(board, host, {HOST: (host,)}) for host in hosts]
+    if board is NAMES["container"]:
+        return [Page(board, entity, {ENTITY: (entity,), HOST: (host,)}) for entity, host in homes.items()]
+    return [Page(board, board.title, chosen)]

@@ -1,0 +1,80 @@
+"use strict";
+// Draws the figures that travel in the page; marks the page as drawn, or says why it could not.
+const root = document.documentElement;
+const config = { displaylogo: false, responsive: true, modeBarButtonsToRemove: ["lasso2d", "select2d"] };
+const plots = [];
+
+const breath = () => new Promise((done) => setTimeout(done));
+
+async function unpacked(id) {
+  const bytes = Uint8Array.from(atob(document.getElementById(id).textContent), (one) => one.charCodeAt(0));
+  return new Response(new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"))).text();
+}
+
+async function draw() {
+  const library = document.createElement("script");
+  library.textContent = await unpacked("plotly");
+  document.head.append(library);
+  const figures = JSON.parse(await unpacked("figures"));
+  for (const place of document.querySelectorAll(".plot")) {
+    const { data, layout } = figures[place.dataset.figure];
+    await Plotly.newPlot(place, data, layout, config);
+    plots.push(place);
+    place.on("plotly_relayout", (change) => zoom(place, change));
+    await breath();
+  }
+  root.dataset.drawn = plots.length;
+}
+
+// All charts show the same stretch of time; a later zoom overtakes one that is still going round.
+let turn = 0;
+let following = false;
+async function zoom(origin, change) {
+  const range = Object.fromEntries(Object.entries(change).filter(([name]) => name.startsWith("xaxis.")));
+  if (following || !Object.keys(range).length) return;
+  const mine = ++turn;
+  for (const plot of plots) {
+    if (plot === origin) continue;
+    following = true;
+    const drawn = Plotly.relayout(plot, { ...range });
+    following = false;
+    await drawn;
+    await breath();
+    if (mine !== turn) return;
+  }
+}
+
+function sort(heading) {
+  const at = heading.cellIndex;
+  const body = heading.closest("table").tBodies[0];
+  const turned = heading.dataset.turned !== "true";
+  heading.dataset.turned = turned;
+  const value = (row) => row.cells[at].dataset.value;
+  const order = (one, other) =>
+    at === 0
+      ? one.cells[0].textContent.localeCompare(other.cells[0].textContent)
+      : (value(one) === "") - (value(other) === "") || (turned ? 1 : -1) * (value(other) - value(one));
+  const rows = [...body.rows].sort(order);
+  body.append(...(at === 0 && !turned ? rows.reverse() : rows));
+}
+
+function fit() {
+  for (const plot of plots) Plotly.relayout(plot, { width: plot.clientWidth, height: plot.clientHeight });
+}
+
+addEventListener("beforeprint", () => { root.classList.add("printing"); fit(); });
+addEventListener("afterprint", () => { root.classList.remove("printing"); fit(); });
+document.getElementById("theme").addEventListener("click", () => {
+  const dark = root.dataset.theme ? root.dataset.theme === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;
+  root.dataset.theme = dark ? "light" : "dark";
+});
+for (const heading of document.querySelectorAll("thead th")) {
+  heading.addEventListener("click", () => sort(heading));
+  heading.addEventListener("keydown", (event) => { if (event.key === "Enter") sort(heading); });
+}
+draw().catch((error) => {
+  const trouble = document.getElementById("trouble");
+  trouble.textContent = `The charts cannot be drawn by this browser: ${error}`;
+  trouble.hidden = false;
+  throw error;
+});

@@ -1,0 +1,162 @@
+"""The page: boards as HTML around the figures that plotly draws. Its script and the figures travel packed inside."""
+
+import base64
+import gzip
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from importlib import resources
+from typing import Any, Final
+
+from jinja2 import Environment, StrictUndefined
+from markupsafe import Markup
+from plotly.offline import get_plotlyjs
+
+from dashboards.ask import Answer, Span
+from dashboards.model import Panel, Place, Row, Steps, View, key_label, label, places, sorted_by, unit
+from dashboards.report.figures import figure
+from dashboards.report.search import MOST_MARKS, Filled
+from dashboards.report.units import moment, shown
+from shipper import __version__
+
+MOST_PRINTED: Final = 15  # rows of a table on paper; how many more there are is said
+_FILES: Final = resources.files(__package__)
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    text: str
+    value: float | None
+    level: str = ""  # warning or bad
+    share: float | None = None  # 0 to 1, drawn as a bar
+
+
+@dataclass(slots=True)
+class Drawn:
+    """A panel as the template takes it; of the lists only its own kind's is filled."""
+
+    id: str
+    panel: Panel
+    place: Place
+    empty: bool
+    figure: dict[str, Any] | None = None
+    numbers: list[tuple[str, Cell]] = field(default_factory=list)
+    headings: list[str] = field(default_factory=list)
+    rows: list[tuple[str, list[Cell]]] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Sheet:
+    """A board: its rows, each with its panels."""
+
+    id: str
+    filled: Filled
+    rows: list[tuple[Row, list[Drawn]]]
+
+
+def render(pages: Sequence[Filled], made_ms: int) -> str:
+    """One HTML page; ``made_ms``: when it was made."""
+    sheets = [_sheet(f"board-{i}", one) for i, one in enumerate(pages)]
+    figures = {one.id: one.figure for sheet in sheets for _, row in sheet.rows for one in row if one.figure}
+    script, plotly = _text("page.js"), get_plotlyjs()
+    made: str = _template().render(
+        sheets=sheets,
+        when=_range(pages[0].when),
+        made=moment(made_ms),
+        version=__version__,
+        most_printed=MOST_PRINTED,
+        most_marks=MOST_MARKS,
+        style=Markup(_text("page.css")),  # noqa: S704 – our own file
+        script=Markup(script),  # noqa: S704 – our own file
+        hashes=[_hash(script), _hash(plotly)],
+        plotly=_packed(plotly),
+        figures=_packed(json.dumps(figures, separators=(",", ":"))),
+    )
+    return made
+
+
+def _text(name: str) -> str:
+    return _FILES.joinpath(name).read_text(encoding="utf-8")
+
+
+@cache
+def _template() -> Any:
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment.filters["moment"] = moment
+    return environment.from_string(_text("page.html"))
+
+
+def _hash(script: str) -> str:
+    """For Content-Security-Policy: these scripts run and no other."""
+    return "'sha256-" + base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() + "'"
+
+
+def _packed(text: str) -> str:
+    return base64.b64encode(gzip.compress(text.encode(), mtime=0)).decode()
+
+
+def _range(when: Span) -> str:
+    return f"{moment(when.first_ms)} to {moment(when.last_ms)} UTC"
+
+
+def _sheet(id_: str, filled: Filled) -> Sheet:
+    rows = []
+    for i, row in enumerate(filled.page.board.rows):
+        found, _ = places(row, 0)
+        panels = [
+            _drawn(f"{id_}-{i}-{j}", filled, panel, place)
+            for j, (panel, place) in enumerate(zip(row.panels, found, strict=True))
+        ]
+        rows.append((row, panels))
+    return Sheet(id_, filled, rows)
+
+
+def _drawn(id_: str, filled: Filled, panel: Panel, place: Place) -> Drawn:
+    answer = filled.answers.get(panel.title, Answer())
+    made = Drawn(id_, panel, place, answer.empty and panel.view is not View.TEXT)
+    if made.empty:
+        return made
+    if panel.view is View.STAT:
+        made.numbers = list(_numbers(panel, answer))
+    elif panel.view is View.TABLE:
+        made.headings = [key_label(panel), *(label(panel, metric) for metric in panel.metrics)]
+        made.rows = list(_rows(panel, answer))
+    elif panel.view is not View.TEXT:
+        made.figure = figure(panel, filled.when, answer, filled.marks)
+    return made
+
+
+def _numbers(panel: Panel, answer: Answer) -> Iterator[tuple[str, Cell]]:
+    for metric in panel.metrics:
+        title = label(panel, metric)
+        yield title if len(panel.metrics) > 1 else "", _cell(panel, unit(panel, metric), answer.numbers[title])
+
+
+def _rows(panel: Panel, answer: Answer) -> Iterator[tuple[str, list[Cell]]]:
+    """In the order of the column that the panel is sorted by; what is absent there comes last."""
+    at = panel.metrics.index(sorted_by(panel))
+    for key in sorted(answer.rows, key=lambda key: _descending(answer.rows[key][at])):
+        cells = zip(panel.metrics, answer.rows[key], strict=True)
+        yield key, [_cell(panel, unit(panel, metric), value) for metric, value in cells]
+
+
+def _descending(value: float | None) -> tuple[bool, float]:
+    return value is None, -(value or 0)
+
+
+def _cell(panel: Panel, of: str, value: float | None) -> Cell:
+    share = of == "pct" and value is not None
+    coloured = panel.view is View.STAT or share
+    level = _level(panel.steps, value) if coloured else ""
+    return Cell(shown(value, of), value, level, min(max(value, 0), 1) if share and value is not None else None)
+
+
+def _level(steps: Steps | None, value: float | None) -> str:
+    if steps is None or value is None:
+        return ""
+    for name, bound in (("bad", steps.bad), ("warning", steps.warning)):
+        if value <= bound if steps.falling else value >= bound:
+            return name
+    return ""

@@ -1,0 +1,83 @@
+"""``shipper report``: the dashboards of a time range as one HTML page, read from Elasticsearch."""
+
+import argparse
+import os
+import time
+from datetime import UTC, datetime
+from typing import Final
+
+from shipper.config import Config
+from shipper.errors import ConfigError, UserError
+from shipper.options import NotAllowed, duration
+
+HELP = "write the dashboards of a time range into one HTML page, to look at offline or attach to an incident"
+SECTIONS = ("elasticsearch", "index")
+BOARDS: Final = ("overview", "host", "containers", "container", "coreos", "agents")
+_LAST: Final = duration(1, 366 * 86_400)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--last", metavar="DURATION", type=_duration, default=3600, help="as far back, such as 90m or 7d (default 1h)"
+    )
+    parser.add_argument("--from", dest="first", metavar="TIME", type=_time, help="from then; UTC, if it has no offset")
+    parser.add_argument("--to", dest="end", metavar="TIME", type=_time, help="until then (default now)")
+    parser.add_argument("--host", metavar="NAME", action="append", default=[], help="this host and what runs on it")
+    parser.add_argument(
+        "--container", metavar="NAME@HOST", action="append", default=[], help="this container or service"
+    )
+    parser.add_argument(
+        "--board",
+        metavar="NAME",
+        choices=BOARDS,
+        action="append",
+        default=[],
+        help=f"this page, in place of those that suit: {', '.join(BOARDS)}",
+    )
+    parser.add_argument("-o", "--output", metavar="FILE", default="report.html", help="default report.html")
+
+
+def _duration(text: str) -> int:
+    try:
+        return int(_LAST.read(text))
+    except NotAllowed:
+        raise argparse.ArgumentTypeError(_LAST.allowed) from None
+
+
+def _time(text: str) -> int:
+    """Milliseconds since 1970."""
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError("a time such as 2026-11-23T02:00 or 2026-11-23T02:00+01:00") from None
+    return round(moment.replace(tzinfo=moment.tzinfo or UTC).timestamp() * 1000)
+
+
+def run(args: argparse.Namespace, config: Config) -> int:
+    for one in ("host", "container"):
+        if one in args.board and not getattr(args, one):
+            raise ConfigError(f"--board {one} needs --{one}")
+    now_ms = round(time.time() * 1000)
+    last_ms = now_ms if args.end is None else args.end
+    first_ms = last_ms - args.last * 1000 if args.first is None else args.first
+    if first_ms >= last_ms:
+        raise ConfigError("the time range ends before it begins")
+    path = write(args.output, config, first_ms, last_ms, args)
+    print(path)
+    return 0
+
+
+def write(path: str, config: Config, first_ms: int, last_ms: int, args: argparse.Namespace | None = None) -> str:
+    """Make the page and write it to ``path``, which is returned as an absolute one."""
+    try:
+        from dashboards import report
+    except ImportError as missing:
+        raise UserError(f"report needs {missing.name}: pip install 'shipper[view]'") from None
+    from shipper import client
+
+    chosen = {"hosts": args.host, "entities": args.container, "boards": args.board} if args else {}
+    with client.connect(config) as connection:
+        page = report.make(connection, config.index, first_ms, last_ms, **chosen, made_ms=round(time.time() * 1000))
+    with open(path, "w", encoding="utf-8", errors="backslashreplace") as file:
+        file.write(page)
+    return os.path.abspath(path)
