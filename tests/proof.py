@@ -11,7 +11,7 @@ from fleetdocs import Document, Fleet
 from fleetload import load
 from grafana_target import Page
 from lens_target import Lens
-from straight import Chosen, Gathered, straight
+from straight import Chosen, Gathered, ranks, straight
 
 import eslocal
 from dashboards import ask, grafana, kibana
@@ -82,6 +82,9 @@ class Proven:
     def straight(self, panel: Panel, chosen: Chosen | None = None) -> Answer:
         return straight(panel, self.when, self.columns, chosen)
 
+    def ranks(self, panel: Panel, chosen: Chosen | None = None) -> dict[str, float]:
+        return ranks(panel, self.when, self.columns, chosen) if panel.split else {}
+
 
 def gathered(fleet: Fleet) -> dict[str, pl.DataFrame]:
     columns = Gathered()
@@ -101,23 +104,18 @@ def drawn(board: Board) -> Iterator[Panel]:
     return (panel for panel in board.panels if panel.view is not View.TEXT)
 
 
-def differences(panel: Panel, shown: Answer, wanted: Answer) -> Iterator[str]:
-    """What ``shown`` has otherwise than ``wanted``, a line each."""
+def differences(panel: Panel, shown: Answer, wanted: Answer, ranked: Mapping[str, float]) -> Iterator[str]:
+    """What ``shown`` has otherwise than ``wanted``, a line each. ``ranked``: what the split's values are sorted by."""
     yield from _differ(panel, "", shown.numbers, wanted.numbers)
     if shown.times != wanted.times:
         yield f"other times: {shown.times[:3]} … instead of {wanted.times[:3]} …"
-    for kind in ("series", "rows"):
-        ours, theirs = getattr(shown, kind), getattr(wanted, kind)
-        if list(ours) != list(theirs) and not _tied(panel, ours, theirs):
-            yield f"{kind} {list(ours)[:6]} instead of {list(theirs)[:6]}"
-            continue
+    for ours, theirs in ((shown.series, wanted.series), (shown.rows, wanted.rows)):
+        if panel.split and [ranked.get(key) for key in _keys(panel, ours)] != [
+            ranked[key] for key in _keys(panel, theirs)
+        ]:
+            yield f"{list(ours)[:6]} instead of {list(theirs)[:6]}"
         for key in theirs.keys() & ours.keys():
             yield from _differ(panel, key, dict(enumerate(ours[key])), dict(enumerate(theirs[key])))
-
-
-def _tied(panel: Panel, ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> bool:
-    """Whether only the order differs of what has no number to be sorted by, or the same one."""
-    return len(ours) == len(theirs) and panel.split is not None and set(ours) == set(theirs)
 
 
 def _differ(panel: Panel, key: str, shown: Mapping[Any, Any], wanted: Mapping[Any, Any]) -> Iterator[str]:
@@ -143,7 +141,7 @@ def mirrored(panel: Panel, answer: Answer) -> Answer:
         name(panel, metric, key)
         for metric in panel.metrics
         if metric.mirrored
-        for key in ([None] if panel.split is None else _keys(panel, answer))
+        for key in ([None] if panel.split is None else _keys(panel, answer.series))
     }
     series = {
         title: [None if one is None else -one for one in line] if title in below else line
@@ -152,6 +150,9 @@ def mirrored(panel: Panel, answer: Answer) -> Answer:
     return replace(answer, series=series)
 
 
-def _keys(panel: Panel, answer: Answer) -> set[str]:
+def _keys(panel: Panel, titles: Iterable[str]) -> list[str]:
+    """Values of the split, in order, from the titles of lines or rows."""
     ends = [f" {label(panel, metric)}" for metric in panel.metrics]
-    return {title.removesuffix(end) for title in answer.series for end in ends if title.endswith(end)}
+    if panel.view is View.TABLE or len(ends) == 1:
+        return list(titles)
+    return list(dict.fromkeys(title.removesuffix(end) for title in titles for end in ends if title.endswith(end)))

@@ -4,6 +4,7 @@ Documents are columns of polars frames, one frame a dataset, with ``@timestamp``
 Answer that ``dashboards.ask`` reads from the server, so that three drawings can be held to it.
 """
 
+import math
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 from functools import cache
@@ -67,6 +68,23 @@ def _plain(dataset: str, values: Mapping[str, Any], field: str) -> Any:
 
 
 def straight(panel: Panel, when: Span, columns: Columns, chosen: Chosen | None = None) -> Answer:
+    frame = _documents(panel, when, columns, chosen)
+    if panel.view is View.STAT:
+        return Answer(numbers={label(panel, one): _number(frame, one, when) for one in panel.metrics})
+    if panel.view is View.TABLE:
+        return Answer(rows=_rows(panel, frame))
+    return _series(panel, frame, when)
+
+
+def ranks(panel: Panel, when: Span, columns: Columns, chosen: Chosen | None = None) -> dict[str, float]:
+    """What each value of the split is sorted by; of equals any may be drawn."""
+    frame = _documents(panel, when, columns, chosen)
+    assert panel.split
+    found = frame.group_by(panel.split.field).agg(_expression(order(panel)).alias("_by"))
+    return {key: -math.inf if by is None else by for key, by in found.iter_rows() if key is not None}
+
+
+def _documents(panel: Panel, when: Span, columns: Columns, chosen: Chosen | None) -> pl.DataFrame:
     frame = columns[panel.dataset].filter(pl.col(TIME).is_between(when.first_ms, when.last_ms))
     if panel.recent:
         frame = frame.filter(pl.col(TIME) >= when.last_ms - _RECENT_MS)
@@ -75,11 +93,7 @@ def straight(panel: Panel, when: Span, columns: Columns, chosen: Chosen | None =
     for field, values in (chosen or {}).items():
         if field in frame.columns:
             frame = frame.filter(pl.col(field).is_in(values))
-    if panel.view is View.STAT:
-        return Answer(numbers={label(panel, one): _number(frame, one, when) for one in panel.metrics})
-    if panel.view is View.TABLE:
-        return Answer(rows=_rows(panel, frame))
-    return _series(panel, frame, when)
+    return frame
 
 
 def _passes(test: Test) -> pl.Expr:

@@ -33,13 +33,13 @@ def day(server: eslocal.Cluster) -> Proven:
     fleet = Troubled(
         hosts=3,
         containers=8,
-        ticks=1440,
-        period_s=60,
+        ticks=721,
+        period_s=120,
         namespace="day",
         names=ODD_NAMES[:3],
-        reboots={0: 700},
-        gone={1: 1200},
-        late={2: range(100, 130)},
+        reboots={0: 350},
+        gone={1: 600},
+        late={2: range(50, 65)},
     )
     return loaded(server, fleet)
 
@@ -47,7 +47,7 @@ def day(server: eslocal.Cluster) -> Proven:
 @pytest.fixture(scope="module")
 def fleet(server: eslocal.Cluster) -> Proven:
     """300 hosts of 30 containers over an hour."""
-    return loaded(server, Troubled(hosts=300, containers=30, ticks=12, period_s=300, namespace="fleet"))
+    return loaded(server, Troubled(hosts=300, containers=30, ticks=7, period_s=600, namespace="fleet"))
 
 
 @pytest.fixture(scope="module")
@@ -65,13 +65,15 @@ def check(data: Proven, board: Board, host: str, container: str, quiet: Sequence
     for panel in drawn(board):
         own = {one.field: (wanted[one.field],) for one in narrowed(board, panel) if one.field in wanted}
         filters = [{"term": {field: value}} for field, (value,) in own.items()]
-        right = data.straight(panel, own)
+        right, ranked = data.straight(panel, own), data.ranks(panel, own)
+        asked = {
+            "report": data.search(panel, filters),
+            "Grafana": data.by_grafana(page, panel.title),
+        }
+        for who, shown in asked.items():
+            problems += [f"{panel.title}, {who}: {one}" for one in differences(panel, shown, right, ranked)]
         if right.empty and panel.title not in quiet:
             problems.append(f"{panel.title}: nothing to show")
-        problems += [f"{panel.title}, report: {one}" for one in differences(panel, data.search(panel, filters), right)]
-        problems += [
-            f"{panel.title}, Grafana: {one}" for one in differences(panel, data.by_grafana(page, panel.title), right)
-        ]
         problems += [f"{panel.title}, Kibana: {one}" for one in _in_kibana(data, board, panel, own)]
     assert problems == []
 
@@ -79,8 +81,9 @@ def check(data: Proven, board: Board, host: str, container: str, quiet: Sequence
 def _in_kibana(data: Proven, board: Board, panel: Panel, own: Mapping[str, tuple[str, ...]]) -> Iterator[str]:
     shown, apart = kibana.shown(board, panel)
     controls: Sequence[Any] = [{"terms": {field: list(values)}} for field, values in own.items()]
-    right = mirrored(shown, data.straight(shown, {} if apart else own))
-    return differences(shown, data.by_kibana(board, panel.title, controls), right)
+    own = {} if apart else own
+    right = mirrored(shown, data.straight(shown, own))
+    return differences(shown, data.by_kibana(board, panel.title, controls), right, data.ranks(shown, own))
 
 
 @pytest.mark.parametrize("uid", BY_UID)
@@ -108,6 +111,7 @@ def test_a_host_of_any_name_can_be_chosen(day: Proven, host: str) -> None:
 def test_one_two_all_or_no_hosts_chosen(day: Proven, chosen: str | list[str]) -> None:
     board = BY_UID["shipper-coreos"]
     page = day.page(board, host=chosen)
+    own = None if chosen == ALL else {HOST: tuple(chosen)}
     for panel in drawn(board):
-        right = day.straight(panel, None if chosen == ALL else {HOST: tuple(chosen)})
-        assert not list(differences(panel, day.by_grafana(page, panel.title), right)), panel.title
+        right, ranked = day.straight(panel, own), day.ranks(panel, own)
+        assert not list(differences(panel, day.by_grafana(page, panel.title), right, ranked)), panel.title
