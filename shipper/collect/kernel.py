@@ -7,6 +7,7 @@ https://docs.kernel.org/admin-guide/sysctl/fs.html, https://docs.kernel.org/admi
 https://docs.kernel.org/admin-guide/tainted-kernels.html
 """
 
+import os
 from collections.abc import Iterable
 
 from shipper.collect.contract import Collector, host_reading, plain
@@ -17,9 +18,10 @@ from shipper.source import Reader
 
 _SYS = "proc/sys"
 _TAINT = "system.kernel.taint"
+_PIDS = "system.pids.limit.count"
 _SINGLE = {
     "system.entropy.available_bits": (f"{_SYS}/kernel/random/entropy_avail", "bits", "Entropy of the random pool"),
-    "system.pids.limit.count": (f"{_SYS}/kernel/pid_max", "count", "Process and thread ids there are"),
+    _PIDS: (f"{_SYS}/kernel/pid_max", "count", "Process and thread ids there are"),
     "system.threads.limit.count": (f"{_SYS}/kernel/threads-max", "count", "Threads allowed on the host"),
     _TAINT: (f"{_SYS}/kernel/tainted", "", "Why the kernel is tainted, as a bit mask; 0: it is not"),
 }
@@ -56,11 +58,16 @@ def inodes(text: bytes) -> dict[str, Value]:
     return _numbers(text, ("system.inodes.count", "system.inodes.unused.count"))
 
 
+def _own_processes(reader: Reader) -> bool:
+    """Whether this process has a pid namespace of its own: since Linux 6.14 pid_max is then that namespace's."""
+    return (reader.link("proc/self") or str(os.getpid())) != str(os.getpid())
+
+
 def collect(reader: Reader) -> Iterable[Reading]:
     values: dict[str, Value] = {"system.reboot_required": reader.exists(_REBOOT)}
     for name, (path, _, _) in _SINGLE.items():
         number = reader.parse(path, lambda text: integer(whole(text)))
-        if number is not None:
+        if number is not None and not (name == _PIDS and _own_processes(reader)):
             values[name] = number
     values |= reader.parse(_FILES, files) or {}
     values |= reader.parse(_INODES, inodes) or {}
