@@ -146,14 +146,13 @@ class Node:
         self.network(up=network)
         for directory in self.cgroups:
             directory.mkdir(exist_ok=True)
-        enter = "".join(f"echo $$ > {directory}/cgroup.procs; " for directory in self.cgroups)
         nspawn = f"exec systemd-nspawn --quiet --boot --register=no --keep-unit --directory={self.tree}"
         nspawn += f" --network-namespace-path=/run/netns/{self.namespace} --machine={self.name} --console=pipe"
         nspawn += " --capability=all --system-call-filter='adjtimex clock_adjtime @keyring bpf'"  # also for docker
         nspawn += " --resolv-conf=off --timezone=off"
         environment = {**os.environ, "SYSTEMD_NSPAWN_UNIFIED_HIERARCHY": "1"}  # else no accounts on a hybrid host
         with Path(f"{self.tree}-console").open("ab") as log:
-            words = ["sh", "-c", enter + nspawn]
+            words = ["sh", "-c", entering(self.cgroups) + nspawn]
             self._process = subprocess.Popen(words, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         until(self._is_booted, f"{self.name} to boot")
 
@@ -179,7 +178,7 @@ class Node:
         self._process = None
         self.init = 0
         for directory in self.cgroups:
-            _remove(directory)
+            remove(directory)
 
     def enter(self, *words: str) -> list[str]:
         spaces = [f"--{name}" for name in ("mount", "uts", "ipc", "net", "pid", "cgroup")]
@@ -216,10 +215,35 @@ def node(base: Path, bridge: Bridge, number: int) -> Iterator[Node]:
         layers = f"lowerdir=/,upperdir={upper},workdir={base}/{name}-work"
         run("mount", "-t", "overlay", "overlay", "-o", layers, tree)
         stack.callback(run, "umount", "--lazy", tree)
-        cgroups = [Path("/", hierarchy, name) for hierarchy in detect(Reader(Root()))[1].values()]
-        one = Node(name, tree, namespace, cgroups)
+        one = Node(name, tree, namespace, cgroups(name))
         stack.callback(one.kill)
         yield one
+
+
+def cgroups(name: str) -> list[Path]:
+    """Where a cgroup of that name would be, in every hierarchy that counts and in systemd's."""
+    found = [Path("/", hierarchy, name) for hierarchy in detect(Reader(Root()))[1].values()]
+    systemd = Path("/sys/fs/cgroup/systemd")
+    return [*found, systemd / name] if systemd.is_dir() else found
+
+
+def entering(cgroups: list[Path]) -> str:
+    """A shell line that puts what follows into them."""
+    return "".join(f"echo $$ > {directory}/cgroup.procs; " for directory in cgroups)
+
+
+@contextmanager
+def own_cgroup() -> Iterator[tuple[str, str]]:
+    """Its name, and a shell line that enters it; removed with all that was made below it."""
+    name = f"shipper-test-{secrets.token_hex(4)}"
+    made = cgroups(name)
+    for directory in made:
+        directory.mkdir()
+    try:
+        yield name, entering(made)
+    finally:
+        for directory in made:
+            remove(directory)
 
 
 @contextmanager
@@ -234,7 +258,7 @@ def space(directory: Path) -> Iterator[Path]:
         shutil.rmtree(directory, ignore_errors=True)
 
 
-def _remove(top: Path) -> None:
+def remove(top: Path) -> None:
     """A cgroup with all below it, as soon as its last process is gone."""
     end = time.monotonic() + BOOT_S
     while top.exists():

@@ -1,0 +1,200 @@
+"""From inside the container the numbers are the host's: a reading there between two readings of the host itself.
+
+Counters have to lie between the two, without tolerance; what is fixed has to be equal; no field may be missing, and
+none be there that the host does not show. ALLOWED lists what may differ nevertheless.
+"""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
+from types import MappingProxyType
+from typing import Any
+
+import pytest
+from imaging import Image
+from nodes import Bridge, Node, node, own_cgroup, run, space
+from readme import REPOSITORY, commands
+
+from shipper.document import flat
+from shipper.fields import Field, Kind
+from shipper.registry import DATASETS
+
+pytestmark = [pytest.mark.root, pytest.mark.needs("systemd-nspawn", "mmdebstrap", "ip")]
+
+SCRIPT = REPOSITORY / "units/nspawn/shipper-nspawn"
+ONCE = ("once", "--period", "1s")
+# Whole documents that are of the reader, not of the host
+OTHERS = frozenset({"shipper.agent"})
+# No field may be missing or wrong. What moves by itself between two readings, and is no counter: how far it may be off
+MOVES_PCT = 0.5
+MOVES_LEAST = {"bytes": 256 << 20, "count": 400, "ms": 10_000, "s": 10, "us": 50_000, "ns": 5e9, "ppm": 100}
+# Made of what was added between two reads: absent where that was nothing
+IDLE = re.compile(r"system\.diskio\.(.*\.await\.ms|request\.bytes)|.*_per_s|.*\.pct")
+# The only differences: in a process namespace of its own, which line A has not, the kernel does not tell these two
+ALLOWED = {
+    "A": frozenset[str](),
+    "B": frozenset(
+        {
+            "system.pids.limit.count",  # since Linux 6.14 pid_max is of the reader's namespace
+            "cgroup.processes.count",  # v1 lists in cgroup.procs only what the reader's namespace has
+        }
+    ),
+}
+
+VIEWS = [(line, network) for line in "AB" for network in ("", "--private-network")]
+
+Entities = dict[tuple[str, ...], dict[str, Any]]
+
+
+def parsed(output: str) -> Entities:
+    found: Entities = {}
+    for line in output.splitlines():
+        values = flat(json.loads(line))
+        name = values["event.dataset"]
+        if name not in OTHERS:
+            dimensions = DATASETS[name.removeprefix("shipper.")].dimensions
+            found[(name, *(str(values.get(one)) for one in dimensions))] = values
+    assert found
+    return found
+
+
+def differences(before: Entities, inside: Entities, after: Entities, own: str, line: str = "A") -> list[str]:
+    """What is wrong with the reading ``inside``; ``own``: part of the paths of the container's own cgroups."""
+    found = [f"{one} is missing" for one in before.keys() & after.keys() - inside.keys() if _lasts(one)]
+    foreign = inside.keys() - before.keys() - after.keys()
+    found += [f"{one} is not of the host" for one in foreign if _lasts(one) and own not in one[-1]]
+    for entity in before.keys() & inside.keys() & after.keys():
+        if own not in entity[-1]:
+            wrong = _of_entity(entity[0], before[entity], inside[entity], after[entity], ALLOWED[line])
+            found += [f"{entity}: {one}" for one in wrong]
+    return found
+
+
+def _lasts(entity: tuple[str, ...]) -> bool:
+    return entity[0] != "shipper.process"  # those of the moment that are busiest
+
+
+def _of_entity(
+    dataset: str, before: dict[str, Any], inside: dict[str, Any], after: dict[str, Any], absent: frozenset[str]
+) -> Iterator[str]:
+    fields = {field.name: field for field in DATASETS[dataset.removeprefix("shipper.")].fields}
+    for name in sorted((before.keys() & after.keys()) - inside.keys() - absent):
+        if not IDLE.fullmatch(name):
+            yield f"{name} is missing, the host has {before[name]}"
+    for name in sorted(inside.keys() - before.keys() - after.keys()):
+        if not IDLE.fullmatch(name):
+            yield f"{name} = {inside[name]} is there, the host has none"
+    for name in sorted((before.keys() & inside.keys() & after.keys()) - {"@timestamp"}):
+        if not _is_between(before[name], inside[name], after[name], fields.get(name)):
+            yield f"{name} = {inside[name]!r}, the host has {before[name]!r} and {after[name]!r}"
+
+
+def _is_between(low: Any, value: Any, high: Any, field: Field | None) -> bool:
+    if field is None or not isinstance(value, int | float) or isinstance(value, bool):
+        return value in (low, high)
+    if field.kind is Kind.COUNTER:
+        return low > high or low <= value <= high
+    if field.name.endswith("_per_s") or field.unit == "pct":
+        return bool(value >= 0)
+    return _near(value, min(low, high), max(low, high), field.unit)
+
+
+def _near(value: float, low: float, high: float, unit: str) -> bool:
+    slack = max(MOVES_PCT * abs(high), MOVES_LEAST.get(unit, 5))
+    return low - slack <= value <= high + slack
+
+
+@pytest.fixture(scope="module")
+def settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    directory = tmp_path_factory.mktemp("nspawn")
+    rc = directory / "rc"
+    rc.write_text(f"NSPAWN_MACHINES={directory}/machines\nNSPAWN_STATE={directory}/state\n")
+    yield {"SHIPPER_NSPAWNRC": str(rc), "INVOCATION_ID": "1"}
+    run("rm", "-rf", "--one-file-system", f"{directory}/machines")
+
+
+def output(words: list[str], settings: Mapping[str, str] = MappingProxyType({})) -> str:
+    environment = {**os.environ, **settings}
+    done = subprocess.run(words, capture_output=True, text=True, timeout=120, check=False, env=environment)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.mark.parametrize("mode", ["as it is", "v1"])
+def test_on_this_machine(image: Image, settings: dict[str, str], mode: str) -> None:
+    """v1: the unified hierarchy of a hybrid host is taken away in a mount namespace of the test's own."""
+    away = "umount /sys/fs/cgroup/unified; " if mode == "v1" else ""
+    with own_cgroup() as (name, entering):
+        enter = ["unshare", "--mount", "sh", "-ec", f'{entering}{away}exec "$@"', "-"]
+        host = [*enter, sys.executable, "-m", "shipper", *ONCE]
+        container = [*enter, str(SCRIPT), str(image.tar), "shipper", *ONCE]
+        before = parsed(output(host))
+        for line, network in VIEWS:
+            inside = parsed(output(container, settings | {"NSPAWN_LINE": line, "NSPAWN_FLAGS": network}))
+            after = parsed(output(host))
+            if mode == "v1":
+                assert modes(inside) == {"v1"}
+            assert differences(before, inside, after, name, line) == []
+            before = after
+
+
+def modes(documents: Entities) -> set[str]:
+    return {values["cgroup.mode"] for key, values in documents.items() if key[0] == "shipper.cgroup"}
+
+
+@pytest.fixture(scope="module")
+def booted(image: Image, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
+    """A node on cgroup v2, with both units installed and the program of the host linked."""
+    with ExitStack() as stack:
+        base = stack.enter_context(space(tmp_path_factory.mktemp("nodes")))
+        bridge = stack.enter_context(Bridge(("127.0.0.1", 9)).made())
+        one = stack.enter_context(node(base, bridge, 2))
+        (one.tree / "etc/shipper/shipper.toml").write_text("[host]\nverify = false\n")
+        (one.tree / "etc/shipper/api-key").write_text("id:key")
+        shutil.copy(image.tar, one.tree / "opt" / image.tar.name)
+        (one.tree / "opt/shipper/bin").mkdir(parents=True)
+        program = one.tree / "opt/shipper/bin/shipper"
+        program.write_text(f'#!/bin/sh\nexec {sys.executable} -m shipper "$@"\n')
+        program.chmod(0o755)
+        one.boot()
+        one.run("sh", "-ec", f"cd {REPOSITORY}\n" + commands("file"))
+        one.run("systemctl", "stop", "shipper.service")
+        yield one
+
+
+def from_unit(one: Node, unit: str, command: str, *more: str) -> Entities:
+    """What ``shipper once`` prints as that unit, with all that the unit forbids."""
+    drop_in = one.tree / f"etc/systemd/system/{unit}.d/once.conf"
+    drop_in.parent.mkdir(exist_ok=True)
+    text = ["[Service]", "Type=oneshot", "Restart=no", "ExecStart=", f"ExecStart={command} {' '.join(ONCE)}"]
+    drop_in.write_text("\n".join([*text, "StandardOutput=truncate:/opt/once", "StandardError=journal", *more, ""]))
+    one.run("systemctl", "daemon-reload")
+    one.run("systemctl", "start", unit)
+    return parsed((one.tree / "opt/once").read_text())
+
+
+def test_on_a_v2_node_as_the_unit(booted: Node, image: Image) -> None:
+    host = booted.enter(sys.executable, "-m", "shipper", *ONCE)
+    before = parsed(output(host))
+    for line, network in VIEWS:
+        command = f"/opt/bin/shipper-nspawn /opt/{image.tar.name} shipper"
+        settings = f'Environment=NSPAWN_LINE={line} "NSPAWN_FLAGS={network}"'
+        inside = from_unit(booted, "shipper.service", command, settings)
+        after = parsed(output(host))
+        assert modes(inside) == {"v2"}
+        assert differences(before, inside, after, "/shipper.service", line) == []
+        before = after
+
+
+def test_the_unit_without_a_container(booted: Node) -> None:
+    booted.run("sh", "-ec", commands("host").replace("systemctl enable --now", "systemctl cat"))
+    host = booted.enter(sys.executable, "-m", "shipper", *ONCE)
+    before = parsed(output(host))
+    inside = from_unit(booted, "shipper-host.service", "/opt/shipper/bin/shipper")
+    after = parsed(output(host))
+    assert differences(before, inside, after, "/shipper-host.service") == []
