@@ -186,7 +186,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--no-strace", action="store_true", help="do not count system calls")
     parser.add_argument("--datasets", default="", help="only these, as collect.datasets has them")
     args = parser.parse_args(arguments)
-    options = [f"--datasets={args.datasets}"] if args.datasets else []
+    options = [f"--collect-datasets={args.datasets}"] if args.datasets else []
     results: list[Result] = []
     for count in map(int, args.cgroups.split(",")):
         result = measure(count, args.ticks, *options, busy=args.busy, traced=not args.no_strace)

@@ -1,39 +1,81 @@
 """An Elasticsearch that stores nothing: takes bulk bodies, answers 201 for each document, counts bytes.
 
 Runs as a process of its own (``python -m bench.sink``), so that its CPU time is not the agent's. It prints its port as
-the first line, and its counts as JSON when its standard input closes.
+the first line, and its counts as JSON for every line on its standard input, and when that closes. With ``--numbers`` it
+also counts the numbers in the documents, of whatever is posted.
 """
 
 import gzip
 import json
 import sys
 import threading
+import zlib
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
 
-COUNTS = {"requests": 0, "wire_bytes": 0, "body_bytes": 0, "documents": 0}
+COUNTS = {"requests": 0, "wire_bytes": 0, "body_bytes": 0, "documents": 0, "numbers": 0}
 _LOCK = threading.Lock()
-_STORED = b'{"create":{"status":201}}'
+_ROOT = (
+    b'{"name":"sink","cluster_name":"sink","version":{"number":"8.19.0","build_flavor":"default"},'
+    b'"tagline":"You Know, for Search"}'
+)
+_NUMBERS = "--numbers" in sys.argv
+
+
+def numbers(value: Any) -> int:
+    """Leaves that are numbers."""
+    if isinstance(value, dict):
+        return sum(map(numbers, value.values()))
+    if isinstance(value, list):
+        return sum(map(numbers, value))
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
     def do_POST(self) -> None:
-        raw = self.rfile.read(int(self.headers["content-length"]))
-        body = gzip.decompress(raw) if self.headers.get("content-encoding") == "gzip" else raw
-        documents = body.count(b"\n") // 2
+        raw = self._body()
+        encoding = self.headers.get("content-encoding", "")
+        body = gzip.decompress(raw) if encoding == "gzip" else zlib.decompress(raw) if encoding == "deflate" else raw
+        lines = [line for line in body.split(b"\n") if line]
+        bulk = "_bulk" in self.path
+        operation = b"index" if bulk and lines[0].startswith(b'{"index"') else b"create"
+        documents = len(lines) // 2 if bulk else 1
+        found = sum(numbers(json.loads(line)) for line in (lines[1::2] if bulk else lines)) if _NUMBERS else 0
+        added = {
+            "requests": 1,
+            "wire_bytes": len(raw),
+            "body_bytes": len(body),
+            "documents": documents,
+            "numbers": found,
+        }
         with _LOCK:
-            for name, more in (
-                ("requests", 1),
-                ("wire_bytes", len(raw)),
-                ("body_bytes", len(body)),
-                ("documents", documents),
-            ):
+            for name, more in added.items():
                 COUNTS[name] += more
-        self._answer(b'{"errors":false,"items":[' + b",".join([_STORED] * documents) + b"]}")
+        stored = b'{"%b":{"status":201}}' % operation
+        items = b",".join([stored] * documents)
+        self._answer(b'{"took":1,"errors":false,"items":[' + items + b"]}" if bulk else b"{}")
 
     def do_GET(self) -> None:
-        self._answer(b"{}")
+        self._answer(_ROOT if self.path.split("?")[0] == "/" else b"{}")
+
+    def do_PUT(self) -> None:
+        self._body()
+        self._answer(b'{"acknowledged":true}')
+
+    def do_HEAD(self) -> None:
+        self._answer(b"")
+
+    def _body(self) -> bytes:
+        if self.headers.get("transfer-encoding", "") != "chunked":
+            return self.rfile.read(int(self.headers.get("content-length", 0)))
+        parts = []
+        while size := int(self.rfile.readline(), 16):
+            parts.append(self.rfile.read(size))
+            self.rfile.readline()
+        self.rfile.readline()
+        return b"".join(parts)
 
     def _answer(self, body: bytes) -> None:
         self.send_response(200)
@@ -52,7 +94,8 @@ def main() -> None:
     server.daemon_threads = True
     threading.Thread(target=server.serve_forever, daemon=True).start()
     print(server.server_port, flush=True)
-    sys.stdin.read()
+    for _ in sys.stdin:
+        print(json.dumps(COUNTS), flush=True)
     print(json.dumps(COUNTS), flush=True)
 
 

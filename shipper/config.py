@@ -225,7 +225,7 @@ class Bulk:
         "Which end of a backlog goes first; one request in four is for the other end",
         choice("newest-first", "oldest-first"),
     )
-    compression: int = option(1, "gzip level, 0 for none", whole(0, 9))
+    compression: int = option(3, "gzip level, 0 for none", whole(0, 9))
     backoff_max_s: int = option(60, "Longest pause between attempts", duration(1, 3600))
 
 
