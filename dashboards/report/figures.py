@@ -18,6 +18,11 @@ Line = list[float | None]
 _DASHES: Final = ("solid", "dash", "dot", "dashdot")
 _SLOW_MS: Final = 90_000  # some fields come once a minute, whatever the period: that is no gap
 _CLEAR: Final = "rgba(0,0,0,0)"
+_CLOCK: Final = [
+    {"dtickrange": [None, 59_000], "value": "%H:%M:%S"},
+    {"dtickrange": [60_000, 43_200_000], "value": "%H:%M"},
+    {"dtickrange": [86_400_000, None], "value": "%b %-d"},
+]
 _NEAR: Final = 1.5  # a threshold further above the highest value would flatten it
 
 
@@ -45,8 +50,13 @@ def _layout(when: Span) -> dict[str, Any]:
         "paper_bgcolor": _CLEAR,
         "plot_bgcolor": _CLEAR,
         "font": {"family": "system-ui, sans-serif", "size": 11},
-        "xaxis": {"type": "date", "range": [when.first_ms, when.last_ms], "automargin": True, "nticks": 8},
-        "legend": {"orientation": "h", "y": 0, "yref": "container", "yanchor": "bottom", "maxheight": 0.25},
+        "xaxis": {
+            "type": "date",
+            "range": [when.first_ms, when.last_ms],
+            "automargin": True,
+            "tickformatstops": _CLOCK,
+        },
+        "legend": {"orientation": "h", "y": 0, "yref": "container", "yanchor": "bottom", "maxheight": 0.35},
         "hoverlabel": {"namelength": -1},
     }
 
@@ -65,7 +75,7 @@ def _traces(panel: Panel, when: Span, answer: Answer, form: Scale) -> Iterator[d
     segments = list(_segments(answer)) if panel.stacked else [slice(None)]
     for i, (title, line) in enumerate(answer.series.items()):
         sign = -1 if title in below else 1
-        colour, dash = COLOURS[i % len(COLOURS)], _DASHES[i // len(COLOURS) % len(_DASHES)]
+        colour, dash = _look(panel, i)
         look = {
             "type": "scatter",
             "name": html.escape(title, quote=False),
@@ -81,6 +91,14 @@ def _traces(panel: Panel, when: Span, answer: Answer, form: Scale) -> Iterator[d
                     continue
                 more |= {"stackgroup": str(number)}
             yield look | _points(answer.times[part], drawn, when.bucket_ms) | more
+
+
+def _look(panel: Panel, i: int) -> tuple[str, str]:
+    """Colour and dashes of line ``i``: what a split's value has above and below zero are of one colour."""
+    kinds = len(panel.metrics) if panel.split else 1
+    key, kind = divmod(i, kinds)
+    dash = key // len(COLOURS) + (0 if panel.metrics[kind].mirrored else kind)
+    return COLOURS[key % len(COLOURS)], _DASHES[dash % len(_DASHES)]
 
 
 def _mirrored(panel: Panel, answer: Answer) -> set[str]:

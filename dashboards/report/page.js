@@ -1,7 +1,9 @@
 "use strict";
 // Draws the figures that travel in the page; marks the page as drawn, or says why it could not.
 const root = document.documentElement;
-const config = { displaylogo: false, responsive: true, modeBarButtonsToRemove: ["lasso2d", "select2d"] };
+const config = {
+  displaylogo: false, responsive: true, showSendToCloud: false, modeBarButtonsToRemove: ["lasso2d", "select2d"],
+};
 const plots = [];
 
 const breath = () => new Promise((done) => setTimeout(done));
@@ -62,7 +64,11 @@ function fit() {
   for (const plot of plots) Plotly.relayout(plot, { width: plot.clientWidth, height: plot.clientHeight });
 }
 
-addEventListener("beforeprint", () => { root.classList.add("printing"); fit(); });
+addEventListener("beforeprint", () => {
+  root.classList.add("printing");
+  for (const marks of document.querySelectorAll("details")) marks.open = true;
+  fit();
+});
 addEventListener("afterprint", () => { root.classList.remove("printing"); fit(); });
 document.getElementById("theme").addEventListener("click", () => {
   const dark = root.dataset.theme ? root.dataset.theme === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;

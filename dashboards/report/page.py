@@ -15,9 +15,9 @@ from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
 from dashboards.ask import Answer, Span
-from dashboards.model import Panel, Place, Row, Steps, View, key_label, label, places, sorted_by, unit
+from dashboards.model import Panel, Row, Steps, View, key_label, label, sorted_by, unit
 from dashboards.report.figures import figure
-from dashboards.report.search import MOST_MARKS, Filled
+from dashboards.report.search import Filled
 from dashboards.report.units import moment, shown
 from shipper import __version__
 
@@ -39,7 +39,6 @@ class Drawn:
 
     id: str
     panel: Panel
-    place: Place
     empty: bool
     figure: dict[str, Any] | None = None
     numbers: list[tuple[str, Cell]] = field(default_factory=list)
@@ -67,7 +66,6 @@ def render(pages: Sequence[Filled], made_ms: int) -> str:
         made=moment(made_ms),
         version=__version__,
         most_printed=MOST_PRINTED,
-        most_marks=MOST_MARKS,
         style=Markup(_text("page.css")),  # noqa: S704 – our own file
         script=Markup(script),  # noqa: S704 – our own file
         hashes=[_hash(script), _hash(plotly)],
@@ -102,20 +100,16 @@ def _range(when: Span) -> str:
 
 
 def _sheet(id_: str, filled: Filled) -> Sheet:
-    rows = []
-    for i, row in enumerate(filled.page.board.rows):
-        found, _ = places(row, 0)
-        panels = [
-            _drawn(f"{id_}-{i}-{j}", filled, panel, place)
-            for j, (panel, place) in enumerate(zip(row.panels, found, strict=True))
-        ]
-        rows.append((row, panels))
+    rows = [
+        (row, [_drawn(f"{id_}-{i}-{j}", filled, panel) for j, panel in enumerate(row.panels)])
+        for i, row in enumerate(filled.page.board.rows)
+    ]
     return Sheet(id_, filled, rows)
 
 
-def _drawn(id_: str, filled: Filled, panel: Panel, place: Place) -> Drawn:
+def _drawn(id_: str, filled: Filled, panel: Panel) -> Drawn:
     answer = filled.answers.get(panel.title, Answer())
-    made = Drawn(id_, panel, place, answer.empty and panel.view is not View.TEXT)
+    made = Drawn(id_, panel, answer.empty and panel.view is not View.TEXT)
     if made.empty:
         return made
     if panel.view is View.STAT:

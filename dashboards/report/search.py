@@ -17,6 +17,7 @@ from shipper.templates import indices
 
 MOST_MARKS: Final = 100  # of one kind, the newest
 _PERIOD_S: Final = 10  # of documents that do not tell theirs
+_APART_MS: Final = 120_000
 Chosen = Mapping[str, tuple[str, ...]]  # field → values
 
 
@@ -120,5 +121,10 @@ def _documents(page: Page, mark: Mark, when: Span) -> dict[str, Any]:
 
 
 def _marks(mark: Mark, response: Mapping[str, Any]) -> Iterator[tuple[int, str]]:
+    """Documents that follow each other tell of one thing: a boot is seen in all of its first minutes."""
+    last: dict[str, int] = {}
     for hit in reversed(response["hits"]["hits"]):
-        yield int(hit["fields"][TIME][0]), str(hit["fields"][mark.text][0])
+        ms, text = int(hit["fields"][TIME][0]), str(hit["fields"][mark.text][0])
+        if ms - last.get(text, -_APART_MS) >= _APART_MS:
+            yield ms, text
+        last[text] = ms
