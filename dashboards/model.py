@@ -216,6 +216,7 @@ ONE_HOST: Final = replace(HOSTS, multi=False)
 # Field → board that shows one such thing, and the variable that names it there
 PAGES: Final = {HOST: ("shipper-host", "host"), ENTITY: ("shipper-container", "container")}
 
+_MOST_NUMBERS: Final = 2
 _AVERAGED: Final = frozenset({Stat.AVG, Stat.TOTAL})
 
 
@@ -365,6 +366,8 @@ def _verify(panel: Panel) -> None:
         return
     if not panel.metrics or not panel.help or not panel.title:
         raise BoardError("a panel needs a title, a description and a metric")
+    if panel.view is View.STAT and len(panel.metrics) > _MOST_NUMBERS:
+        raise BoardError("Kibana shows no more than two numbers at once")
     for metric in panel.metrics:
         _verify_metric(panel, metric)
     for test in panel.where:

@@ -1,0 +1,29 @@
+#!/bin/sh
+# Templates into Elasticsearch, dashboards into Kibana: what `shipper setup` and `shipper dashboards install` do, with
+# nothing but curl. Again and again gives the same.
+set -eu
+
+put() { # kind of template
+    for file in "$TEMPLATES/$1_template/"metrics-shipper*.json "$TEMPLATES/$1_template/"shipper-*.json; do
+        name=$(basename "$file" .json)
+        if [ "$name" = metrics-shipper@custom ] &&
+            curl --fail --silent --output /dev/null "$ELASTICSEARCH/_component_template/$name"; then
+            continue # the operator's own
+        fi
+        echo "template $name"
+        curl --fail --silent --show-error --output /dev/null -X PUT "$ELASTICSEARCH/_$1_template/$name" \
+            -H 'content-type: application/json' --data-binary "@$file"
+    done
+}
+
+put component
+put index
+
+until curl --fail --silent --output /dev/null "$KIBANA/api/status"; do
+    sleep 2
+done
+for file in "$BOARDS"/*.ndjson; do
+    echo "dashboard $(basename "$file" .ndjson)"
+    curl --fail --silent --show-error -X POST "$KIBANA/api/saved_objects/_import?overwrite=true" \
+        -H 'kbn-xsrf: shipper' -F "file=@$file;type=application/ndjson" | grep -q '"success":true'
+done

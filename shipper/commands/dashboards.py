@@ -1,0 +1,44 @@
+"""``shipper dashboards install``: the dashboards into a Grafana or a Kibana."""
+
+import argparse
+import os
+from pathlib import Path
+
+from shipper.config import Config
+from shipper.errors import ConfigError, UserError
+
+HELP = "put the dashboards into a Grafana or a Kibana"
+SECTIONS = ()
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("action", choices=["install"], help="create them, or bring those that are there up to date")
+    where = parser.add_mutually_exclusive_group(required=True)
+    where.add_argument("--grafana", metavar="URL", help="into the folder Shipper; needs a service account's token")
+    where.add_argument("--kibana", metavar="URL", help="with their data view; needs an API key")
+    parser.add_argument("--token-file", metavar="FILE", type=Path, help="file with the token or key, and nothing else")
+    parser.add_argument("--ca-file", metavar="FILE", type=Path, help="certificate of who signed the server's")
+    parser.add_argument("--space", metavar="NAME", default="", help="Kibana: the space, if not the default one")
+    parser.add_argument(
+        "--namespace", metavar="NAME", default="", help="Kibana: only data streams of this namespace (default all)"
+    )
+
+
+def run(args: argparse.Namespace, _config: Config) -> int:
+    try:
+        from dashboards import place
+    except ImportError as missing:
+        raise UserError(f"installing dashboards needs {missing.name}, which the image on nodes does not have") from None
+    if args.grafana and (args.space or args.namespace):
+        raise ConfigError("--space and --namespace are Kibana's; Grafana chooses a namespace on the dashboard")
+    for file in (args.token_file, args.ca_file):
+        if file and not os.access(file, os.R_OK):
+            raise ConfigError(f"{file}: cannot be read")
+    token = args.token_file.read_text(encoding="utf-8").strip() if args.token_file else ""
+    scheme = "Bearer" if args.grafana else "ApiKey"
+    authorization = f"{scheme} {token}" if token else ""
+    site = place.Site(args.grafana or args.kibana, authorization, str(args.ca_file or ""))
+    done = place.into_grafana(site) if args.grafana else place.into_kibana(site, args.space, args.namespace)
+    for line in done:
+        print(line)
+    return 0

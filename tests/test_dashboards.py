@@ -1,0 +1,194 @@
+"""What holds for every dashboard without a server: sound JSON, links that lead somewhere, charts that can be read."""
+
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import replace
+from itertools import combinations
+from typing import Any
+
+import pytest
+
+from dashboards import grafana, kibana
+from dashboards.boards import BOARDS
+from dashboards.model import (
+    MOST_SERIES,
+    Board,
+    BoardError,
+    Panel,
+    Row,
+    Split,
+    View,
+    avg,
+    lines,
+    most,
+    stat,
+    table,
+    verify,
+)
+from shipper.registry import DATASETS
+
+IN_GRAFANA = {board.uid: json.loads(grafana.render(board)) for board in BOARDS}
+IN_KIBANA = {board.uid: [json.loads(line) for line in kibana.render(board).splitlines()] for board in BOARDS}
+UIDS = sorted(IN_GRAFANA)
+ENTITIES = {"host.name": "shipper-host", "cgroup.entity": "shipper-container"}
+
+
+def panels(uid: str) -> Iterator[dict[str, Any]]:
+    for panel in IN_GRAFANA[uid]["panels"]:
+        yield from panel["panels"] if panel["type"] == "row" else [panel]
+
+
+def lenses(uid: str) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = json.loads(IN_KIBANA[uid][1]["attributes"]["panelsJSON"])
+    return found
+
+
+def board(*panels: Panel) -> Board:
+    return Board("x", "X", "x", (), (Row("x", panels),))
+
+
+@pytest.mark.parametrize(
+    ("panel", "why"),
+    [
+        (lines("A", "a", "host", avg("system.cpu.idle")), "no field of host"),
+        (lines("A", "a", "hosts", avg("system.load.1")), "no such dataset"),
+        (lines("A", "a", "host", avg("system.cpu.user.ns")), "counter means nothing; take system.cpu.user.pct"),
+        (lines("A", "a", "host", avg("host.os.name")), "avg of a keyword"),
+        (lines("A", "a", "host", avg("system.load.1"), avg("system.cpu.total.pct")), "on one axis"),
+        (lines("A", "", "host", avg("system.load.1")), "needs a title, a description"),
+        (lines("A", "a", "host", avg("system.load.1"), split=Split("host.name", 26)), "more than 25 series"),
+        (lines("A", "a", "disk", avg("system.diskio.queue.count"), split=Split("labels", 2)), "cannot be split by"),
+        (stat("A", "a", "host", replace(most("system.load.1"), unit="bytes")), "is in load, not in bytes"),
+        (table("A", "a", "host", Split("host.name"), avg("system.load.1", "x"), avg("system.load.5", "x")), "one name"),
+    ],
+)  # fmt: skip
+def test_a_panel_that_would_mislead_cannot_be_rendered(panel: Panel, why: str) -> None:
+    with pytest.raises(BoardError, match=re.escape(why)):
+        verify(board(panel))
+
+
+def test_a_title_is_used_once() -> None:
+    one = lines("A", "a", "host", avg("system.load.1"))
+    with pytest.raises(BoardError, match="used twice"):
+        verify(board(one, one))
+
+
+@pytest.mark.parametrize("uid", UIDS)
+def test_grafana_panels_are_complete_and_do_not_overlap(uid: str) -> None:
+    ids = [panel["id"] for panel in IN_GRAFANA[uid]["panels"]] + [panel["id"] for panel in panels(uid)]
+    rows = [panel for panel in IN_GRAFANA[uid]["panels"] if panel["type"] == "row"]
+    assert len(set(ids)) == len({*ids}) == len(rows) + len(list(panels(uid)))
+    for panel in panels(uid):
+        assert panel["description"], panel["title"]
+        assert panel["fieldConfig"]["defaults"]["unit"], panel["title"]
+        assert panel["datasource"] == {"type": "elasticsearch", "uid": "${datasource}"}
+        for target in panel["targets"]:
+            assert target["datasource"] == panel["datasource"], "the default data source may be another one"
+            numbers = [one["id"] for one in (*target["metrics"], *target["bucketAggs"])]
+            assert len(set(numbers)) == len(numbers), panel["title"]
+            assert all(number.isdigit() for number in numbers)
+    for one, other in combinations([panel["gridPos"] for panel in panels(uid)], 2):
+        assert not _overlap(one, other)
+
+
+@pytest.mark.parametrize("uid", UIDS)
+def test_no_chart_draws_more_series_than_can_be_told_apart(uid: str) -> None:
+    for panel in panels(uid):
+        sizes = [
+            int(bucket["settings"]["size"])
+            for target in panel["targets"]
+            for bucket in target["bucketAggs"]
+            if bucket["type"] == "terms"
+        ]
+        if panel["type"] != "table":
+            assert sum(sizes) <= MOST_SERIES, panel["title"]
+
+
+@pytest.mark.parametrize("uid", UIDS)
+def test_every_cell_that_names_an_entity_leads_to_its_page(uid: str) -> None:
+    for panel in panels(uid):
+        (terms,) = [one for one in panel["targets"][0]["bucketAggs"] if one["type"] == "terms"] or [{"field": ""}]
+        if panel["type"] != "table" or terms["field"] not in ENTITIES:
+            continue
+        links = [
+            link
+            for override in panel["fieldConfig"]["overrides"]
+            for one in override["properties"]
+            if one["id"] == "links"
+            for link in one["value"]
+        ]
+        (url,) = (link["url"] for link in links)
+        target, query = url.removeprefix("/d/").split("?")
+        assert target == ENTITIES[terms["field"]]
+        there = {variable["name"] for variable in IN_GRAFANA[target]["templating"]["list"]}
+        own = {variable["name"] for variable in IN_GRAFANA[uid]["templating"]["list"]}
+        assert set(re.findall(r"var-(\w+)=", query)) <= there
+        assert set(re.findall(r"\$\{(\w+):queryparam\}", query)) <= own
+        assert query.endswith("${__url_time_range}")
+
+
+@pytest.mark.parametrize("uid", UIDS)
+def test_variables_that_a_query_names_are_there(uid: str) -> None:
+    page = IN_GRAFANA[uid]
+    there = {variable["name"] for variable in page["templating"]["list"]}
+    queries = [target["query"] for panel in panels(uid) for target in panel["targets"]]
+    queries += [one["target"]["query"] for one in page["annotations"]["list"]]
+    queries += [str(one["query"]) for one in page["templating"]["list"]]
+    assert {name for query in queries for name in re.findall(r"\$(\w+)", query)} <= there
+    assert page["schemaVersion"] == 39
+    assert "id" not in page or page["id"] is None
+
+
+@pytest.mark.parametrize("uid", UIDS)
+def test_kibanas_references_lead_to_what_is_there(uid: str) -> None:
+    view, saved = IN_KIBANA[uid]
+    wanted = set()
+    for panel in lenses(uid):
+        assert panel["panelIndex"] == panel["gridData"]["i"]
+        attributes = panel["embeddableConfig"]["attributes"]
+        wanted |= {f"{panel['panelIndex']}:{one['name']}" for one in attributes["references"]}
+        events = panel["embeddableConfig"]["enhancements"].get("dynamicActions", {}).get("events", [])
+        for event in events:
+            wanted.add(f"{panel['panelIndex']}:drilldown:{event['action']['factoryId']}:{event['eventId']}:dashboardId")
+    for control in json.loads(saved["attributes"]["controlGroupInput"]["panelsJSON"]):
+        wanted.add(f"controlGroup_{control}:optionsListDataView")
+    assert {one["name"] for one in saved["references"]} == wanted
+    known = {view["id"], *UIDS}
+    assert {one["id"] for one in saved["references"]} <= known
+    for one, other in combinations([panel["gridData"] for panel in lenses(uid)], 2):
+        assert not _overlap(one, other)
+
+
+@pytest.mark.parametrize("uid", UIDS)
+def test_kibanas_columns_are_closed(uid: str) -> None:
+    """Each accessor, order and reference names a column that is there, and each field is in the registry."""
+    fields = {field.name for dataset in DATASETS.values() for field in dataset.fields} | {"___records___"}
+    for panel in lenses(uid):
+        state = panel["embeddableConfig"]["attributes"]["state"]
+        ((_, layer),) = state["datasourceStates"]["formBased"]["layers"].items()
+        columns = layer["columns"]
+        assert sorted(layer["columnOrder"]) == sorted(columns)
+        for column in columns.values():
+            assert set(column.get("references", [])) <= set(columns)
+            assert column.get("sourceField", "___records___") in fields
+            by = column.get("params", {}).get("orderBy", {})
+            assert by.get("columnId") in {None, *columns}
+        shown = json.dumps(state["visualization"])
+        assert set(re.findall(r'"(metric\d+|split|times)"', shown)) <= set(columns)
+
+
+def test_what_is_shown_is_the_same_in_both() -> None:
+    for one in BOARDS:
+        drawn = {panel.title for panel in one.panels if panel.view is not View.TEXT}
+        assert {panel["title"] for panel in panels(one.uid)} == drawn
+        assert {panel["title"] for panel in lenses(one.uid)} == drawn
+
+
+def _overlap(one: dict[str, int], other: dict[str, int]) -> bool:
+    return (
+        one["x"] < other["x"] + other["w"]
+        and other["x"] < one["x"] + one["w"]
+        and one["y"] < other["y"] + other["h"]
+        and other["y"] < one["y"] + one["h"]
+    )
