@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Final
 
+import eslocal
 from dashboards.ask import Answer, Span
 
 ALL: Final = "$__all"
@@ -53,12 +54,7 @@ class Page:
 
     def search(self, target: Mapping[str, Any]) -> dict[str, Any]:
         """The body that the server gets for ``target``."""
-        within = {"@timestamp": {"gte": self.when.first_ms, "lte": self.when.last_ms, "format": "epoch_millis"}}
-        filters: list[dict[str, Any]] = [{"range": within}]
-        if target["query"]:
-            text = self.interpolate(target["query"])
-            filters.append({"query_string": {"analyze_wildcard": True, "query": text}})
-        body: dict[str, Any] = {"size": 0, "query": {"bool": {"filter": filters}}}
+        body: dict[str, Any] = {"size": 0, "query": self._query(target["query"])}
         level = body
         for bucket in target["bucketAggs"]:
             made = _terms(bucket) if bucket["type"] == "terms" else self._histogram(bucket)
@@ -72,6 +68,36 @@ class Page:
             one["id"]: _metric(one) for one in target["metrics"] if one["type"] != "count"
         }
         return body
+
+    def options(self, cluster: eslocal.Cluster, name: str, index: str = "metrics-shipper.*") -> list[str]:
+        """What can be chosen in a variable: terms in the time range, through its regular expression."""
+        (variable,) = (one for one in self.dashboard["templating"]["list"] if one["name"] == name)
+        wanted = json.loads(variable["query"])
+        assert wanted["find"] == "terms"
+        assert variable["refresh"] == 2, "values follow the time range"
+        terms = {"field": wanted["field"], "size": wanted["size"], "order": {"_key": "asc"}}
+        body = {"size": 0, "query": self._query(wanted["query"]), "aggs": {"1": {"terms": terms}}}
+        found = cluster.request("POST", f"/{index}/_search", body)["aggregations"]["1"]["buckets"]
+        pattern = variable.get("regex", "").strip("/") or "(.*)"
+        matches = (re.match(pattern, one["key"]) for one in found)
+        return list(dict.fromkeys(match[1] for match in matches if match))
+
+    def marks(self, cluster: eslocal.Cluster, index: str = "metrics-shipper.*") -> dict[str, list[int]]:
+        """Times of each annotation's documents, in order."""
+        found = {}
+        for one in self.dashboard["annotations"]["list"]:
+            body = {"size": 10_000, "query": self._query(one["target"]["query"]), "sort": "@timestamp"}
+            hits = cluster.request("POST", f"/{index}/_search", body)["hits"]["hits"]
+            assert all(hit["_source"] for hit in hits)
+            found[one["name"]] = [hit["sort"][0] for hit in hits]
+        return found
+
+    def _query(self, lucene: str) -> dict[str, Any]:
+        within = {"gte": self.when.first_ms, "lte": self.when.last_ms, "format": "epoch_millis"}
+        filters: list[dict[str, Any]] = [{"range": {"@timestamp": within}}]
+        if lucene:
+            filters.append({"query_string": {"analyze_wildcard": True, "query": self.interpolate(lucene)}})
+        return {"bool": {"filter": filters}}
 
     def _histogram(self, bucket: Mapping[str, Any]) -> dict[str, Any]:
         assert bucket["type"] == "date_histogram"

@@ -4,7 +4,7 @@
 set -eu
 
 put() { # kind of template
-    for file in "$TEMPLATES/$1_template/"metrics-shipper*.json "$TEMPLATES/$1_template/"shipper-*.json; do
+    for file in "$TEMPLATES/$1_template/"*.json; do
         name=$(basename "$file" .json)
         if [ "$name" = metrics-shipper@custom ] &&
             curl --fail --silent --output /dev/null "$ELASTICSEARCH/_component_template/$name"; then

@@ -4,18 +4,26 @@ Each panel is asked in three ways – as Grafana's datasource does, as Kibana's 
 answer is compared with what polars computes from the documents themselves.
 """
 
+import json
+import os
+import subprocess
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
+import polars as pl
 import pytest
-from fleetdocs import ODD_NAMES
+from fleetdocs import ODD_NAMES, Fleet
 from grafana_target import ALL
 from proof import Proven, Troubled, differences, drawn, loaded, mirrored
+from sites import running
 
 import eslocal
 from dashboards import kibana
 from dashboards.boards import BOARDS
-from dashboards.model import ENTITY, HOST, Board, Panel, narrowed
+from dashboards.model import ENTITY, HOST, TIME, Board, Panel, narrowed
+from shipper import templates
+from shipper.config import Index
 
 BY_UID = {board.uid: board for board in BOARDS}
 CHOSEN = {"shipper-host": (HOST,), "shipper-container": (HOST, ENTITY)}
@@ -115,3 +123,64 @@ def test_one_two_all_or_no_hosts_chosen(day: Proven, chosen: str | list[str]) ->
     for panel in drawn(board):
         right, ranked = day.straight(panel, own), day.ranks(panel, own)
         assert not list(differences(panel, day.by_grafana(page, panel.title), right, ranked)), panel.title
+
+
+@pytest.mark.parametrize("uid", BY_UID)
+def test_each_choice_offers_what_there_is(day: Proven, uid: str) -> None:
+    board = BY_UID[uid]
+    host, container = ODD_NAMES[0], f"web-1@{ODD_NAMES[0]}"
+    page = day.page(board, host=host, container=container)
+    for variable in board.variables:
+        offered = page.options(day.cluster, variable.name)
+        if variable.field == "_index":
+            assert day.namespace in offered
+            continue
+        column = day.columns[variable.dataset][variable.field].drop_nulls()
+        expected = set(column.unique())
+        if variable.within:
+            expected = {host}
+        elif variable.field == ENTITY:
+            expected = {one for one in expected if not one.startswith("system.slice@")}
+        elif uid == "shipper-containers" and variable.field != "labels.cluster":
+            assert offered, variable.name
+            expected &= set(offered)
+        assert set(offered) == expected, variable.name
+
+
+def test_marks_are_boots_and_kills(day: Proven) -> None:
+    board = BY_UID["shipper-host"]
+    shown = day.page(board, host=ODD_NAMES[0]).marks(day.cluster)
+    hosts = day.columns["host"].filter(pl.col(HOST) == ODD_NAMES[0])
+    boots = hosts.filter(pl.col("system.uptime.duration.ms") < 90_000)[TIME].to_list()
+    kills = hosts.filter(pl.col("system.vm.oom_kills.count_per_s") > 0)[TIME].to_list()
+    assert boots
+    assert shown == {"Boots": sorted(boots), "OOM kills": sorted(kills)}
+
+
+def test_what_compose_provisions_is_what_the_shipper_needs(tmp_path: Path) -> None:
+    """Templates by curl into a real Elasticsearch take the shipper's documents; dashboards go into Kibana.
+
+    The servers here know no lifecycle: the same templates without it.
+    """
+    root = Path(__file__).parents[2]
+    for one in templates.render(Index(), templates.Features(look_back=False, lifecycle=False)):
+        file = tmp_path / f"{one.kind}_template" / f"{one.name}.json"
+        file.parent.mkdir(exist_ok=True)
+        file.write_text(json.dumps(one.body))
+        assert (root / "mappings" / file.relative_to(tmp_path)).exists()
+    with eslocal.cluster() as cluster, running() as kibana_site:
+        environment = {
+            "PATH": os.environ["PATH"],
+            "ELASTICSEARCH": cluster.url,
+            "KIBANA": kibana_site.url,
+            "TEMPLATES": str(tmp_path),
+            "BOARDS": str(root / "dashboards/kibana/boards"),
+        }
+        for _ in range(2):
+            subprocess.run(["sh", root / "dashboards/compose/provision.sh"], env=environment, check=True, timeout=60)
+        fleet = Fleet(hosts=1, containers=1, ticks=2, period_s=10)
+        for body in fleet.bulk():
+            assert cluster.request("POST", "/_bulk", body.data)["errors"] is False
+        stream = cluster.request("GET", "/_data_stream/metrics-shipper.host-default")["data_streams"][0]
+        assert stream["template"] == "metrics-shipper.host"
+        assert {id_ for _, type_, id_ in kibana_site.objects if type_ == "dashboard"} == set(BY_UID)
