@@ -8,6 +8,7 @@ import os
 import shutil
 import signal
 import ssl
+import subprocess
 import sys
 import tarfile
 import time
@@ -19,6 +20,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import fleetd
 import psutil
 import pytest
 from engines import image as busybox
@@ -117,6 +119,7 @@ def configure(fleet: Fleet, one: Node, key: str) -> None:
     # A node is a container of this machine: what tells so must not keep the shipper from it
     etc.joinpath("shipper.toml").write_text(
         f'[elasticsearch]\nhosts = ["https://{SERVER}:9200"]\nca_fingerprint = "{fingerprint}"\n'
+        'api_key_file = "/etc/shipper/api-key"\n'
         f'[index]\nnamespace = "{fleet.namespace}"\n[collect]\nperiod = "{PERIOD_S}s"\n[bulk]\nbackoff_max = "2s"\n'
         "[host]\nverify = false\n"
     )
@@ -280,3 +283,56 @@ def test_ledger_is_even_on_all_nodes(fleet: Fleet) -> None:
         streams = f"/metrics-shipper.*-{fleet.namespace}"
         fleet.es.request("POST", f"{streams}/_refresh")
         assert fleet.es.request("POST", f"{streams}/_count", query)["count"] == counts.collected
+
+
+def test_docker_by_hand(fleet: Fleet) -> None:
+    one = fleet.nodes[0]
+    began = time.time()
+    one.run("sh", "-ec", commands("docker"))
+    try:
+        fleet.until_newer(one, began + PERIOD_S)
+        named = {each["container"]["name"] for each in fleet.search("cgroup", one) if "container" in each}
+        assert {"web-1", "shipper"} <= named
+    finally:
+        one.run("docker", "stop", "--time", "30", "shipper")
+    assert ledger(one).spooled == 0
+
+
+def test_fleets_template_moves_to_a_free_host_when_its_own_is_lost(fleet: Fleet) -> None:
+    """fleetd.Engine decides as fleet's engine does; the units are real, and systemd runs them."""
+    shutil.copy(fleet.image.tar, fleet.nodes[0].tree / "opt" / fleet.image.tar.name)
+    words = ["units", "show", "fleet/shipper@.service", "--image", f"/opt/{fleet.image.tar.name}"]
+    text = run(sys.executable, "-m", "shipper", *words)
+    by_name = {one.name: one for one in fleet.nodes}
+    engine = fleetd.Engine(list(by_name))
+    for number in (1, 2):
+        engine.start(f"shipper@{number}.service", fleetd.parse(text))
+
+    def carry_out() -> list[Node]:
+        placed = [(name, by_name[where]) for name, where in engine.schedule().items()]
+        for name, one in placed:
+            submit(one, name, text)
+        return [one for _, one in placed]
+
+    began = time.time()
+    first = carry_out()
+    assert len({one.name for one in first}) == 2
+    for one in first:
+        fleet.until_newer(one, began)
+    lost, (idle,) = first[0], [one for one in fleet.nodes if one not in first]
+    lost.kill()
+    engine.lose(lost.name)
+    moved = time.time()
+    assert carry_out() == [idle]
+    fleet.until_newer(idle, moved)
+    assert [name for name, where in engine.placed.items() if where == first[1].name] != []
+
+
+def submit(one: Node, name: str, text: str) -> None:
+    """As fleet's agent: the unit lies in /run/fleet/units, linked, and is started."""
+    script = (
+        f"mkdir -p /run/fleet/units; cat > /run/fleet/units/{name}; systemctl link --runtime /run/fleet/units/{name}"
+    )
+    words = one.enter("sh", "-ec", f"{script}; systemctl start {name}")
+    done = subprocess.run(words, input=text, capture_output=True, text=True, timeout=90, check=False)
+    assert done.returncode == 0, done.stderr

@@ -98,7 +98,7 @@ def _is_between(low: Any, value: Any, high: Any, field: Field | None) -> bool:
     if field is None or not isinstance(value, int | float) or isinstance(value, bool):
         return value in (low, high)
     if field.kind is Kind.COUNTER:
-        return low > high or low <= value <= high
+        return bool(low > high or low <= value <= high)
     if field.name.endswith("_per_s") or field.unit == "pct":
         return bool(value >= 0)
     return _near(value, min(low, high), max(low, high), field.unit)

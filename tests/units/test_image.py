@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from engines import command, containerd, docker, podman
 from imaging import Image, built
+from readme import README
 
 from shipper import __version__
 
@@ -47,10 +48,12 @@ def digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def test_size(image: Image, tree: Path) -> None:
-    size = sum(path.stat().st_size for path in paths(tree) if path.is_file())
-    assert size < MOST_BYTES
-    print(f"{size / 1e6:.1f} MB of files, archive {image.oci.stat().st_size / 1e6:.1f} MB")
+def test_size_is_as_stated(image: Image, tree: Path) -> None:
+    assert sum(path.stat().st_blocks * 512 for path in paths(tree)) < MOST_BYTES
+    stated = re.search(r"(\d+) MB as a tar, (\d+) MB as an archive", README.read_text(encoding="utf-8"))
+    assert stated
+    for path, megabytes in zip((image.tar, image.oci), stated.groups(), strict=True):
+        assert path.stat().st_size / 1e6 == pytest.approx(int(megabytes), rel=0.05)
 
 
 def test_nothing_that_builds_or_caches_or_gives_rights(tree: Path) -> None:
