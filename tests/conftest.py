@@ -20,7 +20,12 @@ PACKAGES = {
     "ctr": "containerd",
     "dbus-daemon": "dbus-daemon",
     "dockerd": "docker.io",
+    "ip": "iproute2",
+    "mmdebstrap": "mmdebstrap",
     "podman": "podman crun",
+    "shellcheck": "shellcheck",
+    "skopeo": "skopeo",
+    "systemd-analyze": "systemd",
     "systemd-nspawn": "systemd-container",
     "valgrind": "valgrind",
 }
