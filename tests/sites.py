@@ -9,7 +9,6 @@ from email.policy import HTTP
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-
 # Of these types Kibana wants to see what is referred to: REF_TYPES_TO_VALIDATE in its saved objects' import
 _CHECKED = ("index-pattern", "search")
 

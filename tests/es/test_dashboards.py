@@ -181,6 +181,6 @@ def test_what_compose_provisions_is_what_the_shipper_needs(tmp_path: Path) -> No
         fleet = Fleet(hosts=1, containers=1, ticks=2, period_s=10)
         for body in fleet.bulk():
             assert cluster.request("POST", "/_bulk", body.data)["errors"] is False
-        stream = cluster.request("GET", "/_data_stream/metrics-shipper.host-default")["data_streams"][0]
-        assert stream["template"] == "metrics-shipper.host"
+        caps = cluster.request("GET", "/metrics-shipper.host-default/_field_caps?fields=system.load.1")["fields"]
+        assert caps["system.load.1"]["double"]["time_series_metric"] == "gauge"
         assert {id_ for _, type_, id_ in kibana_site.objects if type_ == "dashboard"} == set(BY_UID)
