@@ -1,0 +1,148 @@
+"""How each peer is told to do the same work: host metrics each second, and the files of the bench's own cgroups."""
+
+import gzip
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from shipper.collect.cgroup_files import TABLES
+from shipper.collect.hierarchy import detect
+from shipper.source import Reader, Root
+
+_GZIP = b"\x1f\x8b"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """``write(program, sink, directory, parent of the cgroups)`` gives the command line."""
+
+    write: Callable[[str, str, Path, str], list[str]]
+    reads_cgroups: bool
+
+
+def unzipped(data: bytes) -> bytes:
+    return gzip.decompress(data) if data.startswith(_GZIP) else data
+
+
+def _telegraf(program: str, url: str, directory: Path, parent: str) -> list[str]:
+    file = directory / "telegraf.conf"
+    groups = _telegraf_cgroups(parent) if parent else ""
+    file.write_text(
+        f"""
+[agent]
+interval = "1s"
+flush_interval = "1s"
+round_interval = true
+quiet = true
+[[outputs.elasticsearch]]
+urls = ["{url}"]
+index_name = "telegraf-%Y.%m.%d"
+manage_template = false
+enable_gzip = true
+[[inputs.cpu]]
+percpu = false
+[[inputs.disk]]
+ignore_fs = ["tmpfs", "devtmpfs", "devfs", "iso9660", "overlay", "squashfs"]
+[[inputs.diskio]]
+[[inputs.kernel]]
+[[inputs.kernel_vmstat]]
+[[inputs.mem]]
+[[inputs.net]]
+[[inputs.swap]]
+[[inputs.system]]
+{groups}
+"""
+    )
+    return [program, "--config", str(file)]
+
+
+def _telegraf_cgroups(parent: str) -> str:
+    mode, hierarchies = detect(Reader(Root()))
+    files: dict[str, list[str]] = {}
+    for spec in TABLES[mode]:
+        if not spec.unless:
+            files.setdefault(hierarchies.get(spec.controller, ""), []).append(spec.name)
+    blocks = []
+    for base, names in files.items():
+        first = next((one for one in Path("/", base, parent).iterdir() if one.is_dir()), None) if base else None
+        # one that is absent makes the plugin give up the cgroup
+        there = [name for name in names if first and _readable(first / name)]
+        listed = ", ".join(f'"{name}"' for name in there)
+        blocks.append(f'[[inputs.cgroup]]\npaths = ["/{base}/{parent}/*"]\nfiles = [{listed}]\n')
+    return "\n".join(blocks)
+
+
+def _readable(path: Path) -> bool:
+    try:
+        return bool(path.read_bytes())
+    except OSError:
+        return False
+
+
+def _metricbeat(program: str, url: str, directory: Path, _parent: str) -> list[str]:
+    file = directory / "metricbeat.yml"
+    file.write_text(
+        f"""
+metricbeat.modules:
+- module: system
+  period: 1s
+  metricsets: [cpu, load, memory, network, diskio, filesystem, socket_summary, uptime]
+- module: system
+  period: 1s
+  metricsets: [process]
+  processes: ['^sleeper$']
+  process.cgroups.enabled: true
+  process.include_top_n.enabled: false
+output.elasticsearch:
+  hosts: ["{url}"]
+  allow_older_versions: true
+setup.template.enabled: false
+setup.ilm.enabled: false
+queue.mem.flush.timeout: 1s
+path.home: {directory}
+logging.level: error
+"""
+    )
+    os.chmod(file, 0o600)
+    return [program, "-c", str(file), "--path.home", str(directory), "--strict.perms=false"]
+
+
+def _collectd(program: str, url: str, directory: Path, parent: str) -> list[str]:
+    file = directory / "collectd.conf"
+    plugins = ["cpu", "df", "disk", "interface", "load", "memory", "processes", "swap", "vmem", "uptime"]
+    groups = f'LoadPlugin cgroups\n<Plugin cgroups>\nCGroup "/{parent}/"\n</Plugin>' if parent else ""
+    loaded = "\n".join(f"LoadPlugin {name}" for name in plugins)
+    file.write_text(
+        f"""
+Interval 1
+BaseDir "{directory}"
+PIDFile "{directory}/pid"
+{loaded}
+{groups}
+LoadPlugin write_http
+<Plugin write_http>
+<Node "sink">
+URL "{url}/collectd"
+Format "JSON"
+</Node>
+</Plugin>
+"""
+    )
+    return [program, "-f", "-C", str(file)]
+
+
+def _glances(program: str, url: str, directory: Path, _parent: str) -> list[str]:
+    file = directory / "glances.conf"
+    address = urlsplit(url)
+    file.write_text(f"[elasticsearch]\nscheme=http\nhost={address.hostname}\nport={address.port}\nindex=glances\n")
+    return [program, "-C", str(file), "-q", "-t", "1", "--export", "elasticsearch", "--disable-check-update"]
+
+
+PUSHED = {
+    "telegraf": Settings(_telegraf, reads_cgroups=True),
+    "metricbeat": Settings(_metricbeat, reads_cgroups=True),
+    "collectd": Settings(_collectd, reads_cgroups=False),
+    "glances": Settings(_glances, reads_cgroups=False),
+}
