@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -16,7 +16,7 @@ from straight import Chosen, Gathered, ranks, straight
 import eslocal
 from dashboards import ask, grafana, kibana
 from dashboards.ask import Answer, Span, name
-from dashboards.model import Board, Panel, Stat, View, label
+from dashboards.model import ENTITY, HOST, Board, Panel, Stat, View, label, narrowed
 from shipper.document import Writer
 from shipper.registry import DATASETS
 
@@ -133,6 +133,41 @@ def _equal(one: float | None, other: float | None, tolerance: float) -> bool:
     if one is None or other is None:
         return not one and not other  # of nothing there are none
     return math.isclose(one, other, rel_tol=tolerance, abs_tol=1e-9)
+
+
+# Boards on which one host or container is to be chosen
+_CHOSEN = {"shipper-host": (HOST,), "shipper-container": (HOST, ENTITY)}
+
+
+def check(data: Proven, board: Board, host: str, container: str, quiet: Collection[str] = ()) -> None:
+    """``board`` with ``host`` and ``container`` chosen, where it has such a choice. ``quiet`` panels may be empty."""
+    values = {HOST: host, ENTITY: container}
+    wanted = {field: values[field] for field in _CHOSEN.get(board.uid, ())}
+    names = {one.field: one.name for one in board.variables}
+    page = data.page(board, **{names[field]: value for field, value in wanted.items()})
+    problems = []
+    for panel in drawn(board):
+        own = {one.field: (wanted[one.field],) for one in narrowed(board, panel) if one.field in wanted}
+        filters = [{"term": {field: value}} for field, (value,) in own.items()]
+        right, ranked = data.straight(panel, own), data.ranks(panel, own)
+        asked = {
+            "report": data.search(panel, filters),
+            "Grafana": data.by_grafana(page, panel.title),
+        }
+        for who, shown in asked.items():
+            problems += [f"{panel.title}, {who}: {one}" for one in differences(panel, shown, right, ranked)]
+        if right.empty and panel.title not in quiet:
+            problems.append(f"{panel.title}: nothing to show")
+        problems += [f"{panel.title}, Kibana: {one}" for one in _in_kibana(data, board, panel, own)]
+    assert problems == []
+
+
+def _in_kibana(data: Proven, board: Board, panel: Panel, own: Mapping[str, tuple[str, ...]]) -> Iterator[str]:
+    shown, apart = kibana.shown(board, panel)
+    controls: Sequence[Any] = [{"terms": {field: list(values)}} for field, values in own.items()]
+    own = {} if apart else own
+    right = mirrored(shown, data.straight(shown, own))
+    return differences(shown, data.by_kibana(board, panel.title, controls), right, data.ranks(shown, own))
 
 
 def mirrored(panel: Panel, answer: Answer) -> Answer:

@@ -7,26 +7,23 @@ answer is compared with what polars computes from the documents themselves.
 import json
 import os
 import subprocess
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import polars as pl
 import pytest
 from fleetdocs import ODD_NAMES, Fleet
 from grafana_target import ALL
-from proof import Proven, Troubled, differences, drawn, loaded, mirrored
+from proof import Proven, Troubled, check, differences, drawn, loaded
 from sites import running
 
 import eslocal
-from dashboards import kibana
 from dashboards.boards import BOARDS
-from dashboards.model import ENTITY, HOST, TIME, Board, Panel, narrowed
+from dashboards.model import ENTITY, HOST, TIME
 from shipper import templates
 from shipper.config import Index
 
 BY_UID = {board.uid: board for board in BOARDS}
-CHOSEN = {"shipper-host": (HOST,), "shipper-container": (HOST, ENTITY)}
 
 
 @pytest.fixture(scope="module")
@@ -61,37 +58,6 @@ def fleet(server: eslocal.Cluster) -> Proven:
 @pytest.fixture(scope="module")
 def single(server: eslocal.Cluster) -> Proven:
     return loaded(server, Troubled(hosts=1, containers=2, ticks=30, period_s=10, namespace="single"))
-
-
-def check(data: Proven, board: Board, host: str, container: str, quiet: Sequence[str] = ()) -> None:
-    """``board`` with ``host`` and ``container`` chosen, where it has such a choice. ``quiet`` panels may be empty."""
-    values = {HOST: host, ENTITY: container}
-    wanted = {field: values[field] for field in CHOSEN.get(board.uid, ())}
-    names = {one.field: one.name for one in board.variables}
-    page = data.page(board, **{names[field]: value for field, value in wanted.items()})
-    problems = []
-    for panel in drawn(board):
-        own = {one.field: (wanted[one.field],) for one in narrowed(board, panel) if one.field in wanted}
-        filters = [{"term": {field: value}} for field, (value,) in own.items()]
-        right, ranked = data.straight(panel, own), data.ranks(panel, own)
-        asked = {
-            "report": data.search(panel, filters),
-            "Grafana": data.by_grafana(page, panel.title),
-        }
-        for who, shown in asked.items():
-            problems += [f"{panel.title}, {who}: {one}" for one in differences(panel, shown, right, ranked)]
-        if right.empty and panel.title not in quiet:
-            problems.append(f"{panel.title}: nothing to show")
-        problems += [f"{panel.title}, Kibana: {one}" for one in _in_kibana(data, board, panel, own)]
-    assert problems == []
-
-
-def _in_kibana(data: Proven, board: Board, panel: Panel, own: Mapping[str, tuple[str, ...]]) -> Iterator[str]:
-    shown, apart = kibana.shown(board, panel)
-    controls: Sequence[Any] = [{"terms": {field: list(values)}} for field, values in own.items()]
-    own = {} if apart else own
-    right = mirrored(shown, data.straight(shown, own))
-    return differences(shown, data.by_kibana(board, panel.title, controls), right, data.ranks(shown, own))
 
 
 @pytest.mark.parametrize("uid", BY_UID)

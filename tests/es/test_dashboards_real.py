@@ -1,0 +1,77 @@
+"""Every panel of every dashboard with this machine's real documents, a real docker container among them."""
+
+import tempfile
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+import pytest
+from engines import docker
+from proof import Proven, check
+from straight import Gathered
+
+import eslocal
+from dashboards import ask
+from dashboards.boards import BOARDS
+from dashboards.model import Board
+from shipper import client, install
+from shipper.bulk import FILTER_PATH
+from shipper.config import Collect, Config, Elasticsearch, Host, Index, Spool
+from shipper.document import flat
+from shipper.log import Log
+from shipper.pipeline import Pipeline, use_utc
+
+HOST = "real-1"
+TICKS = 8
+pytestmark = [pytest.mark.root, pytest.mark.needs("dockerd", "busybox")]
+
+# What a machine may well not have at any given time: kills, quotas that bite, traffic, systemd, a discord of clocks
+QUIET = {
+    "OOM kills", "Killed for want of memory", "Failed units", "Clock in trouble", "Spool in trouble",
+    "By network", "Received", "Network bytes", "Clock against Elasticsearch", "Disk bytes", "Disk operations of it",
+    "By disk", "Disk reads", "Disk writes", "Files not readable", "Own pressure", "CPU pressure", "Memory pressure",
+    "IO pressure", "Longest waits for memory", "Its processes", "Restarts",
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module", params=eslocal.VERSIONS)
+def real(request: pytest.FixtureRequest) -> Iterator[Proven]:
+    """What this machine shipped in a few seconds."""
+    with (
+        eslocal.cluster(version=request.param) as cluster,
+        tempfile.TemporaryDirectory(prefix="s-") as directory,
+        docker(Path(directory) / "d") as engine,
+    ):
+        engine.started("web-1", "--memory", "64m", "--cpus", "0.5")
+        config = Config(
+            elasticsearch=Elasticsearch(hosts=(cluster.url,)),
+            index=Index(replicas=0, namespace="real"),
+            collect=Collect(period_s=1, ticks=TICKS, docker_roots=(str(engine.data_root),)),
+            spool=Spool(directory=f"{directory}/spool", flush_s=10),
+            host=Host(name=HOST),
+        )
+        use_utc()
+        with client.connect(config) as connection:
+            install.install(connection, config, lambda _line: None)
+            pipeline = Pipeline(config, partial(client.bulk, connection, filter_path=FILTER_PATH), Log(journal=False))
+            pipeline.run()
+        yield _as_columns(cluster, pipeline.ledger.counts.stored)
+
+
+def _as_columns(cluster: eslocal.Cluster, stored: int) -> Proven:
+    cluster.request("POST", "/metrics-*/_refresh")
+    query = {"size": 10_000, "sort": ["@timestamp"], "track_total_hits": True}
+    hits = cluster.request("POST", "/metrics-shipper.*-real/_search", query)["hits"]["hits"]
+    assert len(hits) == stored
+    columns, times = Gathered(), []
+    for hit in hits:
+        document = flat(hit["_source"])
+        labels = {key.removeprefix("labels."): value for key, value in document.items() if key.startswith("labels.")}
+        times.append(hit["sort"][0])
+        columns.add(document["event.dataset"].removeprefix("shipper."), times[-1], {**document, "labels": labels})
+    return Proven(cluster, "real", columns.frames(), ask.span(times[0], times[-1], least_s=1))
+
+
+@pytest.mark.parametrize("board", BOARDS, ids=lambda board: board.uid)
+def test_a_real_host_and_container(real: Proven, board: Board) -> None:
+    check(real, board, HOST, f"web-1@{HOST}", quiet=QUIET)
