@@ -88,16 +88,21 @@ TOTAL_FIELDS = (
 )
 
 
+_FACTORS = tuple((f"{_PREFIX}.{field}", factor) for field, _, factor, _ in _COLUMNS)
+_NAMES = tuple(field for field, _ in _FACTORS)
+
+
 def _device(line: bytes) -> tuple[str, str, dict[str, Value]]:
     words = line.split()
     if len(words) < _FEWEST_COLUMNS:
         raise ParseError(f"{len(words)} columns")
-    values: dict[str, Value] = {}
-    for (field, _, factor, _), word in zip(_COLUMNS, words[_KEY_COLUMNS:], strict=False):
-        value = integer(word) * factor
-        if value > LARGEST:
+    counts = words[_KEY_COLUMNS:]
+    if set(counts) == {b"0"}:  # most are: loop0, ram0
+        values: dict[str, Value] = dict.fromkeys(_NAMES[: len(counts)], 0)
+    else:
+        values = {field: integer(word) * factor for (field, factor), word in zip(_FACTORS, counts, strict=False)}
+        if max(values.values()) > LARGEST:  # type: ignore[type-var, operator]
             raise ParseError("not a count of sectors")
-        values[f"{_PREFIX}.{field}"] = value
     return name(words[2]), f"{integer(words[0])}:{integer(words[1])}", values
 
 
