@@ -185,6 +185,35 @@ def test_killed_it_starts_again(fleet: Fleet) -> None:
     assert missing(fleet.ticks(one)) <= 2
 
 
+def test_one_that_hangs_is_ended_by_the_watchdog(fleet: Fleet) -> None:
+    one = fleet.nodes[1]
+    shorter = one.tree / "etc/systemd/system/shipper.service.d/watchdog.conf"
+    shorter.parent.mkdir()
+    shorter.write_text(f"[Service]\nWatchdogSec={3 * PERIOD_S}\n")
+    one.run("systemctl", "daemon-reload")
+    one.run("systemctl", "restart", "shipper.service")
+    hanging = agent(one)
+    os.kill(hanging, signal.SIGSTOP)
+    until(lambda: agent(one) not in (0, hanging), "another process")
+    assert "Watchdog timeout" in one.journal("shipper.service")
+    assert not psutil.pid_exists(hanging)
+    shorter.unlink()
+    one.run("systemctl", "daemon-reload")
+    one.run("systemctl", "restart", "shipper.service")
+    fleet.until_newer(one, time.time())
+
+
+def test_a_filesystem_mounted_later_is_measured(fleet: Fleet) -> None:
+    one = fleet.nodes[1]
+    one.run("mount", "-t", "tmpfs", "-o", "size=12m", "late", "/mnt")
+    try:
+        mounted = [{"term": {"system.filesystem.mount_point": "/mnt"}}]
+        until(lambda: fleet.search("filesystem", one, filters=mounted), "a document of /mnt")
+        assert fleet.search("filesystem", one, filters=mounted)[-1]["system"]["filesystem"]["total"] == 12 << 20
+    finally:
+        one.run("umount", "/mnt")
+
+
 def test_stop_sends_what_is_left(fleet: Fleet) -> None:
     one = fleet.nodes[1]
     began = time.monotonic()
