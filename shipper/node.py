@@ -4,8 +4,10 @@ The only module that needs the insides of the client's transport.
 """
 
 import gzip
+import math
 import socket
 import threading
+import time
 from contextlib import suppress
 from typing import Any, Final, Self
 
@@ -54,6 +56,45 @@ def _cuttable(kind: type[Any], clockwork: _Clockwork) -> type[Any]:
     return Connection
 
 
+class _Deadlines:
+    """Cuts the connections of requests that are over their time; one thread, which sleeps while none is under way.
+
+    A thread for each request would cost more than the request's own work.
+    """
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._open: dict[_Deadline, float] = {}
+        self._looks_at = math.inf  # the time at which the thread wakes up by itself
+        self._thread: threading.Thread | None = None
+
+    def add(self, one: "_Deadline", at: float) -> None:
+        with self._changed:
+            self._open[one] = at
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name="deadlines", daemon=True)
+                self._thread.start()
+            elif at < self._looks_at:
+                self._changed.notify()
+
+    def remove(self, one: "_Deadline") -> None:
+        with self._changed:
+            self._open.pop(one, None)
+
+    def _run(self) -> None:
+        with self._changed:
+            while True:
+                now = time.monotonic()
+                for one in [one for one, at in self._open.items() if at <= now]:
+                    del self._open[one]
+                    one.cut()
+                self._looks_at = min(self._open.values(), default=math.inf)
+                self._changed.wait(None if self._looks_at == math.inf else max(self._looks_at - time.monotonic(), 0.0))
+
+
+_DEADLINES: Final = _Deadlines()
+
+
 class _Deadline:
     """Cuts the connections of the request made within the block when ``seconds`` have passed."""
 
@@ -61,20 +102,19 @@ class _Deadline:
         self._used: list[Any] = []
         clockwork.used = self._used
         self.passed = False
-        self._timer = threading.Timer(seconds, self._cut)
-        self._timer.daemon = True
+        self._at = time.monotonic() + seconds
 
-    def _cut(self) -> None:
+    def cut(self) -> None:
         self.passed = True
         for connection in self._used:
             connection.cut()
 
     def __enter__(self) -> Self:
-        self._timer.start()
+        _DEADLINES.add(self, self._at)
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._timer.cancel()
+        _DEADLINES.remove(self)
 
 
 def node_class(level: int) -> type[Urllib3HttpNode]:
