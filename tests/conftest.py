@@ -20,6 +20,7 @@ PACKAGES = {
     "ctr": "containerd",
     "dbus-daemon": "dbus-daemon",
     "dockerd": "docker.io",
+    "faketime": "faketime",
     "ip": "iproute2",
     "mmdebstrap": "mmdebstrap",
     "podman": "podman crun",

@@ -35,11 +35,16 @@ from shipper.spool import Spool
 pytestmark = [
     pytest.mark.root,
     pytest.mark.es,
-    pytest.mark.needs("systemd-nspawn", "dbus-daemon", "dockerd", "ip", "mmdebstrap"),
+    pytest.mark.needs("systemd-nspawn", "dbus-daemon", "dockerd", "faketime", "ip", "mmdebstrap"),
 ]
 
 PERIOD_S = 2
 AWAY_S = 60
+BEHIND_S = 7200
+FAKETIME = (
+    "LD_PRELOAD=/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1",
+    *("FAKETIME_TIMESTAMP_FILE=/opt/clock", "FAKETIME_NO_CACHE=1", "FAKETIME_DONT_FAKE_MONOTONIC=1"),
+)
 DOCKER = """[Service]
 Type=notify
 ExecStart=/usr/sbin/dockerd --bridge=none --iptables=false --ip6tables=false --storage-driver=vfs
@@ -312,6 +317,33 @@ def test_ledger_is_even_on_all_nodes(fleet: Fleet) -> None:
         streams = f"/metrics-shipper.*-{fleet.namespace}"
         fleet.es.request("POST", f"{streams}/_refresh")
         assert fleet.es.request("POST", f"{streams}/_count", query)["count"] == counts.collected
+
+
+def test_without_a_container_and_the_clock_wrong_at_boot(fleet: Fleet) -> None:
+    """Two hours behind until the clock is set while the shipper runs, as time synchronisation does it late."""
+    one = fleet.nodes[2]
+    (one.tree / "opt/shipper/bin").mkdir(parents=True)
+    program = one.tree / "opt/shipper/bin/shipper"
+    program.write_text(f'#!/bin/sh\nexec {sys.executable} -m shipper "$@"\n')
+    program.chmod(0o755)
+    behind = one.tree / "etc/systemd/system/shipper-host.service.d/clock.conf"
+    behind.parent.mkdir()
+    behind.write_text(f"[Service]\nEnvironment={' '.join(FAKETIME)}\n")
+    clock = one.tree / "opt/clock"
+    clock.write_text(f"-{BEHIND_S}\n")
+    began = time.time()
+    one.run("sh", "-ec", commands("host"))
+    until(lambda: min(fleet.ticks(one)) < began - BEHIND_S + 60, "documents of the wrong time")
+    clock.write_text("+0\n")
+    fleet.until_newer(one, time.time() + PERIOD_S)
+    one.run("systemctl", "disable", "--now", "shipper-host.service")
+    found = ledger(one)
+    assert found.counts.collected == found.counts.stored + found.counts.late
+    wrong = [seconds(each["@timestamp"]) for each in fleet.search("host", one)]
+    assert any(tick < began - BEHIND_S + 60 for tick in wrong), "time is not rewritten"
+    recent = [each for each in fleet.search("host", one) if seconds(each["@timestamp"]) > began]
+    assert min(value for each in recent for name, value in leaves(each) if name.endswith("_per_s")) >= 0
+    assert max(each["system"]["cpu"]["total"]["norm"]["pct"] for each in recent) <= 1
 
 
 def test_docker_by_hand(fleet: Fleet) -> None:
