@@ -1,0 +1,64 @@
+"""Kept descriptors: what they give is what a new look would give, and there are never more of them than allowed."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from shipper.source import Descriptors, Files, Root
+
+NAMES = ("a", "b", "c")
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    for name in NAMES:
+        (tmp_path / name).write_text(f"{name} 1\n")
+    return tmp_path
+
+
+def files(tree: Path, most: int) -> tuple[Files, Descriptors]:
+    descriptors = Descriptors(most)
+    return Root(str(tree), descriptors).files(NAMES.__getitem__, len(NAMES)), descriptors
+
+
+def open_now(tree: Path) -> int:
+    links = (os.readlink(f"/proc/self/fd/{fd}") for fd in os.listdir("/proc/self/fd") if _is_open(fd))
+    return sum(link.startswith(str(tree)) for link in links)
+
+
+def _is_open(fd: str) -> bool:
+    return os.path.lexists(f"/proc/self/fd/{fd}")
+
+
+@pytest.mark.parametrize("most", [0, 1, 2, 3, 10])
+def test_never_more_descriptors_than_allowed_and_the_same_contents(tree: Path, most: int) -> None:
+    kept, descriptors = files(tree, most)
+    for text in ("1", "2", "33"):
+        for at, name in enumerate(NAMES):
+            with (tree / name).open("r+") as file:  # the same inode, as a kernel file
+                file.write(f"{name} {text}\n")
+            assert kept.read(at) == f"{name} {text}\n".encode()
+        assert open_now(tree) == min(most, len(NAMES))
+        assert descriptors.free == most - min(most, len(NAMES))
+    kept.close()
+    assert open_now(tree) == 0
+    assert descriptors.free == most
+
+
+@pytest.mark.parametrize("size", [4095, 4096, 4097, 70_000])
+def test_a_file_is_read_whole(tmp_path: Path, size: int) -> None:
+    (tmp_path / "a").write_bytes(b"x" * size)
+    kept, _ = files(tmp_path, 3)
+    assert [len(kept.read(0)) for _ in range(3)] == [size] * 3
+    kept.close()
+
+
+def test_a_file_that_comes_later_is_found(tmp_path: Path) -> None:
+    kept, descriptors = files(tmp_path, 3)
+    with pytest.raises(FileNotFoundError):
+        kept.read(1)
+    (tmp_path / "b").write_text("1\n")
+    assert kept.read(1) == b"1\n"
+    assert descriptors.free == 2
+    kept.close()
