@@ -140,6 +140,11 @@ class Node:
     init: int = 0
     _process: subprocess.Popen[bytes] | None = field(default=None, repr=False)
 
+    @property
+    def cgroup(self) -> str:
+        """Path of its root cgroup in this machine's hierarchies."""
+        return f"/{self.name}/payload"
+
     def boot(self, *, network: bool = True) -> None:
         """Start it and wait until multi-user.target is reached."""
         run("ip", "-n", self.namespace, "link", "set", "lo", "up")
