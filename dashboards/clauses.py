@@ -4,15 +4,16 @@ from collections.abc import Iterable
 from typing import Any, Final
 
 from dashboards.model import Board, Panel, Test, Variable, narrowed, tests
+from shipper.templates import late_stream, stream
 
 # Outside of every field's own syntax, so that "all" also means documents without the field
 _ALL: Final = "*"
 _ALL_OR_NONE: Final = "* OR *:*"
 
 
-def lucene(conditions: Iterable[Test], variables: Iterable[Variable] = ()) -> str:
-    """All of ``conditions``, and what is chosen in Grafana's ``variables``, for ``query_string``."""
-    return " AND ".join([*map(_lucene, conditions), *map(_chosen, variables)])
+def lucene(panel: Panel, variables: Iterable[Variable] = ()) -> str:
+    """All conditions of ``panel``, and what is chosen in Grafana's ``variables``, for ``query_string``."""
+    return " AND ".join([*map(_lucene, tests(panel)), *(_chosen(one, panel.dataset) for one in variables)])
 
 
 def _lucene(test: Test) -> str:
@@ -26,11 +27,15 @@ def _lucene(test: Test) -> str:
     return f"{test.field}:({values})" if len(test.values) > 1 else f"{test.field}:{values}"
 
 
-def _chosen(variable: Variable) -> str:
-    """Grafana puts in one escaped value, ``("a" OR "b")`` for several, or ``all_value`` as it is."""
-    if variable.field == "_index":
-        return f"_index:*-${variable.name}"  # the name of the data stream matches, its backing indices' names do not
-    return f"({variable.field}:${variable.name})"
+def _chosen(variable: Variable, dataset: str) -> str:
+    """Grafana puts in one escaped value, ``("a" OR "b")`` for several, or ``all_value`` as it is.
+
+    8.x finds an index by the whole name of its data stream, or the beginning, but by no other pattern.
+    """
+    name = f"${variable.name}"
+    if variable.field != "_index":
+        return f"({variable.field}:{name})"
+    return "(" + " OR ".join(f"_index:{of(dataset, name)}" for of in (stream, late_stream)) + ")"
 
 
 def all_value(variable: Variable) -> str:
@@ -38,7 +43,7 @@ def all_value(variable: Variable) -> str:
 
 
 def panel_lucene(board: Board, panel: Panel) -> str:
-    return lucene(tests(panel), narrowed(board, panel))
+    return lucene(panel, narrowed(board, panel))
 
 
 def kql(conditions: Iterable[Test]) -> str:

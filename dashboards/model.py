@@ -208,7 +208,8 @@ class Board:
             yield from row.panels
 
 
-NAMESPACE: Final = Variable("namespace", "Namespace", "_index", multi=False)
+# Dated indices are of no namespace
+NAMESPACE: Final = Variable("namespace", "Namespace", "_index", multi=False, always=False)
 CLUSTER: Final = Variable("cluster", "Cluster", "labels.cluster", always=False)
 HOSTS: Final = Variable("host", "Host", HOST)
 ONE_HOST: Final = replace(HOSTS, multi=False)

@@ -5,6 +5,7 @@ dashboards are proven without a Grafana at hand.
 """
 
 import json
+import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -26,6 +27,7 @@ class Page:
     dashboard: Mapping[str, Any]
     when: Span
     chosen: Mapping[str, Choice] = field(default_factory=dict)
+    scripts: bool = True  # the server has painless; else its one script here, a product, is computed here
 
     @property
     def panels(self) -> Iterator[dict[str, Any]]:
@@ -65,7 +67,9 @@ class Page:
                 metric = next(one for one in target["metrics"] if one["id"] == by)
                 level["aggs"] = {by: {metric["type"]: {"field": metric["field"]}}}
         level["aggs"] = level.get("aggs", {}) | {
-            one["id"]: _metric(one) for one in target["metrics"] if one["type"] != "count"
+            one["id"]: _metric(one)
+            for one in target["metrics"]
+            if one["type"] != "count" and (self.scripts or one["type"] != "bucket_script")
         }
         return body
 
@@ -178,6 +182,10 @@ def _metric(metric: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _value(metric: Mapping[str, Any], bucket: Mapping[str, Any]) -> float | None:
+    if metric["type"] == "bucket_script" and metric["id"] not in bucket:
+        assert metric["settings"]["script"] == "params.each * params.number"
+        factors = [bucket[one["pipelineAgg"]]["value"] for one in metric["pipelineVariables"]]
+        return None if None in factors else math.prod(factors)
     value = bucket["doc_count"] if metric["type"] == "count" else bucket.get(metric["id"], {}).get("value")
     return None if value is None else float(value)
 
@@ -196,7 +204,7 @@ def _frames(target: Mapping[str, Any], response: Mapping[str, Any]) -> Iterator[
     for labels, bucket in buckets:
         title = re.sub(r"\{\{([\s\S]+?)\}\}", partial(_label, labels), target["alias"])
         points = bucket[last["id"]]["buckets"]
-        there = [one for one in points if metric["type"] == "count" or metric["id"] in one]
+        there = [one for one in points if metric["type"] in ("count", "bucket_script") or metric["id"] in one]
         yield title, {int(one["key"]): _value(metric, one) for one in there}
 
 

@@ -4,6 +4,7 @@ import json
 import math
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 import polars as pl
@@ -57,7 +58,12 @@ class Proven:
     def page(self, board: Board, **chosen: Any) -> Page:
         if board.uid not in self.grafana:
             self.grafana[board.uid] = json.loads(grafana.render(board))
-        return Page(self.grafana[board.uid], self.when, {"namespace": self.namespace, **chosen})
+        return Page(self.grafana[board.uid], self.when, {"namespace": self.namespace, **chosen}, self._painless)
+
+    @cached_property
+    def _painless(self) -> bool:
+        (node,) = self.cluster.request("GET", "/_nodes/_local/plugins")["nodes"].values()
+        return any(module["name"] == "lang-painless" for module in node["modules"])
 
     def search(self, panel: Panel, filters: Iterable[Mapping[str, Any]] = ()) -> Answer:
         body = ask.body(panel, self.when, filters)
@@ -159,7 +165,7 @@ def check(data: Proven, board: Board, host: str, container: str, quiet: Collecti
         if right.empty and panel.title not in quiet:
             problems.append(f"{panel.title}: nothing to show")
         problems += [f"{panel.title}, Kibana: {one}" for one in _in_kibana(data, board, panel, own)]
-    assert problems == []
+    assert not problems, "\n".join(problems)
 
 
 def _in_kibana(data: Proven, board: Board, panel: Panel, own: Mapping[str, tuple[str, ...]]) -> Iterator[str]:

@@ -35,7 +35,6 @@ from dashboards.model import (
     label,
     places,
     sorted_by,
-    tests,
     unit,
 )
 
@@ -247,7 +246,7 @@ def choices(board: Board, variable: Variable) -> dict[str, Any]:
     before = board.variables[: board.variables.index(variable)]
     wanted = [one for one in before if one.name == variable.within] if variable.within else before
     narrowing = [one for one in wanted if has(variable.dataset, one.field)]
-    query = lucene(tests(Panel("", "", View.TEXT, variable.dataset, where=variable.where)), narrowing)
+    query = lucene(Panel("", "", View.TEXT, variable.dataset, where=variable.where), narrowing)
     return {"find": "terms", "field": variable.field, "query": query, "size": _MOST_VALUES}
 
 

@@ -42,7 +42,7 @@ def make(
 def _pages(board: Board, hosts: Iterable[str], homes: dict[str, str], chosen: Chosen) -> list[Page]:
     """Boards of one thing once for each."""
     if board is NAMES["host"]:
-        return [Page(board, host, {HOST: (host,)}) for host in hosts]
+        return [Page(board, f"Host {host}", {HOST: (host,)}) for host in hosts]
     if board is NAMES["container"]:
         return [Page(board, entity, {ENTITY: (entity,), HOST: (host,)}) for entity, host in homes.items()]
     return [Page(board, board.title, chosen)]

@@ -5,12 +5,13 @@ distance from one to the next, where that is so: half the size.
 """
 
 import html
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any, Final
 
 from dashboards.ask import Answer, Span
 from dashboards.colours import BAD, COLOURS, MARKS, WARNING
-from dashboards.model import Panel, View
+from dashboards.model import HOST, Panel, View, label
 from dashboards.report.units import Scale, scale
 
 Marks = Mapping[str, list[tuple[int, str]]]
@@ -26,8 +27,25 @@ _CLOCK: Final = [
 _NEAR: Final = 1.5  # a threshold further above the highest value would flatten it
 
 
-def figure(panel: Panel, when: Span, answer: Answer, marks: Marks) -> dict[str, Any]:
-    """``data`` and ``layout`` for Plotly.newPlot."""
+def shared(filled: Iterable[tuple[Panel, Answer]]) -> dict[str, int]:
+    """Host → number of its colour on all charts of a board; none where there are more hosts than colours."""
+    hosts = {
+        key
+        for panel, answer in filled
+        if panel.split and panel.split.field == HOST and panel.view is View.LINES
+        for key in map(partial(_key, panel), answer.series, range(len(answer.series)))
+    }
+    return {host: i for i, host in enumerate(sorted(hosts))} if len(hosts) <= len(COLOURS) else {}
+
+
+def _key(panel: Panel, title: str, i: int) -> str:
+    """The split's value, of which line ``i`` is."""
+    metric = panel.metrics[i % len(panel.metrics)]
+    return title.removesuffix(f" {label(panel, metric)}") if len(panel.metrics) > 1 else title
+
+
+def figure(panel: Panel, when: Span, answer: Answer, marks: Marks, colours: Mapping[str, int]) -> dict[str, Any]:
+    """``data`` and ``layout`` for Plotly.newPlot; ``colours`` as by ``shared``."""
     values = [abs(value) for line in answer.series.values() for value in line if value is not None]
     highest = max(values, default=0)
     form = scale(panel.unit, max(highest, panel.top or 0) if panel.unit == "pct" else highest)
@@ -37,7 +55,7 @@ def figure(panel: Panel, when: Span, answer: Answer, marks: Marks) -> dict[str, 
         return {"data": [_heat(panel, when, answer, form, highest)], "layout": layout}
     layout |= {"hovermode": "x unified", "showlegend": len(answer.series) > 1, "yaxis": _axis(panel, form)}
     layout["shapes"] = [*_thresholds(panel, form, highest), *_lines_of(marks)]
-    data = [*_traces(panel, when, answer, form)]
+    data = [*_traces(panel, when, answer, form, colours)]
     if any(marks.values()):
         layout["yaxis2"] = {"overlaying": "y", "range": [0, 1], "visible": False, "fixedrange": True}
         data += [_mark(title, there) for title, there in marks.items() if there]
@@ -70,12 +88,14 @@ def _axis(panel: Panel, form: Scale) -> dict[str, Any]:
     return axis
 
 
-def _traces(panel: Panel, when: Span, answer: Answer, form: Scale) -> Iterator[dict[str, Any]]:
+def _traces(
+    panel: Panel, when: Span, answer: Answer, form: Scale, colours: Mapping[str, int]
+) -> Iterator[dict[str, Any]]:
     below = _mirrored(panel, answer)
     segments = list(_segments(answer)) if panel.stacked else [slice(None)]
     for i, (title, line) in enumerate(answer.series.items()):
         sign = -1 if title in below else 1
-        colour, dash = _look(panel, i)
+        colour, dash = _look(panel, i, colours.get(_key(panel, title, i)))
         look = {
             "type": "scatter",
             "name": html.escape(title, quote=False),
@@ -93,10 +113,11 @@ def _traces(panel: Panel, when: Span, answer: Answer, form: Scale) -> Iterator[d
             yield look | _points(answer.times[part], drawn, when.bucket_ms) | more
 
 
-def _look(panel: Panel, i: int) -> tuple[str, str]:
+def _look(panel: Panel, i: int, own: int | None) -> tuple[str, str]:
     """Colour and dashes of line ``i``: what a split's value has above and below zero are of one colour."""
     kinds = len(panel.metrics) if panel.split else 1
     key, kind = divmod(i, kinds)
+    key = key if own is None or not panel.split else own
     dash = key // len(COLOURS) + (0 if panel.metrics[kind].mirrored else kind)
     return COLOURS[key % len(COLOURS)], _DASHES[dash % len(_DASHES)]
 

@@ -4,7 +4,7 @@ import base64
 import gzip
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from importlib import resources
@@ -16,7 +16,7 @@ from plotly.offline import get_plotlyjs
 
 from dashboards.ask import Answer, Span
 from dashboards.model import Panel, Row, Steps, View, key_label, label, sorted_by, unit
-from dashboards.report.figures import figure
+from dashboards.report.figures import figure, shared
 from dashboards.report.search import Filled
 from dashboards.report.units import moment, shown
 from shipper import __version__
@@ -100,14 +100,16 @@ def _range(when: Span) -> str:
 
 
 def _sheet(id_: str, filled: Filled) -> Sheet:
+    panels = filled.page.board.panels
+    colours = shared((panel, filled.answers[panel.title]) for panel in panels if panel.title in filled.answers)
     rows = [
-        (row, [_drawn(f"{id_}-{i}-{j}", filled, panel) for j, panel in enumerate(row.panels)])
+        (row, [_drawn(f"{id_}-{i}-{j}", filled, panel, colours) for j, panel in enumerate(row.panels)])
         for i, row in enumerate(filled.page.board.rows)
     ]
     return Sheet(id_, filled, rows)
 
 
-def _drawn(id_: str, filled: Filled, panel: Panel) -> Drawn:
+def _drawn(id_: str, filled: Filled, panel: Panel, colours: Mapping[str, int]) -> Drawn:
     answer = filled.answers.get(panel.title, Answer())
     made = Drawn(id_, panel, answer.empty and panel.view is not View.TEXT)
     if made.empty:
@@ -118,7 +120,7 @@ def _drawn(id_: str, filled: Filled, panel: Panel) -> Drawn:
         made.headings = [key_label(panel), *(label(panel, metric) for metric in panel.metrics)]
         made.rows = list(_rows(panel, answer))
     elif panel.view is not View.TEXT:
-        made.figure = figure(panel, filled.when, answer, filled.marks)
+        made.figure = figure(panel, filled.when, answer, filled.marks, colours)
     return made
 
 

@@ -37,7 +37,7 @@ def _time(ns: float) -> tuple[Scale, ...]:
 
 
 # By unit of the registry, smallest first
-_SCALES: Final[dict[str, tuple[Scale, ...]]] = {
+SCALES: Final[dict[str, tuple[Scale, ...]]] = {
     "": _si(""),
     "bytes": _iec("B"),
     "count": _si(""),
@@ -66,7 +66,7 @@ _SCALES: Final[dict[str, tuple[Scale, ...]]] = {
 
 def scale(unit: str, highest: float) -> Scale:
     """The largest form of ``unit`` in which ``highest`` is not below 1."""
-    forms = _SCALES[unit]
+    forms = SCALES[unit]
     return next((one for one in reversed(forms) if abs(highest) >= one.factor), forms[0])
 
 
