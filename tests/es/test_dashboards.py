@@ -150,3 +150,19 @@ def test_what_compose_provisions_is_what_the_shipper_needs(tmp_path: Path) -> No
         caps = cluster.request("GET", "/metrics-shipper.host-default/_field_caps?fields=system.load.1")["fields"]
         assert caps["system.load.1"]["double"]["time_series_metric"] == "gauge"
         assert {id_ for _, type_, id_ in kibana_site.objects if type_ == "dashboard"} == set(BY_UID)
+
+
+def test_a_host_that_went_one_that_restarted_and_documents_that_came_late(day: Proven) -> None:
+    """Gaps are gaps, a counter that begins anew is no spike, and the late stream is not forgotten."""
+    board = BY_UID["shipper-coreos"]
+    again, gone, late = ODD_NAMES[:3]
+    shown = {panel.title: day.by_grafana(day.page(board, host=ALL), panel.title) for panel in drawn(board)}
+    values = [one for answer in shown.values() for line in answer.series.values() for one in line if one is not None]
+    assert min(values) >= 0
+    load, traffic = shown["Load average"], shown["Network"].series[f"{again} received"]
+    assert load.series[gone][0] is not None
+    assert set(load.series[gone][-20:]) == {None}
+    there = [one for one in traffic if one is not None]
+    assert max(there) < 3 * sorted(there)[len(there) // 2]
+    assert day.cluster.request("GET", "/metrics-shipper.host.late-day/_count")["count"] == 15
+    assert None not in load.series[late]
