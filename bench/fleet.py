@@ -42,7 +42,7 @@ sys.path.append(str(Path(__file__).parent.parent / "tests"))
 from fleetdocs import Fleet
 
 _PERIOD_S = 10
-_SENDERS = 8
+_SENDERS = 32
 _AT_ONCE = 20  # hosts made by one task
 _HELD = 0.97
 _HEADERS = {"accept": "application/json", "content-type": "application/x-ndjson", "content-encoding": "gzip"}
