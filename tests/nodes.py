@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import psutil
+from readme import REPOSITORY
 
 from shipper.collect.hierarchy import detect
 from shipper.source import Reader, Root
@@ -28,7 +29,7 @@ BOOT_S = 60.0
 NETWORK = "10.123.45."
 SERVER = f"{NETWORK}1"
 # The operator's part of /etc: of the machine's own no unit, no container and no shipper is to be seen
-HIDDEN = ("etc/systemd/system", "etc/shipper", "var/lib/docker", "var/lib/containers", "var/lib/shipper", "opt")
+HIDDEN = ("etc/systemd/system", "etc/shipper", "var/lib/docker", "var/lib/containers", "var/lib/shipper")
 _CLONE_NEWNET = 0x40000000
 
 
@@ -155,6 +156,8 @@ class Node:
         nspawn += f" --network-namespace-path=/run/netns/{self.namespace} --machine={self.name} --console=pipe"
         nspawn += " --capability=all --system-call-filter='adjtimex clock_adjtime @keyring bpf'"  # also for docker
         nspawn += " --resolv-conf=off --timezone=off"
+        if REPOSITORY.stat().st_dev != Path("/").stat().st_dev:  # else it is below the overlay
+            nspawn += f" --bind-ro={REPOSITORY}"
         environment = {**os.environ, "SYSTEMD_NSPAWN_UNIFIED_HIERARCHY": "1"}  # else no accounts on a hybrid host
         with Path(f"{self.tree}-console").open("ab") as log:
             words = ["sh", "-c", entering(self.cgroups) + nspawn]

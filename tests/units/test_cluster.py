@@ -35,7 +35,7 @@ from shipper.spool import Spool
 pytestmark = [
     pytest.mark.root,
     pytest.mark.es,
-    pytest.mark.needs("systemd-nspawn", "dbus-daemon", "dockerd", "faketime", "ip", "mmdebstrap"),
+    pytest.mark.needs("systemd-nspawn", "dbus-daemon", "dockerd", "faketime", "ip", "mmdebstrap", "podman"),
 ]
 
 PERIOD_S = 2
@@ -103,8 +103,8 @@ def fleet(image: Image, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fl
             configure(found, one, key)
             one.boot()
         install_from_docker(nodes[0], image)
-        for one in nodes[1:]:
-            install_from_file(one, image)
+        install_from_podman(nodes[1], image)
+        install_from_file(nodes[2], image)
         yield found
 
 
@@ -142,6 +142,18 @@ def install_from_docker(one: Node, image: Image) -> None:
     one.run("docker", "import", "/opt/web.tar", "shop/web:1.2")
     one.run(*WEB.format("web-1").split())
     one.run("sh", "-ec", "cd /opt\n" + commands("engine"))
+
+
+def install_from_podman(one: Node, image: Image) -> None:
+    shutil.copy(image.oci, one.tree / "opt" / image.oci.name)
+    places = 'runroot = "/run/containers/storage"\ngraphroot = "/var/lib/containers/storage"\n'
+    (one.tree / "etc/containers").mkdir(exist_ok=True)
+    (one.tree / "etc/containers/storage.conf").write_text(f'[storage]\ndriver = "vfs"\n{places}')  # not on an overlay
+    one.run("podman", "load", "--quiet", "--input", f"/opt/{image.oci.name}")
+    run(sys.executable, "-m", "shipper", "units", "install", "nspawn", "--root", one.tree)
+    one.run("systemctl", "daemon-reload")
+    one.run("systemctl", "enable", "--now", "shipper.service")
+    assert one.run("podman", "ps", "--all", "--quiet") == one.run("podman", "volume", "ls", "--quiet") == ""
 
 
 def install_from_file(one: Node, image: Image) -> None:
@@ -361,7 +373,8 @@ def test_docker_by_hand(fleet: Fleet) -> None:
 
 def test_fleets_template_moves_to_a_free_host_when_its_own_is_lost(fleet: Fleet) -> None:
     """fleetd.Engine decides as fleet's engine does; the units are real, and systemd runs them."""
-    shutil.copy(fleet.image.tar, fleet.nodes[0].tree / "opt" / fleet.image.tar.name)
+    for one in fleet.nodes:
+        shutil.copy(fleet.image.tar, one.tree / "opt" / fleet.image.tar.name)
     words = ["units", "show", "fleet/shipper@.service", "--image", f"/opt/{fleet.image.tar.name}"]
     text = run(sys.executable, "-m", "shipper", *words)
     by_name = {one.name: one for one in fleet.nodes}
