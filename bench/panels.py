@@ -1,0 +1,129 @@
+"""What the dashboards cost Elasticsearch: ``python -m bench.panels --hosts 300 --containers 30 --ticks 360``.
+
+The searches that Grafana makes when a dashboard is opened, as its datasource makes them: one request a panel, six at a
+time as a browser does, first cold (the server's caches emptied), then again. Rows that are closed until someone opens
+them are counted apart. Loading takes long; ``--cluster NAME`` keeps what was loaded for the next run.
+"""
+
+import argparse
+import json
+import statistics
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import eslocal
+from bench import table
+from dashboards import ask, grafana
+from dashboards.ask import Span
+from dashboards.boards import BOARDS
+from dashboards.model import Board
+from eslocal import state
+from eslocal.cluster import Spec
+
+sys.path.append(str(Path(__file__).parent.parent / "tests"))
+from fleetdocs import Fleet
+from fleetload import load
+from grafana_target import Page
+
+_HEAP = "1g"
+_AT_ONCE = 6  # connections that a browser opens to one server
+_CHOSEN = {"host": "node-007", "container": "web-1@node-007"}
+_ONE = {"shipper-host", "shipper-container"}
+_RUNS = 5
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Milliseconds. ``together``: from the first request to the last answer; ``worst``: the slowest one."""
+
+    board: str
+    rows: str
+    requests: int
+    cold_together: float
+    cold_worst: float
+    warm_together: float
+    warm_worst: float
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    for name, default in (("hosts", 300), ("containers", 30), ("ticks", 360), ("period", 10)):
+        parser.add_argument(f"--{name}", type=int, default=default)
+    parser.add_argument("--cluster", default="", help="name of a cluster of eslocal to use, and to keep")
+    args = parser.parse_args()
+    with _cluster(args.cluster) as cluster:
+        if not _documents(cluster, "cgroup"):
+            load(list(cluster.urls), Fleet(args.hosts, args.containers, ticks=args.ticks, period_s=args.period))
+        when = _range(cluster)
+        costs = [asdict(cost) for board in BOARDS for cost in _measured(cluster, board, when)]
+        there = {dataset: _documents(cluster, dataset) for dataset in ("host", "cgroup")}
+    seconds = (when.last_ms - when.first_ms) // 1000
+    of = f"{there['cgroup']:,} cgroup and {there['host']:,} host documents over {seconds} s"
+    table.show(f"Milliseconds until the panels of a dashboard have their answers: {of}", costs)
+    table.line("panels", {"documents": there, "costs": costs})
+
+
+@contextmanager
+def _cluster(name: str) -> Iterator[eslocal.Cluster]:
+    if not name:
+        with eslocal.cluster(heap=_HEAP) as cluster:
+            yield cluster
+        return
+    kept = state.find(name) or state.make(Spec(name, heap=_HEAP))
+    kept.start()
+    try:
+        yield kept
+    finally:
+        kept.stop()
+
+
+def _documents(cluster: eslocal.Cluster, dataset: str) -> int:
+    found = cluster.request("GET", f"/metrics-shipper.{dataset}-*/_count?allow_no_indices=true")
+    return int(found["count"])
+
+
+def _range(cluster: eslocal.Cluster) -> Span:
+    aggs = {name: {name: {"field": "@timestamp"}} for name in ("min", "max")}
+    found = cluster.request("POST", "/metrics-shipper.host-*/_search", {"size": 0, "aggs": aggs})["aggregations"]
+    return ask.span(int(found["min"]["value"]), int(found["max"]["value"]))
+
+
+def _measured(cluster: eslocal.Cluster, board: Board, when: Span) -> Iterator[Cost]:
+    page = Page(json.loads(grafana.render(board)), when, _CHOSEN if board.uid in _ONE else {})
+    shut = [panel for row in page.dashboard["panels"] if row["type"] == "row" for panel in row["panels"]]
+    titles = {panel["title"] for panel in shut}
+    asked = [panel for panel in page.panels if panel["title"] not in titles]
+    for rows, panels in (("open", asked), ("opened by hand", shut)):
+        if not panels:
+            continue
+        bodies = [page.msearch(panel) for panel in panels]
+        cluster.request("POST", "/_cache/clear")
+        cold, warm = _asked(cluster, bodies), [_asked(cluster, bodies) for _ in range(_RUNS)]
+        together, worst = (statistics.median(column) for column in zip(*warm, strict=True))
+        numbers = [round(one, 1) for one in (*cold, together, worst)]
+        yield Cost(board.title, rows, len(panels), *numbers)
+
+
+def _asked(cluster: eslocal.Cluster, bodies: Sequence[bytes]) -> tuple[float, float]:
+    """Milliseconds until all are answered, and of the slowest."""
+
+    def one(body: bytes) -> float:
+        begin = time.monotonic()
+        answer: Any = cluster.request("POST", "/_msearch", body, timeout=120)
+        assert not any("error" in response for response in answer["responses"])
+        return (time.monotonic() - begin) * 1000
+
+    begin = time.monotonic()
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        times = list(pool.map(one, bodies))
+    return (time.monotonic() - begin) * 1000, max(times)
+
+
+if __name__ == "__main__":
+    main()
