@@ -72,10 +72,10 @@ def main() -> None:
 @contextmanager
 def _cluster(name: str) -> Iterator[eslocal.Cluster]:
     if not name:
-        with eslocal.cluster(heap=_HEAP) as cluster:
+        with eslocal.cluster(heap=_HEAP, tuned=True) as cluster:
             yield cluster
         return
-    kept = state.find(name) or state.make(Spec(name, heap=_HEAP))
+    kept = state.find(name) or state.make(Spec(name, heap=_HEAP, tuned=True))
     kept.start()
     try:
         yield kept

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from bench import instructions
+from bench import day, instructions
 from bench.bare import command
 from shipper.config import Collect, Config
 from shipper.pipeline import phase_s
@@ -64,3 +64,10 @@ def test_a_fleet_sends_spread_over_half_a_period() -> None:
 def test_instructions_and_bytes_of_a_document_are_those_recorded() -> None:
     found = {host: instructions.measure(host) for host in instructions.HOSTS}
     assert instructions.differences(found) == []
+
+
+@pytest.mark.bench
+def test_memory_does_not_grow_with_time() -> None:
+    """Four simulated hours; ``python -m bench.day`` has all of a day."""
+    first, *_, last = day.resident(1440, 4)
+    assert last - first < 0.5
