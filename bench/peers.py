@@ -218,7 +218,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
             def theirs(parent: str, settings: Any = settings, path: str = path) -> Sample:
                 return pushed(lambda url, directory: settings.write(path, url, directory, parent), args.seconds)
 
-            results.append(compare(name, theirs, args.cgroups, reads_cgroups=settings.reads_cgroups))
+            try:
+                results.append(compare(name, theirs, args.cgroups, reads_cgroups=settings.reads_cgroups))
+            except SystemExit as why:  # the others are worth their figures
+                print(why, file=sys.stderr)
     if args.node_exporter:
         line = [args.node_exporter, "--web.listen-address=127.0.0.1:29100"]
         url = "http://127.0.0.1:29100/metrics"

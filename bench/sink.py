@@ -61,6 +61,9 @@ class Handler(BaseHTTPRequestHandler):
         self._answer(_ROOT if self.path.split("?")[0] == "/" else b"{}")
 
     def do_PUT(self) -> None:
+        if "_bulk" in self.path:
+            self.do_POST()
+            return
         self._body()
         self._answer(b'{"acknowledged":true}')
 
