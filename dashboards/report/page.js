@@ -28,21 +28,17 @@ async function draw() {
   root.dataset.drawn = plots.length;
 }
 
-// All charts show the same stretch of time; a later zoom overtakes one that is still going round.
-let turn = 0;
-let following = false;
+// All charts show the same stretch of time. Those that follow say so too, which is no news; a later zoom overtakes.
+let shown = "";
 async function zoom(origin, change) {
   const range = Object.fromEntries(Object.entries(change).filter(([name]) => name.startsWith("xaxis.")));
-  if (following || !Object.keys(range).length) return;
-  const mine = ++turn;
+  const wanted = JSON.stringify(range);
+  if (wanted === "{}" || wanted === shown) return;
+  shown = wanted;
   for (const plot of plots) {
-    if (plot === origin) continue;
-    following = true;
-    const drawn = Plotly.relayout(plot, { ...range });
-    following = false;
-    await drawn;
+    if (plot !== origin) await Plotly.relayout(plot, { ...range });
     await breath();
-    if (mine !== turn) return;
+    if (wanted !== shown) return;
   }
 }
 

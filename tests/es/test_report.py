@@ -1,0 +1,209 @@
+"""``shipper report`` against a real server, looked at in a real Chromium: what is drawn is what the documents say."""
+
+import re
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from chromium import Browser, answer, chromium
+from proof import Proven, Troubled, differences, loaded
+
+import eslocal
+from dashboards.model import ENTITY, HOST, Panel, View, narrowed, sorted_by
+from dashboards.report import NAMES
+from shipper import cli
+
+pytestmark = pytest.mark.needs("chromedriver")
+HOSTILE = ("<script>alert(1)</script>", 'node"c', "a&amp;<b>b</b>")
+REBOOT = 90
+IMAGES = Path(__file__).parents[2] / "dashboards" / "images"
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[eslocal.Cluster]:
+    with eslocal.cluster() as cluster:
+        yield cluster
+
+
+@pytest.fixture(scope="module")
+def data(server: eslocal.Cluster) -> Proven:
+    """An hour of three hosts with names that are markup: one rebooted, one gone."""
+    return loaded(
+        server,
+        Troubled(
+            hosts=3,
+            containers=6,
+            ticks=180,
+            period_s=20,
+            namespace="report",
+            names=HOSTILE,
+            reboots={0: REBOOT},
+            gone={1: 100},
+        ),
+    )
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with chromium() as found:
+        yield found
+
+
+def iso(ms: int) -> str:
+    return datetime.fromtimestamp(ms / 1000, UTC).isoformat()
+
+
+def report(data: Proven, path: Path, *arguments: str) -> Path:
+    when = ["--from", iso(data.when.first_ms), "--to", iso(data.when.last_ms)]
+    where = ["--elasticsearch-hosts", data.cluster.url, "--index-namespace", data.namespace]
+    assert cli.main(["report", *where, *when, "-o", str(path), *arguments]) == 0
+    return path
+
+
+CHOICES: dict[str, tuple[tuple[str, ...], list[tuple[str, dict[str, str]]]]] = {
+    "fleet": ((), [("overview", {}), ("containers", {}), ("agents", {}), ("coreos", {})]),
+    "host": (
+        ("--host", HOSTILE[0]),
+        [("host", {HOST: HOSTILE[0]}), ("containers", {HOST: HOSTILE[0]})],
+    ),
+    "container": (
+        ("--container", f"web-1@{HOSTILE[2]}"),
+        [("container", {ENTITY: f"web-1@{HOSTILE[2]}", HOST: HOSTILE[2]})],
+    ),
+    "boards": (
+        ("--board", "host", "--board", "agents", "--host", HOSTILE[1]),
+        [("host", {HOST: HOSTILE[1]}), ("agents", {HOST: HOSTILE[1]})],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", CHOICES)
+def test_every_panel_shows_what_the_documents_say(data: Proven, browser: Browser, tmp_path: Path, name: str) -> None:
+    arguments, wanted = CHOICES[name]
+    browser.open(report(data, tmp_path / "report.html", *arguments))
+    boards = browser.boards
+    assert browser.console == []
+    assert browser.run("return performance.getEntriesByType('resource').map((one) => one.name)") == []
+    problems = []
+    for seen, (board, chosen) in zip(boards, wanted, strict=True):
+        panels = list(NAMES[board].panels)
+        assert [one["title"] for one in seen] == [panel.title for panel in panels]
+        for one, panel in zip(seen, panels, strict=True):
+            problems += [f"{board}, {panel.title}: {problem}" for problem in compared(data, panel, one, board, chosen)]
+    assert problems == []
+
+
+def compared(data: Proven, panel: Panel, seen: dict[str, object], board: str, chosen: Mapping[str, str]) -> list[str]:
+    fields = {one.field for one in narrowed(NAMES[board], panel)}
+    own = {field: (value,) for field, value in chosen.items() if field in fields}
+    right, ranked = data.straight(panel, own), data.ranks(panel, own)
+    if right.empty or seen["empty"]:
+        return [] if right.empty and seen["empty"] else [f"empty: {seen['empty']} instead of {right.empty}"]
+    shown = answer(panel, data.when, seen)
+    problems = []
+    if panel.view is View.TABLE:
+        at = panel.metrics.index(sorted_by(panel))
+        column = [row[at] for row in shown.rows.values()]
+        there = [value for value in column if value is not None]
+        if column != [*sorted(there, reverse=True), *[None] * (len(column) - len(there))]:
+            problems.append("rows are not in order")
+        shown.rows = dict(sorted(shown.rows.items(), key=lambda row: -ranked.get(row[0], 0)))
+    elif panel.view is not View.STAT:
+        if panel.stacked:  # lines without any value are no part of the stack
+            shown.series = {name: shown.series.get(name, [None] * len(right.times)) for name in right.series}
+        if not seen["shapes"]:
+            problems.append("nothing is drawn")
+    return [*problems, *differences(panel, shown, right, ranked)]
+
+
+def test_names_that_are_markup_are_shown_as_they_are(data: Proven, browser: Browser, tmp_path: Path) -> None:
+    browser.open(report(data, tmp_path / "report.html"))
+    texts = set(
+        browser.run("return [...document.querySelectorAll('bdi, .legendtext, .ytick text')].map((e) => e.textContent)")
+    )
+    assert set(HOSTILE) <= texts
+    browser.open(report(data, tmp_path / "hosts.html", *(word for name in HOSTILE for word in ("--host", name))))
+    assert browser.run("return [...document.querySelectorAll('h1')].map((e) => e.textContent)") == [
+        *(f"Host {name}" for name in HOSTILE),
+        "Containers",
+    ]
+    assert browser.run("return [...document.scripts].filter((one) => one.textContent.includes('alert(1)')).length") == 0
+    assert browser.console == []
+
+
+def test_hover_zoom_theme_sort_and_print(data: Proven, browser: Browser, tmp_path: Path) -> None:
+    browser.prefers("light")
+    browser.open(report(data, tmp_path / "report.html"))
+    paper = "return getComputedStyle(document.body).backgroundColor"
+    light = browser.run(paper)
+    browser.prefers("dark")
+    dark = browser.run(paper)
+    assert dark != light
+    browser.run("theme.click()")
+    assert browser.run(paper) == light
+
+    browser.hover(".plot .nsewdrag")
+    said = browser.until("return document.querySelector('.hoverlayer .legend')?.textContent")
+    assert re.search(r"mean : [0-9.]+ %busiest host : [0-9.]+ %", said)
+
+    first, last = data.when.buckets[40], data.when.buckets[80]
+    zoom = "Plotly.relayout(document.querySelector('.plot'), {'xaxis.range': [...arguments]})"
+    browser.run(zoom, first, last)
+    range_of = (
+        "[...document.querySelectorAll('.plot')].at(-1)._fullLayout.xaxis.range.map((one) => Date.parse(one + 'Z'))"
+    )
+    assert browser.until(f"const range = {range_of}; return range[0] === {first} && range[1] === {last}")
+
+    names = "[...document.querySelectorAll('.table tbody')][0].innerText.split('\\n').map((one) => one.split('\\t')[0])"
+    browser.run("document.querySelector('.table thead th').click()")
+    assert browser.run(f"return {names}") == sorted(HOSTILE, key=str.lower)
+
+    pages = re.findall(rb"/Type\s*/Page\b", browser.pdf())
+    assert 4 <= len(pages) <= 20
+    assert browser.run("return document.documentElement.className") == ""
+    assert browser.console == []
+
+
+def test_marks_are_drawn_once_for_a_boot(data: Proven, browser: Browser, tmp_path: Path) -> None:
+    browser.open(report(data, tmp_path / "report.html", "--host", HOSTILE[0]))
+    marks = browser.run("return document.querySelector('.plot').data.filter((one) => one.meta === 'marks')")
+    (boot,) = [one for one in marks if one["name"] == "Boots"]
+    assert boot["x"] == [data.when.first_ms + REBOOT * 20_000]
+    assert browser.run("return document.querySelector('.marks summary').textContent") == "Boots: 1"
+
+
+def test_nothing_to_report_is_one_line(data: Proven, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    where = ["--elasticsearch-hosts", data.cluster.url, "--index-namespace", data.namespace]
+    path = tmp_path / "report.html"
+    for arguments in (["--host", "nobody"], ["--container", "nobody@nowhere"]):
+        assert cli.main(["report", *where, "-o", str(path), *arguments]) == 1
+        assert re.fullmatch(
+            r"shipper: no documents of nobody\S* in this time range: metrics-shipper\S+\n", capsys.readouterr().err
+        )
+    assert not path.exists()
+
+
+def test_pictures_for_the_readme(
+    server: eslocal.Cluster, browser: Browser, tmp_path: Path, update_golden: bool
+) -> None:
+    """Written anew with --update-golden."""
+    if not update_golden:
+        assert {one.name for one in IMAGES.iterdir()} == {f"{name}.png" for name in PICTURES}
+        return
+    fleet = Troubled(
+        hosts=3, containers=8, ticks=360, period_s=10, namespace="pictures", reboots={0: 200}, gone={1: 250}
+    )
+    three = loaded(server, fleet)
+    for name, (arguments, scheme) in PICTURES.items():
+        browser.prefers(scheme)
+        browser.open(report(three, tmp_path / "report.html", *arguments))
+        browser.screenshot(IMAGES / f"{name}.png", scale=2 / 3)
+
+
+PICTURES: dict[str, tuple[tuple[str, ...], str]] = {
+    "overview": ((), "light"),
+    "containers": (("--board", "containers"), "light"),
+    "coreos": (("--board", "coreos"), "dark"),
+    "host": (("--host", "node-000"), "dark"),
+}
