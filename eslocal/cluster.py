@@ -42,6 +42,8 @@ class Spec:
     settings: dict[str, Any] = field(default_factory=dict)
     ports: list[int] = field(default_factory=list)
     """HTTP ports, then as many transport ports."""
+    tuned: bool = False
+    """Slower to start, faster once warm: for measuring."""
 
 
 # Signals by which a JVM ends that has read a damaged archive or library.
@@ -232,6 +234,7 @@ class Cluster:
             node.launch(
                 folder,
                 heap=self.spec.heap,
+                tuned=self.spec.tuned,
                 write_archive=number == 0,
                 ephemeral=self.root if self.ephemeral else None,
             )
@@ -298,14 +301,16 @@ def cluster(
     heap: str = "512m",
     port: int | None = None,
     settings: Mapping[str, Any] | None = None,
+    tuned: bool = False,
 ) -> Iterator[Cluster]:
     """Run a temporary cluster and yield it when it is ready.
 
     It ends, and its folder is removed, with the block or with this process, however that ends. `settings` go into
-    elasticsearch.yml. Raises Error with what to do. Downloads ≈ 90 MB at the first use of a version.
+    elasticsearch.yml; `tuned` is for measuring. Raises Error with what to do. Downloads ≈ 90 MB at the first use of a
+    version.
     """
     root = Path(tempfile.mkdtemp(prefix="eslocal-"))
-    spec = Spec(f"eslocal-{secrets.token_hex(4)}", version, security, heap, dict(settings or {}))
+    spec = Spec(f"eslocal-{secrets.token_hex(4)}", version, security, heap, dict(settings or {}), tuned=tuned)
     try:
         with disk_advice(root, "TMPDIR"):
             found = Cluster.create(root, spec, nodes=nodes, port=port, ephemeral=True)

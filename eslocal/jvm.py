@@ -12,6 +12,8 @@ from eslocal.manifest import native_folder
 
 LAUNCHER = Path(__file__).with_name("Launcher.java")
 QUICK = ("-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-XX:-UsePerfData", "-Xlog:disable", "-Xlog:all=error:stderr")
+# As Elasticsearch runs it itself: the second compiler, and a collector that gives memory back when it is short
+TUNED = ("-XX:+UseG1GC", "-XX:G1ReservePercent=25", "-XX:InitiatingHeapOccupancyPercent=30", *QUICK[2:])
 
 
 def java() -> Path:
@@ -114,7 +116,14 @@ def _compile_launcher(install: Path) -> None:
 
 
 def command(
-    install: Path, home: Path, *, heap: str, archive: Path, dump: Path | None, ephemeral: Path | None
+    install: Path,
+    home: Path,
+    *,
+    heap: str,
+    tuned: bool,
+    archive: Path,
+    dump: Path | None,
+    ephemeral: Path | None,
 ) -> list[str]:
     """Command line of one node: `home` holds config and data, `archive` is read if it fits, `dump` written at exit."""
     jars = [launcher_jar(install), *sorted((install / "lib").glob("*.jar"))]
@@ -122,7 +131,7 @@ def command(
         str(java()),
         f"-Xms{heap}",
         f"-Xmx{heap}",
-        *QUICK,
+        *(TUNED if tuned else QUICK),
         f"-XX:SharedArchiveFile={archive}",
         *([f"-XX:ArchiveClassesAtExit={dump}"] if dump else []),
         "-XX:+ExitOnOutOfMemoryError",

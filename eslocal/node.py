@@ -53,7 +53,7 @@ class Node:
             secure.write_administrator(config, (secrets / "password").read_text())
         (config / "elasticsearch.yml").write_text(json.dumps(settings | own, indent=1) + "\n")  # JSON is YAML
 
-    def launch(self, install: Path, *, heap: str, write_archive: bool, ephemeral: Path | None) -> None:
+    def launch(self, install: Path, *, heap: str, tuned: bool, write_archive: bool, ephemeral: Path | None) -> None:
         """Start the process in a session of its own; it ends with this one if its cluster's folder is ephemeral."""
         self.dump.unlink(missing_ok=True)  # of a start that failed
         archive = jvm.class_archive(install)
@@ -61,8 +61,9 @@ class Node:
             install,
             self.home,
             heap=heap,
+            tuned=tuned,
             archive=archive if archive.exists() else jvm.base_archive(install),
-            dump=self.dump if write_archive and not archive.exists() else None,
+            dump=self.dump if write_archive and not tuned and not archive.exists() else None,
             ephemeral=ephemeral,
         )
         with self.log.open("wb") as log:
