@@ -136,6 +136,17 @@ _AS_ALWAYS: Final = re.compile(
 )
 
 
+@lru_cache(maxsize=2048)
+def _share(percent: bytes) -> float:
+    try:
+        share = float(percent) / 100
+    except ValueError:
+        raise ParseError(f"not a share: {shown(percent)}") from None
+    if share > 1:
+        raise ParseError(f"more than 100 percent: {shown(percent)}")
+    return share
+
+
 def _pressure(resource: str) -> Parse:
     """As ``parse.pressure``, which is dear thrice for each container, in the form that all kernels since 5.2 write."""
     prefix = f"cgroup.pressure.{resource}"
@@ -146,16 +157,10 @@ def _pressure(resource: str) -> Parse:
         match = _AS_ALWAYS.fullmatch(text)
         if match is None:
             return pressure.values(prefix, parse_pressure(text))
-        words = match.groups()
-        try:
-            shares = [float(word) / 100 for word in (*words[:3], *words[4:7])]
-        except ValueError:
-            raise ParseError(f"not a share: {shown(text)}") from None
-        if max(shares) > 1:
-            raise ParseError(f"more than 100 percent: {shown(text)}")
+        some10, some60, some300, some, full10, full60, full300, full = match.groups()
         return {
-            names[0]: shares[0], names[1]: shares[1], names[2]: shares[2], totals[0]: int(words[3]),
-            names[3]: shares[3], names[4]: shares[4], names[5]: shares[5], totals[1]: int(words[7]),
+            names[0]: _share(some10), names[1]: _share(some60), names[2]: _share(some300), totals[0]: int(some),
+            names[3]: _share(full10), names[4]: _share(full60), names[5]: _share(full300), totals[1]: int(full),
         }  # fmt: skip
 
     return _kept(parse)
