@@ -17,7 +17,7 @@ $(STAMP): requirements/dev.txt pyproject.toml
 	@touch $@
 
 demo: setup  ## ship this machine into a real Elasticsearch and watch it come back (ARGS="--ticks 5")
-	@$(BIN)/shipper demo $(ARGS)
+	@mkdir -p build && $(BIN)/shipper demo --report build/report.html $(ARGS)
 
 test: check  ## everything: make check, then fuzz, real Elasticsearch of both versions, real cgroups and containers
 	FUZZ=500 $(BIN)/pytest -m "es or root or fuzz or bench" $(ARGS)

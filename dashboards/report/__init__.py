@@ -14,6 +14,7 @@ from shipper.config import Index
 NAMES: Final[dict[str, Board]] = {board.uid.removeprefix("shipper-"): board for board in BOARDS}
 _FLEET: Final = ("overview", "containers", "agents", "coreos")
 _OF_HOSTS: Final = ("host", "containers")
+_OF_CONTAINERS: Final = ("container",)
 
 
 def make(
@@ -25,7 +26,6 @@ def make(
     hosts: Sequence[str] = (),
     entities: Sequence[str] = (),
     boards: Sequence[str] = (),
-    made_ms: int = 0,
 ) -> str:
     """The page as HTML. ``boards``: by NAMES; none: what suits the choice of ``hosts`` and ``entities``.
 
@@ -34,9 +34,14 @@ def make(
     chosen: Chosen = {HOST: tuple(hosts)} if hosts else {}
     when = search.span(connection, index, first_ms, last_ms, chosen)
     homes = {one: search.host_of(connection, index, one, first_ms, last_ms) for one in entities}
-    names = boards or (*(_OF_HOSTS if hosts else () if entities else _FLEET), *(("container",) if entities else ()))
-    pages = [one for name in names for one in _pages(NAMES[name], hosts, homes, chosen)]
-    return page.render([search.fill(connection, index, one, when) for one in pages], made_ms or last_ms)
+    pages = [one for name in boards or _suiting(hosts, entities) for one in _pages(NAMES[name], hosts, homes, chosen)]
+    return page.render([search.fill(connection, index, one, when) for one in pages])
+
+
+def _suiting(hosts: Sequence[str], entities: Sequence[str]) -> Sequence[str]:
+    if not hosts and not entities:
+        return _FLEET
+    return (*(_OF_HOSTS if hosts else ()), *(_OF_CONTAINERS if entities else ()))
 
 
 def _pages(board: Board, hosts: Iterable[str], homes: dict[str, str], chosen: Chosen) -> list[Page]:

@@ -4,6 +4,7 @@ import base64
 import gzip
 import hashlib
 import json
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
@@ -55,15 +56,15 @@ class Sheet:
     rows: list[tuple[Row, list[Drawn]]]
 
 
-def render(pages: Sequence[Filled], made_ms: int) -> str:
-    """One HTML page; ``made_ms``: when it was made."""
+def render(pages: Sequence[Filled]) -> str:
+    """One HTML page."""
     sheets = [_sheet(f"board-{i}", one) for i, one in enumerate(pages)]
     figures = {one.id: one.figure for sheet in sheets for _, row in sheet.rows for one in row if one.figure}
     script, plotly = _text("page.js"), get_plotlyjs()
     made: str = _template().render(
         sheets=sheets,
         when=_range(pages[0].when),
-        made=moment(made_ms),
+        made=moment(round(time.time() * 1000)),
         version=__version__,
         most_printed=MOST_PRINTED,
         style=Markup(_text("page.css")),  # noqa: S704 – our own file

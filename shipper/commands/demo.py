@@ -4,9 +4,11 @@ import argparse
 import sys
 import tempfile
 import threading
+import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
+from shipper.commands import report
 from shipper.config import Config
 from shipper.errors import UserError
 
@@ -21,6 +23,9 @@ _NEXT: Final = 0.5  # seconds between looks at the server
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--report", metavar="FILE", default="report.html", help="the page at its end (default report.html)"
+    )
     parser.add_argument(
         "--stop", action="store_true", help="stop Elasticsearch at the end instead of leaving it to curl"
     )
@@ -40,8 +45,11 @@ def run(args: argparse.Namespace, config: Config) -> int:
     except eslocal.Error as error:
         raise UserError(str(error)) from None
     try:
+        first_ms = round(time.time() * 1000)
         with tempfile.TemporaryDirectory(prefix="shipper-demo-") as spool:
-            _ship(_configured(config, es, spool), Screen())
+            configured = _configured(config, es, spool)
+            _ship(configured, Screen())
+        print(f"\nThe dashboards of it, in any browser: {_report(args.report, configured, first_ms)}", flush=True)
         _tell(es, config, stays=not args.stop)
     finally:
         if args.stop:
@@ -100,6 +108,12 @@ def _watch(connection: Any, config: Config, host_id: str, screen: Any, done: thr
         if view and view.tick != last:
             last = view.tick
             screen.show(view)
+
+
+def _report(path: str, config: Config, first_ms: int) -> str:
+    """From the tick at which it began; where it was written to."""
+    period_ms = config.collect.period_s * 1000
+    return report.write(path, config, first_ms // period_ms * period_ms, round(time.time() * 1000))
 
 
 def _tell(es: "Cluster", config: Config, *, stays: bool) -> None:

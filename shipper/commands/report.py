@@ -3,6 +3,7 @@
 import argparse
 import os
 import time
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Final
 
@@ -62,22 +63,20 @@ def run(args: argparse.Namespace, config: Config) -> int:
     first_ms = last_ms - args.last * 1000 if args.first is None else args.first
     if first_ms >= last_ms:
         raise ConfigError("the time range ends before it begins")
-    path = write(args.output, config, first_ms, last_ms, args)
-    print(path)
+    print(write(args.output, config, first_ms, last_ms, hosts=args.host, entities=args.container, boards=args.board))
     return 0
 
 
-def write(path: str, config: Config, first_ms: int, last_ms: int, args: argparse.Namespace | None = None) -> str:
-    """Make the page and write it to ``path``, which is returned as an absolute one."""
+def write(path: str, config: Config, first_ms: int, last_ms: int, **chosen: Sequence[str]) -> str:
+    """Make the page of what is ``chosen`` (see ``dashboards.report.make``); ``path``, as an absolute one."""
     try:
         from dashboards import report
     except ImportError as missing:
         raise UserError(f"report needs {missing.name}: pip install 'shipper[view]'") from None
     from shipper import client
 
-    chosen = {"hosts": args.host, "entities": args.container, "boards": args.board} if args else {}
     with client.connect(config) as connection:
-        page = report.make(connection, config.index, first_ms, last_ms, **chosen, made_ms=round(time.time() * 1000))
+        page = report.make(connection, config.index, first_ms, last_ms, **chosen)
     with open(path, "w", encoding="utf-8", errors="backslashreplace") as file:
         file.write(page)
     return os.path.abspath(path)

@@ -1,6 +1,7 @@
 """The demo as a user runs it, without a terminal, and the curl commands that it ends with."""
 
 import os
+import platform
 import shlex
 import subprocess
 import sys
@@ -26,9 +27,15 @@ def environ(tmp_path: Path) -> Iterator[dict[str, str]]:
     subprocess.run([sys.executable, "-m", "eslocal", "wipe", "--name", "demo"], env=env, check=True, timeout=90)
 
 
-def test_the_demo_shows_ticks_read_back_and_its_questions_have_answers(environ: dict[str, str]) -> None:
+def test_the_demo_shows_ticks_read_back_and_its_questions_have_answers(environ: dict[str, str], tmp_path: Path) -> None:
     result = subprocess.run(
-        [SHIPPER, "demo", "--ticks", "4"], env=environ, capture_output=True, text=True, timeout=180, check=False
+        [SHIPPER, "demo", "--ticks", "4"],
+        env=environ,
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=180,
+        check=False,
     )
     assert (result.returncode, result.stderr.splitlines()[1:]) == (0, [])
     lines = result.stdout.splitlines()
@@ -41,6 +48,12 @@ def test_the_demo_shows_ticks_read_back_and_its_questions_have_answers(environ: 
     collected, *ends = (int(word) for word in ledger.replace("=", "+").split() if word.isdigit())
     assert collected == sum(ends) > 0
 
+    path = tmp_path / "report.html"
+    assert f"The dashboards of it, in any browser: {path}" in lines
+    page = path.read_text(encoding="utf-8")
+    assert platform.node() in page
+    assert "<h1><bdi>CoreOS</bdi></h1>" in page
+
     commands = [shlex.split(line) for line in lines if line.startswith("curl ")]
     assert len(commands) == 3
     for _, _, url, _, header, _, body in commands:
@@ -52,6 +65,7 @@ def test_the_demo_shows_ticks_read_back_and_its_questions_have_answers(environ: 
     again = subprocess.run(
         [SHIPPER, "demo", "--ticks", "1", "--stop"],
         env=environ,
+        cwd=tmp_path,
         capture_output=True,
         text=True,
         timeout=180,
