@@ -146,11 +146,12 @@ def _descending(value: float | None) -> tuple[bool, float]:
 def _cell(panel: Panel, of: str, value: float | None) -> Cell:
     share = of == "pct" and value is not None
     coloured = panel.view is View.STAT or share
-    level = _level(panel.steps, value) if coloured else ""
-    return Cell(shown(value, of), value, level, min(max(value, 0), 1) if share and value is not None else None)
+    look = level(panel.steps, value) if coloured else ""
+    return Cell(shown(value, of), value, look, min(max(value, 0), 1) if share and value is not None else None)
 
 
-def _level(steps: Steps | None, value: float | None) -> str:
+def level(steps: Steps | None, value: float | None) -> str:
+    """``warning``, ``bad`` or nothing."""
     if steps is None or value is None:
         return ""
     for name, bound in (("bad", steps.bad), ("warning", steps.warning)):

@@ -72,7 +72,8 @@ def write(path: str, config: Config, first_ms: int, last_ms: int, **chosen: Sequ
     try:
         from dashboards import report
     except ImportError as missing:
-        raise UserError(f"report needs {missing.name}: pip install 'shipper[view]'") from None
+        library = str(missing.name).partition(".")[0]
+        raise UserError(f"report needs {library}: pip install 'shipper[view]'") from None
     from shipper import client
 
     with client.connect(config) as connection:

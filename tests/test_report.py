@@ -1,0 +1,175 @@
+"""The report without a server: units, figures, colours, the heaviest page, and what the command refuses."""
+
+import itertools
+import sys
+from typing import Any
+
+import pytest
+
+import dashboards
+from dashboards import ask, report
+from dashboards.ask import Answer
+from dashboards.colours import COLOURS
+from dashboards.model import HOST, Panel, Split, Steps, View, avg, label
+from dashboards.report import page, units
+from dashboards.report.figures import figure, shared
+from dashboards.report.search import Filled, Page
+from shipper import cli
+from shipper.fields import UNITS
+
+WHEN = ask.span(0, 3_600_000)  # buckets of 15 s
+GAP = [None] * 20
+
+
+def drawn(panel: Panel, **series: list[float | None]) -> list[dict[str, Any]]:
+    answer = Answer(times=list(WHEN.buckets)[: len(next(iter(series.values())))], series=dict(series))
+    return list(figure(panel, WHEN, answer, {}, {})["data"])
+
+
+def lines(*names: str, **more: Any) -> Panel:
+    return Panel("CPU", "help", View.LINES, "host", tuple(avg("system.load.1", name) for name in names), **more)
+
+
+@pytest.mark.parametrize(
+    ("value", "unit", "expected"),
+    [
+        (None, "pct", "–"),
+        (0.0, "pct", "0 %"),
+        (0.1234, "pct", "12.3 %"),
+        (1536.0, "bytes", "1.5 KiB"),
+        (-3.0 * 1024**4, "bytes/s", "-3 TiB/s"),
+        (1023.0, "bytes", "1023 B"),
+        (12_345.0, "count", "12.3 k"),
+        (0.5, "per_s", "0.5 /s"),
+        (1500.0, "us", "1.5 ms"),
+        (90_000.0, "ms", "1.5 min"),
+        (3.2, "load", "3.2"),
+        (1_795_473_860_123.0, "date", "2026-11-23 22:44:20"),
+    ],
+)
+def test_values_for_people(value: float | None, unit: str, expected: str) -> None:
+    assert units.shown(value, unit) == expected
+
+
+def test_every_unit_has_a_scale() -> None:
+    assert units.SCALES.keys() == UNITS.keys()
+
+
+def test_a_gap_stays_a_gap_but_a_field_that_comes_once_a_minute_is_a_line() -> None:
+    once_a_minute = [1.0, None, None, None, 2.0]
+    (one,) = drawn(lines("a"), a=[*once_a_minute, *GAP, 3.0, 4.0])
+    assert one["x"][:2] == [0, 60_000]
+    assert one["y"][:2] == [1, 2]
+    assert one["y"][2:] == [*GAP, 3, 4]
+    assert one["mode"] == "lines"
+
+
+def test_a_point_between_gaps_is_a_point() -> None:
+    (one,) = drawn(lines("a"), a=[1.0, 1.0, *GAP, 5.0, *GAP, 1.0, 1.0])
+    assert one["mode"] == "lines+markers"
+
+
+def test_a_stack_ends_at_a_gap() -> None:
+    found = drawn(lines("a", "b", stacked=True), a=[1.0, 1.0, *GAP, 1.0], b=[2.0, None, *GAP, 2.0])
+    assert [(one["name"], one["stackgroup"], one["y"]) for one in found] == [
+        ("a", "0", [1, 1]),
+        ("a", "1", [1]),
+        ("b", "0", [2, None]),
+        ("b", "1", [2]),
+    ]
+
+
+def test_a_threshold_far_above_all_values_is_not_drawn() -> None:
+    panel = lines("a", steps=Steps(1, 4))
+    answer = Answer(times=[0], series={"a": [0.9]})
+    (line,) = figure(panel, WHEN, answer, {}, {})["layout"]["shapes"]
+    assert line["y0"] == line["y1"] == 1
+
+
+def test_a_host_has_one_colour_on_all_charts() -> None:
+    panel = Panel("Load", "help", View.LINES, "host", (avg("system.load.1"),), Split(HOST))
+    first, second = (Answer(times=[0], series={key: [1.0] for key in names}) for names in ("ab", "ba"))
+    colours = shared([(panel, first), (panel, second)])
+    looks = [
+        {one["name"]: one["line"]["color"] for one in figure(panel, WHEN, answer, {}, colours)["data"]}
+        for answer in (first, second)
+    ]
+    assert looks == [{"a": COLOURS[0], "b": COLOURS[1]}] * 2
+    many = Answer(times=[0], series={key: [1.0] for key in "abcdefghi"})
+    assert shared([(panel, many)]) == {}
+
+
+@pytest.mark.parametrize(
+    ("steps", "value", "level"),
+    [
+        (Steps(0.8, 0.9), 0.79, ""),
+        (Steps(0.8, 0.9), 0.8, "warning"),
+        (Steps(0.8, 0.9), 0.9, "bad"),
+        (Steps(10, 5, falling=True), 7, "warning"),
+        (Steps(10, 5, falling=True), 5, "bad"),
+        (None, 1, ""),
+        (Steps(1, 2), None, ""),
+    ],
+)
+def test_levels(steps: Steps | None, value: float | None, level: str) -> None:
+    assert page.level(steps, value) == level
+
+
+def test_the_heaviest_page_is_below_six_megabytes() -> None:
+    """As many series, points and rows as panels can have, of digits that do not repeat, for the fleet and ten hosts."""
+    digits = (float(number) / 7 for number in itertools.count(1))
+    boards = [
+        *(report.NAMES[name] for name in ("overview", "containers", "agents", "coreos")),
+        *[report.NAMES["host"]] * 10,
+    ]
+    pages = [
+        Filled(
+            Page(board, board.title, {}),
+            WHEN,
+            {panel.title: _full(panel, digits) for panel in board.panels},
+            {mark.name: [(i * 10_000, f"node-{i}") for i in range(100)] for mark in board.marks},
+        )
+        for board in boards
+    ]
+    size = len(page.render(pages).encode())
+    print(size)
+    assert size <= 6_000_000
+
+
+def _full(panel: Panel, digits: Any) -> Answer:
+    times = list(WHEN.buckets)
+    if panel.view is View.STAT:
+        return Answer(numbers={label(panel, one): next(digits) for one in panel.metrics})
+    keys = [f"{panel.title}-{i}" for i in range(panel.split.size)] if panel.split else [None]
+    if panel.view is View.TABLE:
+        return Answer(rows={str(key): [next(digits) for _ in panel.metrics] for key in keys})
+    names = [ask.name(panel, metric, key) for key in keys for metric in panel.metrics]
+    return Answer(times=times, series={name: [next(digits) for _ in times] for name in names})
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--board", "host"], "--board host needs --host"),
+        (["--board", "container", "--host", "a"], "--board container needs --container"),
+        (["--from", "2026-11-23T02:00", "--to", "2026-11-23T01:00"], "the time range ends before it begins"),
+        (["--from", "tomorrow"], "argument --from: a time such as 2026-11-23T02:00 or 2026-11-23T02:00+01:00 (see"),
+        (["--last", "1y"], "argument --last: a duration from 1s to 366d"),
+    ],
+)
+def test_what_cannot_be_asked_is_one_line(arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["report", *arguments]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith(f"shipper: {said}")
+    assert error.count("\n") == 1
+
+
+def test_without_plotly_it_says_what_to_install(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in [name for name in sys.modules if name.startswith(("dashboards.report", "plotly"))]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.delattr(dashboards, "report", raising=False)
+    monkeypatch.setitem(sys.modules, "plotly", None)
+    assert cli.main(["report"]) == 1
+    assert capsys.readouterr().err == "shipper: report needs plotly: pip install 'shipper[view]'\n"
