@@ -7,12 +7,14 @@ from pathlib import Path
 
 import pytest
 from chromium import Browser, answer, chromium
+from fleetdocs import Fleet
 from proof import Proven, Troubled, differences, loaded
 
 import eslocal
 from dashboards.model import ENTITY, HOST, Panel, View, narrowed, sorted_by
 from dashboards.report import NAMES
-from shipper import cli
+from shipper import cli, client, install
+from shipper.config import Config, Elasticsearch, Index
 
 pytestmark = pytest.mark.needs("chromedriver")
 HOSTILE = ("<script>alert(1)</script>", 'node"c', "a&amp;<b>b</b>")
@@ -182,6 +184,34 @@ def test_nothing_to_report_is_one_line(data: Proven, tmp_path: Path, capsys: pyt
             r"shipper: no documents of nobody\S* in this time range: metrics-shipper\S+\n", capsys.readouterr().err
         )
     assert not path.exists()
+
+
+def test_a_key_that_may_only_read_is_enough(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    fleet = Fleet(hosts=1, containers=2, ticks=30, period_s=10)
+    with eslocal.cluster(security=True) as secure:
+        admin = Elasticsearch(
+            hosts=(secure.url,),
+            username=str(secure.username),
+            password_file=str(secure.password_file),
+            ca_file=str(secure.ca_file),
+        )
+        config = Config(elasticsearch=admin, index=Index(replicas=0))
+        with client.connect(config, {}) as connection:
+            install.install(connection, config, lambda _line: None)
+        for body in fleet.bulk():
+            assert not secure.request("POST", "/_bulk?refresh=true", body.data)["errors"]
+        rights = {"reader": {"index": [{"names": ["metrics-shipper.*"], "privileges": ["read"]}]}}
+        made = secure.request("POST", "/_security/api_key", {"name": "reader", "role_descriptors": rights})
+        key = tmp_path / "key"
+        key.touch(0o600)
+        key.write_text(f"{made['id']}:{made['api_key']}\n")
+        where = ["--elasticsearch-hosts", secure.url, "--elasticsearch-ca-file", str(secure.ca_file)]
+        path = tmp_path / "report.html"
+        as_key = [*where, "--elasticsearch-api-key-file", str(key), "-o", str(path)]
+        assert cli.main(["report", *as_key]) == 0
+    assert capsys.readouterr().out == f"{path}\n"
+    assert fleet.host_name(0) in path.read_text(encoding="utf-8")
+    assert made["api_key"] not in path.read_text(encoding="utf-8")
 
 
 def test_pictures_for_the_readme(
