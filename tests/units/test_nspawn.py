@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from engines import containerd, docker, podman
 from imaging import Image
+from nodes import own_cgroup
 from readme import REPOSITORY
 
 SCRIPT = REPOSITORY / "units/nspawn/shipper-nspawn"
@@ -40,6 +41,7 @@ class Place:
 
     base: Path
     environment: dict[str, str]
+    enter: tuple[str, ...] = ()
 
     @property
     def machines(self) -> Path:
@@ -52,7 +54,7 @@ class Place:
         program.chmod(0o755)
 
     def call(self, *words: str | Path, **more: str) -> subprocess.CompletedProcess[str]:
-        command = [str(SCRIPT), *map(str, words)]
+        command = [*self.enter, str(SCRIPT), *map(str, words)]
         environment = self.environment | more
         return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False, env=environment)
 
@@ -227,6 +229,9 @@ def test_what_is_not_usable_is_told_in_one_line_by_its_own_code(place: Place, sm
     (place.base / "rc").chmod(0o666)
     place.fails(78, tar)
     (place.base / "rc").chmod(0o644)
+    os.chown(place.base / "rc", 1234, 0)
+    place.fails(78, tar)
+    os.chown(place.base / "rc", 0, 0)
     (place.base / "rc").write_text("NSPAWN_MACHINES=relative\n")
     place.fails(78, tar)
 
@@ -416,7 +421,9 @@ def test_image_of_containerd(
 @pytest.fixture
 def real(place: Place) -> Iterator[Place]:
     (place.base / "bin/systemd-nspawn").unlink()
-    yield place
+    with own_cgroup() as (_, entering):  # nspawn leaves cgroups in the one that it is started in
+        place.enter = ("sh", "-ec", f'{entering}exec "$@"', "-")
+        yield place
     subprocess.run(["rm", "-rf", "--one-file-system", str(place.machines)], check=True)
 
 
