@@ -32,12 +32,16 @@ class Page:
 
 @dataclass(frozen=True, slots=True)
 class Filled:
-    """``answers`` by title of the panel; ``marks``: by name, times in ms with what is said of them, oldest first."""
+    """``answers`` by title of the panel; ``marks``: by name, times in ms with what is said of them, oldest first.
+
+    ``cut``: names of those marks of which only the newest are there.
+    """
 
     page: Page
     when: Span
     answers: Mapping[str, Answer]
     marks: Mapping[str, list[tuple[int, str]]]
+    cut: frozenset[str]
 
 
 def span(connection: Connection, index: Index, first_ms: int, last_ms: int, chosen: Chosen) -> Span:
@@ -72,8 +76,10 @@ def fill(connection: Connection, index: Index, page: Page, when: Span) -> Filled
     wanted += [(mark.dataset, _documents(page, mark, when)) for mark in page.board.marks]
     responses = _msearch(connection, index, wanted)
     answers = {panel.title: _read(panel, when, next(responses)) for panel in panels}
-    marks = {mark.name: list(_marks(mark, next(responses))) for mark in page.board.marks}
-    return Filled(page, when, answers, marks)
+    found = {mark: next(responses)["hits"]["hits"] for mark in page.board.marks}
+    marks = {mark.name: list(_marks(mark, hits)) for mark, hits in found.items()}
+    cut = frozenset(mark.name for mark, hits in found.items() if len(hits) == MOST_MARKS)
+    return Filled(page, when, answers, marks, cut)
 
 
 def _read(panel: Panel, when: Span, response: Mapping[str, Any]) -> Answer:
@@ -120,10 +126,10 @@ def _documents(page: Page, mark: Mark, when: Span) -> dict[str, Any]:
     }
 
 
-def _marks(mark: Mark, response: Mapping[str, Any]) -> Iterator[tuple[int, str]]:
+def _marks(mark: Mark, hits: list[Mapping[str, Any]]) -> Iterator[tuple[int, str]]:
     """Documents that follow each other tell of one thing: a boot is seen in all of its first minutes."""
     last: dict[str, int] = {}
-    for hit in reversed(response["hits"]["hits"]):
+    for hit in reversed(hits):
         ms, text = int(hit["fields"][TIME][0]), str(hit["fields"][mark.text][0])
         if ms - last.get(text, -_APART_MS) >= _APART_MS:
             yield ms, text
