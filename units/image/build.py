@@ -122,7 +122,7 @@ def install(site: Path) -> None:
         for source in ("pyproject.toml", "README.md", "LICENSE", *packages()):
             copy = shutil.copytree if (REPOSITORY / source).is_dir() else shutil.copy
             copy(REPOSITORY / source, Path(name, source))
-        run(*pip, "--no-deps", "--no-build-isolation", name)
+        run(*pip, "--no-deps", "--no-build-isolation", name, PYTHONWARNINGS="ignore")
     for package in packages() - {"shipper"}:  # what only those use who look, or build
         remove(site / package)
 
@@ -163,8 +163,11 @@ def unpack(tar: Path, root: Path) -> None:
     if sources is None:
         sys.exit(f"no apt sources: neither of {' '.join(map(str, SOURCES))}")
     root.mkdir()
-    packages = f"--include={','.join(PACKAGES)}"
-    run("mmdebstrap", "--quiet", "--variant=extract", packages, f"--hook-dir={HOOKS}", SUITE, tar, sources)
+    own = tar.with_name("apt.conf")  # proxies, and what else makes this machine's apt work
+    dump = subprocess.run(["apt-config", "dump", "Acquire"], stdout=subprocess.PIPE, text=True, check=True).stdout
+    own.write_text("\n".join(line for line in dump.splitlines() if "::IndexTargets" not in line))
+    words = ["mmdebstrap", "--quiet", "--variant=extract", f"--include={','.join(PACKAGES)}", f"--aptopt={own}"]
+    run(*words, f"--hook-dir={HOOKS}", SUITE, tar, sources)
     run("tar", "--extract", "--no-same-owner", "--exclude=./dev/*", "--file", tar, "--directory", root)
 
 
