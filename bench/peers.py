@@ -181,9 +181,9 @@ def compare(peer: str, sample: Callable[[str], Sample], count: int, *, reads_cgr
         None,
         None,
         None,
-        host.cpu_ms * 1000 / host.numbers,
+        host.cpu_ms * 1000 / max(host.numbers, 1),
         host.rss_mib,
-        host.wire_bytes / host.numbers,
+        host.wire_bytes / max(host.numbers, 1),
     )
     if reads_cgroups and count:
         with cgroups(count) as parent:

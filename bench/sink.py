@@ -23,11 +23,13 @@ _NUMBERS = "--numbers" in sys.argv
 
 
 def numbers(value: Any) -> int:
-    """Leaves that are numbers."""
+    """Leaves that are numbers, also those that are sent as text."""
     if isinstance(value, dict):
         return sum(map(numbers, value.values()))
     if isinstance(value, list):
         return sum(map(numbers, value))
+    if isinstance(value, str):
+        return value.lstrip("-").replace(".", "", 1).isdigit()
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
