@@ -6,8 +6,7 @@ import os
 import re
 from pathlib import Path
 
-from shipper import tables, units
-from shipper.config import DEFAULT_FILE, Config
+from shipper import config, tables, units
 from shipper.errors import ConfigError
 
 HELP = "list, print or install the units, manifests and jobs that start the shipper on every host"
@@ -32,7 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                          "(default %(default)s)")  # fmt: skip
 
 
-def run(args: argparse.Namespace, _config: Config) -> int:
+def run(args: argparse.Namespace, _config: config.Config) -> int:
     if args.action == "list":
         list_ways()
         return 0
@@ -44,8 +43,8 @@ def run(args: argparse.Namespace, _config: Config) -> int:
     way = next(way for way in units.WAYS if way.name == args.way)
     for file in way.files:
         install(args.root, file.target, units.render(file, args.image), file.mode, dry_run=args.dry_run)
-    if not (args.root / DEFAULT_FILE.lstrip("/")).exists():  # the operator's: never replaced
-        install(args.root, DEFAULT_FILE, tables.sample(), 0o644, dry_run=args.dry_run)
+    if not (args.root / config.DEFAULT_FILE.lstrip("/")).exists():  # the operator's: never replaced
+        install(args.root, config.DEFAULT_FILE, tables.sample(), 0o644, dry_run=args.dry_run)
     print("\n".join(f"then       {command}" for command in way.after))
     return 0
 
