@@ -224,8 +224,15 @@ def node(base: Path, bridge: Bridge, number: int) -> Iterator[Node]:
         run("mount", "-t", "overlay", "overlay", "-o", layers, tree)
         stack.callback(run, "umount", "--lazy", tree)
         one = Node(name, tree, namespace, cgroups(name))
+        stack.callback(_forget, name)
         stack.callback(one.kill)
         yield one
+
+
+def _forget(name: str) -> None:
+    """What a killed systemd-nspawn leaves in /run."""
+    with suppress(OSError):
+        Path("/run/systemd/nspawn/propagate", name).rmdir()
 
 
 def cgroups(name: str) -> list[Path]:
