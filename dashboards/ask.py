@@ -15,6 +15,7 @@ _WIDTHS: Final = (1, 2, 5, 10, 15, 20, 30, 60, 120, 300, 600, 900, 1200, 1800, 3
 _ORDER: Final = "order"
 _TIMES: Final = "times"
 _SPLIT: Final = "split"
+_NONE: Final[Mapping[str, Any]] = {"buckets": ()}  # where there is no index yet
 _PRECISION: Final = 10_000
 
 
@@ -118,12 +119,14 @@ def read(panel: Panel, when: Span, answer: Mapping[str, Any]) -> Answer:
     if panel.view is View.STAT:
         return Answer(numbers={label(panel, one): _value(aggs, i, one) for i, one in enumerate(panel.metrics)})
     if panel.view is View.TABLE:
-        rows = {bucket["key"]: _values(panel, bucket) for bucket in aggs[_SPLIT]["buckets"]}
+        rows = {bucket["key"]: _values(panel, bucket) for bucket in aggs.get(_SPLIT, _NONE)["buckets"]}
         return Answer(rows=rows)
     found = Answer(times=list(when.buckets))
-    splits = [(bucket["key"], bucket) for bucket in aggs[_SPLIT]["buckets"]] if panel.split else [(None, aggs)]
+    splits = (
+        [(bucket["key"], bucket) for bucket in aggs.get(_SPLIT, _NONE)["buckets"]] if panel.split else [(None, aggs)]
+    )
     for key, bucket in splits:
-        values = {int(one["key"]): _values(panel, one) for one in bucket[_TIMES]["buckets"]}
+        values = {int(one["key"]): _values(panel, one) for one in bucket.get(_TIMES, _NONE)["buckets"]}
         none = [None] * len(panel.metrics)
         for i, metric in enumerate(panel.metrics):
             found.series[name(panel, metric, key)] = [values.get(time, none)[i] for time in found.times]

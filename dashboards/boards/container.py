@@ -176,7 +176,7 @@ _PROCESSES = Row(
             "Those of the host's most hungry that are its own.",
             "process",
             Split("process.name", 25),
-            avg("system.process.cpu.total.pct", "CPU, cores"),
+            avg("system.process.cpu.total.pct", "CPU of one core"),
             avg("system.process.memory.rss.bytes", "memory"),
             width=16,
         ),

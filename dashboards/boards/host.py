@@ -305,10 +305,10 @@ _PROCESSES = Row(
         lines("Open files", "On the host.", "host", avg("system.files.open.count", "open")),
         table(
             "Processes by CPU",
-            "Those that used most CPU in a period, in CPUs' worth; and their memory.",
+            "Those that used most CPU or memory in a period, means; all of a core is 100 %.",
             "process",
             Split("process.name", 20),
-            avg("system.process.cpu.total.pct", "CPU, cores"),
+            avg("system.process.cpu.total.pct", "CPU of one core"),
             avg("system.process.memory.rss.bytes", "memory"),
         ),
         table(

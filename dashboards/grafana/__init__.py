@@ -42,6 +42,8 @@ SCHEMA: Final = 39  # the version of Grafana 11.0; later ones migrate it on load
 TAG: Final = "shipper"
 _SOURCE: Final = common.DataSourceRef(type_val="elasticsearch", uid="${datasource}")
 _EMPTY: Final = "nothing in this range"
+# Some values come once a minute, however short the period; a gap that is longer is a gap
+_JOINED_MS: Final = 90_000
 _MOST_POINTS: Final = 240  # enough for the eye, and few enough buckets for 25 series
 _MOST_VALUES: Final = 2000  # in a list to choose from
 
@@ -119,7 +121,7 @@ def _thresholds(steps: Steps | None) -> builders.ThresholdsConfig:
 
 
 def _lines(_board: Board, panel: Panel) -> timeseries.Panel:
-    made = timeseries.Panel().line_width(1).fill_opacity(30 if panel.stacked else 8).span_nulls(False)  # noqa: FBT003
+    made = timeseries.Panel().line_width(1).fill_opacity(30 if panel.stacked else 8).span_nulls(_JOINED_MS)
     made.show_points(common.VisibilityMode.NEVER)
     legend = common_builders.VizLegendOptions().show_legend(show_legend=True).placement(common.LegendPlacement.BOTTOM)
     calcs = ["mean", "max", "lastNotNull"]
