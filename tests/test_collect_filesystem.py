@@ -171,8 +171,8 @@ def hanging(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Mounts]
     tree.release.set()
 
 
-def crew_threads() -> int:
-    return sum(thread.name == "crew" for thread in threading.enumerate())
+def crew_threads() -> set[threading.Thread]:
+    return {thread for thread in threading.enumerate() if thread.name == "crew"}
 
 
 def test_mount_that_hangs_is_marked_and_holds_up_no_other(hanging: Mounts) -> None:
@@ -188,7 +188,7 @@ def test_mount_that_hangs_is_marked_and_holds_up_no_other(hanging: Mounts) -> No
         assert PREFIX + "total" not in documents["/dead"]
         assert PREFIX + "total" in documents["/live"]
     assert tree.asked.count("/dead") == 1
-    assert crew_threads() - before == 3  # one for each that hangs, one for all others
+    assert len(crew_threads() - before) == 3  # one for each that hangs, one for all others
 
 
 def test_mount_that_answers_again_is_no_longer_stuck(hanging: Mounts) -> None:
@@ -198,7 +198,7 @@ def test_mount_that_answers_again_is_no_longer_stuck(hanging: Mounts) -> None:
     host = hanging.host()
     host.tick()
     tree.release.set()
-    waiting = [thread for thread in threading.enumerate() if thread.name == "crew"]
+    waiting = crew_threads() - before
     documents = {}
     for _ in range(200):
         documents = host.tick()["filesystem"]
@@ -206,9 +206,9 @@ def test_mount_that_answers_again_is_no_longer_stuck(hanging: Mounts) -> None:
             break
         threading.Event().wait(0.005)
     assert documents["/dead"][PREFIX + "total"] == 4_096_000
-    for thread in waiting[before:]:
+    for thread in waiting:  # all but the one that goes on end
         thread.join(timeout=0.2)
-    assert crew_threads() - before == 1
+    assert len(crew_threads() - before) == 1
 
 
 def test_mount_that_may_not_be_asked_is_a_problem(mounts: Mounts, monkeypatch: pytest.MonkeyPatch) -> None:
