@@ -27,6 +27,7 @@ class Page:
     dashboard: Mapping[str, Any]
     when: Span
     chosen: Mapping[str, Choice] = field(default_factory=dict)
+    filters: Sequence[tuple[str, str, str]] = ()  # field, operator, value of each ad-hoc filter
     scripts: bool = True  # the server has painless; else its one script here, a product, is computed here
 
     @property
@@ -40,7 +41,7 @@ class Page:
     def interpolate(self, text: str) -> str:
         """Variables in the lucene format, as in every ``query``."""
         text = text.replace("${__to}", str(self.when.last_ms)).replace("${__from}", str(self.when.first_ms))
-        for variable in self.dashboard["templating"]["list"]:
+        for variable in (one for one in self.dashboard["templating"]["list"] if one["type"] == "query"):
             pattern = rf"\$\{{{variable['name']}\}}|\${variable['name']}\b"
             text = re.sub(pattern, partial(_literally, self._lucene(variable)), text)
         return text
@@ -56,7 +57,7 @@ class Page:
 
     def search(self, target: Mapping[str, Any]) -> dict[str, Any]:
         """The body that the server gets for ``target``."""
-        body: dict[str, Any] = {"size": 0, "query": self._query(target["query"])}
+        body: dict[str, Any] = {"size": 0, "query": self._query(self._filtered(target["query"]))}
         level = body
         for bucket in target["bucketAggs"]:
             made = _terms(bucket) if bucket["type"] == "terms" else self._histogram(bucket)
@@ -103,6 +104,10 @@ class Page:
             filters.append({"query_string": {"analyze_wildcard": True, "query": self.interpolate(lucene)}})
         return {"bool": {"filter": filters}}
 
+    def _filtered(self, lucene: str) -> str:
+        """With the ad-hoc filters, as the datasource's modifyQuery adds them."""
+        return " AND ".join([lucene, *(_ad_hoc(*one) for one in self.filters)])
+
     def _histogram(self, bucket: Mapping[str, Any]) -> dict[str, Any]:
         assert bucket["type"] == "date_histogram"
         assert bucket["settings"]["interval"] == "auto"
@@ -137,6 +142,20 @@ class Page:
                 assert title not in found.series, f"two lines called {title}"
                 found.series[title] = [values.get(time) for time in found.times]
         return found
+
+
+def _ad_hoc(name: str, operator: str, value: str) -> str:
+    quoted = '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
+    match operator:
+        case "=":
+            return f"{name}:{quoted}"
+        case "!=":
+            return f"-{name}:{quoted}"
+        case "=~":
+            return f"{name}:/{value}/"
+        case "!~":
+            return f"-{name}:/{value}/"
+    return f"{name}:{operator}{value}"
 
 
 def escaped(value: str) -> str:

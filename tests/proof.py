@@ -58,7 +58,7 @@ class Proven:
     def page(self, board: Board, **chosen: Any) -> Page:
         if board.uid not in self.grafana:
             self.grafana[board.uid] = json.loads(grafana.render(board))
-        return Page(self.grafana[board.uid], self.when, {"namespace": self.namespace, **chosen}, self._painless)
+        return Page(self.grafana[board.uid], self.when, {"namespace": self.namespace, **chosen}, scripts=self._painless)
 
     @cached_property
     def _painless(self) -> bool:

@@ -134,7 +134,7 @@ def test_variables_that_a_query_names_are_there(uid: str) -> None:
     there = {variable["name"] for variable in page["templating"]["list"]}
     queries = [target["query"] for panel in panels(uid) for target in panel["targets"]]
     queries += [one["target"]["query"] for one in page["annotations"]["list"]]
-    queries += [str(one["query"]) for one in page["templating"]["list"]]
+    queries += [str(one.get("query", "")) for one in page["templating"]["list"]]
     assert {name for query in queries for name in re.findall(r"\$(\w+)", query)} <= there
     assert page["schemaVersion"] == 39
     assert "id" not in page or page["id"] is None

@@ -54,7 +54,7 @@ def render(board: Board) -> str:
     """The dashboard as Grafana imports and provisions it; pretty, keys in a stable order."""
     page = builders.Dashboard(board.title).uid(board.uid).description(board.help).tags([TAG]).timezone("browser")
     page.refresh("30s").time(f"now-{board.last}", "now").tooltip(dashboard.DashboardCursorSync.CROSSHAIR)
-    page.editable().variables([_datasource(), *(_variable(board, one) for one in board.variables)])
+    page.editable().variables([_datasource(), *(_variable(board, one) for one in board.variables), _filters()])
     page.annotations([_mark(board, one) for one in board.marks])
     page.link(
         builders.DashboardLink("shipper")
@@ -227,6 +227,11 @@ _VIEWS: Final[dict[View, Callable[[Board, Panel], _Builder]]] = {
 
 def _datasource() -> builders.DatasourceVariable:
     return builders.DatasourceVariable("datasource").label("Data source").type("elasticsearch")
+
+
+def _filters() -> builders.AdHocVariable:
+    """Any further condition on documents, for all panels."""
+    return builders.AdHocVariable("filters").label("Filters").datasource(_SOURCE)
 
 
 def _variable(board: Board, variable: Variable) -> builders.QueryVariable:

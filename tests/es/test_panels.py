@@ -8,6 +8,7 @@ import json
 import os
 import subprocess
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import polars as pl
@@ -166,3 +167,22 @@ def test_a_host_that_went_one_that_restarted_and_documents_that_came_late(day: P
     assert max(there) < 3 * sorted(there)[len(there) // 2]
     assert day.cluster.request("GET", "/metrics-shipper.host.late-day/_count")["count"] == 15
     assert None not in load.series[late]
+
+
+@pytest.mark.parametrize(
+    ("filters", "hosts"),
+    [
+        ([(HOST, "=", ODD_NAMES[0])], ODD_NAMES[:1]),
+        ([(HOST, "!=", ODD_NAMES[0])], ODD_NAMES[1:3]),
+        ([(HOST, "=~", "n.*b.1")], ODD_NAMES[1:2]),
+        ([("labels.cluster", "=", "green"), ("system.load.1", ">", "0")], ODD_NAMES[:1]),
+    ],
+)
+def test_ad_hoc_filters_narrow_every_panel(
+    day: Proven, filters: list[tuple[str, str, str]], hosts: tuple[str, ...]
+) -> None:
+    board = BY_UID["shipper-coreos"]
+    page = replace(day.page(board), filters=filters)
+    for panel in (one for one in drawn(board) if one.dataset == "host"):
+        right, ranked = day.straight(panel, {HOST: hosts}), day.ranks(panel, {HOST: hosts})
+        assert not list(differences(panel, day.by_grafana(page, panel.title), right, ranked)), panel.title
