@@ -238,7 +238,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     args = parser.parse_args(arguments)
     levels: list[Level] = []
     workers = ProcessPoolExecutor(2, get_context("spawn"))
-    with workers as pool, eslocal.cluster(nodes=args.nodes, heap=args.heap) as cluster:
+    with workers as pool, eslocal.cluster(nodes=args.nodes, heap=args.heap, tuned=True) as cluster:
         index = Index(replicas=0 if args.nodes == 1 else 1)
         with client.connect(Config(elasticsearch=Elasticsearch(hosts=(cluster.url,)), index=index)) as connection:
             install.install(connection, Config(index=index), lambda _line: None)

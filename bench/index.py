@@ -142,7 +142,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     args = parser.parse_args(arguments)
     fleet = Fleet(hosts=args.hosts, containers=args.containers, ticks=args.ticks, period_s=10)
     found: dict[str, tuple[float, int, list[Stored]]] = {}
-    with eslocal.cluster(heap="1g") as cluster:
+    with eslocal.cluster(heap="1g", tuned=True) as cluster:
         warm = replace(fleet, ticks=max(args.ticks // 6, 6), namespace="warm")
         set_up(cluster, "datastream")
         fill(cluster, warm, ours)  # the JVM compiles what it meets often
