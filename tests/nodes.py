@@ -156,8 +156,7 @@ class Node:
         nspawn += f" --network-namespace-path=/run/netns/{self.namespace} --machine={self.name} --console=pipe"
         nspawn += " --capability=all --system-call-filter='adjtimex clock_adjtime @keyring bpf'"  # also for docker
         nspawn += " --resolv-conf=off --timezone=off"
-        if REPOSITORY.stat().st_dev != Path("/").stat().st_dev:  # else it is below the overlay
-            nspawn += f" --bind-ro={REPOSITORY}"
+        nspawn += f" --bind-ro={REPOSITORY}"  # which may lie below /tmp, of which a node has its own
         environment = {**os.environ, "SYSTEMD_NSPAWN_UNIFIED_HIERARCHY": "1"}  # else no accounts on a hybrid host
         with Path(f"{self.tree}-console").open("ab") as log:
             words = ["sh", "-c", entering(self.cgroups) + nspawn]

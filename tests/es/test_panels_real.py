@@ -30,7 +30,7 @@ QUIET = {
     "OOM kills", "Killed for want of memory", "Failed units", "Clock in trouble", "Spool in trouble",
     "By network", "Received", "Network bytes", "Clock against Elasticsearch", "Disk bytes", "Disk operations of it",
     "By disk", "Disk reads", "Disk writes", "Files not readable", "Own pressure", "CPU pressure", "Memory pressure",
-    "IO pressure", "Longest waits for memory", "Its processes", "Restarts",
+    "IO pressure", "Disk latency", "Longest waits for memory", "Its processes", "Restarts",
 }  # fmt: skip
 
 
