@@ -12,6 +12,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -30,6 +31,10 @@ NETWORK = "10.123.45."
 SERVER = f"{NETWORK}1"
 # The operator's part of /etc: of the machine's own no unit, no container and no shipper is to be seen
 HIDDEN = ("etc/systemd/system", "etc/shipper", "var/lib/docker", "var/lib/containers", "var/lib/shipper")
+CHECKOUT = "/opt/checkout"
+# The shipper of this checkout, for a unit of a node
+_PYTHON = sys.executable.replace(str(REPOSITORY), CHECKOUT)
+PROGRAM = f'#!/bin/sh\nPYTHONPATH={CHECKOUT} exec {_PYTHON} -m shipper "$@"\n'
 _CLONE_NEWNET = 0x40000000
 
 
@@ -156,7 +161,7 @@ class Node:
         nspawn += f" --network-namespace-path=/run/netns/{self.namespace} --machine={self.name} --console=pipe"
         nspawn += " --capability=all --system-call-filter='adjtimex clock_adjtime @keyring bpf'"  # also for docker
         nspawn += " --resolv-conf=off --timezone=off"
-        nspawn += f" --bind-ro={REPOSITORY}"  # which may lie below /tmp, of which a node has its own
+        nspawn += f" --bind-ro={REPOSITORY} --bind-ro={REPOSITORY}:{CHECKOUT}"  # nodes and units may have own /tmp
         environment = {**os.environ, "SYSTEMD_NSPAWN_UNIFIED_HIERARCHY": "1"}  # else no accounts on a hybrid host
         with Path(f"{self.tree}-console").open("ab") as log:
             words = ["sh", "-c", entering(self.cgroups) + nspawn]

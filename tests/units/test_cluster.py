@@ -25,7 +25,7 @@ import psutil
 import pytest
 from engines import image as busybox
 from imaging import Image
-from nodes import SERVER, Bridge, Node, node, run, space, until
+from nodes import PROGRAM, SERVER, Bridge, Node, node, run, space, until
 from readme import REPOSITORY, commands
 
 import eslocal
@@ -336,7 +336,7 @@ def test_without_a_container_and_the_clock_wrong_at_boot(fleet: Fleet) -> None:
     one = fleet.nodes[2]
     (one.tree / "opt/shipper/bin").mkdir(parents=True)
     program = one.tree / "opt/shipper/bin/shipper"
-    program.write_text(f'#!/bin/sh\nexec {sys.executable} -m shipper "$@"\n')
+    program.write_text(PROGRAM)
     program.chmod(0o755)
     behind = one.tree / "etc/systemd/system/shipper-host.service.d/clock.conf"
     behind.parent.mkdir()

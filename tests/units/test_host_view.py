@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 from imaging import Image
-from nodes import Bridge, Node, node, own_cgroup, run, space
+from nodes import PROGRAM, Bridge, Node, node, own_cgroup, run, space
 from readme import REPOSITORY, commands
 
 from shipper.document import flat
@@ -159,7 +159,7 @@ def booted(image: Image, tmp_path_factory: pytest.TempPathFactory) -> Iterator[N
         shutil.copy(image.tar, one.tree / "opt" / image.tar.name)
         (one.tree / "opt/shipper/bin").mkdir(parents=True)
         program = one.tree / "opt/shipper/bin/shipper"
-        program.write_text(f'#!/bin/sh\nexec {sys.executable} -m shipper "$@"\n')
+        program.write_text(PROGRAM)
         program.chmod(0o755)
         one.boot()
         one.run("sh", "-ec", f"cd {REPOSITORY}\n" + commands("file"))
