@@ -112,8 +112,12 @@ class Bridge:
     def _join(self, inner: socket.socket) -> None:
         with suppress(OSError, ValueError), socket.create_connection(self._upstream) as outer, inner:
             self._open |= {inner, outer}
+            waiting = select.poll()  # select takes no descriptor above 1023, of which a long test run has many
+            for one in (inner, outer):
+                waiting.register(one, select.POLLIN)
             while True:
-                for one in select.select([inner, outer], [], [])[0]:
+                for number, _ in waiting.poll():
+                    one = inner if number == inner.fileno() else outer
                     part = one.recv(1 << 16)
                     if not part:
                         return
