@@ -75,9 +75,9 @@ def address(artifact: str) -> str:
 def plan(files: Sequence[File]) -> list[Piece]:
     """Say which requests fetch these files. Reads the zips' directories over the network. Raises Error."""
     pieces: list[Piece] = []
-    for artifact, group in groupby(files, key=lambda file: file.artifact):
+    for (artifact, whole), group in groupby(files, key=lambda file: (file.artifact, file.member is None)):
         url, wanted = address(artifact), list(group)
-        if wanted[0].member is None:
+        if whole:
             pieces += (Piece(url, [Member(file, 0, file.size)]) for file in wanted)
         else:
             pieces += (Piece(url, members) for members in _merged(_located(url, wanted)))

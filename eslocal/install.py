@@ -70,8 +70,8 @@ def _install(root: Path, version: str) -> None:
 def _heal(root: Path, bad: Sequence[File]) -> None:
     """Replace single files in place: other servers may be running from this folder."""
     if bad:
-        print(f"eslocal: replacing {len(bad)} damaged files below {root}", file=sys.stderr)
-        _fill(root, bad, "Elasticsearch, damaged files")
+        print(f"eslocal: replacing {len(bad)} missing or damaged files below {root}", file=sys.stderr)
+        _fill(root, bad, "Elasticsearch, missing files")
 
 
 def _fill(root: Path, missing: Sequence[File], label: str) -> None:

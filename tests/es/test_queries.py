@@ -1,10 +1,13 @@
 """Every query of dashboards/queries.md is run as it stands there; its answer is computed anew from the documents.
 
-The clock is the only thing put in its place: ``now`` becomes a fixed moment, so that the answers are fixed too.
+Each ES|QL block is run where the server has ES|QL, and its answer compared with that of its search. The clock is the
+only thing put in its place: ``now`` becomes a fixed moment, so that the answers are fixed too.
 """
 
+import os
 import re
 import shlex
+import subprocess
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -19,8 +22,6 @@ import requests
 from fleetdocs import Fleet
 
 import eslocal
-from shipper.fields import Kind
-from shipper.registry import DATASETS
 
 PAGE = (Path(__file__).parents[2] / "dashboards" / "queries.md").read_text()
 NOW = datetime(2026, 11, 23, 9, 20, tzinfo=UTC)
@@ -38,7 +39,8 @@ def tick_of(moment: datetime) -> int:
 FLEET = Fleet(
     hosts=4, containers=8, ticks=TICKS, period_s=PERIOD_S, start_ms=int(START.timestamp() * 1000),
     reboots={2: tick_of(MIDNIGHT - 3 * HOUR)}, gone={1: tick_of(MIDNIGHT + 5 * HOUR)},
-    late={0: range(tick_of(MIDNIGHT - HOUR), tick_of(MIDNIGHT + HOUR))}, deploys={"web": tick_of(MIDNIGHT + 2 * HOUR)},
+    late={0: range(tick_of(MIDNIGHT - HOUR), tick_of(MIDNIGHT + HOUR)), 3: range(TICKS)},
+    deploys={"web": tick_of(MIDNIGHT + 2 * HOUR)},
 )  # fmt: skip
 Values = dict[str, Any]
 
@@ -323,50 +325,133 @@ def test_the_answer_is_that_of_the_documents(
     ANSWERS[number - 1](ask(server, QUESTIONS[number - 1].curl), documents)
 
 
-# https://www.elastic.co/docs/reference/query-languages/esql
-COMMANDS = {"FROM", "WHERE", "STATS", "EVAL", "SORT", "LIMIT"}
-FUNCTIONS = {"AVG": 1, "MAX": 1, "MIN": 1, "COUNT": 1, "COUNT_DISTINCT": 1, "PERCENTILE": 2, "DATE_TRUNC": 2, "NOW": 0}
-WORDS = {"BY", "AND", "ASC", "DESC", "LIKE", "IS", "NOT", "NULL", "false", "true"}
-SPANS = {"day", "hour", "hours", "minutes"}
-FIELDS = {field.name: field for dataset in DATASETS.values() for field in dataset.fields}
+Rows = list[tuple[Any, Values]]
 
 
+def table(server: eslocal.Cluster, esql: str) -> list[Values]:
+    """The rows that an ES|QL block gives at NOW, by column; times as a search gives them, in ms."""
+    text = esql.replace("NOW()", f'"{NOW:%Y-%m-%dT%H:%M:%SZ}"::DATETIME')
+    url = f"{server.url}/_query?allow_partial_results=false"
+    answer = requests.post(url, json={"query": text}, timeout=30)
+    assert answer.ok, answer.json()["error"]["reason"]
+    found = answer.json()
+    assert not found["is_partial"]
+    names, types = ([column[key] for column in found["columns"]] for key in ("name", "type"))
+    return [
+        {name: _ms(value) if kind == "date" else value for name, kind, value in zip(names, types, row, strict=True)}
+        for row in found["values"]
+    ]
+
+
+def _ms(text: str) -> int:
+    return int(datetime.fromisoformat(text).timestamp() * 1000)
+
+
+def same(rows: list[Values], by: str, answer: Rows) -> None:
+    """Whether the rows have the keys of the buckets, in their order, and every number that the buckets have."""
+    assert [row[by] for row in rows] == [key for key, _ in answer]
+    for row, (_, numbers) in zip(rows, answer, strict=True):
+        assert {name: row[name] for name in numbers} == {
+            name: None if value is None else pytest.approx(value, rel=1e-6) for name, value in numbers.items()
+        }
+
+
+def same_fullest(rows: list[Values], answer: Values) -> None:
+    mounts: dict[str, Values] = {}
+    for row in rows:
+        mounts.setdefault(row["host.name"], row)
+    assert list(mounts) == [one["key"] for one in answer["host"]["buckets"]]
+    for bucket in answer["host"]["buckets"]:
+        same([mounts[bucket["key"]]], "system.filesystem.mount_point", told(bucket["mount"]))
+
+
+def same_percentiles(rows: list[Values], answer: Values) -> None:
+    """Both are estimates of a digest."""
+    (row,) = rows
+    assert row["containers"] == answer["containers"]["value"]
+    wanted = {"p50": ("cpus", "50.0"), "p95": ("cpus", "95.0"), "memory": ("memory", "95.0")}
+    for name, (aggregation, percent) in wanted.items():
+        assert row[name] == pytest.approx(answer[aggregation]["values"][percent], rel=0.05)
+
+
+def same_deploy(rows: list[Values], answer: Values) -> None:
+    """ES|QL cannot read the label that the search splits by: the images take its place."""
+    wanted = {
+        (bucket["when"]["buckets"][when]["image"]["buckets"][0]["key"], when == "after"): bucket["when"]["buckets"][
+            when
+        ]
+        for bucket in answer["service"]["buckets"]
+        for when in ("before", "after")
+        if bucket["when"]["buckets"][when]["doc_count"]
+    }
+    assert [(row["container.image.name"], row["after"]) for row in rows] == sorted(wanted)
+    for row in rows:
+        numbers = wanted[row["container.image.name"], row["after"]]
+        for name in ("cpus", "memory", "stalled"):
+            assert row[name] == pytest.approx(numbers[name]["value"])
+
+
+def same_killed(rows: list[Values], answer: Values) -> None:
+    buckets = [(one["key"], {"times": one["doc_count"]}) for one in answer["who"]["buckets"]]
+    times = [
+        (key, {**found, **numbers}) for (key, found), (_, numbers) in zip(told(answer["who"]), buckets, strict=True)
+    ]
+    same(sorted(rows, key=lambda row: (-row["times"], row["cgroup.entity"])), "cgroup.entity", times)
+
+
+def same_silent(rows: list[Values], answer: Values) -> None:
+    """Those of the same moment stand in any order."""
+    silent = [one for one in told(answer["host"]) if one[1]["last"] < (NOW - timedelta(minutes=5)).timestamp() * 1000]
+    same(sorted(rows, key=lambda row: (row["last"], row["host.name"])), "host.name", silent)
+
+
+SAME: dict[int, Callable[[list[Values], Values], None]] = {
+    1: lambda rows, answer: same(rows, "cgroup.entity", told(answer["container"])),
+    2: same_fullest,
+    3: lambda rows, answer: same(rows, "cgroup.entity", told(answer["who"])),
+    4: lambda rows, answer: same(rows, "host.name", told(answer["host"])),
+    5: same_percentiles,
+    6: same_deploy,
+    7: same_killed,
+    8: lambda rows, answer: same(rows, "host.name", [one for one in told(answer["host"]) if one[1]["boots"] > 1]),
+    9: same_silent,
+    10: lambda rows, answer: same(rows, "cgroup.entity", told(answer["container"])),
+    11: lambda rows, answer: same(rows, "hour", told(answer["hour"])),
+    12: lambda rows, answer: same(rows, "container.image.name", told(answer["image"])),
+}
+
+
+@pytest.mark.parametrize("stream", ["series", "late"])
 @pytest.mark.parametrize("question", QUESTIONS, ids=lambda one: str(one.number))
-def test_esql_has_known_commands_functions_and_fields(question: Question) -> None:
-    """What can be told without a server that has ES|QL: see the next test."""
-    bare = re.sub(r'"[^"]*"', '""', question.esql)
-    commands = [part.strip() for part in bare.split("|")]
-    assert commands[0].startswith("FROM metrics-shipper.")
-    assert [one.split()[0] for one in commands if one.split()[0] not in COMMANDS] == []
-    assert bare.count("(") == bare.count(")")
-    for name, arguments in re.findall(r"(?=\b([A-Z_]+)\(((?:[^()]|\([^()]*\))*)\))", bare):
-        if name not in WORDS:
-            assert (len(arguments.split(",")) if arguments else 0) == FUNCTIONS[name]
-    made = set(re.findall(r"(\w+) = ", bare))
-    names = set(re.findall(r"(?<![\w.*])[@a-zA-Z][\w.@]*", "|".join(commands[1:])))
-    assert names - COMMANDS - FUNCTIONS.keys() - WORDS - SPANS - made - FIELDS.keys() == set()
-    for field in re.findall(r"(?:AVG|PERCENTILE)\(([\w.]+)", bare):
-        assert FIELDS[field].kind is Kind.GAUGE
+@pytest.mark.parametrize("server", ["8.19.21"], indirect=True)
+def test_esql_gives_the_answer_of_its_search(server: eslocal.Cluster, question: Question, stream: str) -> None:
+    series = re.compile(r"metrics-shipper\.(\w+)(?:-\*|\*)")
+    wanted = r"metrics-shipper.\1.late-*" if stream == "late" else r"metrics-shipper.\1-*"
+    answer = ask(server, series.sub(wanted, question.curl))
+    SAME[question.number](table(server, series.sub(wanted, question.esql)), answer)
 
 
-def test_esql_runs_where_the_server_has_it(server: eslocal.Cluster) -> None:
-    """Whichever way it is: a server that begins to have the module is noticed."""
-    answer = server.request("GET", "/_nodes/_local?filter_path=nodes.*.modules.name")
-    modules = {module["name"] for node in answer["nodes"].values() for module in node["modules"]}
-    for question in QUESTIONS:
-        found = requests.post(f"{server.url}/_query", json={"query": question.esql}, timeout=30)
-        assert found.ok == ("x-pack-esql" in modules), found.text
+@pytest.mark.parametrize("server", ["8.19.21"], indirect=True)
+def test_what_the_page_says_of_esql(server: eslocal.Cluster) -> None:
+    counter = "system.network.total.`in`.bytes"
+    ((most,),) = (row.values() for row in table(server, f"FROM metrics-shipper.host-* | STATS MAX({counter}::LONG)"))
+    assert most > 0
+    with pytest.raises(AssertionError, match="counter_long"):
+        table(server, f"FROM metrics-shipper.host-* | STATS MAX({counter})")
+    with pytest.raises(AssertionError, match="different metric types"):
+        table(server, "FROM metrics-shipper.host* | STATS MAX(system.load.`1`)")
 
 
-def test_the_check_of_esql_finds_what_is_wrong() -> None:
-    good = QUESTIONS[0]
-    for wrong in (
-        ("AVG(cgroup.cpu.limit.pct)", "AVG(cgroup.cpu.usage.ns)"),
-        ("cgroup.kind", "cgroup.sort"),
-        ("| SORT", "| ORDER"),
-        ("NOW()", "NOW(1)"),
-    ):
-        text = good.esql.replace(*wrong)
-        assert text != good.esql
-        with pytest.raises((AssertionError, KeyError)):
-            test_esql_has_known_commands_functions_and_fields(Question(1, "", "", text))
+@pytest.mark.needs("curl")
+@pytest.mark.parametrize("server", ["8.19.21"], indirect=True)
+def test_the_shell_function_of_the_page_sends_a_block(server: eslocal.Cluster) -> None:
+    (function,) = re.findall(r"^    (esql\(\) .*?)    # then", PAGE, flags=re.MULTILINE | re.DOTALL)
+    done = subprocess.run(
+        ["bash", "-c", f"{function}\nesql"],
+        input="FROM metrics-shipper.host-* | STATS hosts = COUNT_DISTINCT(host.name)",
+        env={"PATH": os.environ["PATH"], "ES": server.url},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.split() == ["hosts", "---------------", "3"]
