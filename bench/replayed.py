@@ -51,6 +51,7 @@ class ReplayedRoot(CapturedRoot):
             self._moment = self._moments[moment]
             self._link.unlink()
             self._link.symlink_to(self._host / str(moment))
+            self.forget()
         else:
             super().show(moment)
             self._moments[moment] = self._moment

@@ -10,7 +10,7 @@ from typing import Final
 
 from shipper.fields import Field
 from shipper.rates import Value
-from shipper.source import Descriptors, File, Files, Root
+from shipper.source import File, Files, Root
 
 _LONGEST: Final = 160
 _NAME: Final = re.compile(r"[a-z][\w.]*\.[\w.]+")
@@ -20,15 +20,14 @@ _WORD: Final = re.compile(r"[\w()]+")
 class TracedFile(File):
     """Notes what it read."""
 
-    __slots__ = ("_reads", "_relative")
+    __slots__ = ("_reads",)
 
-    def __init__(self, file: File, relative: str, descriptors: Descriptors, reads: dict[str, bytes]) -> None:
-        super().__init__(file.path, descriptors, single=False)
-        self._relative = relative
-        self._reads = reads
+    def __init__(self, root: "TracedRoot", path: str) -> None:
+        super().__init__(root, path)
+        self._reads = root.reads
 
     def read(self) -> bytes:
-        data = self._reads[self._relative] = super().read()
+        data = self._reads[self.path] = super().read()
         return data
 
 
@@ -54,7 +53,7 @@ class TracedRoot(Root):
         self.reads: dict[str, bytes] = {}
 
     def file(self, path: str) -> File:
-        return TracedFile(super().file(path), path, self.descriptors, self.reads)
+        return TracedFile(self, path)
 
     def files(self, path: Callable[[int], str], count: int) -> Files:
         return TracedFiles(self, path, count)

@@ -14,9 +14,11 @@ import resource
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final, TypeVar
 
+from shipper.beneath import open_beneath
 from shipper.parse import ParseError
 from shipper.timex import Timex, adjtimex
 
@@ -57,14 +59,14 @@ class Descriptors:
         return cls(max(soft - _RESERVED, 0))
 
 
-def _slurp(path: str) -> bytes:
-    fd = os.open(path, _FLAGS)
+def _slurp(fd: int) -> bytes:
+    """All of an open file, which is closed."""
     try:
         data = os.read(fd, _CHUNK)
         while data and (more := os.read(fd, _CHUNK)):
             data += more
             if len(data) > _LARGEST:
-                raise OSError(errno.EFBIG, "larger than any kernel file we know", path)
+                raise OSError(errno.EFBIG, "larger than any kernel file we know")
         return data
     finally:
         os.close(fd)
@@ -82,9 +84,10 @@ def _whole(fd: int, *, single: bool) -> bytes:
     return data
 
 
-def _first(path: str, descriptors: Descriptors, *, single: bool) -> tuple[bytes, int]:
+def _first(root: "Root", path: str, *, single: bool) -> tuple[bytes, int]:
     """Contents, and the descriptor if it may be kept, else -1. Raises OSError."""
-    fd = os.open(path, _FLAGS)
+    fd = root.open(path, _FLAGS)
+    descriptors = root.descriptors
     try:
         data = _whole(fd, single=single)
     except OSError:
@@ -100,18 +103,19 @@ def _first(path: str, descriptors: Descriptors, *, single: bool) -> tuple[bytes,
 class File:
     """One kernel file, read whole from its start at each call."""
 
-    __slots__ = ("_descriptors", "_fd", "_single", "path")
+    __slots__ = ("_fd", "_root", "_single", "path")
 
-    def __init__(self, path: str, descriptors: Descriptors, *, single: bool) -> None:
+    def __init__(self, root: "Root", path: str) -> None:
+        """``path`` is below the root."""
         self.path = path
+        self._root = root
         self._fd = -1
-        self._descriptors = descriptors
-        self._single = single
+        self._single = path.startswith("sys/")
 
     def read(self) -> bytes:
         """Contents. Raises OSError."""
         if self._fd < 0:
-            data, self._fd = _first(self.path, self._descriptors, single=self._single)
+            data, self._fd = _first(self._root, self.path, single=self._single)
             return data
         try:
             return _whole(self._fd, single=self._single)
@@ -123,7 +127,7 @@ class File:
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
-            self._descriptors.free += 1
+            self._root.descriptors.free += 1
 
 
 class Files:
@@ -141,7 +145,7 @@ class Files:
         """Contents. Raises OSError."""
         fd = self._fds[at]
         if fd < 0:
-            data, self._fds[at] = _first(self._root.absolute(self._path(at)), self._root.descriptors, single=True)
+            data, self._fds[at] = _first(self._root, self._path(at), single=True)
             return data
         try:
             data = os.pread(fd, _PAGE, 0)
@@ -162,19 +166,49 @@ class Files:
 
 
 class Root:
-    """The host's root directory as this process sees it: ``/``, or ``/media/root`` inside the container."""
+    """The host's root directory as this process sees it: ``/``, or ``/media/root`` inside the container.
+
+    Every path is resolved inside it, so that an absolute link of the host does not lead into the container.
+    """
 
     def __init__(self, path: str = "/", descriptors: Descriptors | None = None) -> None:
         self.path = os.path.normpath(path)
         self.descriptors = descriptors or Descriptors(0)
+        self._top = -1
+
+    def __del__(self) -> None:
+        self.forget()
+
+    def forget(self) -> None:
+        """Open the root directory anew at the next read."""
+        if self._top >= 0:
+            os.close(self._top)
+            self._top = -1
 
     def absolute(self, path: str) -> str:
-        """``proc/stat`` → ``/media/root/proc/stat``. A leading slash (a mount point) is taken as below the root."""
+        """``proc/stat`` → ``/media/root/proc/stat``: for messages, and for libraries that open by themselves."""
         return os.path.join(self.path, path.lstrip("/"))
+
+    def open(self, path: str, flags: int) -> int:
+        """A descriptor. A leading slash (a mount point) is taken as below the root. Raises OSError."""
+        if self.path == "/":
+            return os.open("/" + path.lstrip("/"), flags)
+        if self._top < 0:
+            self._top = os.open(self.path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        return open_beneath(self._top, path.lstrip("/"), flags)
+
+    @contextmanager
+    def place(self, path: str, flags: int = 0) -> Iterator[int]:
+        """A descriptor that stands for the place alone (O_PATH). Raises OSError."""
+        fd = self.open(path, os.O_PATH | os.O_CLOEXEC | flags)
+        try:
+            yield fd
+        finally:
+            os.close(fd)
 
     def file(self, path: str) -> File:
         """A handle that keeps its descriptor between reads."""
-        return File(self.absolute(path), self.descriptors, single=path.startswith("sys/"))
+        return File(self, path)
 
     def files(self, path: Callable[[int], str], count: int) -> Files:
         """Handles of the files of a cgroup: see ``Files``."""
@@ -182,43 +216,68 @@ class Root:
 
     def read(self, path: str) -> bytes:
         """Contents of a file that is not kept open. Raises OSError."""
-        return _slurp(self.absolute(path))
+        return _slurp(self.open(path, _FLAGS))
 
     def now_ns(self) -> int:
         """The clock of rates: it does not jump, and it goes on during suspend."""
         return time.clock_gettime_ns(time.CLOCK_BOOTTIME)
 
     def statvfs(self, path: str) -> os.statvfs_result:
-        return os.statvfs(self.absolute(path))
+        with self.place(path) as fd:
+            return os.fstatvfs(fd)
+
+    def names(self, path: str) -> list[str]:
+        """Names in a directory, unsorted. Raises OSError."""
+        fd = self.open(path, _FLAGS | os.O_DIRECTORY)
+        try:
+            return os.listdir(fd)
+        finally:
+            os.close(fd)
+
+    def exists(self, path: str) -> bool:
+        """Whether there is something, be it a link that leads nowhere."""
+        try:
+            with self.place(path, os.O_NOFOLLOW):
+                return True
+        except OSError:
+            return False
 
     def directories(self, path: str) -> list[tuple[str, int]]:
         """Names and inode numbers of the directories in one, unsorted. Raises OSError."""
-        with os.scandir(self.absolute(path)) as entries:
-            # A v1 cgroup has the same name in each hierarchy
-            return [(sys.intern(one.name), one.inode()) for one in entries if one.is_dir(follow_symlinks=False)]
+        fd = self.open(path, _FLAGS | os.O_DIRECTORY)
+        try:
+            with os.scandir(fd) as entries:
+                # A v1 cgroup has the same name in each hierarchy
+                return [(sys.intern(one.name), one.inode()) for one in entries if one.is_dir(follow_symlinks=False)]
+        finally:
+            os.close(fd)
 
     def adjtimex(self) -> tuple[int, Timex]:
         """What the kernel knows of its clock: no file has it, and it is the same in every container."""
         return adjtimex()
 
     def stat(self, path: str) -> os.stat_result:
-        return os.stat(self.absolute(path))
+        if self.path == "/":
+            return os.stat("/" + path.lstrip("/"))
+        with self.place(path) as fd:
+            return os.fstat(fd)
 
     def stats(self, path: str, names: Iterable[str]) -> Iterator[tuple[str, os.stat_result | OSError]]:
-        """``stat`` of many names in a directory, at a third of the cost. Raises OSError where there is none."""
-        fd = os.open(self.absolute(path), os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
+        """``stat`` of many names in a directory, at a third of the cost. Raises OSError where there is none.
+
+        Only for directories of the kernel, which hold no links that lead away.
+        """
+        with self.place(path, os.O_DIRECTORY) as fd:
             for name in names:
                 try:
                     yield name, os.stat(name, dir_fd=fd)
                 except OSError as error:
                     yield name, error
-        finally:
-            os.close(fd)
 
     def link(self, path: str) -> str:
         """What the link leads to. Raises OSError."""
-        return os.readlink(self.absolute(path))
+        with self.place(path, os.O_NOFOLLOW) as fd:
+            return os.readlink("", dir_fd=fd)
 
     def wall_ns(self) -> int:
         """The clock of file times, since 1970 in UTC; it may jump."""
@@ -279,7 +338,7 @@ class Reader:
 
     def names(self, path: str) -> list[str]:
         """Sorted names in a directory; empty if absent or a problem."""
-        return sorted(self.attempt(path, lambda: os.listdir(self.root.absolute(path))) or ())
+        return sorted(self.attempt(path, lambda: self.root.names(path)) or ())
 
     def directories(self, path: str) -> list[tuple[str, int]]:
         """Names and inode numbers of the directories in one; empty if absent or a problem."""
@@ -289,7 +348,7 @@ class Reader:
         return self.attempt(path, lambda: self.root.link(path))
 
     def exists(self, path: str) -> bool:
-        return os.path.lexists(self.root.absolute(path))
+        return self.root.exists(path)
 
     def problem(self, path: str, reason: str) -> None:
         self._problems.append(Problem(path.lstrip("/"), reason))

@@ -5,6 +5,7 @@ the keys below are kept, of units only the description.
 """
 
 import json
+import os
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -30,9 +31,13 @@ class Noting(Root):
         super().__init__(path, Descriptors(0))
         self.paths: set[str] = set()
 
-    def absolute(self, path: str) -> str:
+    def open(self, path: str, flags: int) -> int:
         self.paths.add(path.strip("/"))
-        return super().absolute(path)
+        return super().open(path, flags)
+
+    def stat(self, path: str) -> os.stat_result:
+        self.paths.add(path.strip("/"))
+        return super().stat(path)
 
 
 def asked_for(root: str, docker_roots: tuple[str, ...]) -> set[str]:

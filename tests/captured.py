@@ -33,6 +33,7 @@ class CapturedRoot(Root):
     def show(self, moment: int) -> None:
         self._link.unlink(missing_ok=True)
         self._link.symlink_to(self._host / str(moment))
+        self.forget()
         self._moment: dict[str, Any] = json.loads((self._link / "moment.json").read_text())
 
     def now_ns(self) -> int:

@@ -1,5 +1,6 @@
 """A damaged file costs its own values and nothing else, and is named."""
 
+import os
 import random
 import shutil
 from pathlib import Path
@@ -32,9 +33,13 @@ class Recording(CapturedRoot):
         self.paths: set[str] = set()
         super().__init__(host, directory)
 
-    def absolute(self, path: str) -> str:
+    def open(self, path: str, flags: int) -> int:
         self.paths.add(path.lstrip("/"))
-        return super().absolute(path)
+        return super().open(path, flags)
+
+    def stat(self, path: str) -> os.stat_result:
+        self.paths.add(path.lstrip("/"))
+        return super().stat(path)
 
 
 def files_read(directory: Path) -> list[str]:

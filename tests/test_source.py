@@ -24,7 +24,7 @@ def files(tree: Path, most: int) -> tuple[Files, Descriptors]:
 
 def open_now(tree: Path) -> int:
     links = (os.readlink(f"/proc/self/fd/{fd}") for fd in os.listdir("/proc/self/fd") if _is_open(fd))
-    return sum(link.startswith(str(tree)) for link in links)
+    return sum(link.startswith(f"{tree}/") for link in links)
 
 
 def _is_open(fd: str) -> bool:

@@ -12,7 +12,7 @@ from typing import Any, Final
 from shipper.collect.contract import Collector, host_reading, plain
 from shipper.fields import attribute, gauge
 from shipper.rates import Reading, Value
-from shipper.source import Reader
+from shipper.source import Reader, Root
 
 SOCKETS: Final = ("run/dbus/system_bus_socket", "var/run/dbus/system_bus_socket")
 _TIMEOUT_S: Final = 2.0
@@ -67,12 +67,18 @@ def _ask(path: str) -> list[Sequence[Any]]:
     return units
 
 
+def _ask_below(root: Root, path: str) -> list[Sequence[Any]]:
+    """``_ask`` at a socket of the host: ``var/run`` is an absolute link, which connect(2) would follow into the container."""
+    with root.place(path) as fd:
+        return _ask(f"/proc/self/fd/{fd}")
+
+
 def collect(reader: Reader) -> Iterable[Reading]:
     path = next((path for path in SOCKETS if reader.exists(path)), None)
     if path is None:
         return []
     try:
-        units = reader.attempt(path, lambda: _ask(reader.root.absolute(path)))
+        units = reader.attempt(path, lambda: _ask_below(reader.root, path))
     except (ValueError, LookupError, StopIteration, EOFError) as error:
         reader.problem(path, f"{type(error).__name__}: {error}")
         return []

@@ -34,17 +34,11 @@ def description(reader: Reader, path: str) -> tuple[str, str]:
     prefix, at, instance = unit.removesuffix(".service").partition("@")
     for name in (unit, f"{prefix}@.service") if at else (unit,):
         for directory in directories:
-            file = _below_root(reader, f"{directory}/{name}")
+            file = f"{directory}/{name}"
             data = _read(reader, file)
             if data:
                 return file, _expanded(_described(data), prefix, instance)
     return "", ""
-
-
-def _below_root(reader: Reader, file: str) -> str:
-    """``file``, or what it is a link to: one that starts with a slash leads to below the host's root, not ours."""
-    target = reader.link(file)
-    return target.lstrip("/") if target and target.startswith("/") else file
 
 
 def _read(reader: Reader, file: str) -> bytes:

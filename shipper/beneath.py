@@ -1,0 +1,114 @@
+"""Open a path with another directory as its root: links of the host, absolute ones too, lead to the host's own files.
+
+openat2(2) with RESOLVE_IN_ROOT (Linux 5.6) does so in the kernel. Where the kernel or a filter of system calls has no
+openat2, a walk of one component at a time gives the same. Neither follows the magic links of /proc (``proc/PID/root``).
+"""
+
+import ctypes
+import errno
+import functools
+import os
+import stat
+from typing import Final
+
+_OPENAT2: Final = 437  # the same number on every architecture
+_RESOLVE_IN_ROOT: Final = 0x10
+_NO_SYSTEM_CALL: Final = (errno.ENOSYS, errno.EPERM)  # filters answer EPERM
+_MOST_LINKS: Final = 40  # as the kernel
+# A rename or mount elsewhere at the same moment makes the kernel give up on a path with ".." in it
+_MOST_TRIES: Final = 32
+_STEP: Final = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+class _How(ctypes.Structure):
+    _fields_ = (("flags", ctypes.c_uint64), ("mode", ctypes.c_uint64), ("resolve", ctypes.c_uint64))
+
+
+_SYSCALL: Final = ctypes.CDLL(None, use_errno=True).syscall
+_SYSCALL.argtypes = (ctypes.c_long, ctypes.c_int, ctypes.c_char_p, ctypes.POINTER(_How), ctypes.c_size_t)
+_SYSCALL.restype = ctypes.c_long
+
+
+@functools.cache
+def _how(flags: int) -> _How:
+    return _How(flags, 0, _RESOLVE_IN_ROOT)
+
+
+def _try(top: int, path: str, flags: int) -> tuple[int, int]:
+    """Descriptor and errno of one openat2."""
+    # An empty path is not the directory itself, as "." is
+    fd = _SYSCALL(_OPENAT2, top, os.fsencode(path) or b".", _how(flags), ctypes.sizeof(_How))
+    return fd, ctypes.get_errno() if fd < 0 else 0
+
+
+def by_kernel(top: int, path: str, flags: int) -> int:
+    """A descriptor of ``path`` below the directory ``top``. Raises OSError."""
+    for _ in range(_MOST_TRIES):
+        fd, error = _try(top, path, flags)
+        if fd >= 0:
+            return fd
+        if error not in (errno.EAGAIN, errno.EINTR):
+            raise OSError(error, os.strerror(error), path)
+    return by_walk(top, path, flags)
+
+
+def by_walk(top: int, path: str, flags: int) -> int:
+    """The same, one component at a time. Raises OSError."""
+    opened = [os.dup(top)]
+    try:
+        parts = _parts(path)
+        links = 0
+        while parts:
+            part = parts.pop(0)
+            if part == "..":
+                if len(opened) > 1:
+                    os.close(opened.pop())
+                continue
+            fd = os.open(part, _STEP, dir_fd=opened[-1])
+            opened.append(fd)
+            if stat.S_ISLNK(os.fstat(fd).st_mode) and (parts or not flags & os.O_NOFOLLOW):
+                links += 1
+                if links > _MOST_LINKS:
+                    raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), path)
+                target = os.readlink("", dir_fd=fd)
+                back = opened[1:] if target.startswith("/") else [fd]
+                for one in back:
+                    os.close(one)
+                    opened.remove(one)
+                parts = _parts(target) + parts
+        return _reopened(opened.pop(), flags)
+    finally:
+        for fd in opened:
+            os.close(fd)
+
+
+def _parts(path: str) -> list[str]:
+    return [part for part in path.split("/") if part not in ("", ".")]
+
+
+def _reopened(fd: int, flags: int) -> int:
+    """What ``fd``, a descriptor for its place alone, stands for, opened with ``flags``; closes ``fd``."""
+    if flags & os.O_PATH:
+        return fd
+    try:
+        return os.open(f"/proc/self/fd/{fd}", flags)
+    finally:
+        os.close(fd)
+
+
+@functools.cache
+def has_openat2() -> bool:
+    """Whether the kernel and the filters of system calls let this process use openat2."""
+    top = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fd, error = _try(top, ".", _STEP)
+        if fd >= 0:
+            os.close(fd)
+        return error not in _NO_SYSTEM_CALL
+    finally:
+        os.close(top)
+
+
+def open_beneath(top: int, path: str, flags: int) -> int:
+    """A descriptor of ``path`` in a world whose root is the directory ``top``. Raises OSError."""
+    return (by_kernel if has_openat2() else by_walk)(top, path, flags)
