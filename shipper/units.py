@@ -17,6 +17,17 @@ _MIB_MAX: Final = 256  # of memory; 50 MiB at a thousand containers, and a reser
 _CAPABILITIES: Final = ("DAC_READ_SEARCH", "SYS_PTRACE")
 _PLACE: Final = re.compile(r"@([a-z_0-9]+)@")
 
+# Exit statuses that another start does not mend, of the shipper and of shipper-nspawn: the unit stays down and failed.
+# After any other, and after a signal, it starts again, for ever
+STAY_DOWN: Final[Mapping[int, str]] = {
+    2: "the command line or the configuration cannot be used",
+    3: "what is seen below the host root is not the host",
+    64: "the command line of shipper-nspawn cannot be used",
+    65: "not an image, or one of another SHA-256",
+    77: "not root",
+    78: "the settings of shipper-nspawn cannot be used",
+}
+
 FACTS: Final[Mapping[str, str]] = {
     "description": "Shipper: host and container metrics for Elasticsearch",
     "script": "/opt/bin/shipper-nspawn",
@@ -25,6 +36,7 @@ FACTS: Final[Mapping[str, str]] = {
     "credential": "elasticsearch-api-key",
     "key": "/etc/shipper/api-key",
     "stop_s": str(Spool().flush_s + 20),  # a flush, and a request of the last moment
+    "stay_down": " ".join(map(str, STAY_DOWN)),
     "watchdog": "3min",
     "memory_high": f"{_MIB_MAX * 3 // 4}M",
     "memory_max": f"{_MIB_MAX}M",

@@ -13,6 +13,7 @@ def update_golden(request: pytest.FixtureRequest) -> bool:
     return bool(request.config.getoption("--update-golden"))
 
 
+PATH = f"{os.environ.get('PATH', os.defpath)}:/usr/lib/podman"
 PACKAGES = {
     "busybox": "busybox-static",
     "cc": "gcc libc6-dev",
@@ -24,6 +25,7 @@ PACKAGES = {
     "faketime": "faketime",
     "ip": "iproute2",
     "mmdebstrap": "mmdebstrap",
+    "netavark": "netavark containernetworking-plugins",
     "podman": "podman crun",
     "shellcheck": "shellcheck",
     "skopeo": "skopeo",
@@ -41,6 +43,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if item.get_closest_marker("root") and os.geteuid() != 0:
             item.add_marker(pytest.mark.skip(reason="needs root"))
         wanted = {name for marker in item.iter_markers("needs") for name in marker.args}
-        missing = [PACKAGES[name] for name in sorted(wanted) if shutil.which(name) is None]
+        missing = [PACKAGES[name] for name in sorted(wanted) if shutil.which(name, path=PATH) is None]
         if missing:
             item.add_marker(pytest.mark.skip(reason=f"needs apt-get install {' '.join(missing)}"))

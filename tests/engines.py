@@ -139,8 +139,8 @@ def docker(directory: Path) -> Iterator[Docker]:
     directory.mkdir()
     data_root = directory / "data"
     words: list[str | Path] = [
-        "dockerd", "--bridge=none", "--iptables=false", "--ip6tables=false", "--storage-driver=vfs",
-        "--data-root", data_root,
+        "dockerd", "--bridge=none", "--iptables=false", "--ip6tables=false", "--ip-forward=false",
+        "--storage-driver=vfs", "--data-root", data_root,
         "--exec-root", directory / "exec", "-H", f"unix://{directory}/sock", "--pidfile", directory / "pid",
     ]  # fmt: skip
     with ExitStack() as stack:

@@ -47,7 +47,7 @@ FAKETIME = (
 )
 DOCKER = """[Service]
 Type=notify
-ExecStart=/usr/sbin/dockerd --bridge=none --iptables=false --ip6tables=false --storage-driver=vfs
+ExecStart=/usr/sbin/dockerd --bridge=none --iptables=false --ip6tables=false --ip-forward=false --storage-driver=vfs
 Delegate=yes
 [Install]
 WantedBy=multi-user.target

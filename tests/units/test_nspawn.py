@@ -261,17 +261,129 @@ def test_a_full_disk_leaves_no_half_tree(place: Place, small: Callable[..., Path
         subprocess.run(["umount", str(place.machines)], check=True)
 
 
+FOREIGN = (
+    "postgres-prod/data",
+    "backup.part/data",
+    "0123456789abcdef/data",
+    "0123456789abcdef.part/data",
+    ".lock",
+    "odd name/-rf",
+)
+
+
+def contents(directory: Path) -> dict[str, tuple[int, bytes]]:
+    """Mode and bytes of all that is below it but the script's own."""
+    return {
+        str(path.relative_to(directory)): (path.lstat().st_mode, path.read_bytes() if path.is_file() else b"")
+        for path in directory.rglob("*")
+    }
+
+
 @root
-def test_a_half_made_tree_is_made_again(place: Place, small: Callable[..., Path]) -> None:
+def test_nothing_of_others_is_removed_or_changed(place: Place, small: Callable[..., Path], tmp_path: Path) -> None:
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    for name in (*(place.machines / name for name in FOREIGN), outside / "data"):
+        name.parent.mkdir(parents=True, exist_ok=True)
+        name.write_text("precious")
+    (place.machines / "link.part").symlink_to(outside)
+    (place.machines / "fedcba9876543210").symlink_to(outside)
+    clone = place.machines / "mine"
+    clone.mkdir()
+    (clone / ".shipper-nspawn").write_text("0" * 64)  # a copy of a tree of ours, for whatever it is good
+    for directory in (place.machines, place.base / "state"):
+        directory.mkdir(exist_ok=True)
+        directory.chmod(0o755)
+    before = {**contents(place.machines), **contents(outside)}
+    tars = [small(f"{number}.tar", **{"usr/file": str(number)}) for number in range(3)]
+    for tar in tars:
+        place.line(tar)
+    after = {**contents(place.machines), **contents(outside)}
+    assert before.items() <= after.items()
+    own = {sha256(tar)[:16] for tar in tars[1:]} | {"current", "previous"}
+    assert {name for name in after if "/" not in name} - before.keys() == own
+    assert [path.stat().st_mode & 0o777 for path in (place.machines, place.base / "state")] == [0o755, 0o755]
+
+
+@root
+@pytest.mark.parametrize("what", ["{tree}", "{tree}.part", "current", "previous"])
+@pytest.mark.parametrize("kind", ["directory", "file", "link"])
+def test_what_has_a_name_of_ours_but_is_not_ours_is_refused(
+    place: Place, small: Callable[..., Path], what: str, kind: str
+) -> None:
+    tar = small("tiny.tar")
+    victim = place.base / "victim"
+    (victim / "inner").mkdir(parents=True)
+    path = place.machines / what.format(tree=sha256(tar)[:16])
+    path.parent.mkdir()
+    if kind == "link":
+        path.symlink_to(victim)
+    elif kind == "file":
+        path.write_text("precious")
+    else:
+        (path / "inner").mkdir(parents=True)
+    before = contents(place.machines)
+    assert f"{path} is in the way" in place.fails(73, tar)
+    assert contents(place.machines) == before
+    assert (victim / "inner").exists()
+
+
+@root
+@pytest.mark.parametrize("use", ["root", "mount"])
+def test_a_tree_in_use_stays(place: Place, small: Callable[..., Path], use: str) -> None:
+    tars = [small(f"{number}.tar", **{"usr/file": str(number)}) for number in range(3)]
+    place.line(tars[0])
+    tree = place.machines / sha256(tars[0])[:16]
+    if use == "root":
+        (tree / "busybox").write_bytes(Path("/usr/bin/busybox").read_bytes())
+        (tree / "busybox").chmod(0o755)
+        process = subprocess.Popen(["chroot", str(tree), "/busybox", "sleep", "600"])
+    else:
+        (place.base / "home").mkdir()
+        (place.base / "home/file").write_text("precious")
+        subprocess.run(["mount", "--bind", str(place.base / "home"), str(tree / "usr")], check=True)
+    try:
+        for tar in tars[1:]:
+            place.line(tar)
+        assert tree.exists()
+    finally:
+        if use == "root":
+            process.kill()
+            process.wait()
+        else:
+            subprocess.run(["umount", str(tree / "usr")], check=True)
+            assert (place.base / "home/file").read_text() == "precious"
+    place.line(tars[1])
+    assert not tree.exists(), "and goes when it is free"
+
+
+@root
+@pytest.mark.parametrize("what", [".shipper-nspawn", "etc/os-release", "etc"])
+def test_a_link_in_the_image_leads_no_write_outside(place: Place, what: str) -> None:
+    outside = place.base / "outside"
+    tar = place.base / "evil.tar"
+    with tarfile.open(tar, "w") as file:
+        entry = tarfile.TarInfo("bin/x")
+        file.addfile(entry)
+        link = tarfile.TarInfo(what)
+        link.type, link.linkname = tarfile.SYMTYPE, str(outside)
+        file.addfile(link)
+    place.line(tar)
+    assert not outside.exists()
+
+
+@root
+def test_a_tree_half_removed_or_half_made_is_no_obstacle(place: Place, small: Callable[..., Path]) -> None:
     tar = small("tiny.tar", **{"usr/file": "whole"})
+    name = sha256(tar)[:16]
+    left = place.machines / f"{name}.part"
+    left.mkdir(parents=True)
     place.line(tar)
-    tree = place.machines / sha256(tar)[:16]
-    (tree / ".shipper-nspawn").unlink()
-    (tree / "usr/file").unlink()
-    (place.machines / "0123.part").mkdir()
+    assert (place.machines / name / "usr/file").read_text() == "whole"
+    (place.machines / name).rename(left)
+    (left / ".shipper-nspawn-part").touch()
     place.line(tar)
-    assert (tree / "usr/file").read_text() == "whole"
-    assert place.trees() == {tree.name}
+    assert place.trees() == {name}
 
 
 @root
@@ -304,8 +416,11 @@ def test_the_tree_before_stays_and_a_prepared_one_takes_nothing_away(place: Plac
     assert (place.machines / names[1]).stat().st_ino == inode, "going back unpacks nothing"
 
 
+LINKS = {">": tarfile.SYMTYPE, "=": tarfile.LNKTYPE}
+
+
 def layout(path: Path, layers: list[dict[str, str]]) -> Path:
-    """An OCI archive of layers, each of files by name."""
+    """An OCI archive of layers, each of files by name; with > after it the name is of a link, with = of a hard link."""
     from json import dumps
 
     blobs: dict[str, bytes] = {}
@@ -319,8 +434,11 @@ def layout(path: Path, layers: list[dict[str, str]]) -> Path:
         packed = BytesIO()
         with tarfile.open(fileobj=packed, mode="w:gz") as file:
             for name, text in files.items():
-                entry = tarfile.TarInfo(name)
-                entry.size = len(text)
+                entry = tarfile.TarInfo(name.rstrip(">="))
+                if name[-1] in LINKS:
+                    entry.type, entry.linkname = LINKS[name[-1]], text
+                else:
+                    entry.size = len(text)
                 file.addfile(entry, BytesIO(text.encode()))
         return packed.getvalue()
 
@@ -346,12 +464,34 @@ def test_layers_lie_on_each_other_and_take_away_from_those_below(place: Place) -
 
 
 @root
-def test_a_layer_cannot_reach_outside(place: Place) -> None:
+@pytest.mark.parametrize(
+    "layers",
+    [
+        [{"usr/a": "1"}, {"../../../victim/../.wh.victim": ""}],
+        [{"usr/out>": "{base}"}, {"usr/out/.wh.victim": ""}],
+        [{"usr/out>": "{base}"}, {"usr/out/.wh..wh..opq": ""}],
+        [{"usr/out>": "../../../../"}, {"usr/out/.wh.victim": ""}],
+        [{"usr/öut>": "{base}"}, {"usr/öut/victim": "changed"}],
+        [{"usr/o\nut>": "{base}"}, {"usr/o\nut/victim": "changed"}],
+        [{"usr/out>": "{base}"}, {"usr/b=": "usr/out/victim"}, {"usr/b": "changed"}],
+    ],
+)
+def test_a_layer_cannot_reach_outside(place: Place, layers: list[dict[str, str]]) -> None:
     victim = place.base / "victim"
     victim.write_text("there")
-    evil = layout(place.base / "evil.tar", [{"usr/a": "1"}, {"../../../victim/../.wh.victim": ""}])
+    evil = layout(place.base / "evil.tar", [{n: t.format(base=place.base) for n, t in one.items()} for one in layers])
     place.fails(65, evil)
     assert victim.read_text() == "there"
+    assert victim.stat().st_nlink == 1
+
+
+@root
+def test_a_layer_may_go_through_links_of_its_own_root(place: Place) -> None:
+    archive = layout(
+        place.base / "oci.tar", [{"usr/lib/a": "1", "lib>": "usr/lib", "var/run>": "/run"}, {"lib/b": "2"}]
+    )
+    place.line(archive)
+    assert (place.machines / sha256(archive)[:16] / "usr/lib/b").read_text() == "2"
 
 
 @root
@@ -375,6 +515,59 @@ def engine_script(place: Place) -> Callable[[str, str], None]:
         (place.base / "bin" / name).chmod(0o755)
 
     return write
+
+
+BROKEN = "#!/bin/sh\necho 'Error: {}' >&2\nexit 125\n"
+EMPTY = (
+    "#!/bin/sh\necho \"Error: No such image: $5\" >&2\n[ $1 != pull ] || echo 'no route to the registry' >&2\nexit 1\n"
+)
+
+
+@root
+def test_an_engines_own_error_is_told_and_no_other_is_blamed(place: Place) -> None:
+    def engine(name: str, text: str) -> None:
+        (place.base / "bin" / name).write_text(text)
+        (place.base / "bin" / name).chmod(0o755)
+
+    engine("podman", BROKEN.format("open /etc/netavark.lock: read-only file system"))
+    engine("docker", BROKEN.format("cannot connect"))
+    engine("ctr", BROKEN.format("no socket"))
+    told = place.fails(69, "shop/a:1")
+    assert all(
+        words in told for words in ("podman: Error: open /etc/netavark.lock", "docker: Error: cannot", "ctr: Error")
+    )
+    only = place.fails(69, "shop/a:1", NSPAWN_ENGINE="podman")
+    assert "read-only file system" in only
+    assert "docker" not in only
+    engine("docker", EMPTY)
+    told = place.fails(66, "shop/a:1")
+    assert "docker cannot pull it: no route to the registry; podman: Error: open /etc/netavark.lock" in told
+    assert "docker has no such image; podman: Error" in place.fails(66, "shop/a:1", NSPAWN_PULL="never")
+
+
+@root
+def test_what_prepare_made_runs_without_an_engine(place: Place, small: Callable[..., Path]) -> None:
+    """Of two trees of one name the one that it stood for last, also when an engine fails."""
+    fake = """#!/bin/sh
+case "$1 $2" in
+    "image inspect") sha256sum {0} | cut -d' ' -f1 ;;
+    "ps "*) ;;
+    "create "*) echo container ;;
+    "export "*) cat {0} ;;
+esac
+"""
+    program = place.base / "bin/docker"
+    tars = [small(f"{number}.tar", **{"usr/file": str(number)}) for number in range(2)]
+    for tar in (tars[0], tars[1], tars[0]):
+        program.write_text(fake.format(tar))
+        program.chmod(0o755)
+        assert place.call("--prepare", "shop/a:1", NSPAWN_PREPARED="yes").returncode == 0
+        program.write_text(BROKEN.format("down"))
+        assert f"--directory={place.machines}/{sha256(tar)[:16]}" in place.line("shop/a:1", NSPAWN_PREPARED="yes")
+        told = place.call("shop/a:1", NSPAWN_ENGINE="docker")
+        assert told.stdout.splitlines()[-2:] == ["/usr/bin/shipper", "run"]
+        assert "docker: Error: down; what is unpacked of shop/a:1 is used" in told.stderr
+    assert "nothing is unpacked" in place.fails(66, "shop/b:1", NSPAWN_PREPARED="yes")
 
 
 @root
