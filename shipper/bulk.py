@@ -70,10 +70,22 @@ class Delivery:
     """Sends what is in ``ledger``'s spool by ``send``. ``step`` is one batch; the thread goes on until ``stop``."""
 
     def __init__(
-        self, ledger: Ledger, send: Send, bulk: Bulk, out: log.Log, ready: Ready = str, *, phase_s: float = 0.0
+        self,
+        ledger: Ledger,
+        send: Send,
+        bulk: Bulk,
+        out: log.Log,
+        ready: Ready = str,
+        *,
+        phase_s: float = 0.0,
+        on_idle: Callable[[], object] = str,
     ) -> None:
-        """``phase_s``: how long after a tick its documents are sent, so that not all of a fleet send at once."""
+        """``phase_s``: how long after a tick its documents are sent, so that not all of a fleet send at once.
+
+        ``on_idle`` is called by the thread when it has sent what it could.
+        """
         self._phase_s = phase_s
+        self._on_idle = on_idle
         self.state = DeliveryState()
         self._ledger = ledger
         self._send = send
@@ -117,6 +129,7 @@ class Delivery:
             except Exception as error:  # noqa: BLE001 – delivery outlives its own faults: the documents are on disk
                 self._log.once(log.ERROR, f"delivery {error!r}", f"delivery failed, will be tried again: {error!r}")
                 self._pause(0.0)
+            self._on_idle()
             if self._stopping.is_set():
                 return
             self._wake.wait(self._until_due())

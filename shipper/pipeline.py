@@ -8,7 +8,7 @@ import zlib
 from collections.abc import Callable
 from contextlib import suppress
 from types import FrameType
-from typing import Final
+from typing import Any, Final
 
 import schedule
 
@@ -76,7 +76,9 @@ class Pipeline:
         root, self.identity = host(config)
         self.ledger = Ledger.load(Spool(config.spool.directory, config.spool.max_bytes))
         phase = phase_s(self.identity, config)
-        self.delivery = Delivery(self.ledger, send, config.bulk, out, ready, phase_s=phase)
+        self.delivery = Delivery(self.ledger, send, config.bulk, out, ready, phase_s=phase, on_idle=self._delivered)
+        self._status = status.Status(self.ledger, self.delivery.state, config.collect.period_s * 1000)
+        self._is_delivered = False
         self._ticker = Ticker(config, root, self.identity, Agent(self.ledger, self.delivery.state))
         self._clock = Clock(config.collect.period_s * 1000, self.ledger.used)
         self._alarm = _Alarm()
@@ -89,6 +91,7 @@ class Pipeline:
         former = {number: signal.signal(number, self._stop) for number in (*SIGNALS, RELOAD)}
         self.delivery.start()
         try:
+            self._publish(self._status.now())  # what is there is of another run
             self._ticker.prime()
             notify.tell(notify.READY, notify.status("collecting"))
             self._loop(after_tick)
@@ -99,6 +102,10 @@ class Pipeline:
 
     def stop(self) -> None:
         self._stopping = True
+        self._alarm.set()
+
+    def _delivered(self) -> None:
+        self._is_delivered = True
         self._alarm.set()
 
     def _stop(self, number: int, _frame: FrameType | None) -> None:
@@ -122,6 +129,7 @@ class Pipeline:
             return
         notify.tell(notify.STOPPING, notify.status("sending what is left"))
         self.delivery.stop(self._config.spool.flush_s)
+        self._publish(self._status.now(stopped=True))
         if self.ledger.spooled:
             self._log.line(log.INFO, f"stopped; {self.ledger.spooled} documents wait in the spool")
 
@@ -136,6 +144,9 @@ class Pipeline:
                 idle_s = 0.0
             if not self._enough():
                 self._alarm.wait(max(idle_s, 0.0))
+            if self._is_delivered:
+                self._is_delivered = False
+                self._publish(self._status.now())
             if self._asked_to_reload:
                 self._consider_reload()
 
@@ -208,12 +219,17 @@ class Pipeline:
             self._log.once(log.WARNING, problem.file, f"{problem.file}: {problem.reason}; its fields are left out")
         if self.ledger.trouble:
             self._log.once(log.ERROR, "spool", f"spool: {self.ledger.trouble}; documents wait in memory")
+        elif self._log.over("spool"):
+            self._log.line(log.INFO, "spool: the disk takes documents again")
         if report.stepped_ms:
             way = "forth" if report.stepped_ms > 0 else "back"
             self._log.once(log.WARNING, "clock", f"the clock was set {way} by {abs(report.stepped_ms) / 1000:g} s")
-        content = status.gather(tick_ms, report, self.ledger, self.delivery.state)
-        status.write(self._config.spool.directory, content)
+        content = self._status.tick(tick_ms, report)
+        self._publish(content)
         notify.tell(notify.WATCHDOG, notify.status(status.equation(content["documents"])))
+
+    def _publish(self, content: dict[str, Any]) -> None:
+        status.write(self._config.spool.directory, content)
 
 
 def _scheduler(period_s: int, job: Callable[[], None]) -> schedule.Scheduler:

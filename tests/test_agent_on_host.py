@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -213,6 +214,51 @@ def test_an_agent_that_stands_still_is_seen(tmp_path: Path, capsys: pytest.Captu
     assert "5 s ago: too long ago" in shown
     assert "stuck      collector disk" in shown and "failed     collector x: E: \\x1b[2J" in shown
     spool.close()
+
+
+def test_what_is_wrong_is_named_and_fails_strict(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from shipper.agent import Report
+    from shipper.ledger import DeliveryState
+
+    ledger = Ledger.load(Spool(str(tmp_path / "spool"), 1 << 20))
+    ledger.counts.rejected = 7  # of an earlier run
+    state = DeliveryState(reachable=True, skew_ms=-3)
+    told = status.Status(ledger, state, 1000)
+    directory = ledger.spool.directory
+
+    def asked(*options: str) -> tuple[int, str]:
+        return cli.main(["status", "--spool", directory, *options]), capsys.readouterr().out
+
+    status.write(directory, told.now())
+    assert [asked(*options)[0] for options in ((), ("--ready",), ("--strict",))] == [0, 1, 1]
+    status.write(directory, told.tick(1000, Report(1000, ticks=1)))
+    assert [asked(*options)[0] for options in ((), ("--ready",), ("--strict",))] == [0, 0, 0]
+    ledger.counts.rejected, ledger.counts.dropped = 9, 1
+    state.reachable, state.trouble, state.twins, state.skew_ms = False, "connection refused", 3, 3_600_000
+    status.write(directory, told.tick(2000, Report(1000, ticks=2, failed={"disk": "E"}, stuck=["network"])))
+    assert [asked(*options)[0] for options in ((), ("--ready",), ("--strict",))] == [0, 0, 1]
+    assert asked("--strict", "--json")[0] == 1
+    troubles = [line[11:] for line in asked()[1].splitlines() if line.startswith("trouble")]
+    since_s = status.read(directory)["since_ms"]["delivery"] / 1000
+    since = datetime.fromtimestamp(since_s, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    assert troubles == [
+        f"Elasticsearch cannot be reached since {since}: connection refused",
+        "2 documents were rejected since the start; `shipper spool ls` gives the reasons",
+        "1 documents were dropped since the start",
+        "3 documents were stored before they were sent: another host has this name and id",
+        "this host's clock is +3600 s off the server's",
+        "collector disk failed: E",
+        "collector network is over its deadline",
+    ]
+    assert f"since {since}, clock +3600000 ms against the server's: connection refused" in asked()[1]
+    ledger.spool.close()
+
+
+def test_a_clock_set_back_does_not_hide_that_ticks_stay_away() -> None:
+    content = {"wall_ms": 10_000_000, "period_ms": 1000}
+    assert [status.is_late(content, 10_000_000 + ms) for ms in (-2000, -500, 0, 3000, 3001)] == [
+        *(True, False, False, False, True)
+    ]
 
 
 @pytest.fixture

@@ -1,17 +1,30 @@
-"""``shipper status``: what the agent on this host does, read from its spool directory."""
+"""``shipper status``: what the agent on this host does, read from its spool directory.
+
+Three questions: liveness (no option; the answer of a probe that may restart it), readiness, health.
+"""
 
 import argparse
 import json
 import time
+from typing import Any
 
 from shipper.config import Config
 
-HELP = "show the running agent: where every document ended, delivery, last tick, collectors in trouble"
+HELP = (
+    "show the running agent: where every document ended, delivery, last tick, what is in trouble; exit status 0 if it "
+    "is alive: it runs and makes ticks, whatever the disk or the server do"
+)
 SECTIONS = ("spool",)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--json", action="store_true", help="as the agent wrote it")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.add_argument("--ready", action="store_true", help="exit status 0 only if a tick has been made, too")
+    strict = (
+        "exit status 0 only if it is healthy, too: disk and server take documents, none was rejected, dropped or sent "
+        "by another host under the same name since the start, the clock is right, no collector fails"
+    )
+    parser.add_argument("--strict", action="store_true", help=strict)
 
 
 def run(args: argparse.Namespace, config: Config) -> int:
@@ -20,18 +33,29 @@ def run(args: argparse.Namespace, config: Config) -> int:
     directory = config.spool.directory
     running = spool.in_use(directory)
     content = status.read(directory)
-    if args.json:
-        print(json.dumps({"running": running, **content}))
-        return 0 if running else 1
     now_ms = time.time_ns() // 1_000_000
-    if not running:
+    live = running and not (content and status.is_late(content, now_ms))
+    ready = live and status.is_ready(content)
+    troubles = list(status.troubles(content)) if content else []
+    if args.json:
+        answers = {"running": running, "live": live, "ready": ready, "healthy": ready and not troubles}
+        print(json.dumps({**answers, "troubles": troubles, **content}))
+    else:
+        show(directory, content, now_ms, running=running)
+    good = ready and not troubles if args.strict else ready if args.ready else live
+    return 0 if good else 1
+
+
+def show(directory: str, content: dict[str, Any], now_ms: int, *, running: bool) -> None:
+    from shipper import status
+
+    if running and content:
+        for line in status.lines(content, now_ms):
+            print("".join(one if one.isprintable() else ascii(one)[1:-1] for one in line))
+    elif running:
+        print(f"an agent runs on {directory} and has not made its first tick")
+    else:
         print(f"no agent runs on {directory}")
         if content:
-            print(f"documents  {status.equation(content['documents'])}, at the last tick")
-        return 1
-    if not content:
-        print(f"an agent runs on {directory} and has not made its first tick")
-        return 0
-    for line in status.lines(content, now_ms):
-        print("".join(one if one.isprintable() else ascii(one)[1:-1] for one in line))
-    return 1 if status.is_late(content, now_ms) else 0
+            when = "when it was stopped" if content.get("stopped") else "when it was last seen"
+            print(f"documents  {status.equation(content['documents'])}, {when}")
