@@ -22,7 +22,7 @@ demo: setup  ## ship this machine into a real Elasticsearch and watch it come ba
 test: check  ## everything: make check, then fuzz, real Elasticsearch of both versions, real cgroups and containers
 	FUZZ=500 $(BIN)/pytest -m "es or root or fuzz or bench" $(ARGS)
 
-fuzz: setup  ## each of 50 parsers on 10,000 damaged inputs: for the night
+fuzz: setup  ## each parser on 10,000 damaged inputs, each collector on 2,000: for the night
 	FUZZ=10000 $(BIN)/pytest -m fuzz $(ARGS)
 
 check: setup  ## the quick part: lint, types, rendered files, pure, golden and contract tests

@@ -4,10 +4,11 @@ A file of which a part is damaged raises too, with what could be read in ``Parse
 hide the others. Numbers are taken strictly: digits only, and not beyond what Elasticsearch's ``long`` can hold.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final, TypeVar
 
 T = TypeVar("T")
+U = TypeVar("U")
 V = TypeVar("V")
 
 LARGEST: Final = (1 << 63) - 1
@@ -56,9 +57,9 @@ def signed(text: bytes) -> int:
 def decimal(text: bytes) -> float:
     """A fraction such as ``0.42``: digits and at most one point, so never NaN, infinite or negative."""
     stripped = text.strip()
-    if len(stripped) > 19 or not stripped.replace(b".", b"", 1).isdigit():  # noqa: PLR2004
+    if len(stripped) > 19 or not stripped.replace(b".", b"", 1).isdigit() or (value := float(stripped)) >= LARGEST:  # noqa: PLR2004
         raise ParseError(f"not a number: {shown(text)}")
-    return float(stripped)
+    return value
 
 
 def limit(text: bytes) -> int | None:
@@ -85,7 +86,7 @@ def word(text: bytes) -> str:
 
 
 def lines(text: bytes, parse_line: Callable[[bytes], T | None]) -> list[T]:
-    """``parse_line`` of every line that is not empty, None left out; one that fails spoils only itself."""
+    """``parse_line`` of every line that is not empty, None left out; of one that fails what is sound."""
     values: list[T] = []
     first_error: ParseError | None = None
     for line in text.split(b"\n"):
@@ -95,7 +96,7 @@ def lines(text: bytes, parse_line: Callable[[bytes], T | None]) -> list[T]:
             value = parse_line(line)
         except (ParseError, IndexError, ValueError) as error:
             first_error = first_error or ParseError(f"{error}: {shown(line)}")
-            continue
+            value = error.partial if isinstance(error, ParseError) else None
         if value is not None:
             values.append(value)
     if first_error:
@@ -113,6 +114,47 @@ def merged(text: bytes, parse_line: Callable[[bytes], Mapping[str, V]]) -> dict[
     if error or not values:
         raise ParseError(str(error or f"nothing known in it: {shown(text)}"), values or None)
     return values
+
+
+def columns(
+    words: Iterable[tuple[str, bytes]], convert: Callable[[bytes], int | float] = integer
+) -> dict[str, int | float]:
+    """Numbers under the names of their columns; a bad one costs only itself."""
+    values: dict[str, int | float] = {}
+    bad = ""
+    for field, word in words:
+        try:
+            values[field] = convert(word)
+        except ParseError as error:
+            bad = bad or str(error)
+    if bad:
+        raise ParseError(bad, values)
+    return values
+
+
+def scaled(factor: int) -> Callable[[bytes], int]:
+    """A count in another unit: what does not fit Elasticsearch's ``long`` afterwards is no count."""
+
+    def convert(text: bytes) -> int:
+        value = integer(text) * factor
+        if value > LARGEST:
+            raise ParseError(f"not a count: {shown(text)}")
+        return value
+
+    return convert
+
+
+def then(parse: Callable[[bytes], T], make: Callable[[T], U]) -> Callable[[bytes], U]:
+    """``make`` of what ``parse`` gives, and of what it salvages from a damaged text."""
+
+    def parse_and_make(text: bytes) -> U:
+        try:
+            found = parse(text)
+        except ParseError as error:
+            raise ParseError(str(error), None if error.partial is None else make(error.partial)) from None
+        return make(found)
+
+    return parse_and_make
 
 
 def pick(table: Mapping[bytes, bytes], wanted: Mapping[bytes, str], scale: int = 1) -> dict[str, int]:
@@ -179,12 +221,16 @@ class Keyed:
 
     def _carefully(self, text: bytes) -> dict[str, int]:
         values: dict[str, int] = {}
-        for scale in {scale for _, scale in self._wanted.values()}:
+        bad = ""
+        for scale in sorted({scale for _, scale in self._wanted.values()}):
             wanted = {key: field for key, (field, one) in self._wanted.items() if one == scale}
             try:
                 values |= key_values(text, wanted, scale)
             except ParseError as error:
-                raise ParseError(str(error), values | (error.partial or {})) from None
+                bad = bad or str(error)
+                values |= error.partial or {}
+        if bad:
+            raise ParseError(bad, values)
         return values
 
 
@@ -222,6 +268,7 @@ def pressure(text: bytes) -> dict[str, float | int]:
     kernel.
     """
     values: dict[str, float | int] = {}
+    bad = ""
     for line in whole(text).split(b"\n"):
         kind, _, rest = line.partition(b" ")
         if kind not in (b"some", b"full"):
@@ -233,8 +280,9 @@ def pressure(text: bytes) -> dict[str, float | int]:
             try:
                 value = integer(number) if key == b"total" else _of_hundred(number)
             except ParseError as error:
-                raise ParseError(str(error), values or None) from None
+                bad = bad or str(error)
+                continue
             values[f"{kind.decode()}.{key.decode()}"] = value
-    if not values:
-        raise ParseError(f"no pressure line: {shown(text)}")
+    if bad or not values:
+        raise ParseError(bad or f"no pressure line: {shown(text)}", values or None)
     return values

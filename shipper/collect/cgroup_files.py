@@ -4,6 +4,7 @@ v2: https://docs.kernel.org/admin-guide/cgroup-v2.html, v1: https://docs.kernel.
 files exist only where the parent cgroup turned it on, keys come and go between kernels: each file and key is optional.
 """
 
+import math
 import os
 import re
 from collections.abc import Callable, Mapping, MutableMapping
@@ -14,7 +15,7 @@ from typing import Any, Final
 from shipper.collect import pressure
 from shipper.collect.hierarchy import UNIFIED, Mode
 from shipper.fields import Field, Kind, Type, attribute, counter, cpu_time, gauge, real
-from shipper.parse import Keyed, ParseError, integer, lines, shown, signed
+from shipper.parse import LARGEST, Keyed, ParseError, integer, lines, shown, signed, then
 from shipper.parse import pressure as parse_pressure
 from shipper.rates import Value
 
@@ -138,13 +139,11 @@ _AS_ALWAYS: Final = re.compile(
 
 @lru_cache(maxsize=2048)
 def _share(percent: bytes) -> float:
+    """More than 1, also where it is no number, sends the caller to the careful way."""
     try:
-        share = float(percent) / 100
+        return float(percent) / 100
     except ValueError:
-        raise ParseError(f"not a share: {shown(percent)}") from None
-    if share > 1:
-        raise ParseError(f"more than 100 percent: {shown(percent)}")
-    return share
+        return math.inf
 
 
 def _pressure(resource: str) -> Parse:
@@ -152,16 +151,20 @@ def _pressure(resource: str) -> Parse:
     prefix = f"cgroup.pressure.{resource}"
     names = [f"{prefix}.{kind}.{span}.pct" for kind in ("some", "full") for span in _SPANS]
     totals = [f"{prefix}.{kind}.us" for kind in ("some", "full")]
+    carefully = then(parse_pressure, lambda found: pressure.values(prefix, found))
 
     def parse(text: bytes) -> Mapping[str, Value]:
         match = _AS_ALWAYS.fullmatch(text)
         if match is None:
-            return pressure.values(prefix, parse_pressure(text))
+            return carefully(text)
         some10, some60, some300, some, full10, full60, full300, full = match.groups()
-        return {
-            names[0]: _share(some10), names[1]: _share(some60), names[2]: _share(some300), totals[0]: int(some),
-            names[3]: _share(full10), names[4]: _share(full60), names[5]: _share(full300), totals[1]: int(full),
+        shares = {
+            names[0]: _share(some10), names[1]: _share(some60), names[2]: _share(some300),
+            names[3]: _share(full10), names[4]: _share(full60), names[5]: _share(full300),
         }  # fmt: skip
+        if max(shares.values()) > 1:
+            return carefully(text)
+        return {**shares, totals[0]: int(some), totals[1]: int(full)}
 
     return _kept(parse)
 
@@ -209,14 +212,21 @@ _Moved = dict[str, dict[str, int]]
 def _io_stat(text: bytes) -> Mapping[str, Any]:
     """``253:0 rbytes=4096 wbytes=0 rios=1 wios=0 dbytes=0 dios=0`` a device; one without io may have no keys."""
     moved: dict[str, _Moved] = {"bytes": {}, "count": {}}
+    bad = ""
     for line in text.split(b"\n"):
         number, *pairs = line.split() or [b""]
         for pair in pairs:
             key, _, amount = pair.partition(b"=")
             if key in _IO_KEYS:
                 unit, direction = _IO_KEYS[key]
-                moved[unit].setdefault(direction, {})[_device(number)] = integer(amount)
-    return {_IO[unit]: found for unit, found in moved.items() if found}
+                try:
+                    moved[unit].setdefault(direction, {})[_device(number)] = integer(amount)
+                except ParseError as error:
+                    bad = bad or str(error)
+    found = {_IO[unit]: amounts for unit, amounts in moved.items() if amounts}
+    if bad:
+        raise ParseError(bad, found)
+    return found
 
 
 def _blkio(unit: str) -> Parse:
@@ -230,15 +240,14 @@ def _blkio(unit: str) -> Parse:
             raise ParseError("neither device, operation, number nor a total")
         return None
 
-    def parse(text: bytes) -> Mapping[str, Any]:
-        if text == b"Total 0\n":
-            return {}
+    def by_direction(rows: list[tuple[str, str, int]]) -> Mapping[str, Any]:
         moved: _Moved = {}
-        for direction, device, amount in lines(text, parse_line):
+        for direction, device, amount in rows:
             moved.setdefault(direction, {})[device] = amount
         return {_IO[unit]: moved} if moved else {}
 
-    return parse
+    parse_rows = then(lambda text: lines(text, parse_line), by_direction)
+    return lambda text: {} if text == b"Total 0\n" else parse_rows(text)
 
 
 def _device(number: bytes) -> str:
@@ -265,7 +274,8 @@ def finish(values: MutableMapping[str, Any], stacked: frozenset[bytes]) -> dict[
                     total += amount
                     if unit == "bytes":
                         devices[device] = devices.get(device, 0) + amount
-            values[f"cgroup.io.{direction}.{unit}"] = total
+            if total <= LARGEST:
+                values[f"cgroup.io.{direction}.{unit}"] = total
     return devices
 
 

@@ -11,7 +11,7 @@ import socket
 from typing import Final
 
 from shipper.fields import Field, counter
-from shipper.parse import ParseError, integer, whole
+from shipper.parse import LARGEST, ParseError, integer, whole
 from shipper.rates import Value
 from shipper.source import Reader, Root
 
@@ -61,19 +61,25 @@ def host_namespace(reader: Reader) -> str:
 
 
 def parse(text: bytes) -> dict[str, Value]:
-    """Sums over all interfaces but lo; empty where there is no other."""
-    sums = [0] * len(_WANTED)
-    found = False
+    """Sums over all interfaces but lo; empty where there is no other. A sum that lacks one interface is none."""
+    sums: dict[str, int] = {}
+    bad: dict[str, str] = {}
     for line in whole(text).split(b"\n")[2:-1]:
         name, colon, rest = line.rpartition(b":")
         words = rest.split()
         if not colon or len(words) != _ALL_COLUMNS:
             raise ParseError(f"{len(words)} columns")
-        if name.strip() != b"lo":
-            found = True
-            for i, (at, _) in enumerate(_WANTED):
-                sums[i] += integer(words[at])
-    return dict(zip((field for _, field in _WANTED), sums, strict=True)) if found else {}
+        if name.strip() == b"lo":
+            continue
+        for at, field in _WANTED:
+            try:
+                sums[field] = sums.get(field, 0) + integer(words[at])
+            except ParseError as error:
+                bad[field] = str(error)
+    known: dict[str, Value] = {field: total for field, total in sums.items() if total <= LARGEST and field not in bad}
+    if bad:
+        raise ParseError(next(iter(bad.values())), known)
+    return known
 
 
 def read(reader: Reader, pid: int, expected: str) -> dict[str, Value] | None:

@@ -12,7 +12,7 @@ from shipper.collect.cgroup_files import PERIOD, CgroupFile, limit, number, weig
 from shipper.collect.hierarchy import UNIFIED, Mode, mounted
 from shipper.collect.identity import Node
 from shipper.fields import Field, Type, attribute, gauge
-from shipper.parse import ParseError, integer, key_values, lines
+from shipper.parse import LARGEST, ParseError, integer, key_values, lines, then
 from shipper.rates import Value
 from shipper.source import Reader
 
@@ -49,10 +49,12 @@ def _hugetlb(size: str) -> tuple[CgroupFile, CgroupFile]:
     )
 
 
-def _frozen(text: bytes) -> Mapping[str, Value]:
-    """``frozen 1`` a line of cgroup.events (Linux 5.2)."""
-    found = key_values(text, {b"frozen": "frozen"})
+def _is_frozen(found: Mapping[str, int]) -> Mapping[str, Value]:
     return {"cgroup.frozen": found["frozen"] == 1} if found else {}
+
+
+# ``frozen 1`` a line of cgroup.events (Linux 5.2)
+_frozen = then(lambda text: key_values(text, {b"frozen": "frozen"}), _is_frozen)
 
 
 def _freezer(text: bytes) -> Mapping[str, Value]:
@@ -63,13 +65,19 @@ def _freezer(text: bytes) -> Mapping[str, Value]:
 
 
 def _rdma(text: bytes) -> Mapping[str, Value]:
-    """``mlx4_0 hca_handle=2 hca_object=2000`` a device."""
+    """``mlx4_0 hca_handle=2 hca_object=2000`` a device; the sum over all is known where each one's number is."""
     total: dict[str, Value] = {}
-    for pairs in lines(text, lambda line: [pair.partition(b"=") for pair in line.split()[1:]]):
-        for key, _, amount in pairs:
-            if key in _RDMA:
-                before = total.get(_RDMA[key], 0)
-                total[_RDMA[key]] = integer(amount) + (before if isinstance(before, int) else 0)
+    bad: dict[str, str] = {}
+    for pair in text.split():
+        key, _, amount = pair.partition(b"=")
+        if key in _RDMA:
+            field = _RDMA[key]
+            try:
+                total[field] = integer(amount) + int(total.get(field, 0))  # type: ignore[arg-type]
+            except ParseError as error:
+                bad[field] = str(error)
+    if bad:
+        raise ParseError(next(iter(bad.values())), {field: sum_ for field, sum_ in total.items() if field not in bad})
     return total
 
 
@@ -101,6 +109,8 @@ _STATE: Final = [
     CgroupFile("freezer", "freezer.state", _freezer),
     CgroupFile(UNIFIED, "cgroup.events", _frozen, unless="cgroup.frozen"),
 ]
+
+TABLES: Final = {"v2": _V2, "v1": _V1, "state": _STATE}
 
 
 class Slow:
@@ -158,7 +168,7 @@ def _paths(path: str, node: Node, controller: str) -> Iterator[str]:
 
 def _with_hugetlb(values: dict[str, Any]) -> dict[str, Value]:
     sizes = {size: values.pop(f"hugetlb {size}") for size in _SIZES if f"hugetlb {size}" in values}
-    if sizes:
+    if sizes and sum(sizes.values()) <= LARGEST:
         values["cgroup.hugetlb.usage.bytes"] = sum(sizes.values())
         values |= {f"cgroup.hugetlb.{size.lower()}.usage.bytes": sizes[size] for size in _NAMED_SIZES if size in sizes}
     return values

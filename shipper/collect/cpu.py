@@ -18,7 +18,7 @@ from collections.abc import Iterable
 
 from shipper.collect.contract import Collector, host_reading, plain
 from shipper.fields import counter, cpu_time, dimension, gauge, real
-from shipper.parse import LARGEST, ParseError, integer, lines, merged, shown, whole
+from shipper.parse import LARGEST, ParseError, columns, integer, lines, merged, shown, then, whole
 from shipper.rates import Reading, Value
 from shipper.source import Reader
 
@@ -95,17 +95,23 @@ def nanoseconds(ticks: bytes) -> int:
 def _parse_line(line: bytes) -> dict[str, Value]:
     key, _, rest = line.partition(b" ")
     if key == b"cpu":
-        columns = rest.split()
-        if len(columns) < _FEWEST_STATES:
-            raise ParseError("fewer than four states")
-        return {f"system.cpu.{state}.ns": nanoseconds(ticks) for state, ticks in zip(_STATES, columns, strict=False)}
+        return _times(rest, "system.cpu")
     name = _COUNTS.get(key)
     return {name: integer(rest.partition(b" ")[0])} if name else {}
 
 
+def _times(rest: bytes, prefix: str) -> dict[str, Value]:
+    """The states of a line: a bad one costs only itself."""
+    ticks = rest.split()
+    if len(ticks) < _FEWEST_STATES:
+        raise ParseError("fewer than four states")
+    return {**columns(((f"{prefix}.{state}.ns", one) for state, one in zip(_STATES, ticks, strict=False)), nanoseconds)}
+
+
 def parse(text: bytes) -> dict[str, Value]:
     cores = text.count(b"\ncpu")
-    return {**merged(text, _parse_line), **({"system.cpu.cores": cores} if cores else {})}
+    counted: dict[str, Value] = {"system.cpu.cores": cores} if cores else {}
+    return then(lambda text: merged(text, _parse_line), lambda found: {**found, **counted})(text)
 
 
 def collect(reader: Reader) -> Iterable[Reading]:
@@ -135,11 +141,7 @@ def _core(line: bytes) -> tuple[str, dict[str, Value]] | None:
     key, _, rest = line.partition(b" ")
     if not key.startswith(b"cpu") or not key[3:].isdigit():
         return None
-    columns = rest.split()
-    if len(columns) < _FEWEST_STATES:
-        raise ParseError("fewer than four states")
-    times = zip(_STATES, columns, strict=False)
-    return key[3:].decode(), {f"system.core.{state}.ns": nanoseconds(ticks) for state, ticks in times}
+    return then(lambda text: _times(text, "system.core"), lambda times: (key[3:].decode(), times))(rest)
 
 
 def parse_cores(text: bytes) -> list[tuple[str, dict[str, Value]]]:

@@ -8,12 +8,13 @@ https://docs.kernel.org/admin-guide/iostats.html
 """
 
 from collections.abc import Iterable
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from shipper.collect.contract import Collect, Collector, host_reading, matcher
 from shipper.collect.totals import Totals
 from shipper.fields import Type, attribute, counter, dimension, gauge, real
-from shipper.parse import LARGEST, ParseError, first_line, integer, lines, name, whole
+from shipper.parse import LARGEST, ParseError, first_line, integer, lines, name, scaled, whole
 from shipper.rates import Reading, Value, rates
 from shipper.source import Reader
 
@@ -92,23 +93,41 @@ _FACTORS = tuple((f"{_PREFIX}.{field}", factor) for field, _, factor, _ in _COLU
 _NAMES = tuple(field for field, _ in _FACTORS)
 
 
-def _device(line: bytes) -> tuple[str, str, dict[str, Value]]:
+def _split(line: bytes) -> tuple[str, str, list[bytes]]:
+    """Name, major:minor and the columns of counts."""
     words = line.split()
     if len(words) < _FEWEST_COLUMNS:
         raise ParseError(f"{len(words)} columns")
-    counts = words[_KEY_COLUMNS:]
+    return name(words[2]), f"{integer(words[0])}:{integer(words[1])}", words[_KEY_COLUMNS:]
+
+
+def _device(line: bytes) -> tuple[str, str, dict[str, Value]]:
+    disk, number, counts = _split(line)
     if set(counts) == {b"0"}:  # most are: loop0, ram0
         values: dict[str, Value] = dict.fromkeys(_NAMES[: len(counts)], 0)
     else:
         values = {field: integer(word) * factor for (field, factor), word in zip(_FACTORS, counts, strict=False)}
         if max(values.values()) > LARGEST:  # type: ignore[type-var, operator]
             raise ParseError("not a count of sectors")
-    return name(words[2]), f"{integer(words[0])}:{integer(words[1])}", values
+    return disk, number, values
+
+
+def _carefully(line: bytes) -> tuple[str, str, dict[str, Value]]:
+    """``_device``, and of a damaged line the sound columns."""
+    try:
+        return _device(line)
+    except ParseError as error:
+        disk, number, counts = _split(line)
+        sound: dict[str, Value] = {}
+        for (field, factor), word in zip(_FACTORS, counts, strict=False):
+            with suppress(ParseError):
+                sound[field] = scaled(factor)(word)
+        raise ParseError(str(error), (disk, number, sound)) from None
 
 
 def parse(text: bytes) -> list[tuple[str, str, dict[str, Value]]]:
     """Name, major:minor and values of every device and partition."""
-    return lines(whole(text), _device)
+    return lines(whole(text), _carefully)
 
 
 class _Devices:
@@ -155,7 +174,7 @@ def start(reader: Reader, config: "Config") -> Collect:
 
 def _used(values: dict[str, Value]) -> bool:
     """Not one of the devices that a driver makes in advance: loop0, nbd0, ram0."""
-    return bool(values[_PHYSICAL] or values[f"{_PREFIX}.read.count"] or values[f"{_PREFIX}.write.count"])
+    return bool(values[_PHYSICAL] or values.get(f"{_PREFIX}.read.count") or values.get(f"{_PREFIX}.write.count"))
 
 
 def start_totals(reader: Reader, _config: "Config") -> Collect:

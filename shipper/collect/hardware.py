@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from shipper.collect.contract import Collect, Collector, host_reading
 from shipper.fields import counter, gauge
-from shipper.parse import integer, whole
+from shipper.parse import LARGEST, integer, whole
 from shipper.rates import Reading, Value
 from shipper.source import Reader
 
@@ -49,7 +49,7 @@ def start(reader: Reader, _config: "Config") -> Collect:
 
     def collect() -> Iterable[Reading]:
         values: dict[str, Value] = {}
-        speeds = [speed * _KHZ for speed in _numbers(reader, frequencies)]
+        speeds = [speed * _KHZ for speed in _numbers(reader, frequencies) if speed * _KHZ <= LARGEST]
         if speeds:
             values["system.cpu.frequency.min.hz"] = min(speeds)
             values["system.cpu.frequency.avg.hz"] = sum(speeds) // len(speeds)
@@ -61,7 +61,8 @@ def start(reader: Reader, _config: "Config") -> Collect:
             ("system.edac.uncorrectable.count", uncorrected, sum),
         ):
             found = _numbers(reader, files)
-            if files and len(found) == len(files):  # part of a sum would look like a sum
+            # Part of a sum would look like a sum
+            if files and len(found) == len(files) and whole_of(found) <= LARGEST:
                 values[name] = whole_of(found)
         return host_reading(reader, values)
 

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 
 from shipper.collect.contract import Collector, host_reading, plain
 from shipper.fields import Type, attribute, gauge
-from shipper.parse import ParseError, integer, shown, whole
+from shipper.parse import ParseError, columns, integer, shown, whole
 from shipper.rates import Reading, Value
 from shipper.source import Reader
 
@@ -47,7 +47,7 @@ def _numbers(text: bytes, fields: tuple[str, ...]) -> dict[str, Value]:
     words = whole(text).split()
     if len(words) < len(fields):
         raise ParseError(f"not {len(fields)} numbers: {shown(text)}")
-    return {field: integer(word) for field, word in zip(fields, words, strict=False) if field}
+    return {**columns((field, word) for field, word in zip(fields, words, strict=False) if field)}
 
 
 def files(text: bytes) -> dict[str, Value]:

@@ -8,7 +8,7 @@ from typing import Final
 
 from shipper.collect.contract import Collector, host_reading, plain
 from shipper.fields import gauge, real
-from shipper.parse import ParseError, decimal, integer, shown, whole
+from shipper.parse import ParseError, columns, decimal, integer, shown, whole
 from shipper.rates import Reading, Value
 from shipper.source import Reader
 
@@ -34,9 +34,19 @@ def parse(text: bytes) -> dict[str, Value]:
     words = whole(text).split()
     if len(words) != 5:  # noqa: PLR2004
         raise ParseError(f"not five words: {shown(text)}")
-    values: dict[str, Value] = {field: decimal(word) for field, word in zip(_AVERAGES, words, strict=False)}
     runnable, _, total = words[3].partition(b"/")
-    return {**values, "system.threads.runnable.count": integer(runnable), "system.threads.count": integer(total)}
+    threads = (("system.threads.runnable.count", runnable), ("system.threads.count", total))
+    values: dict[str, Value] = {}
+    bad = ""
+    for named, convert in ((zip(_AVERAGES, words, strict=False), decimal), (threads, integer)):
+        try:
+            values |= columns(named, convert)
+        except ParseError as error:
+            bad = bad or str(error)
+            values |= error.partial
+    if bad:
+        raise ParseError(f"{bad}: {shown(text)}", values or None)
+    return values
 
 
 def collect(reader: Reader) -> Iterable[Reading]:

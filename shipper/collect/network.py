@@ -16,7 +16,7 @@ from shipper.collect.contract import Collect, Collector, host_reading, matcher
 from shipper.collect.protocols import directory
 from shipper.collect.totals import Totals
 from shipper.fields import Type, attribute, counter, dimension, gauge, real
-from shipper.parse import ParseError, integer, lines, name, whole, word
+from shipper.parse import ParseError, columns, integer, lines, name, then, whole, word
 from shipper.rates import Reading, Value
 from shipper.source import File, Reader
 
@@ -101,8 +101,14 @@ def _interface(line: bytes) -> tuple[str, dict[str, Value]]:
         raise ParseError(f"{len(words)} columns")
     if not interface.strip() or b"/" in interface or b"\0" in interface:
         raise ParseError("not the name of an interface")
-    counts = zip(_COLUMNS, words, strict=True)
-    return name(interface.strip()), {f"{_PREFIX}.{column}": integer(word) for (column, _, _), word in counts}
+    called = name(interface.strip())
+    try:
+        return called, {
+            f"{_PREFIX}.{column}": integer(word) for (column, _, _), word in zip(_COLUMNS, words, strict=True)
+        }
+    except ParseError:
+        named = ((f"{_PREFIX}.{column}", word) for (column, _, _), word in zip(_COLUMNS, words, strict=True))
+        return then(lambda _: columns(named), lambda counts: (called, dict[str, Value](counts)))(line)
 
 
 def parse(text: bytes) -> list[tuple[str, dict[str, Value]]]:

@@ -76,9 +76,10 @@ def parse(text: bytes) -> Stat:
     state = _LETTERS.get(words[0], "unknown")
     # Words are counted from the third of the file
     cpu, rss = integer(words[11]) + integer(words[12]), integer(words[21]) * _PAGE
-    if max(cpu * _NS_PER_TICK, rss) > LARGEST:
+    start = integer(words[19])
+    if max(cpu * _NS_PER_TICK, start * _NS_PER_TICK, rss) > LARGEST:
         raise ParseError(f"absurd times or sizes: {shown(text)}")
-    return Stat(integer(pid), name(comm), state, integer(words[1]), cpu, integer(words[17]), integer(words[19]), rss)
+    return Stat(integer(pid), name(comm), state, integer(words[1]), cpu, integer(words[17]), start, rss)
 
 
 _LOOKS: WeakKeyDictionary[Root, tuple[int, list[Stat]]] = WeakKeyDictionary()

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping
 
 from shipper.collect.contract import Collector, host_reading, plain
 from shipper.fields import counter, gauge
-from shipper.parse import ParseError, key_values, merged, pick, whole
+from shipper.parse import ParseError, key_values, merged, pick, scaled, whole
 from shipper.rates import Reading, Value
 from shipper.source import Reader
 
@@ -145,8 +145,17 @@ def sockstat(text: bytes, wanted: Mapping[bytes, str]) -> dict[str, int]:
         words = rest.split()
         if not words or len(words) % 2:
             raise ParseError("not pairs of a key and a value")
-        table = {protocol + b"." + key: value for key, value in zip(words[::2], words[1::2], strict=True)}
-        return pick(table, wanted, 1) | pick({key: table[key] for key in table if key.endswith(b".mem")}, wanted, _PAGE)
+        pairs = [(protocol + b"." + key, value) for key, value in zip(words[::2], words[1::2], strict=True)]
+        values, bad = {}, ""
+        for key, value in pairs:
+            if key in wanted:
+                try:
+                    values[wanted[key]] = scaled(_PAGE if key.endswith(b".mem") else 1)(value)
+                except ParseError as error:
+                    bad = bad or str(error)
+        if bad:
+            raise ParseError(bad, values)
+        return values
 
     return merged(text, parse_line)
 

@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from shipper.collect.contract import Collector, host_reading, plain
 from shipper.collect.protocols import directory
 from shipper.fields import counter, gauge
-from shipper.parse import ParseError, integer, merged, pick, whole
+from shipper.parse import LARGEST, ParseError, columns, integer, merged, pick, whole
 from shipper.rates import Reading, Value
 from shipper.source import Reader
 
@@ -46,15 +46,22 @@ FIELDS = (
 )  # fmt: skip
 
 
+def _numbers(words: list[bytes], places: dict[int, str]) -> dict[str, int]:
+    """The words at ``places`` under their fields; an older kernel's line may be shorter."""
+    found = columns((field, words[at]) for at, field in places.items() if at < len(words))
+    return {field: int(number) for field, number in found.items()}
+
+
 def nfs(text: bytes) -> dict[str, int]:
     def parse_line(line: bytes) -> dict[str, int]:
         kind, *words = line.split()
         if kind == b"rpc":
-            return {f"system.nfs.client.{name}.count": integer(words[at - 1]) for at, (name, _) in _RPC.items()}
+            return _numbers(words, {at - 1: f"system.nfs.client.{name}.count" for at, (name, _) in _RPC.items()})
         if kind == b"proc3":
-            return {f"system.nfs.client.v3.{name}.count": integer(words[at + 1]) for name, at in _V3.items()}
+            return _numbers(words, {at + 1: f"system.nfs.client.v3.{name}.count" for name, at in _V3.items()})
         if kind == b"proc4":
-            return {"system.nfs.client.v4.operations.count": sum(integer(word) for word in words[1:])}
+            total = sum(integer(word) for word in words[1:])
+            return {"system.nfs.client.v4.operations.count": total} if total <= LARGEST else {}
         return {}
 
     return merged(text, parse_line)

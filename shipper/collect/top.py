@@ -19,7 +19,7 @@ from shipper.collect.contract import Collect, Collector
 from shipper.collect.identity import ENTITY, CgroupKind, Identity, recognise
 from shipper.collect.processes import Stat
 from shipper.fields import Field, Kind, Type, attribute, counter, cpu_time, dimension, gauge, real
-from shipper.parse import ParseError, meminfo, name
+from shipper.parse import ParseError, integer, meminfo, name
 from shipper.rates import Reading, Value, rates
 from shipper.source import Reader
 
@@ -143,9 +143,9 @@ class _Top:
         if facts["memory"]:
             values[f"{_PREFIX}.memory.rss.pct"] = one.rss / facts["memory"]
         if facts["boot"]:
-            values["process.start"] = datetime.fromtimestamp(facts["boot"] + one.start / _HZ, UTC).isoformat(
-                timespec="seconds"
-            )
+            with contextlib.suppress(ValueError, OverflowError, OSError):  # a year that no calendar has
+                began = datetime.fromtimestamp(facts["boot"] + one.start / _HZ, UTC)
+                values["process.start"] = began.isoformat(timespec="seconds")
         details = self._details(one, facts["users"])
         return None if details is None else values | details | self._container(one)
 
@@ -168,8 +168,9 @@ class _Top:
         if values.get("user.id") in users:
             values["user.name"] = users[str(values["user.id"])]
         score = self._reader.read_once(f"proc/{one.pid}/oom_score")
-        if score and score.strip().isdigit():
-            values[f"{_PREFIX}.oom_score"] = int(score)
+        if score:
+            with contextlib.suppress(ParseError):
+                values[f"{_PREFIX}.oom_score"] = integer(score)
         return values
 
     def _command_line(self, process: psutil.Process) -> dict[str, Value]:

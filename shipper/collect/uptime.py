@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from shipper.collect.contract import Collect, Collector, host_reading
 from shipper.fields import attribute, gauge
-from shipper.parse import ParseError, decimal, name, whole, word
+from shipper.parse import LARGEST, ParseError, decimal, name, shown, whole, word
 from shipper.rates import Reading, Value
 from shipper.source import Reader
 
@@ -52,7 +52,10 @@ def parse(text: bytes) -> dict[str, Value]:
     words = whole(text).split()
     if len(words) != 2:  # noqa: PLR2004
         raise ParseError("not two numbers")
-    return {"system.uptime.duration.ms": round(decimal(words[0]) * 1000)}
+    up_ms = round(decimal(words[0]) * 1000)
+    if up_ms > LARGEST:
+        raise ParseError(f"not a time: {shown(text)}")
+    return {"system.uptime.duration.ms": up_ms}
 
 
 def os_release(text: bytes) -> dict[str, Value]:
