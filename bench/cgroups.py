@@ -17,11 +17,11 @@ _BUSY_S = 1.0  # until each of the busy has worked for the first time
 
 
 def mode() -> Mode:
-    return detect(Reader(Root()))[0]
+    return detect(Reader(Root())).mode
 
 
 def _directories(name: str) -> list[Path]:
-    _, hierarchies = detect(Reader(Root()))
+    hierarchies = detect(Reader(Root())).hierarchies
     return [Path("/", base, name) for base in hierarchies.values()]
 
 
@@ -29,7 +29,7 @@ class Account:
     """CPU time of a process, its children and what they left behind, to the nanosecond: by a cgroup of its own."""
 
     def __init__(self, pid: int) -> None:
-        _, hierarchies = detect(Reader(Root()))
+        hierarchies = detect(Reader(Root())).hierarchies
         base = hierarchies.get("cpuacct") or hierarchies[UNIFIED]
         self._directory = Path("/", base, f"shipper-bench-{secrets.token_hex(3)}")
         self._directory.mkdir()

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from shipper.collect.cgroup_files import TABLES
+from shipper.collect.cgroup_files import table
 from shipper.collect.hierarchy import detect
 from shipper.source import Reader, Root
 
@@ -59,11 +59,11 @@ ignore_fs = ["tmpfs", "devtmpfs", "devfs", "iso9660", "overlay", "squashfs"]
 
 
 def _telegraf_cgroups(parent: str) -> str:
-    mode, hierarchies = detect(Reader(Root()))
+    layout = detect(Reader(Root()))
     files: dict[str, list[str]] = {}
-    for spec in TABLES[mode]:
-        if not spec.unless:
-            files.setdefault(hierarchies.get(spec.controller, ""), []).append(spec.name)
+    for spec in table(layout):
+        if not spec.unless and not spec.own:
+            files.setdefault(layout.hierarchies.get(spec.controller, ""), []).append(spec.name)
     blocks = []
     for base, names in files.items():
         first = next((one for one in Path("/", base, parent).iterdir() if one.is_dir()), None) if base else None

@@ -49,7 +49,7 @@ def examine(root: Root, name: str = "", environ: Mapping[str, str] = os.environ)
     reader = Reader(root)
     host_name = name or _configured_name(reader) or _word(reader, "proc/sys/kernel/hostname")
     host_id, source = _host_id(reader, host_name)
-    mode, _ = detect(reader)
+    mode = detect(reader).mode
     container = environ.get("container", "")
     findings = (
         *_of_name(host_name, told=bool(name)),

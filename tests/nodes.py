@@ -245,7 +245,7 @@ def _forget(name: str) -> None:
 
 def cgroups(name: str) -> list[Path]:
     """Where a cgroup of that name would be, in every hierarchy that counts and in systemd's."""
-    found = [Path("/", hierarchy, name) for hierarchy in detect(Reader(Root()))[1].values()]
+    found = [Path("/", hierarchy, name) for hierarchy in detect(Reader(Root())).hierarchies.values()]
     systemd = Path("/sys/fs/cgroup/systemd")
     return [*found, systemd / name] if systemd.is_dir() else found
 

@@ -32,7 +32,7 @@ class Engine:
     def __init__(self, data_root: Path) -> None:
         self._data_root = data_root
         self.parent = f"shipper-test-{secrets.token_hex(4)}"
-        _, hierarchies = detect(Reader(Root()))
+        hierarchies = detect(Reader(Root())).hierarchies
         self._tops = [Path(f"/{base}/{self.parent}") for base in set(hierarchies.values())]
         for top in self._tops:
             top.mkdir()

@@ -63,7 +63,7 @@ class OwnCgroup:
 
     def __init__(self, name: str) -> None:
         self.path = f"/{name}"
-        _, hierarchies = detect(Reader(Root()))
+        hierarchies = detect(Reader(Root())).hierarchies
         self.directories = {key: Path(f"/{base}{self.path}") for key, base in hierarchies.items()}
         self.make()
 

@@ -140,7 +140,7 @@ sys.stdin.readline()
 
 @pytest.fixture
 def directories() -> Iterator[list[Path]]:
-    _, hierarchies = detect(Reader(Root()))
+    hierarchies = detect(Reader(Root())).hierarchies
     name = f"docker-{secrets.token_hex(32)}.scope"
     made = [Path(f"/{base}/{name}") for base in hierarchies.values()]
     for directory in made:

@@ -152,7 +152,7 @@ def test_none_where_none_are_asked_for() -> None:
 @pytest.mark.root
 def test_a_process_in_a_container_names_it(worker: subprocess.Popen[str]) -> None:
     name = f"shipper-test-{secrets.token_hex(4)}"
-    _, hierarchies = detect(Reader(Root()))
+    hierarchies = detect(Reader(Root())).hierarchies
     directories = [Path("/", base, name, ID) for base in hierarchies.values()]
     try:
         for directory in directories:

@@ -11,7 +11,7 @@ from shipper.collect import cgroup_files, cgroup_network, cgroup_slow, runtime_f
 from shipper.collect.cgroup_one import Cgroup, Host
 from shipper.collect.cgroup_slow import Slow
 from shipper.collect.contract import Collector
-from shipper.collect.hierarchy import Walker, detect
+from shipper.collect.hierarchy import Mode, Walker, detect
 from shipper.collect.identity import ENTITY, Node, identify
 from shipper.collect.runtime_files import RuntimeFiles
 from shipper.config import Config
@@ -97,6 +97,7 @@ class _Cgroups:
         self._files = RuntimeFiles(reader, config)
         self._devices = Devices(reader)
         self._host: Host | None = None
+        self._layout_at = 0
         self._memory_at = 0
         self._memory: dict[str, int] | None = None
         self._tree: Node | None = None
@@ -137,13 +138,17 @@ class _Cgroups:
             yield Reading(cgroup.path, at_ns, {**cgroup.describe(), **values}, (cgroup.inodes, cgroup.namespace))
 
     def _look_at_host(self) -> Host:
-        mode, hierarchies = detect(self._reader)
-        host = self._host
-        if host is None or (host.mode, host.hierarchies) != (mode, hierarchies):
-            slow = Slow(self._reader, mode, hierarchies)
-            table, network = cgroup_files.TABLES[mode], cgroup_network.host_namespace(self._reader)
+        """Where its cgroups are is looked up each minute, and at each tick until there are any."""
+        host, now_ns = self._host, self._reader.now_ns()
+        if host is not None and host.mode is not Mode.NONE and now_ns < self._layout_at:
+            return host
+        self._layout_at = now_ns + _MINUTE_NS
+        layout = detect(self._reader)
+        if host is None or host.layout != layout:
+            slow, table = Slow(self._reader, layout), cgroup_files.table(layout)
+            network = cgroup_network.host_namespace(self._reader)
             period_ms = self._config.collect.period_s * 1000
-            host = self._host = Host(self._reader, mode, hierarchies, slow, self._files, table, network, period_ms)
+            host = self._host = Host(self._reader, layout, slow, self._files, table, network, period_ms)
             self._forget()
         return host
 

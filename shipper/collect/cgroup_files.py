@@ -13,7 +13,7 @@ from functools import lru_cache
 from typing import Any, Final
 
 from shipper.collect import pressure
-from shipper.collect.hierarchy import UNIFIED, Mode
+from shipper.collect.hierarchy import UNIFIED, Layout, Mode
 from shipper.fields import Field, Kind, Type, attribute, counter, cpu_time, gauge, real
 from shipper.parse import LARGEST, Keyed, ParseError, integer, lines, shown, signed, then
 from shipper.parse import pressure as parse_pressure
@@ -85,6 +85,7 @@ _IO: Final = {"bytes": "io bytes", "count": "io count"}  # direction → device 
 
 _NS_PER_TICK: Final = 1_000_000_000 // os.sysconf("SC_CLK_TCK")
 _MOST_KEPT: Final = 256
+_UNLIMITED: Final = b"18446744073709551615"  # before Linux 3.19
 V1_UNLIMITED: Final = 0x7FFF_FFFF_FFFF_0000  # the largest page count: rounded down differently by page size
 
 
@@ -92,7 +93,8 @@ V1_UNLIMITED: Final = 0x7FFF_FFFF_FFFF_0000  # the largest page count: rounded d
 class CgroupFile:
     """One file of one controller. It is not read where a file before it already gave the value ``unless``.
 
-    ``field``: it holds this one number and nothing else, which needs no ``parse``.
+    ``field``: it holds this one number and nothing else, which needs no ``parse``. ``needs``: in cgroup2, the controller
+    that brings it; every cgroup has the others. ``own``: it counts the cgroup's own tasks, not those of cgroups below it.
     """
 
     controller: str
@@ -100,10 +102,12 @@ class CgroupFile:
     parse: Parse
     unless: str = ""
     field: str = ""
+    needs: str = ""
+    own: bool = False
 
 
-def single(controller: str, name: str, field: str) -> CgroupFile:
-    return CgroupFile(controller, name, number(field), field=field)
+def single(controller: str, name: str, field: str, needs: str = "") -> CgroupFile:
+    return CgroupFile(controller, name, number(field), field=field, needs=needs)
 
 
 def number(field: str) -> Parse:
@@ -114,7 +118,7 @@ def limit(field: str) -> Parse:
     """A limit; no field where there is none."""
 
     def parse(text: bytes) -> Mapping[str, Value]:
-        if text.strip() == b"max" or (value := integer(text)) >= V1_UNLIMITED:
+        if text.strip() in (b"max", _UNLIMITED) or (value := integer(text)) >= V1_UNLIMITED:
             return {}
         return {field: value}
 
@@ -128,6 +132,18 @@ def weight_of_shares(text: bytes) -> Mapping[str, Value]:
 
 def _keys(wanted: Mapping[bytes, str], scale: int = 1) -> Parse:
     return Keyed({key: (field, scale) for key, field in wanted.items()})
+
+
+def _memory_stat_v1(wanted: Mapping[bytes, str]) -> Parse:
+    parse = _keys(wanted)
+
+    def parse_again(text: bytes) -> Mapping[str, Value]:
+        try:
+            return parse(text)
+        except ParseError:
+            return parse(text.replace(b"hierarchical_memory_limit " + _UNLIMITED + b"\n", b""))
+
+    return parse_again
 
 
 _SPANS: Final = ("avg10", "avg60", "avg300")
@@ -244,10 +260,11 @@ def _blkio(unit: str) -> Parse:
         moved: _Moved = {}
         for direction, device, amount in rows:
             moved.setdefault(direction, {})[device] = amount
-        return {_IO[unit]: moved} if moved else {}
+        return {_IO[unit]: moved}
 
+    idle: Mapping[str, Any] = {_IO[unit]: {}}
     parse_rows = then(lambda text: lines(text, parse_line), by_direction)
-    return lambda text: {} if text == b"Total 0\n" else parse_rows(text)
+    return lambda text: idle if text == b"Total 0\n" else parse_rows(text)
 
 
 def _device(number: bytes) -> str:
@@ -283,11 +300,11 @@ _PRESSURE: Final = [CgroupFile(UNIFIED, f"{name}.pressure", _pressure(name)) for
 
 _V2: Final = [
     CgroupFile(UNIFIED, "cpu.stat", _cpu_stat()),
-    CgroupFile(UNIFIED, "cpu.max", _kept(_cpu_max)),
-    single(UNIFIED, "memory.current", "cgroup.memory.usage.bytes"),
-    single(UNIFIED, "memory.peak", "cgroup.memory.peak.bytes"),
-    CgroupFile(UNIFIED, "memory.max", limit("cgroup.memory.limit.bytes")),
-    CgroupFile(UNIFIED, "memory.high", limit("cgroup.memory.high.bytes")),
+    CgroupFile(UNIFIED, "cpu.max", _kept(_cpu_max), needs="cpu"),
+    single(UNIFIED, "memory.current", "cgroup.memory.usage.bytes", needs="memory"),
+    single(UNIFIED, "memory.peak", "cgroup.memory.peak.bytes", needs="memory"),
+    CgroupFile(UNIFIED, "memory.max", limit("cgroup.memory.limit.bytes"), needs="memory"),
+    CgroupFile(UNIFIED, "memory.high", limit("cgroup.memory.high.bytes"), needs="memory"),
     CgroupFile(UNIFIED, "memory.stat", _keys({
         b"anon": "cgroup.memory.anon.bytes",
         b"file": "cgroup.memory.file.bytes",
@@ -307,8 +324,8 @@ _V2: Final = [
         b"workingset_refault_file": "cgroup.memory.refaults.file.count",
         b"pgscan": "cgroup.memory.scanned.count",
         b"pgsteal": "cgroup.memory.reclaimed.count",
-    })),
-    single(UNIFIED, "memory.swap.current", "cgroup.memory.swap.usage.bytes"),
+    }), needs="memory"),
+    single(UNIFIED, "memory.swap.current", "cgroup.memory.swap.usage.bytes", needs="memory"),
     CgroupFile(UNIFIED, "memory.events", _kept(_keys({
         b"low": "cgroup.memory.events.low.count",
         b"high": "cgroup.memory.events.high.count",
@@ -316,10 +333,10 @@ _V2: Final = [
         b"oom": "cgroup.memory.events.oom.count",
         b"oom_kill": "cgroup.memory.events.oom_kill.count",
         b"oom_group_kill": "cgroup.memory.events.oom_group_kill.count",
-    }))),
-    single(UNIFIED, "pids.current", "cgroup.pids.current"),
-    CgroupFile(UNIFIED, "pids.events", _kept(_keys({b"max": "cgroup.pids.events.max.count"}))),
-    CgroupFile(UNIFIED, "io.stat", _io_stat),
+    })), needs="memory"),
+    single(UNIFIED, "pids.current", "cgroup.pids.current", needs="pids"),
+    CgroupFile(UNIFIED, "pids.events", _kept(_keys({b"max": "cgroup.pids.events.max.count"})), needs="pids"),
+    CgroupFile(UNIFIED, "io.stat", _io_stat, needs="io"),
     *_PRESSURE,
 ]  # fmt: skip
 
@@ -337,7 +354,7 @@ _V1: Final = [
     single("memory", "memory.max_usage_in_bytes", "cgroup.memory.peak.bytes"),
     CgroupFile("memory", "memory.limit_in_bytes", limit("cgroup.memory.limit.bytes")),
     # total_ counts the cgroups below too, as all of v2 does
-    CgroupFile("memory", "memory.stat", _keys({
+    CgroupFile("memory", "memory.stat", _memory_stat_v1({
         b"total_rss": "cgroup.memory.anon.bytes",
         b"total_cache": "cgroup.memory.file.bytes",
         b"total_shmem": "cgroup.memory.shmem.bytes",
@@ -360,9 +377,18 @@ _V1: Final = [
     CgroupFile("pids", "pids.events", _kept(_keys({b"max": "cgroup.pids.events.max.count"}))),
     CgroupFile("blkio", "blkio.throttle.io_service_bytes_recursive", _blkio("bytes")),
     CgroupFile("blkio", "blkio.throttle.io_serviced_recursive", _blkio("count")),
+    # before Linux 4.16 without the cgroups below
+    CgroupFile("blkio", "blkio.throttle.io_service_bytes", _blkio("bytes"), unless=_IO["bytes"], own=True),
+    CgroupFile("blkio", "blkio.throttle.io_serviced", _blkio("count"), unless=_IO["count"], own=True),
 ]  # fmt: skip
 
-# In hybrid mode a cgroup may be in the unified hierarchy alone, whose cpu.stat has times without any controller
-_HYBRID: Final = [*_V1, CgroupFile(UNIFIED, "cpu.stat", _cpu_stat(), unless="cgroup.cpu.usage.ns"), *_PRESSURE]
+# Every cgroup of cgroup2 has cpu.stat, with times without any controller: where v1 gives them it is not read
+_TIMES_OF_UNIFIED: Final = CgroupFile(UNIFIED, "cpu.stat", _cpu_stat(), unless="cgroup.cpu.usage.ns")
 
-TABLES: Final = {Mode.V2: _V2, Mode.V1: _V1, Mode.HYBRID: _HYBRID, Mode.NONE: []}
+TABLES: Final = {"v2": _V2, "v1": _V1}
+
+
+def table(layout: Layout) -> list[CgroupFile]:
+    """The files to read in a host's cgroups, by the hierarchy that each controller is in."""
+    v2 = _V2 if layout.mode is Mode.V2 or "cpu" in layout.unified else [_TIMES_OF_UNIFIED, *_V2[1:]]
+    return [spec for spec in (*_V1, *v2) if layout.has(spec.controller, spec.needs)]

@@ -9,7 +9,7 @@ from zlib import crc32
 from shipper.collect import cgroup_network
 from shipper.collect.cgroup_files import CgroupFile
 from shipper.collect.cgroup_slow import Slow
-from shipper.collect.hierarchy import Mode
+from shipper.collect.hierarchy import Layout
 from shipper.collect.identity import CgroupKind, Identity, Node
 from shipper.collect.names import Naming
 from shipper.collect.runtime_files import Names, RuntimeFiles
@@ -32,8 +32,7 @@ class Host:
     """What the cgroups of one host share."""
 
     reader: Reader
-    mode: Mode
-    hierarchies: dict[str, str]
+    layout: Layout
     slow: Slow
     files: RuntimeFiles
     table: list[CgroupFile]
@@ -41,7 +40,9 @@ class Host:
     period_ms: int
 
     def __post_init__(self) -> None:
-        self.entries = list(enumerate(self.table))  # once for all cgroups
+        # Once for all cgroups
+        self.mode, self.hierarchies = self.layout.mode, self.layout.hierarchies
+        self.entries = list(enumerate(self.table))
 
 
 class Cgroup:
@@ -55,7 +56,7 @@ class Cgroup:
         self.missed = False  # a file that was there before
         self._host = host
         self._files = host.reader.root.files(self._file, len(host.table))
-        self._present = [entry for entry in host.entries if entry[1].controller in node.inodes]
+        self._present = self._possible(node)
         self._absent: list[tuple[int, CgroupFile]] = []
         self._naming = Naming(path, identity)
         self._named: Names = self._naming.values
@@ -83,8 +84,18 @@ class Cgroup:
         spec = self._host.table[at]
         return f"{self._host.hierarchies[spec.controller]}{self.path}/{spec.name}"
 
+    def _possible(self, node: Node) -> list[tuple[int, CgroupFile]]:
+        """The files that it may have; those that count its own tasks alone say nothing of one with others below it."""
+        return [
+            entry
+            for entry in self._host.entries
+            if entry[1].controller in node.inodes and not (entry[1].own and node.children)
+        ]
+
     def become(self, node: Node, identity: Identity) -> None:
         """The tree around it has changed."""
+        if bool(node.children) != bool(self.node.children):
+            self._present, self._absent = self._possible(node), []
         self.node = node
         if identity != self.identity:
             self.identity, self._described = identity, {}

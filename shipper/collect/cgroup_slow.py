@@ -6,10 +6,11 @@ pidlist_array_load). Who reads it from a pid namespace of its own sees only that
 """
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any, Final
 
 from shipper.collect.cgroup_files import PERIOD, CgroupFile, limit, number, weight_of_shares
-from shipper.collect.hierarchy import UNIFIED, Mode, mounted
+from shipper.collect.hierarchy import UNIFIED, Layout, Mode, rare
 from shipper.collect.identity import Node
 from shipper.fields import Field, Type, attribute, gauge
 from shipper.parse import LARGEST, ParseError, integer, key_values, lines, then
@@ -44,9 +45,8 @@ _RARE: Final = ("freezer", "hugetlb", "rdma", "misc")
 
 def _hugetlb(size: str) -> tuple[CgroupFile, CgroupFile]:
     parse = number(f"hugetlb {size}")
-    return CgroupFile(UNIFIED, f"hugetlb.{size}.current", parse), CgroupFile(
-        "hugetlb", f"hugetlb.{size}.usage_in_bytes", parse
-    )
+    v2 = CgroupFile(UNIFIED, f"hugetlb.{size}.current", parse, needs="hugetlb")
+    return v2, CgroupFile("hugetlb", f"hugetlb.{size}.usage_in_bytes", parse)
 
 
 def _is_frozen(found: Mapping[str, int]) -> Mapping[str, Value]:
@@ -86,14 +86,14 @@ def _misc(text: bytes) -> Mapping[str, Value]:
 
 
 _V2: Final = [
-    CgroupFile(UNIFIED, "cpu.weight", number("cgroup.cpu.weight")),
-    CgroupFile(UNIFIED, "memory.low", limit("cgroup.memory.low.bytes")),
-    CgroupFile(UNIFIED, "memory.min", limit("cgroup.memory.min.bytes")),
-    CgroupFile(UNIFIED, "memory.swap.max", limit("cgroup.memory.swap.limit.bytes")),
-    CgroupFile(UNIFIED, "pids.peak", number("cgroup.pids.peak")),
+    CgroupFile(UNIFIED, "cpu.weight", number("cgroup.cpu.weight"), needs="cpu"),
+    CgroupFile(UNIFIED, "memory.low", limit("cgroup.memory.low.bytes"), needs="memory"),
+    CgroupFile(UNIFIED, "memory.min", limit("cgroup.memory.min.bytes"), needs="memory"),
+    CgroupFile(UNIFIED, "memory.swap.max", limit("cgroup.memory.swap.limit.bytes"), needs="memory"),
+    CgroupFile(UNIFIED, "pids.peak", number("cgroup.pids.peak"), needs="pids"),
     *(_hugetlb(size)[0] for size in _SIZES),
-    CgroupFile(UNIFIED, "rdma.current", _rdma),
-    CgroupFile(UNIFIED, "misc.current", _misc),
+    CgroupFile(UNIFIED, "rdma.current", _rdma, needs="rdma"),
+    CgroupFile(UNIFIED, "misc.current", _misc, needs="misc"),
 ]
 _V1: Final = [
     CgroupFile("cpu", "cpu.shares", weight_of_shares),
@@ -105,7 +105,7 @@ _V1: Final = [
 _STATE: Final = [
     CgroupFile("cpu", "cpu.cfs_period_us", number(PERIOD)),
     CgroupFile("pids", "pids.max", limit("cgroup.pids.limit")),
-    CgroupFile(UNIFIED, "pids.max", limit("cgroup.pids.limit"), unless="cgroup.pids.limit"),
+    CgroupFile(UNIFIED, "pids.max", limit("cgroup.pids.limit"), unless="cgroup.pids.limit", needs="pids"),
     CgroupFile("freezer", "freezer.state", _freezer),
     CgroupFile(UNIFIED, "cgroup.events", _frozen, unless="cgroup.frozen"),
 ]
@@ -116,14 +116,16 @@ TABLES: Final = {"v2": _V2, "v1": _V1, "state": _STATE}
 class Slow:
     """The slow reads of one host's cgroups: only of controllers that it has."""
 
-    def __init__(self, reader: Reader, mode: Mode, hierarchies: dict[str, str]) -> None:
+    def __init__(self, reader: Reader, layout: Layout) -> None:
         self._reader = reader
-        self._hierarchies = {**mounted(reader, _RARE), **hierarchies} if mode is not Mode.V2 else hierarchies
-        self._settings = self._possible(_V2 if mode is Mode.V2 else _V1)
+        more = rare(reader, _RARE) if layout.mode is not Mode.V2 else {}
+        self._layout = replace(layout, hierarchies={**more, **layout.hierarchies})
+        self._hierarchies = self._layout.hierarchies
+        self._settings = self._possible([*_V1, *_V2])
         self._state = self._possible(_STATE)
 
     def _possible(self, table: list[CgroupFile]) -> list[CgroupFile]:
-        return [spec for spec in table if spec.controller in self._hierarchies]
+        return [spec for spec in table if self._layout.has(spec.controller, spec.needs)]
 
     def settings(self, path: str, node: Node) -> dict[str, Value]:
         """What is read every five minutes."""

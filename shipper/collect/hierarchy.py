@@ -3,12 +3,14 @@
 Three layouts of ``sys/fs/cgroup`` (https://systemd.io/CGROUP_DELEGATION/):
 
 - v2: one cgroup2 file system, ``cgroup.controllers`` at its root.
-- hybrid: a tmpfs of v1 hierarchies and a cgroup2 one in ``unified``; controllers are in v1, pressure in v2.
+- hybrid: a tmpfs of v1 hierarchies and a cgroup2 one in ``unified``; each controller is in one of them, pressure in v2.
 - v1: the same without ``unified``.
+
+Old distributions have them elsewhere (``/cgroup/memory``, ``/dev/cgroup``): pid 1's mounts tell.
 """
 
 import os
-from collections.abc import Collection, Container, Iterator
+from collections.abc import Collection, Container, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final
@@ -32,23 +34,72 @@ class Mode(StrEnum):
     NONE = "none"
 
 
-def detect(reader: Reader) -> tuple[Mode, dict[str, str]]:
-    """The mode, and the directory of each hierarchy by controller (``unified`` for cgroup2)."""
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """The directory of each hierarchy by v1 controller (``unified`` for cgroup2), and the controllers that cgroup2 has.
+
+    A controller is in one hierarchy: memory may be in cgroup2 while the others are in v1 (``cgroup_no_v1=memory``, a kernel
+    without CONFIG_MEMCG_V1).
+    """
+
+    mode: Mode
+    hierarchies: dict[str, str]
+    unified: frozenset[str] = frozenset()
+
+    def has(self, controller: str, needs: str) -> bool:
+        """Whether there are files of the v1 ``controller``, or those in cgroup2 that the controller ``needs`` brings."""
+        if controller != UNIFIED or not needs or self.mode is Mode.V2:
+            return controller in self.hierarchies
+        return needs in self.unified
+
+
+def detect(reader: Reader) -> Layout:
+    """Where the host's cgroups are: by directory names below sys/fs/cgroup, and by mounts where they are elsewhere."""
     if reader.exists(f"{CGROUP_ROOT}/cgroup.controllers"):
-        return Mode.V2, {UNIFIED: CGROUP_ROOT}
-    found = mounted(reader, _CONTROLLERS)
-    if reader.exists(f"{CGROUP_ROOT}/{UNIFIED}/cgroup.controllers"):
-        return Mode.HYBRID, {**found, UNIFIED: f"{CGROUP_ROOT}/{UNIFIED}"}
-    return (Mode.V1 if found else Mode.NONE), found
+        return Layout(Mode.V2, {UNIFIED: CGROUP_ROOT})
+    mounts = _mounts(reader)
+    found = {**_known(mounts, _CONTROLLERS), **mounted(reader, _CONTROLLERS)}
+    unified = f"{CGROUP_ROOT}/{UNIFIED}"
+    if not reader.exists(f"{unified}/cgroup.controllers"):
+        unified = mounts.get(UNIFIED, "")
+    if not unified:
+        return Layout(Mode.V1 if found else Mode.NONE, found)
+    mode = Mode.HYBRID if found else Mode.V2
+    names = (reader.read_once(f"{unified}/cgroup.controllers") or b"").split()
+    return Layout(mode, {**found, UNIFIED: unified}, frozenset(map(os.fsdecode, names)))
+
+
+def _known(mounts: Mapping[str, str], controllers: Container[str]) -> dict[str, str]:
+    return {controller: directory for controller, directory in mounts.items() if controller in controllers}
+
+
+def _mounts(reader: Reader) -> dict[str, str]:
+    """Where pid 1 has mounted each controller, and cgroup2; the shortest path of each."""
+    found: dict[str, str] = {}
+    for line in (reader.read_once("proc/1/mountinfo") or b"").split(b"\n"):
+        before, _, after = line.partition(b" - cgroup")
+        words, rest = before.split(b" "), after.split(b" ")
+        if len(words) < 5 or len(rest) < 3:  # noqa: PLR2004
+            continue
+        point = os.fsdecode(words[4]).strip("/")
+        for controller in (UNIFIED,) if rest[0] == b"2" else map(os.fsdecode, rest[2].split(b",")):
+            if len(point) < len(found.get(controller, point + "/")):
+                found[controller] = point
+    return found
+
+
+def rare(reader: Reader, controllers: Container[str]) -> dict[str, str]:
+    """Directories of further v1 hierarchies, which are read too seldom to be walked."""
+    return {**_known(_mounts(reader), controllers), **mounted(reader, controllers)}
 
 
 def mounted(reader: Reader, controllers: Container[str]) -> dict[str, str]:
     """Directories of the v1 hierarchies of ``controllers``: ``cpu,cpuacct`` holds both, and systemd's links are not it."""
     return {
-        controller: f"{CGROUP_ROOT}/{name}"
-        for name in reader.names(CGROUP_ROOT)
-        for controller in name.split(",")
-        if controller in controllers and reader.link(f"{CGROUP_ROOT}/{name}") is None
+        controller: f"{CGROUP_ROOT}/{directory}"
+        for directory in reader.names(CGROUP_ROOT)
+        for controller in directory.split(",")
+        if controller in controllers and reader.link(f"{CGROUP_ROOT}/{directory}") is None
     }
 
 

@@ -127,7 +127,7 @@ def test_containerd(short: Path, documents: Callable[..., Documents]) -> None:
 def unit(tmp_path: Path) -> Iterator[str]:
     """The cgroup of a service of machine.slice in every hierarchy, as systemd would make it."""
     path = f"machine.slice/systemd-nspawn@shipper{secrets.token_hex(3)}.service"
-    mode, _ = detect(Reader(Root()))
+    mode = detect(Reader(Root())).mode
     bases = [CGROUPS] if mode is Mode.V2 else [base for base in CGROUPS.iterdir() if (base / "cgroup.procs").exists()]
     with swept(tmp_path, "machine.slice"):
         for base in bases:
