@@ -17,16 +17,23 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from shipper import hostname
+from shipper.collect import namespace
 from shipper.collect.hierarchy import CGROUP_ROOT, UNIFIED, Mode, detect
 from shipper.errors import HostViewError
 from shipper.findings import Finding, Level, note, ok, wrong
+from shipper.hostname import HostName
 from shipper.parse import first_line
 from shipper.source import Reader, Root
 
 _INITIAL_PID_NAMESPACE: Final = "pid:[4026531836]"
-_RANDOM_NAME: Final = re.compile(r"[0-9a-f]{12}")  # docker's host name of a container
 _MACHINE_ID: Final = re.compile(r"[0-9a-f]{32}")
 _ID_LENGTH: Final = 32
+# Kind of namespace → what is left out where ours is not the host's
+_LOST: Final = {
+    "cgroup": "processes are published without their cgroup",
+    "time": "uptime and the start of processes are left out",
+}
 # st_dev of a btrfs subvolume is not the device that mountinfo shows
 _OWN_DEVICE_NUMBERS: Final = frozenset({"btrfs", "bcachefs"})
 
@@ -47,16 +54,18 @@ class HostView:
 def examine(root: Root, name: str = "", environ: Mapping[str, str] = os.environ) -> HostView:
     """Look at the host below ``root``. ``name`` is the configured host name, ``environ`` the process's own."""
     reader = Reader(root)
-    host_name = name or _configured_name(reader) or _word(reader, "proc/sys/kernel/hostname")
+    found = HostName(name, "") if name else hostname.find(reader)
+    host_name = found.name
     host_id, source = _host_id(reader, host_name)
     mode = detect(reader).mode
     container = environ.get("container", "")
     findings = (
-        *_of_name(host_name, told=bool(name)),
+        *_of_name(found),
         *_of_id(host_id, source),
         *_of_processes(reader),
         *_of_mounts(reader),
         *_of_network(reader),
+        *_of_namespaces(reader),
         *_of_cgroups(reader, mode),
         *_of_container(root, container),
     )
@@ -76,12 +85,6 @@ def _word(reader: Reader, path: str) -> str:
     return first_line(reader.read_once(path) or b"")
 
 
-def _configured_name(reader: Reader) -> str:
-    """etc/hostname without its comments (hostname(5)); empty where it cannot be read."""
-    lines = (line.strip() for line in (reader.read_once("etc/hostname") or b"").splitlines())
-    return first_line(next((line for line in lines if line and not line.startswith(b"#")), b""))
-
-
 def _host_id(reader: Reader, name: str) -> tuple[str, str]:
     """The id and the file it comes from; an id must outlive restarts, so there always is one."""
     machine = _word(reader, "etc/machine-id")
@@ -93,17 +96,27 @@ def _host_id(reader: Reader, name: str) -> tuple[str, str]:
     return hashlib.sha256(name.encode("utf-8", "replace")).hexdigest()[:_ID_LENGTH], "the host name"
 
 
-def _of_name(name: str, *, told: bool) -> Iterator[Finding]:
-    if told:
+def _of_name(found: HostName) -> Iterator[Finding]:
+    name = found.name
+    if name and not found.source:
         yield ok(f"host name {name}, as configured")
     elif not name:
         yield wrong("no host name in etc/hostname; set host.name")
-    elif _RANDOM_NAME.fullmatch(name):
+    elif found.containers:
+        yield wrong(f"host name {name} is only this container's; set host.name, or share the host's UTS namespace")
+    elif hostname.RANDOM.fullmatch(name):
         yield wrong(f"host name {name} looks like a container's id; set host.name if it is the host's")
-    elif name.partition(".")[0] == "localhost":
+    elif hostname.says_nothing(name):
         yield note(f"host name {name} tells no host from another; set host.name")
     else:
-        yield ok(f"host name {name}")
+        yield ok(f"host name {name} from {found.source}")
+
+
+def _of_namespaces(reader: Reader) -> Iterator[Finding]:
+    """What is not told because this process has a namespace of its own."""
+    for kind, lost in _LOST.items():
+        if namespace.shared(reader, kind) is False:
+            yield note(f"this process has a {kind} namespace of its own: {lost}")
 
 
 def _of_id(host_id: str, source: str) -> Iterator[Finding]:

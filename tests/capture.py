@@ -22,9 +22,8 @@ from pathlib import Path
 
 import capture_containers
 
-from shipper.collect.cgroup_network import host_namespace
-from shipper.collect.cgroup_network import namespace as of_process
 from shipper.collect.filesystem import parse as mounts_of
+from shipper.collect.namespace import of_host, of_pid
 from shipper.source import Reader, Root
 
 HOSTS = Path(__file__).parent / "hosts"
@@ -194,7 +193,7 @@ class Moment:
             self._write(self._scrubber.text(path), self._scrubber.text(text))
         for pid in (1, *capture_containers.members(self._asked)):
             reader = Reader(self._root)
-            namespace = host_namespace(reader) if pid == 1 else of_process(reader, pid)
+            namespace = of_host(reader, "net") if pid == 1 else of_pid(reader, pid, "net")
             if not namespace:
                 continue
             self._process(pid)

@@ -1,7 +1,12 @@
 import os
 import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
+
+from shipper.bus import SOCKETS
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -46,3 +51,27 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         missing = [PACKAGES[name] for name in sorted(wanted) if shutil.which(name, path=PATH) is None]
         if missing:
             item.add_marker(pytest.mark.skip(reason=f"needs apt-get install {' '.join(missing)}"))
+
+
+BUS = """<busconfig><type>session</type><listen>unix:path={}</listen><auth>EXTERNAL</auth>
+<policy context="default">
+<allow send_destination="*" eavesdrop="true"/><allow eavesdrop="true"/><allow own="*"/>
+</policy></busconfig>"""
+
+
+@pytest.fixture
+def bus(tmp_path: Path) -> Iterator[Path]:
+    """A bus whose socket is where a host has its own."""
+    root = tmp_path / "h"
+    socket = root / SOCKETS[0]
+    socket.parent.mkdir(parents=True)
+    (tmp_path / "bus.conf").write_text(BUS.format(socket))
+    process = subprocess.Popen(
+        ["dbus-daemon", f"--config-file={tmp_path}/bus.conf", "--nofork", "--print-address=1"], stdout=subprocess.PIPE
+    )
+    assert process.stdout
+    process.stdout.readline()
+    yield root
+    process.terminate()
+    process.wait()
+    process.stdout.close()

@@ -1,5 +1,6 @@
 """What each host tree that went wrong once gives now; ``casetrees`` says what they are."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -85,3 +86,20 @@ def test_a_hierarchy_that_is_mounted_elsewhere(options: str, tmp_path: Path) -> 
     )
     [values] = containers(host).values()
     assert values["cgroup.memory.anon.bytes"] == 50_000_000
+
+
+def test_19_conntrack_of_a_kernel_without_its_proc_file(tmp_path: Path) -> None:
+    values = host_of("19", tmp_path).host()
+    expected = {"system.conntrack.count": 1234, "system.conntrack.limit.count": 262_144}
+    assert picked(values, expected) == expected
+    assert values["system.conntrack.used.pct"] == pytest.approx(0.0047, abs=1e-4)
+
+
+@pytest.mark.parametrize(("namespace", "known"), [("net:[1]", False), (None, True)])
+def test_19_the_count_of_another_network_namespace_is_not_the_hosts(
+    namespace: str | None, known: bool, tmp_path: Path
+) -> None:
+    host = host_of("19", tmp_path)
+    (tmp_path / "proc/1/ns").mkdir()
+    (tmp_path / "proc/1/ns/net").symlink_to(namespace or os.readlink("/proc/self/ns/net"))
+    assert ("system.conntrack.count" in host.host()) is known

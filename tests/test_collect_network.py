@@ -51,11 +51,19 @@ def test_odd_forms_of_names(line: str, name: str) -> None:
     assert [found for found, _ in network.parse(f"{HEADER}{line}\n".encode())] == [name]
 
 
-@pytest.mark.parametrize("line", [f"a/b: {COUNTS}", f": {COUNTS}", "eth0: 1 2 3", f"eth0: -{COUNTS}"])
+@pytest.mark.parametrize("line", [f"a/b: {COUNTS}", f": {COUNTS}", "eth0: 1 2 3"])
 def test_damaged_line_spoils_only_itself(line: str) -> None:
     with pytest.raises(ParseError) as caught:
         network.parse(f"{dev(lo=1)}{line}\n".encode())
     assert [name for name, _ in caught.value.partial] == ["lo"]
+
+
+def test_a_damaged_column_spoils_only_itself() -> None:
+    with pytest.raises(ParseError) as caught:
+        network.parse(f"{dev(lo=1)}eth0: -{COUNTS}\n".encode())
+    values = dict(caught.value.partial)["eth0"]
+    assert "system.network.in.bytes" not in values
+    assert values["system.network.out.compressed.count"] == 16
 
 
 def test_attributes_of_the_link(tmp_path: Path) -> None:

@@ -1,8 +1,6 @@
 """systemd's units, asked over a real D-Bus daemon; the manager behind it is the test's own."""
 
-import subprocess
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +10,10 @@ from jeepney.bus_messages import message_bus
 from jeepney.io.blocking import open_dbus_connection
 from trees import Host, Tree
 
+from shipper.bus import SOCKETS
 from shipper.collect import systemd
 
-SOCKET = systemd.SOCKETS[0]
-CONFIG = """<busconfig><type>session</type><listen>unix:path={}</listen><auth>EXTERNAL</auth>
-<policy context="default">
-<allow send_destination="*" eavesdrop="true"/><allow eavesdrop="true"/><allow own="*"/>
-</policy></busconfig>"""
+SOCKET = SOCKETS[0]
 
 
 def unit(name: str, state: str) -> tuple[Any, ...]:
@@ -32,24 +27,6 @@ UNITS = [
 
 
 pytestmark = pytest.mark.needs("dbus-daemon")
-
-
-@pytest.fixture
-def bus(tmp_path: Path) -> Iterator[Path]:
-    """A bus whose socket is where a host has its own."""
-    root = tmp_path / "h"
-    socket = root / SOCKET
-    socket.parent.mkdir(parents=True)
-    (tmp_path / "bus.conf").write_text(CONFIG.format(socket))
-    process = subprocess.Popen(
-        ["dbus-daemon", f"--config-file={tmp_path}/bus.conf", "--nofork", "--print-address=1"], stdout=subprocess.PIPE
-    )
-    assert process.stdout
-    process.stdout.readline()
-    yield root
-    process.terminate()
-    process.wait()
-    process.stdout.close()
 
 
 class Manager:
@@ -106,7 +83,7 @@ def test_a_bus_without_systemd_a_refusal_and_a_silent_one_are_named(bus: Path, m
 
 
 def test_a_stopped_manager_costs_the_time_limit_and_no_more(bus: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(systemd, "_TIMEOUT_S", 0.2)
+    monkeypatch.setattr("shipper.bus._TIMEOUT_S", 0.2)
     Manager(bus, UNITS, silent=True)
     one = host(bus)
     assert one.host() == {}

@@ -13,6 +13,7 @@ from shipper.collect.cgroup_slow import Slow
 from shipper.collect.contract import Collector
 from shipper.collect.hierarchy import Mode, Walker, detect
 from shipper.collect.identity import ENTITY, Node, identify
+from shipper.collect.namespace import of_host
 from shipper.collect.runtime_files import RuntimeFiles
 from shipper.config import Config
 from shipper.fields import Field, Kind, Type, attribute, dimension, gauge, real
@@ -146,7 +147,7 @@ class _Cgroups:
         layout = detect(self._reader)
         if host is None or host.layout != layout:
             slow, table = Slow(self._reader, layout), cgroup_files.table(layout)
-            network = cgroup_network.host_namespace(self._reader)
+            network = of_host(self._reader, "net")
             period_ms = self._config.collect.period_s * 1000
             host = self._host = Host(self._reader, layout, slow, self._files, table, network, period_ms)
             self._forget()

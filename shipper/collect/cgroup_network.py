@@ -6,14 +6,13 @@ have them too, as they have all else of what lies in them. Nothing is kept open:
 namespace, and interfaces moved into it, from going away.
 """
 
-import os
-import socket
 from typing import Final
 
+from shipper.collect.namespace import of_pid
 from shipper.fields import Field, counter
 from shipper.parse import LARGEST, ParseError, integer, whole
 from shipper.rates import Value
-from shipper.source import Reader, Root
+from shipper.source import Reader
 
 _PREFIX: Final = "cgroup.network"
 # Column of net/dev after the name, field, unit, help
@@ -35,29 +34,6 @@ FIELDS: Final[tuple[Field, ...]] = tuple(
 )  # fmt: skip
 _WANTED: Final = tuple((at, f"{_PREFIX}.{name}") for at, name, _, _ in _COLUMNS)
 _ALL_COLUMNS: Final = 16
-
-
-def namespace(reader: Reader, pid: int) -> str:
-    """``net:[4026531840]``, the network namespace of ``pid``; empty if it is gone or not ours to see."""
-    try:
-        return reader.root.link(f"proc/{pid}/ns/net")
-    except OSError:  # also EACCES of a process that a security module protects: no figures, and no news each tick
-        return ""
-
-
-def host_namespace(reader: Reader) -> str:
-    """The host's own: that of pid 1, or ours where it is the same; empty if neither can be told.
-
-    The link of a process with capabilities that we lack is not ours to read (ptrace(2)); but its list of sockets is,
-    and a socket of ours is in it if the namespace is the same.
-    """
-    if link := namespace(reader, 1):
-        return link
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as ours:
-        inode = b"%d" % os.fstat(ours.fileno()).st_ino
-        if inode in (reader.read_once("proc/1/net/unix") or b"").split():
-            return Root().link("proc/self/ns/net")
-    return ""
 
 
 def parse(text: bytes) -> dict[str, Value]:
@@ -84,7 +60,7 @@ def parse(text: bytes) -> dict[str, Value]:
 
 def read(reader: Reader, pid: int, expected: str) -> dict[str, Value] | None:
     """Counters of the namespace; None if ``pid`` is no longer in ``expected``, which a reused pid is not either."""
-    if namespace(reader, pid) != expected:
+    if of_pid(reader, pid, "net") != expected:
         return None
     name = f"proc/{pid}/net/dev"
     data = reader.read_once(name)

@@ -12,6 +12,7 @@ from shipper.collect.cgroup_slow import Slow
 from shipper.collect.hierarchy import Layout
 from shipper.collect.identity import CgroupKind, Identity, Node
 from shipper.collect.names import Naming
+from shipper.collect.namespace import of_pid
 from shipper.collect.runtime_files import Names, RuntimeFiles
 from shipper.kibana import CONTAINERS, PERIOD
 from shipper.parse import ParseError, integer
@@ -128,7 +129,7 @@ class Cgroup:
         reader, host_network = self._host.reader, self._host.network
         asked = _MOST_ASKED if self.identity.kind in _RUN_BY_OTHERS else 1
         for pid in pids[:asked] if host_network else ():
-            namespace = cgroup_network.namespace(reader, pid)
+            namespace = of_pid(reader, pid, "net")
             if namespace and namespace != host_network:
                 self._pid, self.namespace = pid, namespace
                 return

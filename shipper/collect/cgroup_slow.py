@@ -12,6 +12,7 @@ from typing import Any, Final
 from shipper.collect.cgroup_files import PERIOD, CgroupFile, limit, number, weight_of_shares
 from shipper.collect.hierarchy import UNIFIED, Layout, Mode, rare
 from shipper.collect.identity import Node
+from shipper.collect.namespace import own_processes
 from shipper.fields import Field, Type, attribute, gauge
 from shipper.parse import LARGEST, ParseError, integer, key_values, lines, then
 from shipper.rates import Value
@@ -118,6 +119,7 @@ class Slow:
 
     def __init__(self, reader: Reader, layout: Layout) -> None:
         self._reader = reader
+        self._own_processes = own_processes(reader)
         more = rare(reader, _RARE) if layout.mode is not Mode.V2 else {}
         self._layout = replace(layout, hierarchies={**more, **layout.hierarchies})
         self._hierarchies = self._layout.hierarchies
@@ -149,9 +151,10 @@ class Slow:
     def processes(self, path: str, node: Node) -> list[int]:
         """Pids of its processes and of those in the cgroups below it.
 
-        Seen from a process namespace of our own, v2 lists the host's as 0, v1 leaves them out.
+        Seen from a process namespace of our own, v2 lists the host's as 0; v1 leaves them out, so there it is not asked.
         """
-        controller = next((one for one in _LISTED_IN if one in node.inodes), "")
+        listed_in = (UNIFIED,) if self._own_processes else _LISTED_IN
+        controller = next((one for one in listed_in if one in node.inodes), "")
         pids: list[int] = []
         for one in _paths(path, node, controller) if controller else ():
             name = f"{self._hierarchies[controller]}{one}/cgroup.procs"

@@ -8,6 +8,7 @@ One line of hexadecimal numbers per CPU; ``entries`` is the whole table's in eac
 
 from collections.abc import Iterable
 
+from shipper.collect import namespace
 from shipper.collect.contract import Collector, host_reading, plain
 from shipper.collect.protocols import directory
 from shipper.fields import counter, gauge, real
@@ -16,6 +17,7 @@ from shipper.rates import Reading, Value
 from shipper.source import Reader
 
 _FILE = "proc/1/net/stat/nf_conntrack"
+_COUNT = "proc/sys/net/netfilter/nf_conntrack_count"
 _MAX = "proc/sys/net/netfilter/nf_conntrack_max"
 _PREFIX = "system.conntrack"
 _COUNTERS = {
@@ -26,7 +28,7 @@ _COUNTERS = {
 }
 
 FIELDS = (
-    gauge(f"{_PREFIX}.count", "count", "Connections in the table", f"{_FILE} entries"),
+    gauge(f"{_PREFIX}.count", "count", "Connections in the table", f"{_FILE} entries; {_COUNT}"),
     gauge(f"{_PREFIX}.limit.count", "count", "Connections the table can hold", _MAX),
     real(f"{_PREFIX}.used.pct", "pct", "Share of the table in use", f"{_PREFIX}.count / {_PREFIX}.limit.count"),
     *(
@@ -57,8 +59,16 @@ def _hexadecimal(text: bytes) -> int:
         raise ParseError(f"not a hexadecimal count: {shown(text)}") from None
 
 
+def _count(reader: Reader) -> dict[str, Value]:
+    """The number alone, of a kernel without CONFIG_NF_CONNTRACK_PROCFS; the file is of the reader's network namespace."""
+    if not reader.exists(_COUNT) or namespace.shared(reader, "net") is not True:
+        return {}
+    count = reader.parse(_COUNT, lambda text: integer(whole(text)))
+    return {} if count is None else {f"{_PREFIX}.count": count}
+
+
 def collect(reader: Reader) -> Iterable[Reading]:
-    values = reader.parse(f"{directory(reader)}/stat/nf_conntrack", parse)
+    values = reader.parse(f"{directory(reader)}/stat/nf_conntrack", parse) or _count(reader)
     if not values:
         return []
     most = reader.parse(_MAX, lambda text: integer(whole(text)))

@@ -7,9 +7,10 @@ https://docs.kernel.org/admin-guide/sysctl/fs.html, https://docs.kernel.org/admi
 https://docs.kernel.org/admin-guide/tainted-kernels.html
 """
 
-import os
+import re
 from collections.abc import Iterable
 
+from shipper.collect import namespace
 from shipper.collect.contract import Collector, host_reading, plain
 from shipper.fields import Type, attribute, gauge
 from shipper.parse import ParseError, columns, integer, shown, whole
@@ -25,6 +26,8 @@ _SINGLE = {
     "system.threads.limit.count": (f"{_SYS}/kernel/threads-max", "count", "Threads allowed on the host"),
     _TAINT: (f"{_SYS}/kernel/tainted", "", "Why the kernel is tainted, as a bit mask; 0: it is not"),
 }
+_RELEASE = f"{_SYS}/kernel/osrelease"
+_PID_MAX_OF_NAMESPACE = (6, 14)
 _FILES = f"{_SYS}/fs/file-nr"
 _INODES = f"{_SYS}/fs/inode-nr"
 _REBOOT = "run/reboot-required"
@@ -58,16 +61,18 @@ def inodes(text: bytes) -> dict[str, Value]:
     return _numbers(text, ("system.inodes.count", "system.inodes.unused.count"))
 
 
-def _own_processes(reader: Reader) -> bool:
-    """Whether this process has a pid namespace of its own: since Linux 6.14 pid_max is then that namespace's."""
-    return (reader.link("proc/self") or str(os.getpid())) != str(os.getpid())
+def _is_hosts_pid_max(reader: Reader) -> bool:
+    """Since Linux 6.14 pid_max is that of the reader's pid namespace."""
+    release = re.match(rb"(\d+)\.(\d+)", reader.read_once(_RELEASE) or b"")
+    of_namespace = release is None or (int(release[1]), int(release[2])) >= _PID_MAX_OF_NAMESPACE
+    return not of_namespace or not namespace.own_processes(reader)
 
 
 def collect(reader: Reader) -> Iterable[Reading]:
     values: dict[str, Value] = {"system.reboot_required": reader.exists(_REBOOT)}
     for name, (path, _, _) in _SINGLE.items():
         number = reader.parse(path, lambda text: integer(whole(text)))
-        if number is not None and not (name == _PIDS and _own_processes(reader)):
+        if number is not None and (name != _PIDS or _is_hosts_pid_max(reader)):
             values[name] = number
     values |= reader.parse(_FILES, files) or {}
     values |= reader.parse(_INODES, inodes) or {}

@@ -9,13 +9,12 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
+from shipper import bus
 from shipper.collect.contract import Collector, host_reading, plain
 from shipper.fields import attribute, gauge
 from shipper.rates import Reading, Value
-from shipper.source import Reader, Root
+from shipper.source import Reader
 
-SOCKETS: Final = ("run/dbus/system_bus_socket", "var/run/dbus/system_bus_socket")
-_TIMEOUT_S: Final = 2.0
 _FAILED_MOST: Final = 20
 _STATES: Final = {
     "active": "that run, or are in effect",
@@ -51,34 +50,12 @@ def values(units: Iterable[Sequence[Any]]) -> dict[str, Value]:
     }
 
 
-def _ask(path: str) -> list[Sequence[Any]]:
-    # Only a host with a bus pays for the import
-    from jeepney import DBusAddress, MessageType, new_method_call  # noqa: PLC0415
-    from jeepney.io.blocking import open_dbus_connection  # noqa: PLC0415
-
-    manager = DBusAddress(
-        "/org/freedesktop/systemd1", "org.freedesktop.systemd1", interface="org.freedesktop.systemd1.Manager"
-    )
-    with open_dbus_connection(f"unix:path={path}", auth_timeout=_TIMEOUT_S) as connection:
-        reply = connection.send_and_get_reply(new_method_call(manager, "ListUnits"), timeout=_TIMEOUT_S)
-    if reply.header.message_type is not MessageType.method_return:
-        raise OSError(0, f"D-Bus: {reply.body[0] if reply.body else 'refused'}")
-    units: list[Sequence[Any]] = reply.body[0]
-    return units
-
-
-def _ask_below(root: Root, path: str) -> list[Sequence[Any]]:
-    """``_ask`` at a socket of the host: ``var/run`` is an absolute link, which connect(2) would follow into the container."""
-    with root.place(path) as fd:
-        return _ask(f"/proc/self/fd/{fd}")
-
-
 def collect(reader: Reader) -> Iterable[Reading]:
-    path = next((path for path in SOCKETS if reader.exists(path)), None)
+    path = bus.socket_of(reader)
     if path is None:
         return []
     try:
-        units = reader.attempt(path, lambda: _ask_below(reader.root, path))
+        units = reader.attempt(path, lambda: bus.call(reader.root, path, "systemd1", "ListUnits"))
     except (ValueError, LookupError, StopIteration, EOFError) as error:
         reader.problem(path, f"{type(error).__name__}: {error}")
         return []

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import psutil
 
-from shipper.collect import processes
+from shipper.collect import namespace, processes
 from shipper.collect.contract import Collect, Collector
 from shipper.collect.identity import ENTITY, CgroupKind, Identity, recognise
 from shipper.collect.processes import Stat
@@ -121,7 +121,7 @@ class _Top:
         return {
             "cores": stat.count(b"\ncpu"),
             "memory": memory.get("total"),
-            "boot": int(boot[1]) if boot else None,
+            "boot": int(boot[1]) if boot and namespace.shared(self._reader, "time") is not False else None,
             "users": {name(words[2]): name(words[0]) for words in users if len(words) > 2},  # noqa: PLR2004
         }
 
@@ -185,6 +185,9 @@ class _Top:
         return line
 
     def _container(self, one: Stat) -> dict[str, Value]:
+        # Relative to a cgroup namespace of our own, a path may look like one of the host's
+        if namespace.shared(self._reader, "cgroup") is False:
+            return {}
         found = cgroup_of(self._reader.read_once(f"proc/{one.pid}/cgroup") or b"")
         if found is None:
             return {}

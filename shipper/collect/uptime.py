@@ -8,6 +8,7 @@ import os
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+from shipper.collect import namespace
 from shipper.collect.contract import Collect, Collector, host_reading
 from shipper.fields import attribute, gauge
 from shipper.parse import LARGEST, ParseError, decimal, name, shown, whole, word
@@ -97,13 +98,14 @@ def host(reader: Reader) -> dict[str, Value]:
 def start(reader: Reader, _config: "Config") -> Collect:
     known: dict[str, Value] = {}
     read_at = -_PAUSE_NS
+    of_host = namespace.shared(reader, "time") is not False
 
     def collect() -> Iterable[Reading]:
         nonlocal known, read_at
         now = reader.now_ns()
         if now - read_at >= _PAUSE_NS:
             known, read_at = {**known, **host(reader)}, now
-        return host_reading(reader, {**known, **(reader.parse(_UPTIME, parse) or {})})
+        return host_reading(reader, {**known, **(reader.parse(_UPTIME, parse) or {} if of_host else {})})
 
     return collect
 
