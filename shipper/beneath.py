@@ -9,6 +9,7 @@ import errno
 import functools
 import os
 import stat
+from collections.abc import Callable
 from typing import Final
 
 _OPENAT2: Final = 437  # the same number on every architecture
@@ -25,28 +26,35 @@ class _How(ctypes.Structure):
 
 
 _SYSCALL: Final = ctypes.CDLL(None, use_errno=True).syscall
-_SYSCALL.argtypes = (ctypes.c_long, ctypes.c_int, ctypes.c_char_p, ctypes.POINTER(_How), ctypes.c_size_t)
+_SYSCALL.argtypes = (ctypes.c_long, ctypes.c_int, ctypes.c_char_p, ctypes.c_void_p, ctypes.c_size_t)
 _SYSCALL.restype = ctypes.c_long
 
 
-@functools.cache
-def _how(flags: int) -> _How:
-    return _How(flags, 0, _RESOLVE_IN_ROOT)
+# By flags; the address of each is what the kernel is given
+_HOWS: Final[dict[int, _How]] = {}
+_ADDRESSES: Final[dict[int, int]] = {}
+_SIZE: Final = ctypes.sizeof(_How)
 
 
-def _try(top: int, path: str, flags: int) -> tuple[int, int]:
-    """Descriptor and errno of one openat2."""
+def _address(flags: int) -> int:
+    how = _HOWS.setdefault(flags, _How(flags, 0, _RESOLVE_IN_ROOT))
+    return _ADDRESSES.setdefault(flags, ctypes.addressof(how))
+
+
+def _openat2(top: int, path: str, flags: int) -> int:
+    """-1 and errno where it fails."""
     # An empty path is not the directory itself, as "." is
-    fd = _SYSCALL(_OPENAT2, top, os.fsencode(path) or b".", _how(flags), ctypes.sizeof(_How))
-    return fd, ctypes.get_errno() if fd < 0 else 0
+    fd: int = _SYSCALL(_OPENAT2, top, os.fsencode(path) or b".", _ADDRESSES.get(flags) or _address(flags), _SIZE)
+    return fd
 
 
 def by_kernel(top: int, path: str, flags: int) -> int:
     """A descriptor of ``path`` below the directory ``top``. Raises OSError."""
     for _ in range(_MOST_TRIES):
-        fd, error = _try(top, path, flags)
+        fd = _openat2(top, path, flags)
         if fd >= 0:
             return fd
+        error = ctypes.get_errno()
         if error not in (errno.EAGAIN, errno.EINTR):
             raise OSError(error, os.strerror(error), path)
     return by_walk(top, path, flags)
@@ -101,14 +109,14 @@ def has_openat2() -> bool:
     """Whether the kernel and the filters of system calls let this process use openat2."""
     top = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        fd, error = _try(top, ".", _STEP)
+        fd = _openat2(top, ".", _STEP)
         if fd >= 0:
             os.close(fd)
-        return error not in _NO_SYSTEM_CALL
+        return fd >= 0 or ctypes.get_errno() not in _NO_SYSTEM_CALL
     finally:
         os.close(top)
 
 
-def open_beneath(top: int, path: str, flags: int) -> int:
-    """A descriptor of ``path`` in a world whose root is the directory ``top``. Raises OSError."""
-    return (by_kernel if has_openat2() else by_walk)(top, path, flags)
+def opener() -> Callable[[int, str, int], int]:
+    """``by_kernel`` where the kernel can, else ``by_walk``: (top, path, flags) → a descriptor; raise OSError."""
+    return by_kernel if has_openat2() else by_walk

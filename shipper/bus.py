@@ -35,10 +35,11 @@ def _send(root: Root, path: str, message: Any) -> Any:
     from jeepney import MessageType  # noqa: PLC0415
     from jeepney.io.blocking import open_dbus_connection  # noqa: PLC0415
 
+    def connect(fd: int) -> Any:
+        return open_dbus_connection(f"unix:path=/proc/self/fd/{fd}", auth_timeout=_TIMEOUT_S)
+
     # var/run is an absolute link, which connect(2) would follow into the container
-    with root.place(path) as fd:
-        connection = open_dbus_connection(f"unix:path=/proc/self/fd/{fd}", auth_timeout=_TIMEOUT_S)
-    with connection:
+    with root.at(path, connect) as connection:
         reply = connection.send_and_get_reply(message, timeout=_TIMEOUT_S)
     if reply.header.message_type is not MessageType.method_return:
         raise OSError(0, f"D-Bus: {reply.body[0] if reply.body else 'refused'}")

@@ -14,11 +14,10 @@ import resource
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final, TypeVar
 
-from shipper.beneath import open_beneath
+from shipper.beneath import opener
 from shipper.parse import ParseError
 from shipper.timex import Timex, adjtimex
 
@@ -29,6 +28,7 @@ _ABSENT: Final = frozenset(
     {errno.ENOENT, errno.ENOTDIR, errno.ENODEV, errno.ESRCH, errno.ENXIO, errno.EOPNOTSUPP, errno.EINVAL}
 )
 _FLAGS: Final = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
+_PLACE: Final = os.O_PATH | os.O_CLOEXEC
 _PAGE: Final = 1 << 12  # more than almost all files of a cgroup have
 _CHUNK: Final = 1 << 16
 _LARGEST: Final = 1 << 24  # a kernel file beyond this is not one we know how to read
@@ -195,14 +195,14 @@ class Root:
             return os.open("/" + path.lstrip("/"), flags)
         if self._top < 0:
             self._top = os.open(self.path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-        return open_beneath(self._top, path.lstrip("/"), flags)
+            self._beneath = opener()
+        return self._beneath(self._top, path.lstrip("/"), flags)
 
-    @contextmanager
-    def place(self, path: str, flags: int = 0) -> Iterator[int]:
-        """A descriptor that stands for the place alone (O_PATH). Raises OSError."""
-        fd = self.open(path, os.O_PATH | os.O_CLOEXEC | flags)
+    def at(self, path: str, ask: Callable[[int], T], flags: int = 0) -> T:
+        """``ask`` of a descriptor that stands for the place alone (O_PATH). Raises OSError."""
+        fd = self.open(path, _PLACE | flags)
         try:
-            yield fd
+            return ask(fd)
         finally:
             os.close(fd)
 
@@ -223,8 +223,7 @@ class Root:
         return time.clock_gettime_ns(time.CLOCK_BOOTTIME)
 
     def statvfs(self, path: str) -> os.statvfs_result:
-        with self.place(path) as fd:
-            return os.fstatvfs(fd)
+        return self.at(path, os.fstatvfs)
 
     def names(self, path: str) -> list[str]:
         """Names in a directory, unsorted. Raises OSError."""
@@ -236,11 +235,13 @@ class Root:
 
     def exists(self, path: str) -> bool:
         """Whether there is something, be it a link that leads nowhere."""
+        if self.path == "/":
+            return os.path.lexists("/" + path.lstrip("/"))
         try:
-            with self.place(path, os.O_NOFOLLOW):
-                return True
+            os.close(self.open(path, _PLACE | os.O_NOFOLLOW))
         except OSError:
             return False
+        return True
 
     def directories(self, path: str) -> list[tuple[str, int]]:
         """Names and inode numbers of the directories in one, unsorted. Raises OSError."""
@@ -259,25 +260,26 @@ class Root:
     def stat(self, path: str) -> os.stat_result:
         if self.path == "/":
             return os.stat("/" + path.lstrip("/"))
-        with self.place(path) as fd:
-            return os.fstat(fd)
+        return self.at(path, os.fstat)
 
     def stats(self, path: str, names: Iterable[str]) -> Iterator[tuple[str, os.stat_result | OSError]]:
         """``stat`` of many names in a directory, at a third of the cost. Raises OSError where there is none.
 
         Only for directories of the kernel, which hold no links that lead away.
         """
-        with self.place(path, os.O_DIRECTORY) as fd:
+        fd = self.open(path, _PLACE | os.O_DIRECTORY)
+        try:
             for name in names:
                 try:
                     yield name, os.stat(name, dir_fd=fd)
                 except OSError as error:
                     yield name, error
+        finally:
+            os.close(fd)
 
     def link(self, path: str) -> str:
         """What the link leads to. Raises OSError."""
-        with self.place(path, os.O_NOFOLLOW) as fd:
-            return os.readlink("", dir_fd=fd)
+        return self.at(path, lambda fd: os.readlink("", dir_fd=fd), os.O_NOFOLLOW)
 
     def wall_ns(self) -> int:
         """The clock of file times, since 1970 in UTC; it may jump."""

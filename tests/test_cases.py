@@ -103,3 +103,90 @@ def test_19_the_count_of_another_network_namespace_is_not_the_hosts(
     (tmp_path / "proc/1/ns").mkdir()
     (tmp_path / "proc/1/ns/net").symlink_to(namespace or os.readlink("/proc/self/ns/net"))
     assert ("system.conntrack.count" in host.host()) is known
+
+
+def host_after(case: str, directory: Path, changes: dict[str, str], seconds: float = 10) -> tuple[Host, dict[str, Any]]:
+    """The tree's host and its host document ``seconds`` after its first moment, with these files changed between."""
+    host = host_of(case, directory)
+    host.host()
+    for path, text in changes.items():
+        host.tree.write(path, text)
+    return host, host.host(seconds)
+
+
+STAT = "cpu  {user} 0 500 {idle} 10 0 5 {steal} 0 0\ncpu0 1 0 2 3\ncpu1 1 0 2 3\nctxt 5000\n"
+
+
+def test_06_a_steal_time_that_is_no_time_costs_itself(tmp_path: Path) -> None:
+    host = host_of("06", tmp_path)
+    values = host.host()
+    expected = {
+        "system.cpu.user.ns": 10_000_000_000,
+        "system.cpu.idle.ns": 1_000_000_000_000,
+        "system.cpu.steal.ns": None,
+        "system.cpu.guest_nice.ns": 0,
+        "system.cpu.cores": 2,
+        "system.context_switches.count": 5000,
+    }
+    assert picked(values, expected) == expected
+    assert values["system.load.norm.1"] == float(values["system.load.1"]) / 2  # type: ignore[arg-type]
+    assert list(host.problems) == ["proc/stat"]
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        pytest.param(9000, 8000, id="falls"),
+        pytest.param(9000, 9000 + 10_000, id="leaps"),
+        pytest.param(9000, 9000 + 1_844_674_407, id="leaps far"),
+        pytest.param(1_844_674_407_370_955, 1_844_674_407_370_955, id="is no time"),
+    ],
+)
+def test_06_a_steal_time_that_cannot_be_costs_its_own_share_alone(before: int, after: int, tmp_path: Path) -> None:
+    """10 s of 2 CPUs: half of it in user mode, the other half idle."""
+    host = host_of("06", tmp_path)
+    host.tree.write("proc/stat", STAT.format(user=1000, idle=100_000, steal=before))
+    host.host()
+    host.tree.write("proc/stat", STAT.format(user=2000, idle=101_000, steal=after))
+    values = host.host()
+    shares = {"user": 0.5, "idle": 0.5, "system": 0.0, "total": 0.5}
+    assert {name: values.get(f"system.cpu.{name}.norm.pct") for name in shares} == shares
+    assert "system.cpu.steal.norm.pct" not in values and "system.cpu.steal.pct" not in values
+
+
+NET = (
+    "Inter-|   Receive |  Transmit\n face |bytes packets |bytes packets\n    lo: 100 1 0 0 0 0 0 0 100 1 0 0 0 0 0 0\n"
+)
+ETH0 = NET + "  eth0: {} 50 0 0 0 0 0 0 6000 60 0 0 0 0 0 0\n"
+
+
+@pytest.mark.parametrize("speed", ["1000\n", "-1\n"])
+def test_07_growth_that_no_link_explains_is_no_rate_and_in_no_total(speed: str, tmp_path: Path) -> None:
+    host = host_of("07", tmp_path)
+    host.tree.write("sys/class/net/eth0/speed", speed)
+    host.tick()
+    for received, total, ingress in ((1_063_244_811_824_168, 5000, None), (5100, 5000, None), (6100, 6000, 1000)):
+        host.tree.write("proc/1/net/dev", ETH0.format(received))
+        documents = host.tick()
+        eth0, values = documents["network"]["eth0"], documents["host"][""]
+        assert ("system.network.in.bytes_per_s" in eth0) is (ingress is not None)
+        assert float(eth0.get("system.network.util.pct", 0.0)) <= 1  # type: ignore[arg-type]
+        assert values["system.network.total.in.bytes"] == total
+        assert values.get("host.network.ingress.bytes") == ingress
+
+
+def test_a_disk_that_moves_more_than_a_disk_can_has_no_rate(tmp_path: Path) -> None:
+    host, values = host_after(
+        "07", tmp_path, {"proc/diskstats": f"254 0 vda 100 0 {1 << 50} 50 200 0 4000 80 0 100 130\n"}
+    )
+    assert values["system.diskio.total.read.bytes"] == 2000 * 512
+    assert "system.diskio.total.read.bytes_per_s" not in host.tick()["disk"]["vda"]
+
+
+def test_a_container_that_used_more_than_all_cpus_has_no_rate(tmp_path: Path) -> None:
+    host = host_of("03", tmp_path)
+    [path] = [path for path, values in host.tick()["cgroup"].items() if values["cgroup.kind"] == "container"]
+    host.tree.write(f"sys/fs/cgroup{path}/cpu.stat", "usage_usec 105000000\nuser_usec 5000000\nsystem_usec 2000000\n")
+    values = host.tick()["cgroup"][path]
+    assert "cgroup.cpu.cores" not in values and "cgroup.cpu.pct" not in values
+    assert values["cgroup.cpu.user.cores"] == pytest.approx(0.2)

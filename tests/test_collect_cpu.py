@@ -84,18 +84,20 @@ def test_iowait_that_steps_back_is_held(tmp_path: Path, back: int, held: bool) -
     values = host.host()
     assert (values.get("system.cpu.iowait.pct") == 0.0) is held
     assert values["system.cpu.iowait.ns"] == (10_000_000_000 if held else (1000 - back) * 10_000_000)
-    assert ("system.cpu.total.norm.pct" in values) is held
+    assert ("system.cpu.iowait.norm.pct" in values) is held
+    assert values["system.cpu.total.norm.pct"] == 0.0
 
 
-def test_user_that_steps_back_gives_no_shares(tmp_path: Path) -> None:
+def test_user_that_steps_back_gives_no_share_of_its_own(tmp_path: Path) -> None:
     tree = Tree(tmp_path, {"proc/stat": stat(1000, 0, 0, 1000)})
     host = Host(tree, cpu.COLLECTOR)
     host.host()
-    tree.write("proc/stat", stat(999, 0, 0, 2000))
+    tree.write("proc/stat", stat(999, 0, 0, 3000))
     values = host.host()
     assert "system.cpu.user.pct" not in values
-    assert "system.cpu.total.norm.pct" not in values
-    assert values["system.cpu.idle.pct"] == pytest.approx(1.0)
+    assert "system.cpu.user.norm.pct" not in values
+    assert values["system.cpu.total.norm.pct"] == 0.0
+    assert values["system.cpu.idle.norm.pct"] == pytest.approx(1.0)
 
 
 def test_one_damaged_line_leaves_the_others() -> None:

@@ -19,7 +19,7 @@ from shipper.config import Config
 from shipper.fields import Field, Kind, Type, attribute, dimension, gauge, real
 from shipper.kibana import PERIOD
 from shipper.parse import ParseError, integer, meminfo, name
-from shipper.rates import Reading, Value
+from shipper.rates import Reading, Value, cpus
 from shipper.source import Reader
 
 FIELDS: tuple[Field, ...] = (
@@ -117,6 +117,7 @@ class _Cgroups:
             cgroup.refresh(now_ns)
         owners = _owners(cgroups)
         stacked, of_host = stacked_majors(self._reader), self._of_host(now_ns)
+        most = {"ns": cpus(of_host[_CORES])} if _CORES in of_host else {}
         limits: dict[str, int] = {}
         for cgroup in cgroups:
             at_ns = self._reader.now_ns()
@@ -136,7 +137,8 @@ class _Cgroups:
             if restarts is not None:
                 values["cgroup.restarts.count"] = restarts
             values.update(of_host)
-            yield Reading(cgroup.path, at_ns, {**cgroup.describe(), **values}, (cgroup.inodes, cgroup.namespace))
+            identity = (cgroup.inodes, cgroup.namespace)
+            yield Reading(cgroup.path, at_ns, {**cgroup.describe(), **values}, identity, most)
 
     def _look_at_host(self) -> Host:
         """Where its cgroups are is looked up each minute, and at each tick until there are any."""

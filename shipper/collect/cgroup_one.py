@@ -16,7 +16,7 @@ from shipper.collect.namespace import of_pid
 from shipper.collect.runtime_files import Names, RuntimeFiles
 from shipper.kibana import CONTAINERS, PERIOD
 from shipper.parse import ParseError, integer
-from shipper.rates import Value
+from shipper.rates import Ceiling, Value
 from shipper.source import Reader
 
 _NS_PER_S: Final = 1_000_000_000
@@ -26,6 +26,7 @@ _SETTINGS_NS: Final = 5 * _MINUTE_NS
 _HOLDERS: Final = (CgroupKind.SLICE, CgroupKind.POD)
 _RUN_BY_OTHERS: Final = (CgroupKind.CONTAINER, CgroupKind.MACHINE)
 _MOST_ASKED: Final = 8
+_BUSIEST: Final = Ceiling(1e11)  # bytes, as of a disk
 
 
 @dataclass
@@ -198,7 +199,8 @@ class Cgroup:
             return None
         grown = {device: amount - before.get(device, 0) for device, amount in moved.items()}
         device = max(grown, key=grown.__getitem__, default="")
-        return (device, grown[device] * _NS_PER_S / since) if device and grown[device] > 0 else None
+        possible = device and grown[device] > 0 and _BUSIEST.allows(grown[device], since)
+        return (device, grown[device] * _NS_PER_S / since) if possible else None
 
     def close(self) -> None:
         self._files.close()

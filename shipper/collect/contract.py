@@ -2,13 +2,13 @@
 
 import fnmatch
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
 from shipper.fields import Field, with_rates
-from shipper.rates import Reading, Value
+from shipper.rates import Ceiling, Reading, Value
 from shipper.source import Reader
 
 if TYPE_CHECKING:
@@ -52,9 +52,11 @@ def plain(collect: Callable[[Reader], Iterable[Reading]]) -> Callable[[Reader, "
     return lambda reader, _config: lambda: collect(reader)
 
 
-def host_reading(reader: Reader, values: dict[str, Value] | None) -> list[Reading]:
+def host_reading(
+    reader: Reader, values: dict[str, Value] | None, most: Mapping[str, Ceiling] | None = None
+) -> list[Reading]:
     """The one reading of a collector that speaks of the host itself; none where nothing could be read."""
-    return [Reading("", reader.now_ns(), values)] if values else []
+    return [Reading("", reader.now_ns(), values, most=most or {})] if values else []
 
 
 def matcher(globs: Iterable[str]) -> Callable[[str], bool]:

@@ -19,7 +19,7 @@ from collections.abc import Iterable
 from shipper.collect.contract import Collector, host_reading, plain
 from shipper.fields import counter, cpu_time, dimension, gauge, real
 from shipper.parse import LARGEST, ParseError, columns, integer, lines, merged, shown, then, whole
-from shipper.rates import Reading, Value
+from shipper.rates import Reading, Value, cpus
 from shipper.source import Reader
 
 _FILE = "proc/stat"
@@ -115,26 +115,36 @@ def parse(text: bytes) -> dict[str, Value]:
 
 
 def collect(reader: Reader) -> Iterable[Reading]:
-    return host_reading(reader, reader.parse(_FILE, parse))
+    values = reader.parse(_FILE, parse)
+    cores = (values or {}).get("system.cpu.cores")
+    return host_reading(reader, values, {"ns": cpus(cores)} if isinstance(cores, int) else {})
 
 
 def derive(values: dict[str, Value]) -> dict[str, Value]:
     """Shares by the sum of the states' increments, not by cores × elapsed time.
 
     The sum is what the kernel gave out: it stays a share of the whole (never above 1) when a CPU is plugged in or out, after
-    a suspend, which the clock of rates counts and no CPU state does, and where the tick of 10 ms is coarse.
+    a suspend, which the clock of rates counts and no CPU state does, and where the tick of 10 ms is coarse. Where a state
+    has no rate (steal falls, or leaps, after a live migration) the sum is of less than all: the cores stand in for it.
     """
-    spent = {state: values.get(f"system.cpu.{state}.pct") for state in _STATES if f"system.cpu.{state}.ns" in values}
-    known = {state: rate for state, rate in spent.items() if isinstance(rate, float)}
+    rates = {state: values.get(f"system.cpu.{state}.pct") for state in _STATES}
+    known = {state: rate for state, rate in rates.items() if isinstance(rate, float)}
+    states = list(_STATES)
+    kept = [state for state in states if f"system.cpu.{state}.ns" in values]
+    lacking = {state for state in states[: states.index(kept[-1]) + 1] if state not in known} if kept else set()
     total = sum(known.get(state, 0.0) for state in _ALL)
-    if len(known) < len(spent) or total <= 0:  # a state without its rate: the sum would be of less than all
+    cores = values.get("system.cpu.cores")
+    if lacking.intersection(_ALL):
+        total = max(total, float(cores)) if isinstance(cores, int) and known else 0.0
+    if total <= 0:
         return {}
+    shares: dict[str, Value] = {f"system.cpu.{state}.norm.pct": min(rate / total, 1.0) for state, rate in known.items()}
     busy = sum(known.get(state, 0.0) for state in _BUSY)
-    return {
-        **{f"system.cpu.{state}.norm.pct": min(rate / total, 1.0) for state, rate in known.items()},
-        "system.cpu.total.pct": busy,
-        "system.cpu.total.norm.pct": min(busy / total, 1.0),
-    }
+    if lacking.intersection(_BUSY):
+        if lacking.intersection(_IDLE):
+            return shares
+        busy = max(busy, total - sum(known.get(state, 0.0) for state in _IDLE))
+    return {**shares, "system.cpu.total.pct": busy, "system.cpu.total.norm.pct": min(busy / total, 1.0)}
 
 
 def _core(line: bytes) -> tuple[str, dict[str, Value]] | None:
@@ -152,7 +162,7 @@ def parse_cores(text: bytes) -> list[tuple[str, dict[str, Value]]]:
 def collect_cores(reader: Reader) -> Iterable[Reading]:
     at_ns = reader.now_ns()
     cores = reader.parse(_FILE, parse_cores) or []
-    return [Reading(core, at_ns, {"system.core.id": core, **values}) for core, values in cores]
+    return [Reading(core, at_ns, {"system.core.id": core, **values}, most={"ns": cpus(1)}) for core, values in cores]
 
 
 def derive_core(values: dict[str, Value]) -> dict[str, Value]:

@@ -15,7 +15,7 @@ from shipper.collect.contract import Collect, Collector, host_reading, matcher
 from shipper.collect.totals import Totals
 from shipper.fields import Type, attribute, counter, dimension, gauge, real
 from shipper.parse import LARGEST, ParseError, first_line, integer, lines, name, scaled, whole
-from shipper.rates import Reading, Value, rates
+from shipper.rates import Ceiling, Reading, Value, rates
 from shipper.source import Reader
 
 if TYPE_CHECKING:
@@ -130,6 +130,14 @@ def parse(text: bytes) -> list[tuple[str, str, dict[str, Value]]]:
     return lines(whole(text), _carefully)
 
 
+# No device moves more in a second, or is busy for longer than it
+_MOST = {
+    "bytes": Ceiling(1e11),
+    "count": Ceiling(1e9),
+    _IO_TIME.name: Ceiling(1000, grace_s=2.0),
+}
+
+
 class _Devices:
     """Whole devices. What sysfs says of one stays as it is while the device lives."""
 
@@ -142,7 +150,7 @@ class _Devices:
         found = self._reader.parse(_FILE, parse) or []
         self._known = {(disk, number): self._attributes(disk, number) for disk, number, _ in found}
         return [
-            Reading(disk, at, {_NAME: disk, **attributes, **values}, number)
+            Reading(disk, at, {_NAME: disk, **attributes, **values}, number, _MOST)
             for disk, number, values in found
             if (attributes := self._known[disk, number]) is not None
         ]

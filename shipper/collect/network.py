@@ -17,7 +17,7 @@ from shipper.collect.protocols import directory
 from shipper.collect.totals import Totals
 from shipper.fields import Type, attribute, counter, dimension, gauge, real
 from shipper.parse import ParseError, columns, integer, lines, name, then, whole, word
-from shipper.rates import Reading, Value
+from shipper.rates import Ceiling, Reading, Value
 from shipper.source import File, Reader
 
 if TYPE_CHECKING:
@@ -119,6 +119,15 @@ def parse(text: bytes) -> list[tuple[str, dict[str, Value]]]:
     return lines(rest, _interface)
 
 
+# The fastest Ethernet there is, 800 Gbit/s
+_ANY_LINK = {"bytes": Ceiling(1e11), "count": Ceiling(2e9)}
+
+
+def _ceilings(speed: int) -> dict[str, Ceiling]:
+    """Of a link with ``speed`` in Mbit/s; a driver may bring its counts up to date every 2 s only."""
+    return {**_ANY_LINK, "bytes": Ceiling(speed * _MBIT, grace_s=2.0)}
+
+
 @dataclass(slots=True)
 class _Link:
     """What sysfs tells of one interface. All but ifindex and operstate are read again after a change and each minute.
@@ -132,6 +141,7 @@ class _Link:
     read_at: int = -_SLOW_NS
     attributes: dict[str, Value] = field(default_factory=dict)
     summed: bool = False
+    most: dict[str, Ceiling] = field(default_factory=lambda: dict(_ANY_LINK))
 
     def close(self) -> None:
         for file in (self.ifindex, self.operstate):
@@ -163,7 +173,8 @@ class _Interfaces:
             link = _Link(file(f"{of}/ifindex"), None if self._for_sums else file(f"{of}/operstate"))
             self._links[interface] = link
         self._refresh(interface, link, at)
-        return Reading(interface, at, {_NAME: interface, **link.attributes, **values}, link.state[0]), link
+        named = {_NAME: interface, **link.attributes, **values}
+        return Reading(interface, at, named, link.state[0], link.most), link
 
     def _refresh(self, interface: str, link: _Link, at: int) -> None:
         old = at - link.read_at >= _SLOW_NS
@@ -176,10 +187,19 @@ class _Interfaces:
             physical = self._reader.exists(f"{of}/device")
             link.state, link.read_at = state, at
             # A virtual function below the interface that counts for it (Azure's accelerated networking) is not summed
+            speed = self._speed(of) if physical else None  # others make one up: 10 Gbit/s of a veth
+            link.most = _ceilings(speed) if speed else dict(_ANY_LINK)
             link.summed = physical and not self._reader.exists(f"{of}/master/device")
             if not self._for_sums and self._reader.exists(of):  # else sysfs of another namespace, or none
                 kind = "physical" if physical else self._kind(of)
                 link.attributes = {_PHYSICAL: physical, _KIND: kind, **self._attributes(of, operstate)}
+
+    def _speed(self, of: str) -> int | None:
+        data = self._reader.read_once(f"{of}/speed")
+        try:
+            return None if data is None or data.strip() in _UNKNOWN_SPEEDS else integer(data)
+        except ParseError:
+            return None
 
     def _attributes(self, of: str, operstate: str) -> dict[str, Value]:
         values: dict[str, Value] = {f"{_PREFIX}.operstate": operstate} if operstate else {}
@@ -246,7 +266,7 @@ def derive(values: dict[str, Value]) -> dict[str, Value]:
     known = [flow for flow in flows if isinstance(flow, float)]
     if not isinstance(speed, int) or not speed or not known:
         return {}
-    return {f"{_PREFIX}.util.pct": max(known) / (speed * _MBIT)}
+    return {f"{_PREFIX}.util.pct": min(max(known) / (speed * _MBIT), 1.0)}
 
 
 COLLECTOR = Collector("network", "network", FIELDS, start, derive)

@@ -20,7 +20,7 @@ from shipper.collect.identity import ENTITY, CgroupKind, Identity, recognise
 from shipper.collect.processes import Stat
 from shipper.fields import Field, Kind, Type, attribute, counter, cpu_time, dimension, gauge, real
 from shipper.parse import ParseError, integer, meminfo, name
-from shipper.rates import Reading, Value, rates
+from shipper.rates import Reading, Value, cpus, rates
 from shipper.source import Reader
 
 if TYPE_CHECKING:
@@ -97,15 +97,16 @@ class _Top:
     def collect(self) -> Iterable[Reading]:
         at_ns = self._reader.now_ns()
         stats = processes.look(self._reader)
-        now = {one.key: Reading(one.key, at_ns, {_CPU.name: one.cpu * _NS_PER_TICK}) for one in stats}
+        facts = self._facts()
+        most = {"ns": cpus(facts["cores"])} if facts["cores"] else {}
+        now = {one.key: Reading(one.key, at_ns, {_CPU.name: one.cpu * _NS_PER_TICK}, most=most) for one in stats}
         used = {key: rates(reading, self._before.get(key), (_CPU,)).get(_CPU.rate) for key, reading in now.items()}
         busiest = heapq.nlargest(self._most, stats, key=lambda one: used[one.key] or 0.0)
         largest = heapq.nlargest(self._most, stats, key=lambda one: one.rss)
         chosen = {one.key: one for one in [*(one for one in busiest if used[one.key]), *largest]}
-        facts = self._facts()
         with _psutil_below(self._reader):
             readings = [
-                Reading(key, at_ns, values, one.start)
+                Reading(key, at_ns, values, one.start, most)
                 for key, one in chosen.items()
                 if (values := self._values(one, used[key], facts)) is not None
             ]

@@ -2,6 +2,7 @@
 
 What is added at each tick is what the devices seen in both reads have counted between them. A sum over the devices of the
 moment would grow by a new disk's whole history: a spike that no rate and no ``counter_rate`` could tell from work done.
+Growth that a device's own rate is refused for is not added either.
 """
 
 from collections.abc import Iterable
@@ -15,7 +16,7 @@ class Totals:
     """Totals of ``fields``. They begin as the plain sum, so from boot where the shipper starts with the host."""
 
     def __init__(self, fields: Iterable[Field]) -> None:
-        self._names: Final = tuple(field.name for field in fields)
+        self._fields: Final = tuple(fields)
         self._before: dict[str, Reading] | None = None
         self._totals: dict[str, int] = {}
 
@@ -39,8 +40,11 @@ class Totals:
     def _sums(self, pairs: Iterable[tuple[Reading, Reading | None]]) -> dict[str, int]:
         sums: dict[str, int] = {}
         for now, before in pairs:
-            for name in self._names:
+            for field in self._fields:
+                name = field.name
                 new, old = now.values.get(name), before.values.get(name) if before else 0
-                if isinstance(new, int) and isinstance(old, int) and new >= old:
+                if not isinstance(new, int) or not isinstance(old, int) or new < old:
+                    continue
+                if before is None or now.allows(field, new - old, now.at_ns - before.at_ns):
                     sums[name] = sums.get(name, 0) + new - old
         return sums
