@@ -239,12 +239,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     levels: list[Level] = []
     workers = ProcessPoolExecutor(2, get_context("spawn"))
     with workers as pool, eslocal.cluster(nodes=args.nodes, heap=args.heap, tuned=True) as cluster:
-        index = Index(replicas=0 if args.nodes == 1 else 1)
-        with client.connect(Config(elasticsearch=Elasticsearch(hosts=(cluster.url,)), index=index)) as connection:
-            install.install(connection, Config(index=index), lambda _line: None)
         for number in [0, *map(int, args.hosts.split(","))]:  # the first warms up
+            index = Index(replicas=0 if args.nodes == 1 else 1, namespace=f"fleet{number}")
+            with client.connect(Config(elasticsearch=Elasticsearch(hosts=(cluster.url,)), index=index)) as connection:
+                install.install(connection, Config(index=index), lambda _line: None)
             fleet = Fleet(
-                number or 10, args.containers, ticks=args.ticks, period_s=_PERIOD_S, namespace=f"fleet{number}"
+                number or 10, args.containers, ticks=args.ticks, period_s=_PERIOD_S, namespace=index.namespace
             )
             found = level(cluster, fleet, pool)
             if not number:

@@ -115,8 +115,9 @@ def stored(cluster: eslocal.Cluster, shape: str, dataset: str, pattern: str, jso
     return Stored(shape, dataset, found["docs"]["count"], json_bytes, found["store"]["size_in_bytes"])
 
 
-def set_up(cluster: eslocal.Cluster, layout: str) -> None:
-    config = Config(elasticsearch=Elasticsearch(hosts=(cluster.url,)), index=Index(layout=layout, replicas=0))
+def set_up(cluster: eslocal.Cluster, layout: str, namespace: str = "default") -> None:
+    index = Index(layout=layout, replicas=0, namespace=namespace)
+    config = Config(elasticsearch=Elasticsearch(hosts=(cluster.url,)), index=index)
     with client.connect(config) as connection:
         install.install(connection, config, lambda _line: None)
 
@@ -144,7 +145,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     found: dict[str, tuple[float, int, list[Stored]]] = {}
     with eslocal.cluster(heap="1g", tuned=True) as cluster:
         warm = replace(fleet, ticks=max(args.ticks // 6, 6), namespace="warm")
-        set_up(cluster, "datastream")
+        set_up(cluster, "datastream", warm.namespace)
         fill(cluster, warm, ours)  # the JVM compiles what it meets often
         for shape in _SHAPES:
             found[shape] = measure(cluster, fleet, shape)

@@ -191,7 +191,8 @@ class Link:
 
         Credentials that may not read templates go on. Raises Unavailable.
         """
-        name = "shipper-host" if self._config.index.layout == "dated" else "metrics-shipper.host"
+        index = self._config.index
+        name = "shipper-host" if index.layout == "dated" else f"metrics-shipper.host-{index.namespace}"
         client = self._fresh()
         try:
             there = call(client, "GET", f"/_index_template/{name}?filter_path=index_templates.name")

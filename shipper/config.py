@@ -112,6 +112,11 @@ class Index:
         "Stages at which older documents are thinned out, AFTER:INTERVAL, such as 7d:10m,30d:1h",
         words("a list of AFTER:INTERVAL in d, h or m", r"[1-9]\d*[dh]:[1-9]\d*[mh]", placeholder="STAGE,…"),
     )
+    label_fields: tuple[str, ...] = option(
+        (),
+        "Keys of host.labels that are also fields of their own, host.labels.KEY: PromQL and ES|QL can split by them",
+        words("a list of keys of letters, digits, _ and -", r"[A-Za-z0-9_-]{1,64}", placeholder="KEY,…"),
+    )
     shards: int = option(1, "Primary shards of each index", whole(1, 1024))
     replicas: int | None = option(None, "Replicas of each index; unset for the server's default", whole(0, 100))
 

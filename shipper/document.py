@@ -112,7 +112,7 @@ class Writer:
     def __init__(self, fields: Iterable[Field]) -> None:
         fields = tuple(fields)
         self._types = {field.name: field.type for field in fields}
-        self._dimensions = [field.name for field in fields if field.kind is Kind.DIMENSION]
+        self._dimensions = [field.name for field in fields if field.kind in {Kind.DIMENSION, Kind.NAME}]
         self._forms: dict[tuple[str, ...], Form] = {}
 
     def known(self, values: Mapping[str, Value]) -> dict[str, Value]:

@@ -27,6 +27,7 @@ class Kind(StrEnum):
     GAUGE = "gauge"  # a level: averages and maxima make sense
     COUNTER = "counter"  # only ever grows until its source restarts: only differences make sense
     DIMENSION = "dimension"  # part of the identity of the document's entity
+    NAME = "name"  # never changes within a series: a dimension too where the server takes so many (8.13)
     ATTRIBUTE = "attribute"  # describes the entity
 
 
@@ -120,6 +121,16 @@ def cpu_time(name: str, help_: str, source: str, rate: str = "", slack: int = 0)
 
 def dimension(name: str, help_: str, source: str = "") -> Field:
     return Field(name, Type.KEYWORD, Kind.DIMENSION, "", help_, source)
+
+
+def constant(name: str, help_: str, source: str = "") -> Field:
+    """A name of the entity that never changes within its series: PromQL, ``TS`` and Discover can split by it."""
+    return Field(name, Type.KEYWORD, Kind.NAME, "", help_, source)
+
+
+def host_label(name: str) -> Field:
+    """One of the operator's labels of the host that is a field of its own (``index.label_fields``)."""
+    return constant(f"host.labels.{name}", f"The operator's label {name} of this host", "configuration: host.labels")
 
 
 def attribute(name: str, help_: str, source: str = "", type_: Type = Type.KEYWORD) -> Field:

@@ -1,258 +1,174 @@
-"""Templates into a server, idempotently: what is absent is made, older is replaced, newer and the operator's is kept.
+"""Set-up: templates, data streams, and data streams that are there already, brought in line with the configuration.
 
-What a server lacks is found out from its list of modules; where that may not be read, or says nothing of it, from the
-refusal of a template, which names the setting.
+What is absent is made, what is older is replaced, what is newer and the operator's is kept. Everything is planned
+first: a value on the server that somebody else may have set is shown and only changed when the caller agrees. What a
+server lacks is found out from its list of modules; where that may not be read, or says nothing of it, from the refusal
+of a template, which names the setting.
 """
 
 import re
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Sequence
 from datetime import date, timedelta
 from typing import Any, Final
 
-from shipper import templates
+from shipper import effect, streams, templates
 from shipper.client import Connection, call
 from shipper.config import Config
-from shipper.errors import ServerError
+from shipper.errors import ServerError, UserError
+from shipper.plan import Request, Step, compare, installed, of_policies, of_templates
 from shipper.registry import DATASETS
-from shipper.templates import Features, Template
+from shipper.server import Say, Server, examine, features, left_out, require, without_refused
+from shipper.templates import Features
 
-_MODULE: Final = "data-streams"
-_OLDEST: Final = {"datastream": (8, 7), "dated": (7, 17)}  # time series without a preview mark; component templates
-_LIFECYCLE_SINCE: Final = (8, 11)
-_ILM: Final = "x-pack-ilm"
-_ILM_STAGES: Final = 2  # one in the warm phase, one in the cold
-Body = dict[str, Any]
-Say = Callable[[str], None]
-_REPLACED: Final = frozenset({"upgraded", "updated"})
-_KEPT: Final = {"kept": ": newer than this shipper, left alone"}
-DELETE_COMMAND: Final = "shipper setup --delete-old"
+__all__ = ["Request", "Server", "compare", "delete_old", "examine", "install", "installed", "requests", "steps"]
+
+Consent = Callable[[Sequence[str]], bool]
 _DATED: Final = re.compile(r"shipper-([a-z]+)-(\d{4})\.(\d\d)\.(\d\d)")
-_FORBIDDEN: Final = 403
-_KEYS: Final = "/_security/api_key"
-# Asked in this order: a refusal of downsampling names the lifecycle too
-_REFUSED: Final = {"look_back_time": "look_back", "downsampl": "downsampling", "lifecycle": "lifecycle"}
-_NAMES: Final = {"downsampl": "downsampling"}
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
-    """One request of an installation; ``note`` says when it is not sent."""
-
-    method: str
-    path: str
-    body: Mapping[str, Any] | None = None
-    note: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Server:
-    """What set-up must know of a server: empty ``version``, None for ``modules`` where the credentials may not know."""
-
-    version: str
-    modules: frozenset[str] | None
-
-    def is_older_than(self, version: tuple[int, int]) -> bool:
-        return bool(self.version) and tuple(map(int, self.version.split(".")[:2])) < version
-
-    @property
-    def has_data_streams(self) -> bool:
-        """Whether it has the module with the data-stream API, its lifecycle and its time bounds."""
-        return self.modules is None or _MODULE in self.modules
-
-    def __str__(self) -> str:
-        return f"Elasticsearch {self.version or 'of a version that these credentials may not know'}"
-
-
-def requests(config: Config, *, with_key: bool = False) -> list[Request]:
+def requests(config: Config) -> list[Request]:
     """Everything that is sent to a server which has all modules and none of our templates."""
-    key = [Request("POST", _KEYS, key_body(config), "makes a key anew each time")] if with_key else []
     wanted = [
         Request("PUT", one.path, one.body, "only if absent" if one.operators else "")
         for one in templates.render(config.index)
     ]
-    made = [Request("PUT", f"/_data_stream/{name}", None, "only if absent") for name in streams(config)]
-    return [*wanted, *made, *key]
+    made = [Request("PUT", f"/_data_stream/{name}", None, "only if absent") for name in series(config)]
+    return [*wanted, *made]
 
 
-def key_body(config: Config) -> Body:
-    """The least that shipping needs: to create documents, and the streams and indices for them."""
-    pattern = "shipper-*" if config.index.layout == "dated" else templates.stream("*", config.index.namespace)
-    rights = {"names": [pattern], "privileges": ["create_doc", "auto_configure"]}
-    return {
-        "name": f"shipper {pattern}",
-        "role_descriptors": {"shipper": {"cluster": [], "index": [rights]}},
-        "metadata": {"managed_by": "shipper"},
-    }
-
-
-def create_key(client: Connection, config: Config) -> str:
-    """A new API key in the form ``id:key``, as ``elasticsearch.api_key_file`` holds it. Raises ServerError."""
-    made = call(client, "POST", _KEYS, key_body(config))
-    return f"{made['id']}:{made['api_key']}"
-
-
-def streams(config: Config) -> list[str]:
+def series(config: Config) -> list[str]:
     """Data streams made at set-up: ``look_back_time`` then counts from now, not from the first document."""
     if config.index.layout != "datastream":
         return []
     return [templates.stream(dataset, config.index.namespace) for dataset in config.collect.datasets]
 
 
-def examine(client: Connection) -> Server:
-    """Version and modules of the server. Raises ServerError."""
-    try:
-        nodes = call(client, "GET", "/_nodes/_local?filter_path=nodes.*.version,nodes.*.modules.name")["nodes"]
-        (node,) = nodes.values()
-        return Server(node["version"], frozenset(module["name"] for module in node["modules"]))
-    except ServerError as error:
-        if error.status != _FORBIDDEN:
-            raise
-    except (KeyError, TypeError, ValueError):
-        return Server(call(client, "GET", "/")["version"]["number"], None)
-    return Server("", None)
+def install(
+    client: Connection, config: Config, say: Say, *, consent: Consent = lambda _changes: True, rollover: bool = False
+) -> None:
+    """Bring the server in line; ``say`` gets a line for each thing done or left out.
 
-
-def install(client: Connection, config: Config, say: Say) -> None:
-    """Install everything; ``say`` gets a line for each thing done or left out. Raises ServerError."""
-    server = examine(client)
-    oldest = _OLDEST[config.index.layout]
-    if server.is_older_than(oldest):
-        raise ServerError(f"{server}: index.layout {config.index.layout} needs {'.'.join(map(str, oldest))} or newer")
-    say(f"server     {server}")
-    wanted, replaced = _install_templates(client, config, _features(server, config, say), say)
-    _update_mappings(client, wanted, replaced, say)
-    if server.has_data_streams:
-        _make_streams(client, streams(config), say)
-
-
-def _features(server: Server, config: Config, say: Say) -> Features:
-    lifecycle = not server.is_older_than(_LIFECYCLE_SINCE)
-    ilm = not lifecycle and config.index.layout == "datastream" and (server.modules is None or _ILM in server.modules)
-    features = Features(look_back=server.has_data_streams, lifecycle=lifecycle, ilm=ilm)
-    days = config.index.retention_days
-    if config.index.layout == "dated":
-        if days:
-            say(f"left out   lifecycle: plain indices have none; run daily: {DELETE_COMMAND}")
-        return features
-    if not features.look_back:
-        say(f"left out   index.look_back_time: the server has no module {_MODULE}")
-    if features.ilm:
-        if len(config.index.downsample) > _ILM_STAGES:
-            say(f"left out   stages of index.downsample after the second: {server} thins out in two phases")
-    elif not features.lifecycle:
-        say(f"left out   lifecycle: {server} does not have it; nothing deletes old documents")
-    elif days and not server.has_data_streams:
-        say(f"not kept   retention of {days} days: the server has no module {_MODULE}, nothing deletes old documents")
-    return features
-
-
-def _install_templates(
-    client: Connection, config: Config, features: Features, say: Say
-) -> tuple[list[Template], set[str]]:
-    """Install, and again without a feature that the server refuses. All templates, and the names of those replaced."""
-    replaced: set[str] = set()
+    ``consent`` is asked once about all values that would be overwritten. Raises ServerError, also where another
+    template wins over ours, and UserError without consent: then nothing was changed.
+    """
+    server, known = _known(client, config, say)
+    said: set[str] = set()
+    agreed = False
     while True:
-        wanted = templates.render(config.index, features)
+        planned = steps(client, config, server, known, rollover=rollover)
+        if not agreed:
+            _require_consent(planned, consent)
+        agreed = True
         try:
-            for name, body in templates.policies(config.index, features).items():
-                say(f"{_install_policy(client, name, body):10} lifecycle policy {name}")
-            for template in wanted:
-                action = _install(client, template)
-                say(f"{action:10} {template.kind} template {template.name}{_KEPT.get(action, '')}")
-                replaced |= {template.name} if action in _REPLACED else set()
+            _take(client, planned, say, said)
         except ServerError as error:
-            word = next(
-                (word for word, feature in _REFUSED.items() if word in str(error) and getattr(features, feature)), ""
-            )
-            if not word:
+            changed = without_refused(known, str(error), say)
+            if changed is None:
                 raise
-            features = replace(features, **{_REFUSED[word]: False})
-            say(f"left out   {_NAMES.get(word, word)}: the server refuses it")
+            known = changed
         else:
-            return wanted, replaced
+            break
+    _verify(client, config)
 
 
-def _install(client: Connection, template: Template) -> str:
-    """What was done: ``created``, ``upgraded``, ``updated``; or not: ``unchanged``, ``kept``."""
-    there = installed(client, template)
-    if there is None:
-        action = "created"
-    elif template.operators:
-        action = "unchanged"
-    else:
-        action = compare(template.body, there)
-    if action == "created" or action in _REPLACED:
-        call(client, "PUT", template.path, template.body)
-    return action
+def dry_run(client: Connection, config: Config, say: Say, *, rollover: bool = False) -> None:
+    """Say what ``install`` would do, and every value that it would overwrite. Raises ServerError."""
+    server, known = _known(client, config, say)
+    for step in steps(client, config, server, known, rollover=rollover):
+        say(step.line)
+        for line in step.overwrites:
+            say(f"    {line}")
 
 
-def _install_policy(client: Connection, name: str, body: Mapping[str, Any]) -> str:
-    path = f"/_ilm/policy/{name}"
-    answer = call(client, "GET", path)
-    there = answer[name]["policy"] if answer else None
-    action = "created" if there is None else compare(body["policy"], there)
-    if action == "created" or action in _REPLACED:
-        call(client, "PUT", path, body)
-    return action
+def take(client: Connection, planned: Sequence[Step], say: Say, consent: Consent) -> None:
+    """Take steps that are planned; UserError without consent to what they overwrite. Raises ServerError."""
+    _require_consent(planned, consent)
+    _take(client, planned, say, set())
 
 
-def installed(client: Connection, template: Template) -> Body | None:
-    """The body that the server has under the name of ``template``; None if it has none. Raises ServerError."""
-    answer = call(client, "GET", f"{template.path}?flat_settings=true")
-    found = answer[f"{template.kind}_templates"] if answer else []
-    body: Body | None = found[0][f"{template.kind}_template"] if found else None
-    return body
+def _require_consent(planned: Sequence[Step], consent: Consent) -> None:
+    overwrites = [line for step in planned for line in step.overwrites]
+    if overwrites and not consent(overwrites):
+        raise UserError("nothing was changed")
 
 
-def compare(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> str:
-    """``kept`` (theirs is newer), ``upgraded`` (older), ``updated`` (same version, other settings) or ``unchanged``."""
-    version = theirs.get("_meta", {}).get("version")
-    version = version if isinstance(version, int) else 0
-    if version != templates.TEMPLATE_VERSION:
-        return "kept" if version > templates.TEMPLATE_VERSION else "upgraded"
-    return "unchanged" if _plain(ours) == _plain(theirs) else "updated"
+def _known(client: Connection, config: Config, say: Say) -> tuple[Server, Features]:
+    server = examine(client)
+    require(server, config.index.layout)
+    say(f"server     {server}")
+    if server.unfit:
+        say(f"note       {server.unfit}")
+    known = features(server, config.index.layout)
+    for line in left_out(server, config.index, known):
+        say(line)
+    return server, known
 
 
-def _plain(body: Mapping[str, Any]) -> dict[str, Any]:
-    """``body`` without what the server adds, and without the version of the program, which does not matter here."""
-    plain = {key: value for key, value in body.items() if key != "_meta" and not key.endswith("_date_millis")}
-    if "data_stream" in plain:
-        plain["data_stream"] = {key: value for key, value in plain["data_stream"].items() if value}
-    return plain
-
-
-def _update_mappings(client: Connection, wanted: Iterable[Template], replaced: set[str], say: Say) -> None:
-    """New fields into the indices that are written to now; the next indices get them from the template."""
-    wanted = list(wanted)
-    components = {one.name: one.body["template"] for one in wanted if one.name in replaced and one.kind == "component"}
-    for template in wanted:
-        if template.kind == "component" or template.body["composed_of"][0] not in components:
-            continue
-        properties = {"properties": components[template.body["composed_of"][0]]["mappings"]["properties"]}
-        for path in _written_to(client, template.body["index_patterns"][0]):
-            try:
-                call(client, "PUT", path, properties)
-            except ServerError as error:
-                say(f"not yet    {error}; the next index will have the new mappings")
-
-
-def _written_to(client: Connection, pattern: str) -> list[str]:
-    """Paths of the mappings of what ``pattern`` matches now; one each, since a server refuses several write indices."""
-    found = call(client, "GET", f"/_resolve/index/{pattern}") or {}
-    streams = [f"/{one['name']}/_mapping?write_index_only=true" for one in found.get("data_streams", ())]
-    return streams + [f"/{one['name']}/_mapping" for one in found.get("indices", ()) if "data_stream" not in one]
-
-
-def _make_streams(client: Connection, names: Iterable[str], say: Say) -> None:
-    for name in names:
+def steps(client: Connection, config: Config, server: Server, known: Features, *, rollover: bool = False) -> list[Step]:
+    """All that set-up would do, in order. Raises ServerError."""
+    planned = [
+        *of_policies(client, templates.policies(config.index, known)),
+        *of_templates(client, templates.render(config.index, known)),
+    ]
+    if config.index.layout == "datastream":
         try:
-            if call(client, "GET", f"/_data_stream/{name}") is None:
-                call(client, "PUT", f"/_data_stream/{name}")
-                say(f"created    data stream {name}")
+            planned += _of_streams(client, config, server, known, rollover=rollover)
         except ServerError as error:
-            say(f"not yet    data streams: the first document makes them ({error})")
-            return
+            planned.append(Step(f"not yet    data streams: the first document makes them ({error})"))
+    return planned
+
+
+def _of_streams(
+    client: Connection, config: Config, server: Server, known: Features, *, rollover: bool
+) -> Iterator[Step]:
+    for name in streams.plain_indices(client, config):
+        yield Step(f"wrong      {name} is an index, not a data stream: delete it or reindex it, then run setup again")
+    present = {one.name: one for one in streams.present(client, config, server)}
+    if server.has_data_streams:
+        for name in series(config):
+            if name not in present:
+                yield Step(f"created    data stream {name}", [Request("PUT", f"/_data_stream/{name}")], optional=True)
+    expected = streams.expected(client, config, known)
+    for name, stream in present.items():
+        if name in expected:
+            comparison = streams.compare(stream, expected[name])
+            yield from comparison.steps
+            if comparison.later:
+                yield _rollover(name, comparison.later, now=rollover)
+
+
+def _rollover(name: str, later: Sequence[str], *, now: bool) -> Step:
+    text = f"data stream {name}: {'; '.join(later)}"
+    if now:
+        return Step(f"rolled     {text}", [Request("POST", f"/{name}/_rollover")], optional=True)
+    return Step(f"later      {text}: comes with its next backing index, or now with --rollover")
+
+
+def _take(client: Connection, planned: Sequence[Step], say: Say, said: set[str]) -> None:
+    """Take each step; ``said`` holds what an earlier attempt has said already."""
+    for step in planned:
+        line = step.line
+        try:
+            for request in step.requests:
+                call(client, request.method, request.path, request.body)
+        except ServerError as error:
+            if not step.optional:
+                raise
+            line = f"not yet    {line.partition(' ')[2].strip()} ({error})"
+        what = line.partition(" ")[2]
+        if what not in said:
+            say(line)
+        said.add(what)
+
+
+def _verify(client: Connection, config: Config) -> None:
+    """Raises ServerError where another template wins over ours, and goes on where these credentials may not ask."""
+    try:
+        found = effect.shadowed(client, config)
+    except ServerError:
+        return
+    if found:
+        raise ServerError("; ".join(found))
 
 
 def delete_old(client: Connection, config: Config, today: date, say: Say) -> None:
@@ -261,15 +177,15 @@ def delete_old(client: Connection, config: Config, today: date, say: Say) -> Non
         say("nothing    to delete: only index.layout dated with index.retention_days leaves that to this command")
         return
     oldest = today - timedelta(days=config.index.retention_days)
-    found = call(client, "GET", "/_resolve/index/shipper-*?expand_wildcards=all") or {}
+    found: Any = call(client, "GET", "/_resolve/index/shipper-*?expand_wildcards=all") or {}
     for name in sorted(one["name"] for one in found.get("indices", ())):
-        day = _day(name)
+        day = day_of(name)
         if day and day < oldest:
             call(client, "DELETE", f"/{name}")
             say(f"deleted    {name}")
 
 
-def _day(name: str) -> date | None:
+def day_of(name: str) -> date | None:
     """The day of an index that is one of ours by its whole name."""
     match = _DATED.fullmatch(name)
     if not match or match[1] not in DATASETS:

@@ -1,34 +1,47 @@
-"""What ``shipper check --online`` asks the server: version, clock, templates, rights."""
+"""What ``shipper check --online`` asks the server: version, clock, templates, data streams, rights."""
 
-import time
 from collections.abc import Iterator
+from typing import Final
 
-from shipper import client, install, templates
+from shipper import client, effect, keys, plan, server, streams, templates
 from shipper.config import Config
 from shipper.errors import ServerError
 from shipper.findings import Finding, note, ok, wrong
 
-# The least a time-series index lies open ahead of its own clock (index.look_ahead_time since 9.4)
-_LOOK_AHEAD_S = 540
-_WORTH_A_NOTE_S = 2
+# The least a time-series index lies open ahead of its own clock: index.look_ahead_time of 9.5; 30 minutes from 8.13
+_LOOK_AHEAD_S: Final = 540
+_WORTH_A_NOTE_S: Final = 2
+_SETUP: Final = "run shipper setup"
 
 
 def examine(connection: client.Connection, config: Config) -> Iterator[Finding]:
     """Findings about the server. Raises ServerError where it cannot be reached or refuses outright."""
-    yield ok(f"{install.examine(connection)} at {', '.join(config.elasticsearch.hosts)}")
+    about = server.examine(connection)
+    yield ok(f"{about} at {', '.join(config.elasticsearch.hosts)}")
+    if about.unfit:
+        yield note(about.unfit)
     yield from _clock(connection)
-    yield from _templates(connection, config)
+    yield from in_effect(connection, config, about)
     yield from _rights(connection, config)
 
 
+def in_effect(connection: client.Connection, config: Config, about: server.Server) -> Iterator[Finding]:
+    """Whether what is configured is what the server does: templates, and data streams that are there."""
+    known = server.features(about, config.index.layout)
+    checks = [("templates", _templates), ("precedence of templates", _precedence), ("data streams", _streams)]
+    for what, check in checks:
+        try:
+            yield from check(connection, config, about, known)
+        except ServerError as error:
+            yield note(f"{what} not checked: {error}")
+
+
 def _clock(connection: client.Connection) -> Iterator[Finding]:
-    now = time.time()
-    try:
-        nodes = client.call(connection, "GET", "/_nodes/_local/stats/indices?filter_path=nodes.*.timestamp")["nodes"]
-        skew_s = now - max(node["timestamp"] for node in nodes.values()) / 1000
-    except (ServerError, KeyError, TypeError, ValueError):
+    skew_ms = client.skew_ms(connection)
+    if skew_ms is None:
         yield note("clock not compared: the server does not tell its own to these credentials")
         return
+    skew_s = skew_ms / 1000
     if skew_s > _LOOK_AHEAD_S:
         yield wrong(f"this host's clock is {skew_s:.0f} s ahead of the server's, which refuses documents of the future")
     elif abs(skew_s) > _WORTH_A_NOTE_S:
@@ -37,47 +50,83 @@ def _clock(connection: client.Connection) -> Iterator[Finding]:
         yield ok("clock agrees with the server's")
 
 
-def _templates(connection: client.Connection, config: Config) -> Iterator[Finding]:
+def _templates(
+    connection: client.Connection, config: Config, _about: server.Server, known: templates.Features
+) -> Iterator[Finding]:
     states: dict[str, list[str]] = {}
-    try:
-        for template in templates.render(config.index):
-            there = install.installed(connection, template)
-            states.setdefault(_state(template, there), []).append(template.name)
-    except ServerError as error:
-        yield note(f"templates not checked: {error}")
-        return
-    for state in ("absent", "older"):
+    for template in templates.render(config.index, known):
+        there = plan.installed(connection, template)
+        states.setdefault(_state(template, there), []).append(template.name)
+    for state, verb in (("absent", "are absent"), ("older", "are older than this shipper")):
         if state in states:
-            yield wrong(f"templates {state}, run shipper setup: {', '.join(states[state])}")
+            yield wrong(f"templates {verb}, {_SETUP}: {', '.join(states[state])}")
+    if "other" in states:
+        yield wrong(f"templates differ from this configuration, {_SETUP} --dry-run: {', '.join(states['other'])}")
     if "newer" in states:
-        yield note(f"templates newer than this shipper: {', '.join(states['newer'])}")
+        yield note(f"templates are newer than this shipper: {', '.join(states['newer'])}")
     if states.keys() == {"same"}:
         yield ok(f"templates of version {templates.TEMPLATE_VERSION} are there")
 
 
-def _state(template: templates.Template, there: install.Body | None) -> str:
+def _state(template: templates.Template, there: plan.Body | None) -> str:
     if there is None:
         return "absent"
     if template.operators:
         return "same"
-    return {"kept": "newer", "upgraded": "older"}.get(install.compare(template.body, there), "same")
+    action = plan.compare(template.body, there)
+    return {"kept": "newer", "upgraded": "older", "updated": "other", "unchanged": "same"}[action]
+
+
+def _precedence(
+    connection: client.Connection, config: Config, _about: server.Server, _known: templates.Features
+) -> Iterator[Finding]:
+    found = effect.shadowed(connection, config)
+    yield from map(wrong, found)
+    if not found:
+        yield ok("no other template wins over them")
+
+
+def _streams(
+    connection: client.Connection, config: Config, about: server.Server, known: templates.Features
+) -> Iterator[Finding]:
+    if config.index.layout != "datastream":
+        return
+    for name in streams.plain_indices(connection, config):
+        yield wrong(f"{name} is an index, not a data stream: delete it or reindex it, then {_SETUP}")
+    expected = streams.expected(connection, config, known)
+    present = [one for one in streams.present(connection, config, about) if one.name in expected]
+    found = [finding for one in present for finding in _differences(streams.compare(one, expected[one.name]))]
+    yield from found
+    if present and not found:
+        yield ok(f"{len(present)} data streams are as configured")
+    for stream in present:
+        yield from _retention(stream)
+
+
+def _differences(compared: streams.Comparison) -> Iterator[Finding]:
+    for step in compared.steps:
+        yield wrong(f"not in effect, {_SETUP}: {step.line.partition(' ')[2].strip()}")
+    for later in compared.later:
+        yield wrong(f"data stream {compared.name}: {later}; {_SETUP} --rollover")
+
+
+def _retention(stream: streams.Stream) -> Iterator[Finding]:
+    """Who else decides how long documents are kept."""
+    about = stream.about or {}
+    lifecycle = about.get("lifecycle") or {}
+    if str(lifecycle.get("retention_determined_by", "")).startswith("max_"):
+        limit = lifecycle.get("effective_retention")
+        yield note(f"data stream {stream.name}: the cluster limits retention to {limit}")
+    if about.get("ilm_policy") and about.get("prefer_ilm", True):
+        yield note(f"data stream {stream.name}: ILM policy {about['ilm_policy']} decides, not index.retention_days")
 
 
 def _rights(connection: client.Connection, config: Config) -> Iterator[Finding]:
-    datasets, namespace = config.collect.datasets, config.index.namespace
-    if config.index.layout == "dated":
-        names = [f"shipper-{dataset}-*" for dataset in datasets]
-    else:
-        names = [name(one, namespace) for one in datasets for name in (templates.stream, templates.late_stream)]
-    wanted = {"index": [{"names": names, "privileges": ["create_doc", "auto_configure"]}]}
     try:
-        answer = client.call(connection, "POST", "/_security/user/_has_privileges", wanted)
+        lacking = keys.missing_rights(connection, sorted(effect.names(config)))
     except ServerError:
         yield note("rights not checked: the server has security off, or does not tell")
         return
-    lacking = [
-        f"{right} on {name}" for name, rights in answer["index"].items() for right, has in rights.items() if not has
-    ]
     if lacking:
         yield wrong(f"rights are missing: {', '.join(lacking)}")
     else:

@@ -34,7 +34,7 @@ def host(config: Config) -> tuple[Root, Identity]:
     view = hostview.examine(root, config.host.name)
     if config.host.verify:
         hostview.require(view)
-    return root, Identity(view.name, view.id, config.host.labels)
+    return root, Identity(view.name, view.id, config.host.labels, config.index.label_fields)
 
 
 def phase_s(identity: Identity, config: Config) -> float:

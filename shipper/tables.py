@@ -16,21 +16,23 @@ Everything in this folder is made by `shipper render` from the fields declared b
 `shipper setup` installs it, `shipper setup --print` shows what it would send. `shipper fields WORD` searches the tables.
 
 One document holds all that is known of one entity at one tick. The dimensions of its dataset and `@timestamp` identify it.
+Fields of kind `name` never change within a series: from Elasticsearch 8.13 they are dimensions too, which PromQL, `TS` and
+Discover can split by. Keys of `index.label_fields` become such fields, `host.labels.KEY`.
 
 | layout (`[index] layout`) | indices | templates |
 |---|---|---|
-| `datastream`, the default | time-series data streams `metrics-shipper.<dataset>-<namespace>`; documents older than such a stream takes go to the plain stream `metrics-shipper.<dataset>.late-<namespace>` | `metrics-shipper.<dataset>`, `metrics-shipper.<dataset>.late` |
+| `datastream`, the default | time-series data streams `metrics-shipper.<dataset>-<namespace>`; documents older than such a stream takes go to the plain stream `metrics-shipper.<dataset>.late-<namespace>` | of the same names |
 | `dated` | plain indices `shipper-<dataset>-YYYY.MM.DD`, by the document's own day in UTC | `shipper-<dataset>` |
 
 Your own settings and fields belong into the component template `metrics-shipper@custom`, which overrides ours and which
-`shipper setup` makes empty if it is absent and never touches again. For example, two replicas:
+`shipper setup` makes empty if it is absent and never overwrites. For example, two replicas:
 
 ```
 curl -X PUT http://127.0.0.1:9200/_component_template/metrics-shipper@custom -H 'content-type: application/json' \\
   -d '{"template": {"settings": {"index.number_of_replicas": 2}}}'
 ```
 
-It counts for indices made after that; a data stream makes its next one with `POST /<stream>/_rollover`.
+`shipper setup` then brings it to the data streams that exist; what only a new backing index brings needs `--rollover`.
 
 A field that is absent was not there to be read, which is not the same as zero. `pct` is a fraction: 1 is all of it. `cores`
 are CPUs' worth of time. A counter only grows until its source restarts; the field of its rate stands in the next row.

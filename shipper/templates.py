@@ -2,8 +2,10 @@
 
 For each dataset there are two components: ``metrics-shipper.<dataset>@package`` for a time-series data stream, and
 ``shipper-<dataset>@package`` with the same fields and nothing of time series, which serves the late stream (documents
-older than the time-series stream takes) and the dated indices. The operator's own settings go into CUSTOM, which every
-index template names last.
+older than the time-series stream takes) and the dated indices. They are the same for everybody. What one caller may
+choose (retention, shards, replicas, downsampling, label fields) stands in the index templates, and each data stream
+has one of its own, with its name: the choices of a namespace are those of its streams alone. The operator's own
+settings go into CUSTOM, which every index template names last.
 
 Left at the server's default on purpose: ``refresh_interval``, so that an index which nobody searches is not refreshed
 every second and a search still finds everything, and the source mode, which depends on the licence.
@@ -16,15 +18,17 @@ from typing import Any, Final, Literal
 
 from shipper import __version__
 from shipper.config import Index
-from shipper.fields import Alias, Field, Kind, Type
+from shipper.fields import Alias, Field, Kind, Type, host_label
 from shipper.registry import DATASETS, Dataset
 
 # Raised with every change that is released: setup replaces what is older and leaves what is newer
-TEMPLATE_VERSION: Final = 1
-# Elastic's own template for metrics-*-* has 100, and 200 is where its packages stand
-PRIORITY: Final = 500
+TEMPLATE_VERSION: Final = 2
+# Elastic's own template for metrics-*-* has 100, and 200 is where its packages stand; version 1 of ours, which was for
+# all namespaces at once, had 500
+PRIORITY: Final = 510
 LOOK_BACK: Final = "7d"  # the most a server takes; it opens the first backing index for a spool that is days old
 IGNORE_ABOVE: Final = 1024  # beyond 32,766 bytes the server refuses the document for one long value
+FIELDS_LIMIT: Final = "2000"  # the default of 1,000 leaves an operator's own fields little room beside those of a host
 POLICY: Final = "metrics-shipper"
 CUSTOM: Final = "metrics-shipper@custom"
 
@@ -41,7 +45,10 @@ class Features:
     look_back: bool = True
     lifecycle: bool = True
     downsampling: bool = True
+    failure_store: bool = True  # can be turned off
+    names: bool = True  # as dimensions
     ilm: bool = False  # index lifecycle management, in place of a lifecycle
+    routing_path: bool = False  # must be given: the server does not take it from the dimensions
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,15 +89,14 @@ def dated_index(dataset: str, when_ms: int) -> str:
 def render(index: Index, features: Features | None = None) -> list[Template]:
     """All templates of ``index.layout`` in the order in which they must be installed."""
     features = features or Features()
-    streams = index.layout == "datastream"
     components, templates = [_custom()], []
     for dataset in DATASETS.values():
-        components.append(_plain_component(dataset, index))
-        if streams:
-            components.append(_series_component(dataset, index, features))
+        components.append(_plain_component(dataset))
+        if index.layout == "datastream":
+            components.append(_series_component(dataset, features))
             templates += [_series_template(dataset, index, features), _late_template(dataset, index, features)]
         else:
-            templates.append(_dated_template(dataset))
+            templates.append(_dated_template(dataset, index))
     return components + templates
 
 
@@ -107,69 +113,81 @@ def _component(name: str, settings: Mapping[str, Any], mappings: Mapping[str, An
     return Template("component", name, {"template": {"settings": settings, "mappings": mappings}, "_meta": _meta()})
 
 
-def _series_component(dataset: Dataset, index: Index, features: Features) -> Template:
+def _series_component(dataset: Dataset, features: Features) -> Template:
     settings = {
-        **_settings(index),
+        **_settings(),
         "index.mode": "time_series",
-        "index.routing_path": list(dataset.dimensions),
+        **({"index.routing_path": list(dataset.dimensions)} if features.routing_path else {}),
         **({"index.look_back_time": LOOK_BACK} if features.look_back else {}),
     }
-    return _component(
-        f"metrics-shipper.{dataset.name}@package", settings, mappings(dataset.fields, dataset.aliases, series=True)
-    )
+    found = mappings(dataset.fields, dataset.aliases, series=True, names=features.names)
+    return _component(f"metrics-shipper.{dataset.name}@package", settings, found)
 
 
-def _plain_component(dataset: Dataset, index: Index) -> Template:
-    return _component(
-        f"shipper-{dataset.name}@package", _settings(index), mappings(dataset.fields, dataset.aliases, series=False)
-    )
+def _plain_component(dataset: Dataset) -> Template:
+    found = mappings(dataset.fields, dataset.aliases, series=False)
+    return _component(f"shipper-{dataset.name}@package", _settings(), found)
 
 
-def _settings(index: Index) -> dict[str, Any]:
+def _settings() -> dict[str, Any]:
     """Settings in the form in which the server shows them: flat, values as text."""
-    settings = {"index.codec": "best_compression", "index.number_of_shards": str(index.shards)}
-    if index.replicas is not None:
-        settings["index.number_of_replicas"] = str(index.replicas)
-    return settings
+    return {"index.codec": "best_compression", "index.mapping.total_fields.limit": FIELDS_LIMIT}
 
 
-def _index_template(name: str, pattern: str, component: str, **more: Any) -> Template:
+def _index_template(name: str, pattern: str, component: str, own: Mapping[str, Any], **more: Any) -> Template:
     body = {
         "index_patterns": [pattern],
         "priority": PRIORITY,
         "composed_of": [component, CUSTOM],
         "_meta": _meta(),
+        **({"template": own} if own else {}),
         **more,
     }
     return Template("index", name, body)
 
 
 def _series_template(dataset: Dataset, index: Index, features: Features) -> Template:
-    name = f"metrics-shipper.{dataset.name}"
-    more = _lifecycle(index, features, series=True)
-    return _index_template(name, stream(dataset.name, "*"), f"{name}@package", data_stream={}, **more)
+    name, component = stream(dataset.name, index.namespace), f"metrics-shipper.{dataset.name}@package"
+    own = _own(index, features, series=True) | _lifecycle(index, features, series=True)
+    return _index_template(name, name, component, own, data_stream={})
 
 
 def _late_template(dataset: Dataset, index: Index, features: Features) -> Template:
-    name, component = f"metrics-shipper.{dataset.name}.late", f"shipper-{dataset.name}@package"
-    more = _lifecycle(index, features, series=False)
-    return _index_template(name, late_stream(dataset.name, "*"), component, data_stream={}, **more)
+    name, component = late_stream(dataset.name, index.namespace), f"shipper-{dataset.name}@package"
+    own = _own(index, features, series=False) | _lifecycle(index, features, series=False)
+    return _index_template(name, name, component, own, data_stream={})
 
 
-def _dated_template(dataset: Dataset) -> Template:
+def _dated_template(dataset: Dataset, index: Index) -> Template:
     name = f"shipper-{dataset.name}"
-    return _index_template(name, f"{name}-*", f"{name}@package")
+    return _index_template(name, f"{name}-*", f"{name}@package", _own(index, Features(ilm=False), series=False))
+
+
+def _own(index: Index, features: Features, *, series: bool) -> dict[str, Any]:
+    """What the caller chose, but for the lifecycle."""
+    settings: dict[str, Any] = {}
+    if index.shards != 1:  # else it is left to CUSTOM
+        settings["index.number_of_shards"] = str(index.shards)
+    if index.replicas is not None:
+        settings["index.number_of_replicas"] = str(index.replicas)
+    if features.ilm:
+        settings["index.lifecycle.name"] = policy(index, series=series)
+    labels = mappings(map(host_label, index.label_fields), series=series, names=features.names)["properties"]
+    return {
+        **({"settings": settings} if settings else {}),
+        **({"mappings": {"properties": labels}} if labels else {}),
+    }
 
 
 def _lifecycle(index: Index, features: Features, *, series: bool) -> dict[str, Any]:
-    if features.ilm:
-        return {"template": {"settings": {"index.lifecycle.name": POLICY if series else f"{POLICY}.late"}}}
-    if not features.lifecycle:
-        return {}
+    """Of a data stream: for how long, and that refused documents come back instead of going into a failure store."""
+    options = {"data_stream_options": {"failure_store": {"enabled": False}}} if features.failure_store else {}
+    if features.ilm or not features.lifecycle:
+        return options
     retention = {"data_retention": f"{index.retention_days}d"} if index.retention_days else {}
     stages = [{"after": after, "fixed_interval": interval} for after, interval in _stages(index)]
     downsampling = {"downsampling": stages} if stages and series and features.downsampling else {}
-    return {"template": {"lifecycle": {"enabled": True, **retention, **downsampling}}}
+    return {"lifecycle": {"enabled": True, **retention, **downsampling}, **options}
 
 
 def _stages(index: Index) -> list[tuple[str, str]]:
@@ -189,7 +207,11 @@ def policies(index: Index, features: Features) -> dict[str, dict[str, Any]]:
         phase: {"min_age": after, "actions": {"downsample": {"fixed_interval": interval}}}
         for phase, (after, interval) in stages.items()
     }
-    return {POLICY: _policy(index, thinned), f"{POLICY}.late": _policy(index, {})}
+    return {policy(index, series=True): _policy(index, thinned), policy(index, series=False): _policy(index, {})}
+
+
+def policy(index: Index, *, series: bool) -> str:
+    return f"{POLICY}-{index.namespace}" if series else f"{POLICY}.late-{index.namespace}"
 
 
 def _policy(index: Index, phases: Mapping[str, Any]) -> dict[str, Any]:
@@ -200,14 +222,18 @@ def _policy(index: Index, phases: Mapping[str, Any]) -> dict[str, Any]:
     return {"policy": {"_meta": _meta(), "phases": {"hot": {"actions": {"rollover": rollover}}, **phases, **gone}}}
 
 
-def mappings(fields: Iterable[Field], aliases: Iterable[Alias] = (), *, series: bool) -> dict[str, Any]:
+def mappings(
+    fields: Iterable[Field], aliases: Iterable[Alias] = (), *, series: bool, names: bool = True
+) -> dict[str, Any]:
     """Mappings of ``fields``, with (``series``) or without what only a time-series index knows.
 
-    Raises ValueError for a name that is a leaf and a parent, a name declared twice, and a metric that is no number.
+    ``names``: whether a series' names are dimensions too. Raises ValueError for a name that is a leaf and a parent, a
+    name declared twice, and a metric that is no number.
     """
+    dimensions = {Kind.DIMENSION, *([Kind.NAME] if names else [])} if series else set()
     properties: dict[str, Any] = {}
     for field in fields:
-        _place(properties, field.name, _mapping(field, series=series))
+        _place(properties, field.name, _mapping(field, dimensions, series=series))
     for alias in aliases:
         _place(properties, alias.name, {"type": "alias", "path": alias.target})
     return {"dynamic": False, "date_detection": False, "properties": properties}
@@ -225,14 +251,14 @@ def _place(properties: dict[str, Any], name: str, mapping: Mapping[str, Any]) ->
     branch[leaf] = mapping
 
 
-def _mapping(field: Field, *, series: bool) -> dict[str, Any]:
+def _mapping(field: Field, dimensions: set[Kind], *, series: bool) -> dict[str, Any]:
     if field.kind in _METRICS and field.type not in _NUMBERS:
         raise ValueError(f"{field.name}: a {field.kind} cannot be a {field.type}")
-    return {"type": str(field.type), **dict(_parameters(field, series=series))}
+    return {"type": str(field.type), **dict(_parameters(field, dimensions, series=series))}
 
 
-def _parameters(field: Field, *, series: bool) -> Iterator[tuple[str, Any]]:
-    if field.kind is Kind.DIMENSION and series:
+def _parameters(field: Field, dimensions: set[Kind], *, series: bool) -> Iterator[tuple[str, Any]]:
+    if field.kind in dimensions:
         yield "time_series_dimension", True
     elif field.type in {Type.KEYWORD, Type.FLATTENED}:
         yield "ignore_above", IGNORE_ABOVE

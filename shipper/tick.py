@@ -15,6 +15,7 @@ from shipper.collect.contract import Collect, Collector
 from shipper.collect.identity import ENTITY
 from shipper.config import Config
 from shipper.document import Writer
+from shipper.fields import host_label
 from shipper.isolate import Crew, Outcome
 from shipper.kibana import PERIOD
 from shipper.rates import Reading, Value, kept, rates
@@ -91,6 +92,7 @@ class Identity:
     name: str
     id: str
     labels: Mapping[str, str]
+    label_fields: tuple[str, ...] = ()
 
     def envelope(self, dataset: Dataset, tick_ms: int) -> dict[str, Value]:
         values: dict[str, Value] = {
@@ -100,7 +102,8 @@ class Identity:
             "event.module": dataset.module,
             "event.dataset": f"shipper.{dataset.name}",
         }
-        return values | ({"labels": dict(self.labels)} if self.labels else {})
+        own = {f"host.labels.{key}": self.labels[key] for key in self.label_fields if key in self.labels}
+        return values | own | ({"labels": dict(self.labels)} if self.labels else {})
 
 
 def timestamp(tick_ms: int) -> str:
@@ -120,7 +123,8 @@ class Ticker:
         self._crew: Crew[_Turn] = Crew(config.collect.deadline_s)
         wanted = set(config.collect.datasets)
         self._jobs = [_job(one, root, config) for one in COLLECTORS if one.dataset in wanted]
-        self._writers = {name: Writer(DATASETS[name].fields) for name in wanted}
+        own = [host_label(key) for key in config.index.label_fields]
+        self._writers = {name: Writer((*DATASETS[name].fields, *own)) for name in wanted}
 
     def prime(self) -> None:
         """Read the counters once, so that the first tick has rates; also of the collectors that pause between ticks."""

@@ -35,16 +35,16 @@ class Loaded:
         return self.documents / self.seconds
 
 
-def set_up(urls: list[str], *, replicas: int = 0) -> None:
+def set_up(urls: list[str], namespace: str = "default", *, replicas: int = 0) -> None:
     """Templates as the product installs them."""
-    config = _config(urls, replicas)
+    config = _config(urls, replicas, namespace)
     with client.connect(config) as connection:
         install.install(connection, config, lambda _line: None)
 
 
 def load(urls: list[str], fleet: Fleet, *, workers: int = 2) -> Loaded:
     """Set up, create every document, refresh. Raises RuntimeError for the first document that is not stored."""
-    set_up(urls)
+    set_up(urls, fleet.namespace)
     begin = time.monotonic()
     groups = [range(at, min(at + _HOSTS_AT_ONCE, fleet.hosts)) for at in range(0, fleet.hosts, _HOSTS_AT_ONCE)]
     if workers == 1 or len(groups) == 1:
@@ -58,9 +58,9 @@ def load(urls: list[str], fleet: Fleet, *, workers: int = 2) -> Loaded:
     return Loaded(documents, size, time.monotonic() - begin)
 
 
-def _config(urls: list[str], replicas: int) -> Config:
+def _config(urls: list[str], replicas: int, namespace: str = "default") -> Config:
     wanted = Elasticsearch(hosts=tuple(urls), timeout_s=60)
-    return Config(elasticsearch=wanted, index=Index(replicas=replicas), bulk=Bulk(compression=0))
+    return Config(elasticsearch=wanted, index=Index(replicas=replicas, namespace=namespace), bulk=Bulk(compression=0))
 
 
 def _send(urls: list[str], fleet: Fleet, hosts: range) -> tuple[int, int]:

@@ -149,7 +149,7 @@ def test_every_field_is_explained_with_known_units() -> None:
         assert not field.help.endswith(".")
         assert field.source.strip() or field.name in NO_FILE
         assert field.unit in UNITS
-        assert bool(field.unit) or field.kind in {Kind.DIMENSION, Kind.ATTRIBUTE}
+        assert bool(field.unit) or field.kind in {Kind.DIMENSION, Kind.NAME, Kind.ATTRIBUTE}
 
 
 def test_every_counter_has_its_rate_beside_it() -> None:
@@ -161,7 +161,7 @@ def test_every_counter_has_its_rate_beside_it() -> None:
 
 
 def test_streams_match_their_own_template_alone() -> None:
-    """``metrics-shipper.host-*`` must not take the late stream's documents."""
+    """The template of a stream must not make its late stream."""
     patterns = {
         one.name: one.body["index_patterns"][0].removesuffix("*")
         for layout in ("datastream", "dated")
@@ -170,8 +170,8 @@ def test_streams_match_their_own_template_alone() -> None:
     }
     for dataset in DATASETS:
         stands_for = {
-            f"metrics-shipper.{dataset}": templates.stream(dataset, "default"),
-            f"metrics-shipper.{dataset}.late": templates.late_stream(dataset, "default"),
+            f"metrics-shipper.{dataset}-default": templates.stream(dataset, "default"),
+            f"metrics-shipper.{dataset}.late-default": templates.late_stream(dataset, "default"),
             f"shipper-{dataset}": templates.dated_index(dataset, 0),
         }
         for template, index in stands_for.items():

@@ -1,74 +1,16 @@
 """Set-up against a stub of a server with the data-streams module, which no server that runs here has."""
 
-import gzip
 import json
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
 
 import pytest
+from fullserver import FullServer, serving
 
 from shipper import client, install, templates
 from shipper.config import Config, Elasticsearch, Index
 from shipper.errors import ServerError
 
 
-@dataclass
-class Stub:
-    """``put`` are the paths and bodies of what was sent, ``refuse`` makes an answer of a request."""
-
-    version: str = "9.4.3"
-    modules: tuple[str, ...] = ("data-streams",)
-    refuse: dict[str, tuple[int, str]] = field(default_factory=dict)
-    put: list[tuple[str, Any]] = field(default_factory=list)
-    url: str = ""
-
-    def answer(self, method: str, path: str, body: Any) -> tuple[int, Any]:
-        for part, (status, reason) in self.refuse.items():
-            if part in f"{method} {path} {json.dumps(body)}":
-                return status, {"error": {"reason": reason}}
-        if path.startswith("/_nodes/_local"):
-            return 200, {"nodes": {"n": {"version": self.version, "modules": [{"name": one} for one in self.modules]}}}
-        if method == "GET":
-            return 404, {}
-        self.put.append((path, body))
-        return 200, {"acknowledged": True}
-
-
-@contextmanager
-def serving(stub: Stub) -> Iterator[Stub]:
-    class Handler(BaseHTTPRequestHandler):
-        def serve(self) -> None:
-            data = self.rfile.read(int(self.headers.get("content-length") or 0))
-            body = json.loads(gzip.decompress(data) if self.headers.get("content-encoding") else data or b"null")
-            status, answer = stub.answer(self.command, self.path, body)
-            text = json.dumps(answer).encode()
-            self.send_response(status)
-            for name, value in (
-                ("X-Elastic-Product", "Elasticsearch"),
-                ("content-type", "application/json"),
-                ("content-length", str(len(text))),
-            ):
-                self.send_header(name, value)
-            self.end_headers()
-            self.wfile.write(text)
-
-        do_GET = do_PUT = serve  # noqa: N815
-
-        def log_message(self, *_args: object) -> None:
-            """Quiet."""
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
-        stub.url = f"http://127.0.0.1:{server.server_port}"
-        yield stub
-        server.shutdown()
-
-
-def set_up(stub: Stub, index: Index) -> list[str]:
+def set_up(stub: FullServer, index: Index) -> list[str]:
     config, lines = Config(elasticsearch=Elasticsearch(hosts=(stub.url,)), index=index), list[str]()
     with client.connect(config, {}) as connection:
         install.install(connection, config, lines.append)
@@ -78,7 +20,7 @@ def set_up(stub: Stub, index: Index) -> list[str]:
 @pytest.mark.parametrize("layout", ["datastream", "dated"])
 def test_full_server_gets_exactly_what_is_printed(layout: str) -> None:
     index = Index(layout=layout)
-    with serving(Stub()) as stub:
+    with serving(FullServer()) as stub:
         lines = set_up(stub, index)
     assert stub.put == [(one.path, one.body) for one in install.requests(Config(index=index))]
     assert ("created    data stream metrics-shipper.host-default" in lines) == (layout == "datastream")
@@ -87,7 +29,7 @@ def test_full_server_gets_exactly_what_is_printed(layout: str) -> None:
 
 def test_setting_that_is_refused_by_name_is_left_out() -> None:
     refuse = {"index.look_back_time": (400, "unknown setting [index.look_back_time] please check")}
-    with serving(Stub(refuse=refuse)) as stub:
+    with serving(FullServer(refuse=refuse)) as stub:
         lines = set_up(stub, Index())
     assert "left out   look_back_time: the server refuses it" in lines
     bodies = dict(stub.put)
@@ -96,20 +38,23 @@ def test_setting_that_is_refused_by_name_is_left_out() -> None:
 
 
 def test_refusal_for_another_reason_ends_in_one_line() -> None:
-    with serving(Stub(refuse={"PUT /_index_template": (403, "no")})) as stub, pytest.raises(ServerError) as caught:
+    with (
+        serving(FullServer(refuse={"PUT /_index_template": (403, "no")})) as stub,
+        pytest.raises(ServerError) as caught,
+    ):
         set_up(stub, Index())
-    text = "PUT /_index_template/metrics-shipper.host: 403: these credentials do not have the right: no"
+    text = "PUT /_index_template/metrics-shipper.host-default: 403: these credentials do not have the right: no"
     assert str(caught.value) == text
 
 
 def test_stream_that_may_not_be_made_stops_nothing() -> None:
-    with serving(Stub(refuse={"_data_stream": (403, "no")})) as stub:
+    with serving(FullServer(refuse={"_data_stream": (403, "no")})) as stub:
         lines = set_up(stub, Index())
     assert lines[-1].startswith("not yet    data streams: the first document makes them (GET /_data_stream/")
 
 
 def test_server_too_old_is_refused_in_one_line() -> None:
-    with serving(Stub(version="8.6.2")) as stub:
+    with serving(FullServer(version="8.6.2")) as stub:
         with pytest.raises(ServerError) as caught:
             set_up(stub, Index())
         assert str(caught.value) == "Elasticsearch 8.6.2: index.layout datastream needs 8.7 or newer"
@@ -117,7 +62,7 @@ def test_server_too_old_is_refused_in_one_line() -> None:
 
 
 def test_server_without_lifecycle_gets_none() -> None:
-    with serving(Stub(version="8.10.4")) as stub:
+    with serving(FullServer(version="8.10.4")) as stub:
         lines = set_up(stub, Index())
     assert "left out   lifecycle: Elasticsearch 8.10.4 does not have it; nothing deletes old documents" in lines
     assert "lifecycle" not in json.dumps(stub.put)
@@ -128,34 +73,34 @@ def test_downsampling_stands_in_the_lifecycle_of_the_time_series_alone() -> None
     bodies = {one.name: one.body for one in templates.render(index) if one.kind == "index"}
     stages = [{"after": "7d", "fixed_interval": "10m"}, {"after": "30d", "fixed_interval": "1h"}]
     lifecycle = {"enabled": True, "data_retention": "90d"}
-    assert bodies["metrics-shipper.host"]["template"]["lifecycle"] == {**lifecycle, "downsampling": stages}
-    assert bodies["metrics-shipper.host.late"]["template"]["lifecycle"] == lifecycle
+    assert bodies["metrics-shipper.host-default"]["template"]["lifecycle"] == {**lifecycle, "downsampling": stages}
+    assert bodies["metrics-shipper.host.late-default"]["template"]["lifecycle"] == lifecycle
 
 
 def test_a_server_that_refuses_downsampling_gets_the_rest() -> None:
     refusal = "[lifecycle] unknown field [downsampling]"
-    with serving(Stub(refuse={'"downsampling"': (400, refusal)})) as stub:
+    with serving(FullServer(refuse={'"downsampling"': (400, refusal)})) as stub:
         lines = set_up(stub, Index(downsample=("7d:10m",)))
     assert "left out   downsampling: the server refuses it" in lines
     bodies = dict(stub.put)
-    assert bodies["/_index_template/metrics-shipper.host"]["template"]["lifecycle"]["data_retention"] == "30d"
+    assert bodies["/_index_template/metrics-shipper.host-default"]["template"]["lifecycle"]["data_retention"] == "30d"
 
 
 def test_a_server_before_the_lifecycle_gets_ilm_policies() -> None:
-    with serving(Stub(version="8.9.2", modules=("data-streams", "x-pack-ilm"))) as stub:
+    with serving(FullServer(version="8.9.2", modules=("data-streams", "x-pack-ilm", "x-pack-rollup"))) as stub:
         lines = set_up(stub, Index(downsample=("7d:10m", "30d:1h"), retention_days=90))
     bodies = dict(stub.put)
-    phases = bodies["/_ilm/policy/metrics-shipper"]["policy"]["phases"]
+    phases = bodies["/_ilm/policy/metrics-shipper-default"]["policy"]["phases"]
     assert phases == {
         "hot": {"actions": {"rollover": {"max_age": "1d", "max_primary_shard_size": "50gb"}}},
         "warm": {"min_age": "7d", "actions": {"downsample": {"fixed_interval": "10m"}}},
         "cold": {"min_age": "30d", "actions": {"downsample": {"fixed_interval": "1h"}}},
         "delete": {"min_age": "90d", "actions": {"delete": {}}},
     }
-    assert set(bodies["/_ilm/policy/metrics-shipper.late"]["policy"]["phases"]) == {"hot", "delete"}
-    template = bodies["/_index_template/metrics-shipper.host"]["template"]
-    assert template == {"settings": {"index.lifecycle.name": "metrics-shipper"}}
-    assert "created    lifecycle policy metrics-shipper" in lines
-    assert [path for path, _ in stub.put].index("/_ilm/policy/metrics-shipper") < [path for path, _ in stub.put].index(
-        "/_index_template/metrics-shipper.host"
-    )
+    assert set(bodies["/_ilm/policy/metrics-shipper.late-default"]["policy"]["phases"]) == {"hot", "delete"}
+    template = bodies["/_index_template/metrics-shipper.host-default"]["template"]
+    assert template == {"settings": {"index.lifecycle.name": "metrics-shipper-default"}}
+    assert "created    lifecycle policy metrics-shipper-default" in lines
+    assert [path for path, _ in stub.put].index("/_ilm/policy/metrics-shipper-default") < [
+        path for path, _ in stub.put
+    ].index("/_index_template/metrics-shipper.host-default")

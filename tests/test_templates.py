@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from shipper import cli, templates
+from shipper import cli, keys, templates
 from shipper.config import Index
 from shipper.fields import Alias, Field, Kind, Type, attribute, counter, dimension, gauge, real, with_rates
 from shipper.registry import DATASETS
@@ -110,21 +110,23 @@ def test_metric_that_is_no_number_cannot_be_rendered() -> None:
 
 def test_data_streams_of_a_dataset() -> None:
     found = by_name(Index(retention_days=7, shards=3, replicas=0))
-    assert found["metrics-shipper.disk"].path == "/_index_template/metrics-shipper.disk"
-    series = found["metrics-shipper.disk"].body
-    assert series["index_patterns"] == ["metrics-shipper.disk-*"]
+    assert found["metrics-shipper.disk-default"].path == "/_index_template/metrics-shipper.disk-default"
+    series = found["metrics-shipper.disk-default"].body
+    assert series["index_patterns"] == ["metrics-shipper.disk-default"]
     assert series["composed_of"] == ["metrics-shipper.disk@package", "metrics-shipper@custom"]
-    assert series["template"] == {"lifecycle": {"enabled": True, "data_retention": "7d"}}
+    assert series["template"] == {
+        "settings": {"index.number_of_replicas": "0", "index.number_of_shards": "3"},
+        "lifecycle": {"enabled": True, "data_retention": "7d"},
+        "data_stream_options": {"failure_store": {"enabled": False}},
+    }
     assert found["metrics-shipper.disk@package"].body["template"]["settings"] == {
         "index.codec": "best_compression",
         "index.look_back_time": "7d",
+        "index.mapping.total_fields.limit": "2000",
         "index.mode": "time_series",
-        "index.number_of_replicas": "0",
-        "index.number_of_shards": "3",
-        "index.routing_path": ["host.name", "host.id", "system.diskio.name"],
     }
-    late = found["metrics-shipper.disk.late"].body
-    assert late["index_patterns"] == ["metrics-shipper.disk.late-*"]
+    late = found["metrics-shipper.disk.late-default"].body
+    assert late["index_patterns"] == ["metrics-shipper.disk.late-default"]
     assert late["data_stream"] == {}
     assert "index.mode" not in found[late["composed_of"][0]].body["template"]["settings"]
 
@@ -146,14 +148,49 @@ def test_dated_indices_are_no_data_streams() -> None:
 
 
 def test_what_a_server_lacks_is_left_out() -> None:
-    found = by_name(Index(), Features(look_back=False, lifecycle=False))
+    found = by_name(Index(), Features(look_back=False, lifecycle=False, failure_store=False))
     assert "index.look_back_time" not in found["metrics-shipper.host@package"].body["template"]["settings"]
-    assert "template" not in found["metrics-shipper.host"].body
+    assert "template" not in found["metrics-shipper.host-default"].body
+
+
+def test_a_server_without_the_module_must_be_told_by_what_to_route() -> None:
+    found = by_name(Index(), Features(routing_path=True))["metrics-shipper.disk@package"].body["template"]
+    assert found["settings"]["index.routing_path"] == ["host.name", "host.id", "system.diskio.name"]
+
+
+@pytest.mark.parametrize("names", [True, False])
+def test_names_of_a_series_are_dimensions_where_the_server_takes_so_many(names: bool) -> None:
+    component = by_name(Index(), Features(names=names))["metrics-shipper.cgroup@package"].body["template"]
+    properties = component["mappings"]["properties"]
+    wanted = {"type": "keyword", **({"time_series_dimension": True} if names else {"ignore_above": 1024})}
+    assert properties["container"]["properties"]["image"]["properties"]["name"] == wanted
+    assert properties["cgroup"]["properties"]["entity"] == wanted
+    assert properties["cgroup"]["properties"]["path"] == {"type": "keyword", "time_series_dimension": True}
+    count = sum(field.kind in {Kind.DIMENSION, Kind.NAME} for field in DATASETS["cgroup"].fields)
+    assert count <= 16
+
+
+def test_templates_of_one_namespace_are_not_those_of_another() -> None:
+    mine, other = by_name(Index(namespace="a", retention_days=90)), by_name(Index(namespace="b", retention_days=7))
+    shared = {name: one.body for name, one in mine.items() if one.kind == "component"}
+    assert shared == {name: one.body for name, one in other.items() if one.kind == "component"}
+    assert not {name for name, one in mine.items() if one.kind == "index"} & other.keys()
+    assert mine["metrics-shipper.host-a"].body["index_patterns"] == ["metrics-shipper.host-a"]
+
+
+def test_labels_that_are_fields_of_their_own_belong_to_the_namespace() -> None:
+    found = by_name(Index(label_fields=("rack",)))
+    template = found["metrics-shipper.host-default"].body["template"]["mappings"]["properties"]
+    assert template["host"]["properties"]["labels"]["properties"] == {
+        "rack": {"type": "keyword", "time_series_dimension": True}
+    }
+    late = found["metrics-shipper.host.late-default"].body["template"]["mappings"]["properties"]
+    assert late["host"]["properties"]["labels"]["properties"] == {"rack": {"type": "keyword", "ignore_above": 1024}}
 
 
 def test_keeping_for_ever_is_a_lifecycle_without_retention() -> None:
-    body = by_name(Index(retention_days=0))["metrics-shipper.host"].body
-    assert body["template"] == {"lifecycle": {"enabled": True}}
+    body = by_name(Index(retention_days=0))["metrics-shipper.host-default"].body
+    assert body["template"]["lifecycle"] == {"enabled": True}
 
 
 def test_only_the_operators_component_is_the_operators() -> None:
@@ -174,5 +211,6 @@ def test_setup_prints_every_request_without_a_server(
     for one in render(Index(layout=layout)):
         assert json.loads(sent.pop(f"PUT {one.path}")) == one.body
     streams = [f"PUT /_data_stream/metrics-shipper.{name}-default" for name, one in DATASETS.items() if one.default]
-    assert list(sent) == (streams if layout == "datastream" else [])
+    roles = [f"PUT /_security/role/{name}" for name in keys.ROLES]
+    assert list(sent) == [*(streams if layout == "datastream" else []), *roles]
     assert lines[lines.index(f"PUT /_component_template/{templates.CUSTOM}") - 1] == "# only if absent"

@@ -16,7 +16,7 @@ from shipper.collect.identity import ENTITY, Node, identify
 from shipper.collect.namespace import of_host
 from shipper.collect.runtime_files import RuntimeFiles
 from shipper.config import Config
-from shipper.fields import Field, Kind, Type, attribute, dimension, gauge, real
+from shipper.fields import Field, Kind, Type, attribute, constant, dimension, gauge, real
 from shipper.kibana import PERIOD
 from shipper.parse import ParseError, integer, meminfo, name
 from shipper.rates import Reading, Value, cpus
@@ -24,8 +24,8 @@ from shipper.source import Reader
 
 FIELDS: tuple[Field, ...] = (
     dimension("cgroup.path", "Path of the cgroup below the root of its hierarchy", "the directory below sys/fs/cgroup"),
-    attribute("cgroup.kind", "container, service, machine, scope, slice or pod", "the path"),
-    attribute("cgroup.name", "Unit, container, machine or directory name to show", "the path"),
+    constant("cgroup.kind", "container, service, machine, scope, slice or pod", "the path"),
+    constant("cgroup.name", "Unit, container, machine or directory name to show", "the path"),
     ENTITY,
     attribute(
         "cgroup.aggregate",
@@ -35,13 +35,13 @@ FIELDS: tuple[Field, ...] = (
     ),
     Field("cgroup.depth", Type.LONG, Kind.ATTRIBUTE, "", "1 for a cgroup right below the root", "the path"),
     attribute("cgroup.mode", "v1, v2 or hybrid", "sys/fs/cgroup"),
-    attribute("container.id", "Id the runtime gave the container; name of a machine", "the path"),
-    attribute(
+    constant("container.id", "Id the runtime gave the container; name of a machine", "the path"),
+    constant(
         "container.name",
         "Name of the container; its short id where only that is known",
         "the runtime's own files; the path",
     ),
-    attribute("container.runtime", "docker, containerd, cri-o, podman, systemd-nspawn, libvirt, lxc", "the path"),
+    constant("container.runtime", "docker, containerd, cri-o, podman, systemd-nspawn, libvirt, lxc", "the path"),
     *runtime_files.FIELDS,
     units.FIELD,
     Field(

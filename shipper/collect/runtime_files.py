@@ -24,23 +24,23 @@ from typing import Any, Final
 from shipper.collect.contract import matcher
 from shipper.collect.identity import Identity
 from shipper.config import Config
-from shipper.fields import Field, Type, attribute
+from shipper.fields import Field, Type, attribute, constant
 from shipper.rates import Value
 from shipper.source import Reader
 
 _OF_RUNTIME: Final = "the runtime's own files"
 FIELDS: Final[tuple[Field, ...]] = (
-    attribute("container.image.name", "Image the container was made from", _OF_RUNTIME),
+    constant("container.image.name", "Image the container was made from", _OF_RUNTIME),
     attribute(
         "container.labels",
         "Labels of the container that collect.labels allows; apart from labels, which are the operator's own",
         _OF_RUNTIME,
         Type.FLATTENED,
     ),
-    attribute("kubernetes.namespace", "Namespace of the pod", f"{_OF_RUNTIME}; var/log/pods"),
-    attribute("kubernetes.pod.name", "Name of the pod", f"{_OF_RUNTIME}; var/log/pods"),
-    attribute("kubernetes.pod.uid", "UID of the pod", "the path; the runtime's own files"),
-    attribute("kubernetes.container.name", "Name of the container in its pod", f"{_OF_RUNTIME}; var/log/containers"),
+    constant("kubernetes.namespace", "Namespace of the pod", f"{_OF_RUNTIME}; var/log/pods"),
+    constant("kubernetes.pod.name", "Name of the pod", f"{_OF_RUNTIME}; var/log/pods"),
+    constant("kubernetes.pod.uid", "UID of the pod", "the path; the runtime's own files"),
+    constant("kubernetes.container.name", "Name of the container in its pod", f"{_OF_RUNTIME}; var/log/containers"),
 )
 
 Stamp = tuple[int, int, int]

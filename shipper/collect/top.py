@@ -18,7 +18,7 @@ from shipper.collect import namespace, processes
 from shipper.collect.contract import Collect, Collector
 from shipper.collect.identity import ENTITY, CgroupKind, Identity, recognise
 from shipper.collect.processes import Stat
-from shipper.fields import Field, Kind, Type, attribute, counter, cpu_time, dimension, gauge, real
+from shipper.fields import Field, Kind, Type, attribute, constant, counter, cpu_time, dimension, gauge, real
 from shipper.parse import ParseError, integer, meminfo, name
 from shipper.rates import Reading, Value, cpus, rates
 from shipper.source import Reader
@@ -59,8 +59,8 @@ FIELDS: Final[tuple[Field, ...]] = (
     counter(f"{_PREFIX}.io.write.bytes", "bytes", "Written to block devices", "proc/PID/io write_bytes"),
     dimension("cgroup.path", "The cgroup it is in", "proc/PID/cgroup"),
     ENTITY,
-    attribute("container.id", "The container or machine it belongs to", "proc/PID/cgroup"),
-    attribute("container.runtime", "Who runs that", "proc/PID/cgroup"),
+    constant("container.id", "The container or machine it belongs to", "proc/PID/cgroup"),
+    constant("container.runtime", "Who runs that", "proc/PID/cgroup"),
 )
 
 

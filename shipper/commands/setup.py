@@ -1,49 +1,100 @@
-"""``shipper setup [--print|--create-key]``: what the server needs. Needs a user who may manage templates (or keys)."""
+"""``shipper setup``: what the server needs: templates, data streams, roles, keys; and how to be rid of them again."""
 
 import argparse
 import json
 import sys
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from shipper.config import Config
+from shipper.errors import UserError
 
 if TYPE_CHECKING:
-    from shipper import install
+    from shipper import client, install, plan
 
-HELP = "install or upgrade the index templates in Elasticsearch"
+HELP = "bring Elasticsearch in line with the configuration: templates, data streams, retention; make keys and roles"
 SECTIONS = ("elasticsearch", "index", "collect")
+_FLAGS = {
+    "--print": ("show", "send nothing; show every request as Kibana's console takes it"),
+    "--dry-run": ("dry_run", "ask the server and show what would be changed on it; change nothing"),
+    "--yes": ("yes", "overwrite values on the server that differ, and remove, without asking"),
+    "--rollover": ("rollover", "roll over data streams for changes that only a new backing index brings"),
+    "--create-key": ("create_key", "only make an API key that may ship and nothing else, and print it: it is not kept"),
+    "--create-roles": ("create_roles", "only make the roles shipper_setup, shipper_agent and shipper_reader"),
+    "--delete-old": ("delete_old", "only delete the indices per day that are older than index.retention_days"),
+    "--remove": ("remove", "only remove the templates, policies and keys of this namespace"),
+    "--data": ("data", "with --remove: its data streams or indices too, with all documents"),
+}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    help_ = "send nothing; show every request as Kibana's console takes it"
-    parser.add_argument("--print", action="store_true", dest="show", help=help_)
-    help_ = "then make an API key that may ship and nothing else, and print it: it is not kept anywhere"
-    parser.add_argument("--create-key", action="store_true", help=help_)
-    help_ = "instead, delete the indices per day that are older than index.retention_days (for a timer)"
-    parser.add_argument("--delete-old", action="store_true", help=help_)
+    for flag, (name, help_) in _FLAGS.items():
+        parser.add_argument(flag, action="store_true", dest=name, help=help_)
 
 
 def run(args: argparse.Namespace, config: Config) -> int:
-    from shipper import client, install
+    from shipper import client, install, keys
 
     if args.show:
-        for request in install.requests(config, with_key=args.create_key):
+        for request in [*install.requests(config), *keys.requests(config, with_key=args.create_key)]:
             show(request)
         return 0
     with client.connect(config) as connection:
         if args.delete_old:
-            install.delete_old(connection, config, datetime.now(UTC).date(), print)
-            return 0
-        # The key alone goes to standard output: it can be sent into a file
-        out = sys.stderr if args.create_key else sys.stdout
-        install.install(connection, config, lambda line: print(line, file=out, flush=True))
-        if args.create_key:
-            print(install.create_key(connection, config))
+            install.delete_old(connection, config, datetime.now(UTC).date(), say)
+        elif args.create_roles:
+            install.take(connection, keys.role_steps(connection), say, agree(args))
+        elif args.create_key:
+            print(keys.create_key(connection, config))
+        elif args.remove:
+            _remove(connection, config, args)
+        elif args.dry_run:
+            install.dry_run(connection, config, say, rollover=args.rollover)
+        else:
+            install.install(connection, config, say, consent=agree(args), rollover=args.rollover)
     return 0
 
 
-def show(request: "install.Request") -> None:
+def say(line: str) -> None:
+    print(line, flush=True)
+
+
+def agree(args: argparse.Namespace) -> "install.Consent":
+    """What asks for consent: nothing with --yes, else the terminal."""
+
+    def ask(changes: Sequence[str]) -> bool:
+        say("The server has other values than this configuration:")
+        for line in changes:
+            say(f"    {line}")
+        return args.yes or confirmed("Overwrite them? Type yes: ", "yes")
+
+    return ask
+
+
+def confirmed(question: str, answer: str) -> bool:
+    """Whether the terminal says ``answer``. Raises UserError where there is none."""
+    if not sys.stdin.isatty():
+        raise UserError("nothing was changed: no terminal to ask at; run it with --yes")
+    return input(question).strip() == answer
+
+
+def _remove(connection: "client.Connection", config: Config, args: argparse.Namespace) -> None:
+    from shipper import removal
+
+    if args.data and not args.yes:
+        found = removal.data(connection, config)
+        say(f"These are deleted with all their documents: {', '.join(found) or 'none'}")
+        namespace = "dated" if config.index.layout == "dated" else config.index.namespace
+        sure = confirmed("Delete them? Type yes: ", "yes") and confirmed(f"Type {namespace} to confirm: ", namespace)
+    else:
+        sure = args.yes or confirmed("Remove templates, policies and keys? Type yes: ", "yes")
+    if not sure:
+        raise UserError("nothing was removed")
+    removal.remove(connection, config, say, with_data=args.data)
+
+
+def show(request: "plan.Request") -> None:
     note = f"# {request.note}\n" if request.note else ""
     body = f"\n{json.dumps(request.body, ensure_ascii=False)}" if request.body is not None else ""
     print(f"{note}{request.method} {request.path}{body}\n")

@@ -202,7 +202,9 @@ def test_documents_outside_of_the_time_range(
     connection = connect(config)
     install.install(connection, config, lambda _line: None)
     now_ms = int(time.time() * 1000)
-    template = es.request("GET", "/_index_template/metrics-shipper.disk")["index_templates"][0]["index_template"]
+    template = es.request("GET", f"/_index_template/metrics-shipper.disk-{namespace}")["index_templates"][0][
+        "index_template"
+    ]
     bounded = {
         **{key: template[key] for key in ("composed_of", "data_stream")},
         "index_patterns": [f"metrics-shipper.disk-{namespace}"],

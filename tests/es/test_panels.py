@@ -127,10 +127,10 @@ def test_marks_are_boots_and_kills(day: Proven) -> None:
 def test_what_compose_provisions_is_what_the_shipper_needs(tmp_path: Path) -> None:
     """Templates by curl into a real Elasticsearch take the shipper's documents; dashboards go into Kibana.
 
-    The servers here know no lifecycle: the same templates without it.
+    The servers here lack the module that knows look_back_time and fills routing_path.
     """
     root = Path(__file__).parents[2]
-    for one in templates.render(Index(), templates.Features(look_back=False, lifecycle=False)):
+    for one in templates.render(Index(), templates.Features(look_back=False, routing_path=True)):
         file = tmp_path / f"{one.kind}_template" / f"{one.name}.json"
         file.parent.mkdir(exist_ok=True)
         file.write_text(json.dumps(one.body))

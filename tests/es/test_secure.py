@@ -86,7 +86,7 @@ def test_key_that_may_only_ship(
     capsys.readouterr()
     wanted = ["check", "--online", "--host-name", "a", "--spool", str(tmp_path)]
     assert cli.main([*wanted, *as_admin]) == 0
-    assert "ok     templates of version 1 are there" in capsys.readouterr().out.splitlines()
+    assert "ok     templates of version 2 are there" in capsys.readouterr().out.splitlines()
     code = cli.main([*wanted, *as_key])
     shown = capsys.readouterr().out
     assert code == 0, shown
@@ -118,5 +118,5 @@ def test_set_up_without_the_right_to_know_the_server(
     assert code == 0, shown
     assert lines[0] == "server     Elasticsearch of a version that these credentials may not know"
     assert "left out   look_back_time: the server refuses it" in lines
-    assert "created    index template metrics-shipper.host" in lines
-    assert lines[-1].startswith("not yet    data streams: the first document makes them (GET /_data_stream/")
+    assert "created    index template metrics-shipper.host-default" in lines
+    assert lines[-1].startswith("not yet    data streams: the first document makes them (GET /_resolve/index/")

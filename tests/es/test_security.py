@@ -75,6 +75,7 @@ def key(
     secure: eslocal.Cluster, admin: list[str], namespace: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> Key:
     """What `shipper setup --create-key` prints, in a file."""
+    assert cli.main(["setup", "--index-namespace", namespace, *admin]) == 0
     capsys.readouterr()
     assert cli.main(["setup", "--create-key", "--index-namespace", namespace, *admin]) == 0
     text = capsys.readouterr().out.strip()
@@ -132,8 +133,8 @@ def test_the_created_key_ships(secure: eslocal.Cluster, key: Key, tmp_path: Path
         ("DELETE", "/metrics-shipper.host-NS", None),
         ("PUT", "/metrics-shipper.host-NS/_mapping", {"properties": {"x": {"type": "keyword"}}}),
         ("PUT", "/metrics-shipper.host-NS/_settings", {"index.number_of_replicas": 0}),
-        ("GET", "/_index_template/metrics-shipper.host", None),
-        ("PUT", "/_index_template/metrics-shipper.host", {"index_patterns": ["x"]}),
+        ("GET", "/_index_template/metrics-shipper.host-NS", None),
+        ("PUT", "/_index_template/metrics-shipper.host-NS", {"index_patterns": ["x"]}),
         ("PUT", "/_component_template/metrics-shipper@custom", {"template": {}}),
         ("POST", "/other/_doc", {"a": 1}),
         ("POST", "/metrics-shipper.host-other/_doc", {"@timestamp": TICK}),
@@ -352,7 +353,7 @@ def test_hostile_names_break_neither_body_nor_mapping(
     es9: eslocal.Cluster, namespace: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     config = Config(elasticsearch=Elasticsearch(hosts=(es9.url,)), index=Index(namespace=namespace))
-    assert cli.main(["setup", "--elasticsearch-hosts", es9.url]) == 0
+    assert cli.main(["setup", "--elasticsearch-hosts", es9.url, "--index-namespace", namespace]) == 0
     writer = Writer(DATASETS["cgroup"].fields)
     action = json.dumps({"create": {"_index": f"metrics-shipper.cgroup-{namespace}"}}).encode()
     entries = []

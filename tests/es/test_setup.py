@@ -101,9 +101,10 @@ def test_older_is_upgraded_newer_is_kept(server: eslocal.Cluster, layout: str) -
 def test_change_of_configuration_updates(server: eslocal.Cluster) -> None:
     set_up(server, Index())
     changed = actions(set_up(server, Index(retention_days=3, replicas=0)))
-    assert changed.pop(templates.CUSTOM) == "unchanged"
-    assert set(changed.values()) == {"updated"}
-    (found,) = server.request("GET", "/_index_template/metrics-shipper.host")["index_templates"]
+    assert {name for name, action in changed.items() if action == "updated"} == {
+        one.name for one in templates.render(Index()) if one.kind == "index"
+    }
+    (found,) = server.request("GET", "/_index_template/metrics-shipper.host-default")["index_templates"]
     assert found["index_template"]["template"]["lifecycle"]["data_retention"] == "3d"
     assert set(actions(set_up(server, Index())).values()) == {"updated", "unchanged"}
 
@@ -113,7 +114,7 @@ def test_operators_component_is_never_touched_and_counts(server: eslocal.Cluster
     custom = {"template": {"settings": {"index.refresh_interval": "7s"}}}
     server.request("PUT", f"/_component_template/{templates.CUSTOM}", custom)
     set_up(server, Index(layout=layout))
-    name = templates.stream("host", "x") if layout == "datastream" else templates.dated_index("host", 0)
+    name = templates.stream("host", "default") if layout == "datastream" else templates.dated_index("host", 0)
     made = server.request("POST", f"/_index_template/_simulate_index/{name}")
     assert made["template"]["settings"]["index"]["refresh_interval"] == "7s"
     server.request("PUT", f"/_component_template/{templates.CUSTOM}", {"template": {}})
@@ -165,7 +166,7 @@ def flat(tree: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, Any]]:
 def test_captured_documents_are_stored_once_and_found(
     server: eslocal.Cluster, layout: str, namespace: str, tmp_path: Path
 ) -> None:
-    set_up(server, Index(layout=layout, replicas=0))
+    set_up(server, Index(layout=layout, replicas=0, namespace=namespace))
     for dataset, values in documents(tmp_path).items():
         stream = templates.stream(dataset, namespace)
         index = stream if layout == "datastream" else templates.dated_index(dataset, NOW_MS)
@@ -181,7 +182,7 @@ def test_captured_documents_are_stored_once_and_found(
 def test_mapping_in_the_server_is_what_was_rendered(
     server: eslocal.Cluster, layout: str, namespace: str, tmp_path: Path
 ) -> None:
-    set_up(server, Index(layout=layout, replicas=0))
+    set_up(server, Index(layout=layout, replicas=0, namespace=namespace))
     for dataset, values in documents(tmp_path).items():
         stream = templates.stream(dataset, namespace)
         index = stream if layout == "datastream" else templates.dated_index(dataset, NOW_MS)
@@ -194,7 +195,7 @@ def test_mapping_in_the_server_is_what_was_rendered(
 
 
 def test_late_stream_takes_what_is_old(server: eslocal.Cluster, namespace: str, tmp_path: Path) -> None:
-    set_up(server, Index(replicas=0))
+    set_up(server, Index(replicas=0, namespace=namespace))
     old = {**documents(tmp_path)["host"][0], "@timestamp": NOW_MS - 90 * 86_400_000}
     late = templates.late_stream("host", namespace)
     assert [one["status"] for one in send(server, late, "host", [old], ids=True)] == [201]
@@ -205,7 +206,7 @@ def test_late_stream_takes_what_is_old(server: eslocal.Cluster, namespace: str, 
 def test_metric_is_found_by_range_and_averaged_without_an_index(
     server: eslocal.Cluster, namespace: str, tmp_path: Path
 ) -> None:
-    set_up(server, Index(replicas=0))
+    set_up(server, Index(replicas=0, namespace=namespace))
     index = templates.stream("host", namespace)
     send(server, index, "host", documents(tmp_path)["host"], ids=False)
     query = {
@@ -222,7 +223,7 @@ def test_upgrade_brings_new_fields_into_the_index_written_to(
 ) -> None:
     from shipper.fields import gauge
 
-    set_up(server, Index(replicas=0))
+    set_up(server, Index(replicas=0, namespace=namespace))
     index = templates.stream("agent", namespace)
     document = {**ENVELOPE, "@timestamp": NOW_MS, "event.dataset": "shipper.agent"}
     assert [one["status"] for one in send(server, index, "agent", [document], ids=False)] == [201]
@@ -230,13 +231,14 @@ def test_upgrade_brings_new_fields_into_the_index_written_to(
     agent = DATASETS["agent"]
     monkeypatch.setitem(DATASETS, "agent", replace(agent, fields=(*agent.fields, new)))
     monkeypatch.setattr(templates, "TEMPLATE_VERSION", templates.TEMPLATE_VERSION + 1)
-    lines = set_up(server, Index(replicas=0))
+    lines = set_up(server, Index(replicas=0, namespace=namespace))
     assert actions(lines)["metrics-shipper.agent@package"] == "upgraded"
     assert [line for line in lines if line.startswith("not yet")] == []
     (there,) = server.request("GET", f"/{index}/_mapping").values()
     assert new.name in dict(flat(there["mappings"]["properties"]))
     monkeypatch.undo()
-    for one in templates.render(Index(), templates.Features(look_back=False)):
+    known = templates.Features(look_back=False, routing_path=True)
+    for one in templates.render(Index(namespace=namespace), known):
         server.request("PUT", one.path, dict(one.body))
 
 
@@ -252,15 +254,18 @@ def test_online_check_of_a_server_that_was_set_up(server: eslocal.Cluster, capsy
     assert f"ok     templates of version {templates.TEMPLATE_VERSION} are there" in shown
     put_version(server, "shipper-host", 0)
     assert cli.main(["check", "--online", *wanted]) == 4
-    assert "wrong  templates older, run shipper setup: shipper-host" in capsys.readouterr().out.splitlines()
+    assert (
+        "wrong  templates are older than this shipper, run shipper setup: shipper-host"
+        in capsys.readouterr().out.splitlines()
+    )
 
 
 def test_stages_of_downsampling_reach_the_server_or_are_said_to_be_left_out(server: eslocal.Cluster) -> None:
     lines = set_up(server, Index(downsample=("7d:10m", "30d:1h"), retention_days=90))
-    (found,) = server.request("GET", "/_index_template/metrics-shipper.host")["index_templates"]
+    (found,) = server.request("GET", "/_index_template/metrics-shipper.host-default")["index_templates"]
     lifecycle = found["index_template"]["template"]["lifecycle"]
     assert lifecycle["data_retention"] == "90d"
     stages = [(stage["after"], stage["fixed_interval"]) for stage in lifecycle.get("downsampling", ())]
-    left_out = "left out   downsampling: the server refuses it" in lines
+    left_out = "left out   downsampling: the server has no module for it" in lines
     assert stages == ([] if left_out else [("7d", "10m"), ("30d", "1h")])
     set_up(server, Index())

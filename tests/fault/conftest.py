@@ -1,4 +1,4 @@
-"""One real server for all fault tests, templates installed; each test has a namespace of its own."""
+"""One real server for all fault tests; each test has a namespace of its own, with its templates."""
 
 import secrets
 import subprocess
@@ -13,7 +13,7 @@ from fault.proxy import Proxy, proxy
 
 import eslocal
 from shipper import client, install
-from shipper.config import Config, Elasticsearch
+from shipper.config import Config, Elasticsearch, Index
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -30,13 +30,15 @@ def set_up(config: Config) -> None:
 @pytest.fixture(scope="session")
 def es() -> Iterator[eslocal.Cluster]:
     with eslocal.cluster() as cluster:
-        set_up(Config(elasticsearch=Elasticsearch(hosts=(cluster.url,))))
         yield cluster
 
 
 @pytest.fixture
-def namespace() -> str:
-    return f"t{secrets.token_hex(4)}"
+def namespace(es: eslocal.Cluster) -> str:
+    """A namespace of the test's own, with its templates."""
+    name = f"t{secrets.token_hex(4)}"
+    set_up(Config(elasticsearch=Elasticsearch(hosts=(es.url,)), index=Index(namespace=name)))
+    return name
 
 
 @pytest.fixture

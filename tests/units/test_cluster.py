@@ -111,10 +111,11 @@ def fleet(image: Image, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fl
 def set_up(fleet: Fleet) -> str:
     """The templates, and a key that may ship only."""
     es = fleet.es
-    words = [sys.executable, "-m", "shipper", "setup", "--create-key", "--index-namespace", fleet.namespace]
+    words = [sys.executable, "-m", "shipper", "setup", "--index-namespace", fleet.namespace]
     words += ["--elasticsearch-hosts", es.url, "--elasticsearch-ca-file", str(es.ca_file)]
     words += ["--elasticsearch-username", str(es.username), "--elasticsearch-password-file", str(es.password_file)]
-    return run(*words).strip()
+    run(*words)
+    return run(*words, "--create-key").strip()
 
 
 def configure(fleet: Fleet, one: Node, key: str) -> None:
