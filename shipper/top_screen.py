@@ -12,7 +12,7 @@ from textual.widgets import DataTable, Footer, Input, Static
 
 from shipper.errors import ServerError
 from shipper.screen import shown
-from shipper.top_table import CGROUPS, HOSTS, Column, cell, matching, ordered, span
+from shipper.top_table import CGROUPS, HOSTS, Column, cell, future, matching, ordered, span
 from shipper.top_view import AGE, KEEP_S, Row, Seen
 
 # at_ms, host → what there is; raise ServerError
@@ -98,7 +98,7 @@ class Top(App[None]):
         self._step_ms = max(
             (row["metricset.period"] for row in seen.rows if "metricset.period" in row), default=self._step_ms
         )
-        self.say("" if seen.rows else f"no documents in the {span(KEEP_S * 1000)} before {self._moment()}")
+        self.say(future(seen) if seen.rows else f"no documents in the {span(KEEP_S * 1000)} before {self._moment()}")
         self.draw()
 
     def say(self, text: str) -> None:

@@ -7,6 +7,7 @@ from typing import Final
 from shipper.screen import shown
 from shipper.top_view import AGE, CONTAINERS, FULLEST, Row, Seen
 
+_MOST_NAMED: Final = 5
 _UNITS: Final = (("d", 86_400), ("h", 3600), ("m", 60))
 
 
@@ -96,6 +97,15 @@ def plain(seen: Seen, columns: tuple[Column, ...] = HOSTS) -> list[str]:
     return [
         "  ".join(_padded(line[at], width, columns[at]) for at, width in enumerate(widths)).rstrip() for line in table
     ]
+
+
+def future(seen: Seen) -> str:
+    """A line that names the hosts with documents of the future; empty if there are none."""
+    if not seen.future:
+        return ""
+    named = [f"{shown(name, 'text')} (up to {at})" for name, at in sorted(seen.future.items())[:_MOST_NAMED]]
+    more = f" and {len(seen.future) - _MOST_NAMED} more" if len(seen.future) > _MOST_NAMED else ""
+    return f"documents of the future, left out; a clock is or was ahead: {', '.join(named)}{more}"
 
 
 def _padded(text: str, width: int, column: Column) -> str:

@@ -1,7 +1,7 @@
 """The fleet at one moment, read back by search: its hosts, and what runs on one. For people; needs only ``read``."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final
 
@@ -13,6 +13,8 @@ from shipper.templates import indices
 Row = dict[str, Any]
 KEEP_S: Final = 15 * 60  # a host that is silent for longer is left out
 _SLOW_S: Final = 3 * 60  # within it each filesystem and container has shipped
+_FUTURE_S: Final = 30  # by so much a clock may be ahead of the server's before its documents are named
+_FAR_S: Final = 30 * 86_400
 _MOST: Final = 10_000  # hits of one search, by default of the server
 AGE: Final = "age ms"  # since the newest document of all
 FULLEST: Final = "fullest filesystem"
@@ -43,10 +45,14 @@ _CGROUP_FIELDS: Final = (
 
 @dataclass(frozen=True)
 class Seen:
-    """``rows``: flat values by dotted name, one a host or cgroup; ``at``: the newest ``@timestamp``, empty if none."""
+    """``rows``: flat values by dotted name, one a host or cgroup; ``at``: the newest ``@timestamp``, empty if none.
+
+    ``future``: hosts that have shipped documents of the future, with the newest of these.
+    """
 
     at: str
     rows: list[Row]
+    future: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def at_ms(self) -> int:
@@ -70,8 +76,9 @@ def hosts(client: Connection, index: Index, at_ms: int | None = None) -> Seen:
         "_source": list(_HOST_FIELDS),
     }
     rows = _hits(_search(client, index, "host", body))
+    future = {} if at_ms is not None else _future(client, index)
     if not rows:
-        return Seen("", [])
+        return Seen("", [], future)
     newest = max(milliseconds(row["@timestamp"]) for row in rows)
     full = _by_host(client, index, "filesystem", newest, {"max": {"field": "system.filesystem.used.pct"}})
     ran = _by_host(client, index, "cgroup", newest, {"cardinality": {"field": "container.id"}})
@@ -79,7 +86,7 @@ def hosts(client: Connection, index: Index, at_ms: int | None = None) -> Seen:
         name = row["host.name"]
         more = {FULLEST: full.get(name), CONTAINERS: ran.get(name), AGE: newest - milliseconds(row["@timestamp"])}
         row |= {key: value for key, value in more.items() if value is not None}
-    return Seen(max((row["@timestamp"] for row in rows), key=milliseconds), rows)
+    return Seen(max((row["@timestamp"] for row in rows), key=milliseconds), rows, future)
 
 
 def cgroups(client: Connection, index: Index, host: str, at_ms: int | None = None) -> Seen:
@@ -103,9 +110,20 @@ def cgroups(client: Connection, index: Index, host: str, at_ms: int | None = Non
 def _between(at_ms: int | None, seconds: int) -> Mapping[str, Any]:
     """Up to now by the server's clock, which documents of the future do not move, or up to ``at_ms``."""
     if at_ms is None:
-        return {"range": {"@timestamp": {"gte": f"now-{seconds}s"}}}
+        return {"range": {"@timestamp": {"gte": f"now-{seconds}s", "lte": "now"}}}
     span = {"gte": at_ms - seconds * 1000, "lte": at_ms, "format": "epoch_millis"}
     return {"range": {"@timestamp": span}}
+
+
+def _future(client: Connection, index: Index) -> dict[str, str]:
+    """Hosts whose clock is, or was, ahead of the server's; the time of their newest document."""
+    newest = {"max": {"field": "@timestamp", "format": "strict_date_time"}}
+    body = {
+        "size": 0,
+        "query": {"range": {"@timestamp": {"gt": f"now+{_FUTURE_S}s", "lte": f"now+{_FAR_S}s"}}},
+        "aggs": {"hosts": {"terms": {"field": "host.name", "size": _MOST}, "aggs": {"it": newest}}},
+    }
+    return {one["key"]: one["it"]["value_as_string"] for one in _buckets(_search(client, index, "host", body))}
 
 
 def _by_host(
@@ -113,10 +131,12 @@ def _by_host(
 ) -> dict[str, float | None]:
     aggregations = {"hosts": {"terms": {"field": "host.name", "size": _MOST}, "aggs": {"it": metric}}}
     body = {"size": 0, "query": {"bool": {"filter": [_between(at_ms, _SLOW_S)]}}, "aggs": aggregations}
-    answer = _search(client, index, dataset, body)
-    return {
-        one["key"]: one["it"]["value"] for one in answer.get("aggregations", {}).get("hosts", {}).get("buckets", ())
-    }
+    return {one["key"]: one["it"]["value"] for one in _buckets(_search(client, index, dataset, body))}
+
+
+def _buckets(answer: Mapping[str, Any]) -> Iterable[Mapping[str, Any]]:
+    found: Iterable[Mapping[str, Any]] = answer.get("aggregations", {}).get("hosts", {}).get("buckets", ())
+    return found
 
 
 def _search(client: Connection, index: Index, dataset: str, body: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -13,6 +13,8 @@ from shipper.templates import stream
 _ROWS: Final = 6
 # Documents that are no aggregates, so that no usage is listed twice
 _LEAVES: Final = {"term": {"cgroup.aggregate": False}}
+# Up to now: a host whose clock is ahead ships documents of the future
+_RECENT: Final = {"range": {"@timestamp": {"gte": "now-15m", "lte": "now"}}}
 _SHOWN: Final = [
     "cgroup.name",
     "cgroup.kind",
@@ -35,8 +37,9 @@ class View:
 
 
 def latest(client: Connection, index: Index, host_id: str) -> View | None:
-    """The newest tick of a host that search finds; None if there is none yet. Raises ServerError."""
-    newest = {"size": 1, "sort": [{"@timestamp": "desc"}], "query": {"term": {"host.id": host_id}}}
+    """The newest tick of a host in the last 15 minutes; None if search finds none yet. Raises ServerError."""
+    filters = [{"term": {"host.id": host_id}}, _RECENT]
+    newest = {"size": 1, "sort": [{"@timestamp": "desc"}], "query": {"bool": {"filter": filters}}}
     hosts = _search(client, stream("host", index.namespace), newest)
     if not hosts:
         return None
@@ -64,7 +67,6 @@ def _search(client: Connection, name: str, body: Mapping[str, Any]) -> list[Mapp
     return [flat(hit["_source"]) for hit in (answer or {}).get("hits", {}).get("hits", ())]
 
 
-_RECENT: Final = {"range": {"@timestamp": {"gte": "now-15m"}}}
 _QUESTIONS: Final[tuple[tuple[str, str, Mapping[str, Any], Mapping[str, Any]], ...]] = (
     (
         "Which containers and services held most memory in the last 15 minutes, and how much CPU did they use?",

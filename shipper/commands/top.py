@@ -40,6 +40,8 @@ def run(args: argparse.Namespace, config: Config) -> int:
             index, host = config.index, args.host
             seen = top_view.cgroups(connection, index, host) if host else top_view.hosts(connection, index)
             print("\n".join(top_table.plain(seen, top_table.CGROUPS if host else top_table.HOSTS)))
+            if ahead := top_table.future(seen):
+                print(f"shipper: {ahead}", file=sys.stderr)
             return 0
         app = top_screen.Top(
             lambda at_ms: top_view.hosts(connection, config.index, at_ms),

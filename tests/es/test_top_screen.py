@@ -5,7 +5,9 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Awaitable, Callable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +18,7 @@ from textual.pilot import Pilot
 from textual.widgets import DataTable, Static
 
 import eslocal
-from shipper import cli, client, top_view
+from shipper import cli, client, top_view, view
 from shipper.config import Config, Elasticsearch, Index
 from shipper.errors import ServerError
 from shipper.screen import shown
@@ -240,6 +242,35 @@ def test_a_server_that_goes_away_is_one_line_and_what_was_seen_stays(server: esl
                 assert (table(app), status(app)) == (before, "")
 
     asyncio.run(run())
+
+
+def test_a_clock_that_is_ahead_holds_up_nobodys_view(
+    server: eslocal.Cluster, capsys: pytest.CaptureFixture[str]
+) -> None:
+    now_s = time.time()
+    shipped = {"good": (-40, -20), "ahead": (-40, -20, 3600)}  # seconds from now
+    for dataset, more in {
+        "host": {},
+        "cgroup": {"cgroup.path": "/a", "cgroup.name": "a", "cgroup.aggregate": False},
+    }.items():
+        for name, times in shipped.items():
+            for at_s in times:
+                at = datetime.fromtimestamp(now_s + at_s, UTC).isoformat(timespec="milliseconds")
+                document = {"@timestamp": at, "host.name": name, "host.id": name, "event.dataset": f"shipper.{dataset}"}
+                server.request("POST", f"/metrics-shipper.{dataset}-future/_doc", {**document, **more})
+        server.request("POST", f"/metrics-shipper.{dataset}-future/_refresh")
+    config = configured(server, "future")
+    with client.connect(config) as connection:
+        seen = top_view.hosts(connection, config.index)
+        assert {row["host.name"]: row[top_view.AGE] for row in seen.rows} == {"good": 0, "ahead": 0}
+        assert abs(seen.at_ms / 1000 - now_s + 20) < 1
+        assert list(seen.future) == ["ahead"]
+        assert abs(top_view.milliseconds(seen.future["ahead"]) / 1000 - now_s - 3600) < 1
+        assert abs(top_view.cgroups(connection, config.index, "ahead").at_ms / 1000 - now_s + 20) < 1
+        newest = view.latest(connection, config.index, "ahead")
+        assert newest and abs(top_view.milliseconds(newest.tick) / 1000 - now_s + 20) < 1
+    assert cli.main(["top", "--elasticsearch-hosts", server.url, "--index-namespace", "future"]) == 0
+    assert "documents of the future, left out; a clock is or was ahead: ahead (up to 2" in capsys.readouterr().err
 
 
 def test_without_a_terminal_it_is_lines_of_text(server: eslocal.Cluster, documents: list[Document]) -> None:
