@@ -55,7 +55,10 @@ class _Stages:
         self._cgroups = Ticker(Config(collect=Collect(datasets=("cgroup",))), self._root, identity, agent)
         self._others = Ticker(Config(collect=Collect(period_s=1, datasets=others)), self._root, identity, agent)
         # The very collector of the ticks: another one's descriptors would come on top
-        self._collect: Callable[[], Iterable[Any]] = self._cgroups._jobs[0].collect  # noqa: SLF001
+        self._cgroups.prime()
+        started = self._cgroups._jobs[0].collect  # noqa: SLF001
+        assert started
+        self._collect: Callable[[], Iterable[Any]] = started
         self._ledger = Ledger.load(Spool(directory, 1 << 30))
         self._delivery = Delivery(self._ledger, client.Link(config, FILTER_PATH), config.bulk, log.Log(journal=False))
 

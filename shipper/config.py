@@ -173,7 +173,7 @@ class Collect:
         ("loop*", "ram*", "zram*", "sr*", "fd*", "nbd*"), "Block devices that are left out", _GLOBS
     )
     cgroup_exclude: tuple[str, ...] = option(
-        ("*.mount", "*.swap", "*.socket", "*.mount/*"), "Cgroup paths that are left out, with all below them", _GLOBS
+        ("*.mount", "*.swap", "*.socket"), "Cgroup paths that are left out, with all below them", _GLOBS
     )
     processes: int = option(10, "So many processes by CPU and by memory, 0 for none", whole(0, 100))
     command_lines: bool = option(False, "Publish the arguments of processes too", boolean())  # noqa: FBT003

@@ -11,10 +11,12 @@ cgroup answers ENODEV for ever, also after a cgroup of the same name was made ag
 import errno
 import os
 import resource
+import stat
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from typing import Final, TypeVar
 
 from shipper.beneath import opener
@@ -68,6 +70,21 @@ def _slurp(fd: int) -> bytes:
             if len(data) > _LARGEST:
                 raise OSError(errno.EFBIG, "larger than any kernel file we know")
         return data
+    finally:
+        os.close(fd)
+
+
+def _owned(fd: int, owner: int | None, most: int) -> bytes:
+    """All of an open file that a user of the host may have made; closes it. Raises OSError."""
+    try:
+        found = os.fstat(fd)
+        if not stat.S_ISREG(found.st_mode):
+            raise OSError(errno.EPERM, "not a plain file")
+        if owner is not None and found.st_uid not in (owner, 0, os.geteuid()):
+            raise OSError(errno.EPERM, f"not a file of user {owner}")
+        if found.st_size > most:
+            raise OSError(errno.EFBIG, f"{found.st_size} bytes, more than {most} are not read")
+        return os.pread(fd, most, 0)
     finally:
         os.close(fd)
 
@@ -218,6 +235,13 @@ class Root:
         """Contents of a file that is not kept open. Raises OSError."""
         return _slurp(self.open(path, _FLAGS))
 
+    def read_owned(self, path: str, owner: int | None, most: int) -> bytes:
+        """Contents of a plain file of at most ``most`` bytes. Raises OSError.
+
+        With an ``owner`` the file has to be that user's, root's or this process's.
+        """
+        return _owned(self.open(path, _FLAGS), owner, most)
+
     def now_ns(self) -> int:
         """The clock of rates: it does not jump, and it goes on during suspend."""
         return time.clock_gettime_ns(time.CLOCK_BOOTTIME)
@@ -225,11 +249,14 @@ class Root:
     def statvfs(self, path: str) -> os.statvfs_result:
         return self.at(path, os.fstatvfs)
 
-    def names(self, path: str) -> list[str]:
-        """Names in a directory, unsorted. Raises OSError."""
+    def names(self, path: str, most: int = 0) -> list[str]:
+        """Names in a directory, unsorted, ``most`` at most if that is given. Raises OSError."""
         fd = self.open(path, _FLAGS | os.O_DIRECTORY)
         try:
-            return os.listdir(fd)
+            if not most:
+                return os.listdir(fd)
+            with os.scandir(fd) as entries:
+                return [one.name for one in islice(entries, most)]
         finally:
             os.close(fd)
 
@@ -310,6 +337,10 @@ class Reader:
         """Contents of a file that is read rarely, or whose name may come to mean another file."""
         return self.attempt(path, lambda: self.root.read(path))
 
+    def read_owned(self, path: str, owner: int | None, most: int) -> bytes | None:
+        """The same of a plain file of at most ``most`` bytes, with an ``owner`` only if it is that user's."""
+        return self.attempt(path, lambda: self.root.read_owned(path, owner, most))
+
     def parse(self, path: str, parser: Callable[[bytes], T]) -> T | None:
         """``parser`` of the file's contents; what it could still make of a damaged file, noting the damage."""
         data = self.read(path)
@@ -338,9 +369,9 @@ class Reader:
             self.problem(path, error.strerror or type(error).__name__)
         return absent
 
-    def names(self, path: str) -> list[str]:
-        """Sorted names in a directory; empty if absent or a problem."""
-        return sorted(self.attempt(path, lambda: self.root.names(path)) or ())
+    def names(self, path: str, most: int = 0) -> list[str]:
+        """Sorted names in a directory, ``most`` at most if that is given; empty if absent or a problem."""
+        return sorted(self.attempt(path, lambda: self.root.names(path, most)) or ())
 
     def directories(self, path: str) -> list[tuple[str, int]]:
         """Names and inode numbers of the directories in one; empty if absent or a problem."""

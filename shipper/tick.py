@@ -49,11 +49,15 @@ class _Turn:
 
 @dataclass
 class _Job:
-    """A collector at work: its reader, and of what it read last the counters."""
+    """A collector at work: its reader, and of what it read last the counters.
+
+    It is started by its first turn, so that a start that raises or hangs costs what a turn that does costs.
+    """
 
     collector: Collector
     reader: Reader
-    collect: Collect
+    config: Config
+    collect: Collect | None = None
     before: dict[str, Reading] = field(default_factory=dict)
     last_ns: int = _NEVER
 
@@ -63,6 +67,8 @@ class _Job:
 
     def run(self, write: Write | None) -> _Turn:
         """All readings with their rates; as documents where ``write`` is given."""
+        if self.collect is None:
+            self.collect = self.collector.start(self.reader, self.config)
         turn = _Turn()
         before, counters = {}, self.collector.counters
         for reading in self.collect():
@@ -228,8 +234,7 @@ class Ticker:
 
 
 def _job(collector: Collector, root: Root, config: Config) -> _Job:
-    reader = Reader(root)
-    return _Job(collector, reader, collector.start(reader, config))
+    return _Job(collector, Reader(root), config)
 
 
 def _note(name: str, outcome: Outcome[_Turn], report: Report) -> _Turn | None:

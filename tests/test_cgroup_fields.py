@@ -76,12 +76,12 @@ V2_ALONE = {
 V1_BASE = "sys/fs/cgroup"
 
 
-def v2(directory: Path, *paths: str) -> Host:
+def v2(directory: Path, *paths: str, excluded: tuple[str, ...] = ()) -> Host:
     base = "sys/fs/cgroup"
     own = {f"{base}{path}/{name}": text for path in paths or (BOX,) for name, text in V2.items()}
     around = {f"{base}/box.slice/memory.max": "1500\n"}
     files = {**SHARED, f"{base}/cgroup.controllers": "cpu memory\n", **around, **own}
-    return Host(Tree(directory, files), cgroup.COLLECTOR, settings=config(cgroup_exclude=()))
+    return Host(Tree(directory, files), cgroup.COLLECTOR, settings=config(cgroup_exclude=excluded))
 
 
 def v1(directory: Path, *, hybrid: bool = False) -> Host:
@@ -264,3 +264,26 @@ def test_a_container_of_the_same_name_is_a_restart(tmp_path: Path) -> None:
         host.tree.remove(f"sys/fs/cgroup/docker/{id_}/cpu.stat")
         Path(host.tree.absolute(f"sys/fs/cgroup/docker/{id_}")).rmdir()
     assert [values["cgroup.restarts.count"] for values in found] == [0, 1]
+
+
+@pytest.mark.parametrize(
+    ("globs", "left"),
+    [
+        ((), {"/box.slice", "/box.slice/a.service", "/docker", "/docker/c1", "/docker/c1/d"}),
+        (("/docker",), {"/box.slice", "/box.slice/a.service"}),
+        (("/docker/",), {"/box.slice", "/box.slice/a.service"}),
+        (("*/c1",), {"/box.slice", "/box.slice/a.service", "/docker"}),
+        (("/docker/*",), {"/box.slice", "/box.slice/a.service", "/docker"}),
+        (("*.slice", "/doc"), {"/docker", "/docker/c1", "/docker/c1/d"}),
+    ],
+)
+def test_what_is_excluded_takes_all_below_it_along(globs: tuple[str, ...], left: set[str]) -> None:
+    paths = ("/box.slice", "/box.slice/a.service", "/docker", "/docker/c1", "/docker/c1/d")
+    is_excluded, known = cgroup.excluded(globs), dict[str, bool]()
+    assert {path for path in paths if not is_excluded(path, known)} == left
+    assert is_excluded("/docker/c1/other", {}) == ("/docker" not in left or "/docker/c1" not in left)
+
+
+def test_excluded_cgroups_and_those_below_make_no_documents(tmp_path: Path) -> None:
+    host = v2(tmp_path, "/box.slice/a.service", "/other.slice/b.service", excluded=("/box.slice",))
+    assert host.tick(0)["cgroup"].keys() == {"/other.slice/b.service"}

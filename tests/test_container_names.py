@@ -4,6 +4,8 @@
 
 import json
 import os
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -235,3 +237,68 @@ def test_a_service_within_a_container_is_not_described_by_the_hosts_file(tmp_pat
     path = f"/docker/{ID}/system.slice/ssh.service"
     values = of(host(tmp_path, path, {"usr/lib/systemd/system/ssh.service": UNIT}), path)
     assert "cgroup.description" not in values
+
+
+ROOTLESS = f"{USER_SLICE}/docker-{ID}.scope"
+OTHERS = f"{USER_SLICE.replace('1000', '1001')}/docker-{ID}.scope"
+SYSTEMS = ID[::-1].replace("d", "e")
+HOME = "home/ann/.local/share/docker"
+
+
+def test_a_users_home_that_does_not_answer_costs_that_users_names_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    users = USERS + "bob:x:1001:1001::/home/bob:/bin/sh\n"
+    files = {"etc/passwd": users, **docker(HOME), **docker("home/bob/.local/share/docker")}
+    files[f"var/lib/docker/containers/{SYSTEMS}/config.v2.json"] = next(iter(docker().values()))
+    found = host(tmp_path, ROOTLESS, files)
+    for path in (f"/docker/{SYSTEMS}", OTHERS):
+        found.tree.write(f"sys/fs/cgroup{path}/cpu.stat", LAYOUTS["v2"][2])
+    answers, stat = threading.Event(), found.tree.stat
+
+    def dead(path: str) -> os.stat_result:
+        if path.startswith("home/ann"):
+            answers.wait(60)
+        return stat(path)
+
+    monkeypatch.setattr(found.tree, "stat", dead)
+    began = time.monotonic()
+    cgroups = found.tick()["cgroup"]
+    assert time.monotonic() - began < 3
+    names = {path: cgroups[path]["container.name"] for path in (ROOTLESS, f"/docker/{SYSTEMS}", OTHERS)}
+    assert names == {ROOTLESS: ID[:12], f"/docker/{SYSTEMS}": "web-1", OTHERS: "web-1"}
+    assert "no answer within" in found.problems["files of user 1000"]
+    began = time.monotonic()
+    found.tick()
+    assert time.monotonic() - began < 0.25, "nobody waits a second time"
+    answers.set()
+    end = time.monotonic() + 30
+    while of(found, ROOTLESS, 600)["container.name"] != "web-1":
+        assert time.monotonic() < end
+    assert found.problems == {}
+
+
+@pytest.mark.parametrize("what", ["large", "other's", "fifo", "link to a device"])
+def test_a_users_file_that_is_not_a_plain_small_one_of_theirs_is_not_read(
+    tmp_path: Path, what: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    [(file, content)] = docker(HOME).items()
+    found = host(tmp_path, ROOTLESS, {"etc/passwd": USERS, file: content})
+    path = Path(found.tree.absolute(file))
+    if what == "large":
+        path.write_text(json.dumps({**content, "More": ["x"] * (1 << 18)}))
+    elif what == "other's":
+        monkeypatch.setattr("os.geteuid", lambda: 4321)
+        monkeypatch.setattr("os.fstat", lambda fd, real=os.fstat: _owned_by(real(fd), 1001))
+    else:
+        path.unlink()
+        if what == "fifo":
+            os.mkfifo(path)
+        else:
+            path.symlink_to("/dev/zero")
+    assert of(found, ROOTLESS)["container.name"] == ID[:12]
+    assert list(found.problems) == [file] or what == "link to a device"
+
+
+def _owned_by(found: os.stat_result, uid: int) -> os.stat_result:
+    return os.stat_result((*found[:4], uid, *found[5:10]))

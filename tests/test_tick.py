@@ -11,11 +11,11 @@ import pytest
 from captured import HOSTS, CapturedRoot
 
 from shipper.agent import Agent, Report
-from shipper.collect import COLLECTORS
+from shipper.collect import COLLECTORS, contract
 from shipper.config import Collect, Config, Host, Index
 from shipper.rates import Reading
 from shipper.registry import DATASETS
-from shipper.source import File
+from shipper.source import File, Reader
 from shipper.tick import Identity, Ticker
 
 HOST = HOSTS / "debian-12-hybrid"
@@ -144,6 +144,32 @@ def test_a_collector_that_raises_is_named_with_its_error(tmp_path: Path, monkeyp
     assert report.failed == {"load": "ZeroDivisionError: oops"}
     assert of(documents, "agent")[0]["agent"]["collectors"]["failed"] == ["load: ZeroDivisionError: oops"]
     assert "memory" in of(documents, "host")[0]["system"]
+
+
+def test_a_collector_whose_start_raises_is_named_and_started_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    load = next(one for one in COLLECTORS if one.name == "load")
+    starts: list[int] = []
+
+    def start(reader: Reader, config: Config) -> contract.Collect:
+        starts.append(1)
+        if len(starts) < 2:
+            raise PermissionError(errno.EACCES, "no")
+        return load.start(reader, config)
+
+    changed = tuple(
+        type(one)(one.name, one.dataset, one.fields, start, one.derive) if one is load else one for one in COLLECTORS
+    )
+    monkeypatch.setattr("shipper.tick.COLLECTORS", changed)
+    host = Hosted(tmp_path)
+    documents, _, report = host.tick()
+    assert report.failed == {"load": "PermissionError: [Errno 13] no"}
+    assert of(documents, "agent")[0]["agent"]["collectors"]["failed"] == ["load: PermissionError: [Errno 13] no"]
+    assert "memory" in of(documents, "host")[0]["system"]
+    documents, _, report = host.tick()
+    assert report.failed == {}
+    assert "load" in of(documents, "host")[0]["system"]
 
 
 def test_only_the_datasets_asked_for(tmp_path: Path) -> None:

@@ -3,14 +3,13 @@
 Which file gives what stands in ``cgroup_files``, which cgroup is what in ``identity``, where they are in ``hierarchy``.
 """
 
-from collections.abc import Hashable, Iterable
-from fnmatch import fnmatchcase
+from collections.abc import Callable, Hashable, Iterable
 from typing import Any
 
 from shipper.collect import cgroup_files, cgroup_network, cgroup_slow, runtime_files, units
 from shipper.collect.cgroup_one import Cgroup, Host
 from shipper.collect.cgroup_slow import Slow
-from shipper.collect.contract import Collector
+from shipper.collect.contract import Collector, matcher
 from shipper.collect.hierarchy import Mode, Walker, detect
 from shipper.collect.identity import ENTITY, Node, identify
 from shipper.collect.namespace import of_host
@@ -93,7 +92,7 @@ class _Cgroups:
     def __init__(self, reader: Reader, config: Config) -> None:
         self._reader = reader
         self._config = config
-        self._exclude = config.collect.cgroup_exclude
+        self._is_excluded = excluded(config.collect.cgroup_exclude)
         self._walker = Walker(reader)
         self._files = RuntimeFiles(reader, config)
         self._devices = Devices(reader)
@@ -107,6 +106,7 @@ class _Cgroups:
 
     def collect(self) -> Iterable[Reading]:
         now_ns = self._reader.now_ns()
+        self._files.begin()
         host = self._look_at_host()
         tree = self._walker.walk(host.hierarchies)
         if tree is not self._tree:
@@ -166,8 +166,9 @@ class _Cgroups:
     def _update(self, host: Host, tree: Node) -> None:
         """Bring the cgroups known in line with ``tree``."""
         known, self._known = self._known, {}
+        known_excluded: dict[str, bool] = {}
         for path, node, identity in identify(tree):
-            if any(fnmatchcase(path, glob) for glob in self._exclude):
+            if self._is_excluded(path, known_excluded):
                 continue
             cgroup = known.get(path)
             if cgroup is None or cgroup.inodes != tuple(sorted(node.inodes.items())):
@@ -183,6 +184,19 @@ class _Cgroups:
         for cgroup in self._known.values():
             cgroup.close()
         self._known, self._tree = {}, None
+
+
+def excluded(globs: Iterable[str]) -> Callable[[str, dict[str, bool]], bool]:
+    """Whether a cgroup's path, or that of a cgroup above it, matches one of ``globs``; the dict keeps the answers."""
+    matches = matcher(glob.rstrip("/") for glob in globs)
+
+    def is_excluded(path: str, known: dict[str, bool]) -> bool:
+        if path not in known:
+            above = path.rpartition("/")[0]
+            known[path] = matches(path) or (bool(above) and is_excluded(above, known))
+        return known[path]
+
+    return is_excluded
 
 
 def _owners(cgroups: Iterable[Cgroup]) -> dict[str, Cgroup]:

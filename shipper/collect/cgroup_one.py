@@ -125,7 +125,7 @@ class Cgroup:
         if pids:
             self._state["cgroup.processes.count"] = len(pids)
         pids = [pid for pid in pids if pid]
-        if not pids and (pid := self._naming.pid(self._host.reader)):
+        if not pids and (pid := self._naming.pid(self._host.reader, self._host.files)):
             pids = [pid]
         reader, host_network = self._host.reader, self._host.network
         asked = _MOST_ASKED if self.identity.kind in _RUN_BY_OTHERS else 1

@@ -29,7 +29,7 @@ class Naming:
         if now_ns < self._next_ns:
             return
         known = self._found
-        if known and known.file and files.stamp(known.file) == known.stamp:
+        if known and files.is_current(self._path, known):
             self._next_ns = now_ns + _AGAIN_NS
             return
         found = self._find(reader, files)
@@ -40,15 +40,9 @@ class Naming:
             self._next_ns = now_ns + self._pause_ns
             self._pause_ns = min(2 * self._pause_ns, _SLOWEST_NS)
 
-    def pid(self, reader: Reader) -> int:
+    def pid(self, reader: Reader, files: RuntimeFiles) -> int:
         """The container's first process as the runtime noted it, if it is still in this cgroup; 0 if none is known."""
-        found = self._found
-        if found is None:
-            return 0
-        pid = found.pid
-        if not pid and found.pid_file:
-            digits = (reader.read_once(found.pid_file) or b"").strip()
-            pid = int(digits) if digits.isdigit() and len(digits) < 10 else 0  # noqa: PLR2004
+        pid = files.first_pid(self._path, self._found) if self._found else 0
         if not pid:
             return 0
         # relative to our own cgroup namespace, so only its end can be told

@@ -11,7 +11,7 @@
 - systemd-machined: ``run/systemd/machines/<name>``
 
 What containers write of themselves is taken as hostile: texts are cut and made printable, other types are dropped,
-an id that is not one file name is not looked for.
+an id that is not one file name is not looked for. What lies in a user's home is looked at through ``foreign``.
 """
 
 import json
@@ -19,8 +19,10 @@ import os
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from functools import partial
+from typing import Any, Final, TypeVar
 
+from shipper.collect import foreign
 from shipper.collect.contract import matcher
 from shipper.collect.identity import Identity
 from shipper.config import Config
@@ -44,13 +46,19 @@ FIELDS: Final[tuple[Field, ...]] = (
 )
 
 Stamp = tuple[int, int, int]
+Owned = tuple[str, int | None]
+"""A directory, and the user to whom it belongs; None for the system's."""
 Names = dict[str, Value]
+
+T = TypeVar("T")
 
 _TEXT: Final = 512
 _MOST_LABELS: Final = 64
+_LARGEST: Final = 4 << 20  # bytes of a file that a runtime shares among thousands of containers
+_MOST_NAMES: Final = 4096
+_MOST_ENTRIES: Final = 16_384
 _TASKS: Final = "io.containerd.runtime.v2.task"
 _FILE_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:-]{0,254}")
-_UID: Final = re.compile(r"/user-(\d+)\.slice/")
 _POD: Final = re.compile(
     r"pod([0-9A-Fa-f]{8}(?:[-_][0-9A-Fa-f]{4}){3}[-_][0-9A-Fa-f]{12}|[0-9a-f]{32})(?:\.slice)?/[^/]+$"
 )
@@ -94,6 +102,7 @@ class RuntimeFiles:
 
     def __init__(self, reader: Reader, config: Config) -> None:
         self._reader = reader
+        self._foreign = foreign.Foreign(reader)
         self._docker = config.collect.docker_roots
         self._containerd = config.collect.containerd_states
         self._storage = config.collect.storage_roots
@@ -109,10 +118,34 @@ class RuntimeFiles:
             "": (self._of_docker, self._of_containerd, self._of_storage, self._of_kubelet),
         }
 
+    def begin(self) -> None:
+        """A tick begins."""
+        self._foreign.begin()
+
     def find(self, identity: Identity, path: str) -> Found | None:
         """What is known of the container or machine in cgroup ``path``; None while nothing is."""
         if not is_file_name(identity.id):
             return None
+        return self._guarded(path, lambda: self._find(identity, path), None)
+
+    def is_current(self, path: str, found: Found) -> bool:
+        """Whether the file that told of cgroup ``path`` is as it was."""
+        if not found.file:
+            return False
+        return self._guarded(path, lambda: self.stamp(found.file) == found.stamp, True)  # noqa: FBT003
+
+    def first_pid(self, path: str, found: Found) -> int:
+        """The container's first process as the runtime noted it; 0 if it did not."""
+        if found.pid or not found.pid_file:
+            return found.pid
+        digits = self._guarded(path, lambda: self._read(found.pid_file, foreign.owner(path)) or b"", b"").strip()
+        return int(digits) if digits.isdigit() and len(digits) < 10 else 0  # noqa: PLR2004
+
+    def _guarded(self, path: str, call: Callable[[], T], default: T) -> T:
+        uid = foreign.owner(path)
+        return call() if uid is None else self._foreign.ask(uid, call, default)
+
+    def _find(self, identity: Identity, path: str) -> Found | None:
         for source in self._sources.get(identity.runtime, ()):
             found = source(identity, path)
             if found:
@@ -137,10 +170,11 @@ class RuntimeFiles:
         return (stat.st_mtime_ns, stat.st_size, stat.st_ino) if stat else None
 
     def _of_docker(self, identity: Identity, path: str) -> Found | None:
-        for root in (*self._docker, *self._configured_docker(), *self._homes(path, ".local/share/docker")):
+        system = (*self._docker, *self._configured_docker())
+        for root, uid in (*_owned_by_system(system), *self._homes(path, ".local/share/docker")):
             file = f"{root.lstrip('/')}/containers/{identity.id}/config.v2.json"
             stamp = self.stamp(file)
-            content = self._object(file) if stamp else None
+            content = self._object(file, uid) if stamp else None
             if content is not None:
                 config = _mapping(content.get("Config"))
                 labels = _mapping(config.get("Labels"))
@@ -168,13 +202,13 @@ class RuntimeFiles:
 
     def _of_storage(self, identity: Identity, path: str) -> Found | None:
         homes = self._homes(path, ".local/share/containers/storage")
-        for root in (*self._storage, *homes):
+        for root, uid in (*_owned_by_system(self._storage), *homes):
             base = root.lstrip("/")
             for driver in self._names(base):
                 if not driver.endswith("-containers"):
                     continue
                 file = f"{base}/{driver}/containers.json"
-                entry = self._keep(file, self._storage_entries).get(identity.id)
+                entry = self._keep(file, partial(self._storage_entries, uid)).get(identity.id)
                 if entry:
                     bundle = self._bundle(base, driver, identity.id, path)
                     pid_file = f"{_run_root(path)}/{driver}/{identity.id}/userdata/pidfile"
@@ -195,7 +229,7 @@ class RuntimeFiles:
         for place in (base, _run_root(path)):
             file = f"{place}/{driver}/{id_}/userdata/config.json"
             if self.stamp(file):
-                return self._object(file) or {}
+                return self._object(file, foreign.owner(path)) or {}
         return {}
 
     def _of_kubelet(self, identity: Identity, _path: str) -> Found | None:
@@ -216,7 +250,7 @@ class RuntimeFiles:
         """``NAME=…``, ``ROOT=/var/lib/machines/debian`` a line: the tree that it runs in stands for the image."""
         file = f"run/systemd/machines/{identity.id}"
         stamp = self.stamp(file)
-        data = self._reader.read_once(file) if stamp else None
+        data = self._read(file) if stamp else None
         if data is None:
             return None
         pairs = dict(line.split("=", 1) for line in data.decode("utf-8", "replace").splitlines() if "=" in line)
@@ -245,10 +279,10 @@ class RuntimeFiles:
         }
         return dict(sorted(shown.items())[:_MOST_LABELS])
 
-    def _storage_entries(self, file: str) -> dict[str, Mapping[str, Any]]:
-        entries = self._json(file)
-        found = (_mapping(entry) for entry in entries) if isinstance(entries, list) else ()
-        return {str(entry.get("id")): entry for entry in found}
+    def _storage_entries(self, uid: int | None, file: str) -> dict[str, Mapping[str, Any]]:
+        entries = self._json(file, uid, _LARGEST if uid is None else foreign.LARGEST)
+        found = (_mapping(entry) for entry in entries[:_MOST_ENTRIES]) if isinstance(entries, list) else ()
+        return {text(entry.get("id")): {key: entry.get(key) for key in ("names", "metadata")} for entry in found}
 
     def _configured_docker(self) -> Iterable[str]:
         def data_root(file: str) -> list[str]:
@@ -257,11 +291,11 @@ class RuntimeFiles:
 
         return self._keep("etc/docker/daemon.json", data_root) or ()
 
-    def _homes(self, path: str, below: str) -> list[str]:
+    def _homes(self, path: str, below: str) -> list[Owned]:
         """``below`` the home of the user in whose slice ``path`` is: where runtimes without root keep their files."""
-        user = _UID.search(path)
-        home = self._keep("etc/passwd", self._passwd).get(user[1]) if user else None
-        return [f"{home}/{below}"] if home else []
+        uid = foreign.owner(path)
+        home = self._keep("etc/passwd", self._passwd).get(str(uid)) if uid is not None else None
+        return [(f"{home}/{below}", uid)] if home else []
 
     def _passwd(self, file: str) -> dict[str, str]:
         data = self._reader.read_once(file) or b""
@@ -269,7 +303,7 @@ class RuntimeFiles:
         return {word[2]: word[5] for word in words if len(word) > 5 and word[5].startswith("/")}  # noqa: PLR2004
 
     def _names(self, directory: str) -> list[str]:
-        found: list[str] = self._keep(directory, self._reader.names) or []
+        found: list[str] = self._keep(directory, lambda path: self._reader.names(path, _MOST_NAMES)) or []
         return found
 
     def _keep(self, file: str, make: Callable[[str], Any]) -> Any:
@@ -283,12 +317,15 @@ class RuntimeFiles:
             known = self._shared[file] = (stamp, make(file))
         return known[1]
 
-    def _object(self, file: str) -> dict[str, Any] | None:
-        content = self._json(file)
+    def _object(self, file: str, uid: int | None = None) -> dict[str, Any] | None:
+        content = self._json(file, uid)
         return content if isinstance(content, dict) else None
 
-    def _json(self, file: str) -> Any:
-        data = self._reader.read_once(file)
+    def _read(self, file: str, uid: int | None = None, most: int = foreign.LARGEST) -> bytes | None:
+        return self._reader.read_owned(file, uid, most)
+
+    def _json(self, file: str, uid: int | None = None, most: int = foreign.LARGEST) -> Any:
+        data = self._read(file, uid, most)
         if data is None:
             return None
         try:
@@ -300,8 +337,12 @@ class RuntimeFiles:
 
 def _run_root(path: str) -> str:
     """Where podman and CRI-O keep what lasts as long as the host is up."""
-    user = _UID.search(path)
-    return f"run/user/{user[1]}/containers" if user else "run/containers/storage"
+    uid = foreign.owner(path)
+    return "run/containers/storage" if uid is None else f"run/user/{uid}/containers"
+
+
+def _owned_by_system(roots: Iterable[str]) -> list[Owned]:
+    return [(root, None) for root in roots]
 
 
 def pod_uid(path: str) -> str:
