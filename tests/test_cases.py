@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 from casetrees import host_of
-from trees import Host
+from trees import Host, config
 
+from shipper.collect import COLLECTORS, cgroup_network
 from shipper.rates import Value
 
 IO = {
@@ -190,3 +191,115 @@ def test_a_container_that_used_more_than_all_cpus_has_no_rate(tmp_path: Path) ->
     values = host.tick()["cgroup"][path]
     assert "cgroup.cpu.cores" not in values and "cgroup.cpu.pct" not in values
     assert values["cgroup.cpu.user.cores"] == pytest.approx(0.2)
+
+
+POD_UID = "36b6d6be-fdcc-454b-97bd-aadfdeb4c340"
+
+
+def test_04_containers_whose_names_have_colons(tmp_path: Path) -> None:
+    host = host_of("04", tmp_path)
+    found = containers(host)
+    names = ("container.runtime", "kubernetes.pod.uid", "cgroup.aggregate")
+    known = {id_: tuple(values.get(name) for name in names) for id_, values in found.items()}
+    assert known == {
+        **dict.fromkeys(("a1", "b2", "c3"), ("containerd", POD_UID, False)),
+        "d4": ("containerd", None, False),
+    }
+    assert found["a1"]["container.name"] == "web"
+    services = [values for values in host.tick()["cgroup"].values() if values["cgroup.kind"] == "service"]
+    assert [(values["cgroup.name"], values["cgroup.aggregate"]) for values in services] == [
+        ("containerd.service", True)
+    ]
+
+
+def test_24_names_of_other_makers(tmp_path: Path) -> None:
+    found = host_of("24", tmp_path).tick()["cgroup"]
+    ends = {path.rpartition("/")[2][:24]: values for path, values in found.items()}
+    pods = [values for values in found.values() if values["cgroup.kind"] == "pod"]
+    assert sorted(str(pod.get("kubernetes.pod.uid")) for pod in pods) == [POD_UID, "None"]
+    assert (ends["103.scope"]["cgroup.kind"], ends["103.scope"]["cgroup.name"]) == ("machine", "103")
+    assert ends["runc-abc.scope"]["cgroup.kind"] == "scope"
+    named = {
+        str(values["container.id"])[:2]: values for values in found.values() if values["cgroup.kind"] == "container"
+    }
+    assert {id_: values["container.runtime"] for id_, values in named.items()} == {
+        "a1": "docker",
+        "b2": "containerd",
+        "d4": "podman",
+    }
+
+
+def test_24_a_node_in_a_container_is_counted_once(tmp_path: Path) -> None:
+    found = host_of("24", tmp_path).tick()["cgroup"]
+    [node] = [path for path, values in found.items() if str(values.get("container.id")).startswith("a1")]
+    within = [values["cgroup.aggregate"] for path, values in found.items() if path.startswith(f"{node}/")]
+    assert found[node]["cgroup.aggregate"] is False
+    assert len(within) == 5 and all(within)
+
+
+def test_09_a_path_of_a_multipath_device_is_not_counted_beside_its_head(tmp_path: Path) -> None:
+    documents = host_of("09", tmp_path).tick()
+    assert set(documents["disk"]) == {"nvme0n1"}
+    expected = {"system.diskio.total.read.bytes": 40_960_000, "system.diskio.total.write.bytes": 81_920_000}
+    assert picked(documents["host"][""], expected) == expected
+
+
+def test_21_disks_without_sysfs(tmp_path: Path) -> None:
+    host = host_of("base", tmp_path)
+    more = " 254 1 vda1 90 0 1000 50 200 0 4000 80 0 100 130\n 253 0 dm-0 90 0 1000 50 200 0 4000 80 0 100 130\n"
+    host.tree.write("proc/diskstats", " 254 0 vda 100 0 2000 50 200 0 4000 80 0 100 130\n" + more)
+    documents = host.tick()
+    assert set(documents["disk"]) == {"vda", "dm-0"}
+    assert documents["disk"]["vda"]["system.diskio.read.bytes"] == 1_024_000
+    assert documents["host"][""]["system.diskio.total.read.bytes"] == 1_024_000
+
+
+def test_totals_leave_out_what_has_no_document(tmp_path: Path) -> None:
+    host = host_of("03", tmp_path)
+    for name, number in (("sr0", "11 0"), ("vda", "254 0")):
+        host.tree.write(f"sys/block/{name}/device/model", "x\n")
+        host.tree.write("proc/diskstats", f" {number} {name} 100 0 2000 50 200 0 4000 80 0 100 130\n")
+    lines = (f" {number} {name} 1 0 2 5 0 0 0 0 0 1 1\n" for name, number in (("sr0", "11 0"), ("vda", "254 0")))
+    host.tree.write("proc/diskstats", "".join(lines))
+    host = Host(host.tree, *COLLECTORS, settings=config(device_exclude=("sr*",)))
+    documents = host.tick()
+    assert set(documents["disk"]) == {"vda"}
+    assert documents["host"][""]["system.diskio.total.read.bytes"] == 1024
+
+
+@pytest.mark.parametrize("sysfs", [True, False])
+def test_a_bond_and_its_members_are_counted_once(sysfs: bool, tmp_path: Path) -> None:
+    """A virtual machine whose interfaces have no device behind them."""
+    host = host_of("base", tmp_path)
+    names = ("lo", "eth0", "eth1", "bond0", "bond0.7")
+    host.tree.write("proc/1/net/dev", NET + "".join(f"  {one}: 100 1 0 0 0 0 0 0 9 9 0 0 0 0 0 0\n" for one in names))
+    for name, lower in (("eth0", ""), ("eth1", ""), ("bond0", "eth0"), ("bond0.7", "bond0")) if sysfs else ():
+        host.tree.write(f"sys/class/net/{name}/ifindex", "2\n")
+        if lower:
+            host.tree.write(f"sys/class/net/{name}/lower_{lower}/ifindex", "2\n")
+    assert host.host()["system.network.total.in.bytes"] == 200
+
+
+@pytest.mark.parametrize(
+    ("inside", "expected"),
+    [
+        (("eth0", "docker0", "veth1a2b", "br-0123456789ab", "eth0.5", "flannel.1"), 100),
+        (("eth0", "net1"), 200),
+        (("veth0",), 100),
+    ],
+)
+def test_traffic_inside_a_container_is_not_its_traffic_to_the_outside(inside: tuple[str, ...], expected: int) -> None:
+    text = NET + "".join(f"  {one}: 100 1 0 0 0 0 0 0 9 9 0 0 0 0 0 0\n" for one in ("lo", *inside))
+    assert cgroup_network.parse(text.encode())["cgroup.network.in.bytes"] == expected
+
+
+def test_io_of_a_stacked_device_is_left_out_by_the_device_tree(tmp_path: Path) -> None:
+    host = host_of("03", tmp_path)
+    [path] = [path for path, values in host.tick()["cgroup"].items() if values["cgroup.kind"] == "container"]
+    host.tree.write("sys/dev/block/250:0/slaves/vda/dev", "8:0\n")  # bcache, whose major number tells nothing
+    host.tree.write("sys/dev/block/0:0/hidden", "1\n")
+    host.tree.write("sys/dev/block/8:0/hidden", "0\n")
+    rows = ("250:0 rbytes=5 wbytes=5", "8:0 rbytes=7000000 wbytes=9000000", "0:0 rbytes=3 wbytes=3", "253:1 rbytes=9")
+    host.tree.write(f"sys/fs/cgroup{path}/io.stat", "\n".join((*rows, "")))
+    values = host.tick()["cgroup"][path]
+    assert (values["cgroup.io.read.bytes"], values["cgroup.io.write.bytes"]) == (7_000_000, 9_000_000)

@@ -227,5 +227,6 @@ def test_from_a_pid_namespace_of_our_own_the_runtimes_note_leads_to_the_network(
     assert done.returncode == 0, done.stderr
     values = json.loads(done.stdout)
     assert values["container.name"] == "web-1"
-    assert "cgroup.processes.count" not in values
+    # Known where there is a cgroup2, which lists what is in another namespace as 0; v1 leaves it out
+    assert values.get("cgroup.processes.count", 1) == 1
     assert (f"{NET}.in.bytes" in values) == (noted == "member")

@@ -11,12 +11,15 @@ from captured import Ticks
 from trees import Host, Tree, config
 
 from shipper.collect import filesystem
-from shipper.collect.filesystem import Mount, one_per_device, sizes, unescaped
+from shipper.collect.filesystem import Mount, by_device, sizes, unescaped
 from shipper.config import Config
 from shipper.rates import Value
 from shipper.source import Root
 
 PREFIX = "system.filesystem."
+
+
+SIZES = {"total", "free", "available", "used.bytes", "used.pct"}
 
 
 def statvfs(*, total: int = 1000, free: int = 400, available: int = 350, files: int = 100) -> os.statvfs_result:
@@ -73,10 +76,56 @@ def test_filesystem_without_a_fixed_number_of_inodes() -> None:
 
 
 @pytest.mark.parametrize(
-    "absurd", [statvfs(total=0), statvfs(free=2000), statvfs(total=1 << 62), statvfs(available=999)]
+    ("answer", "known"),
+    [
+        pytest.param(statvfs(total=0), set(), id="no size"),
+        pytest.param(statvfs(free=2000), {"total", "available"}, id="more free than there is"),
+        pytest.param(statvfs(total=1 << 62), set(), id="larger than a long"),
+        pytest.param(statvfs(available=(1 << 64) - 5), SIZES, id="quota exceeded: available below zero"),
+        pytest.param(statvfs(available=999), SIZES, id="more available than free"),
+    ],
 )
-def test_sizes_that_cannot_be_are_none(absurd: os.statvfs_result) -> None:
-    assert sizes(absurd) == {}
+def test_a_number_that_cannot_be_costs_its_own_fields(answer: os.statvfs_result, known: set[str]) -> None:
+    values = sizes(answer)
+    assert {name for name in SIZES if PREFIX + name in values} == known
+
+
+def test_a_filesystem_over_its_quota_has_nothing_available_and_stays(mounts: Mounts) -> None:
+    mounts.add("/data")
+    mounts.tree.sizes["/data"] = statvfs(free=0, available=(1 << 64) - 12)
+    values = mounts.documents()["/data"]
+    assert (values[PREFIX + "available"], values[PREFIX + "used.pct"]) == (0, 1.0)
+
+
+def test_a_filesystem_whose_numbers_are_all_odd_stays(mounts: Mounts) -> None:
+    mounts.add("/data")
+    mounts.tree.sizes["/data"] = statvfs(total=1 << 62)
+    assert mounts.documents()["/data"][PREFIX + "type"] == "ext4"
+
+
+def test_23_fedora_coreos_is_writable_and_shown_as_var(mounts: Mounts) -> None:
+    """/sysroot is a read-only mount of the filesystem that /etc and /var are writable parts of."""
+    mounts.text += "30 1 254:0 / /sysroot ro,relatime shared:1 - xfs /dev/vda4 rw\n"
+    for point in ("/etc", "/var"):
+        mounts.text += f"31 1 254:0 /ostree/deploy{point} {point} rw,relatime shared:1 - xfs /dev/vda4 rw\n"
+    for point in ("/sysroot", "/etc", "/var"):
+        Path(mounts.tree.absolute(point)).mkdir(parents=True, exist_ok=True)
+        mounts.tree.devices[point], mounts.tree.sizes[point] = 254 << 8, statvfs()
+    [(point, values)] = mounts.documents().items()
+    assert (point, values[PREFIX + "read_only"]) == ("/var", False)
+
+
+def test_where_one_mount_does_not_stand_for_its_device_the_next_does(mounts: Mounts) -> None:
+    """Hidden by another mount, gone, or a file bound to its place."""
+    mounts.add("/a")
+    mounts.add("/bb")
+    mounts.add("/ccc")
+    mounts.tree.devices["/a"] = 8 << 8
+    Path(mounts.tree.absolute("/bb")).rmdir()
+    host = mounts.host()
+    assert set(host.tick()["filesystem"]) == {"/ccc"}
+    assert set(host.tick()["filesystem"]) == {"/ccc"}
+    assert host.problems == {}
 
 
 def test_document_names_mount_device_and_type(mounts: Mounts) -> None:
@@ -98,7 +147,7 @@ def test_one_document_per_device_at_its_shortest_whole_mount(mounts: Mounts) -> 
 def test_later_mount_hides_the_earlier_at_the_same_place() -> None:
     old = Mount(b"/x", 1, whole=True, type="ext4", source="a", read_only=False)
     new = Mount(b"/x", 2, whole=True, type="xfs", source="b", read_only=False)
-    assert one_per_device([old, new]) == [new]
+    assert by_device([old, new]) == [[new]]
 
 
 def test_excluded_types_and_places_are_left_out(mounts: Mounts) -> None:

@@ -2,7 +2,16 @@
 
 import pytest
 
-from shipper.collect.identity import CgroupKind, Identity, Node, identify, recognise, unescape
+from shipper.collect.identity import (
+    CgroupKind,
+    Identity,
+    Node,
+    identify,
+    looks_like_a_container,
+    pod_uid,
+    recognise,
+    unescape,
+)
 
 ID = "4f1c0ffee0" * 6 + "abcd"
 SHORT = ID[:12]
@@ -48,6 +57,25 @@ def found(*paths: str) -> dict[str, Identity]:
         ("/machine.slice/systemd-nspawn@node1.service", "machine", "systemd-nspawn", "node1"),
         (r"/machine.slice/machine-qemu\x2d1\x2dvm.scope", "machine", "libvirt", "vm"),
         ("/machine/vm.libvirt-qemu", "machine", "libvirt", "vm"),
+        (rf"/kubepods-burstable-pod{POD}.slice:cri-containerd:{ID}", "container", "containerd", SHORT),
+        (f"/system.slice/containerd.service/kubepods-pod{POD}.slice:crio:{ID}", "container", "cri-o", SHORT),
+        (f"/system.slice:docker:{ID}", "container", "docker", SHORT),
+        (f"/system.slice:youki:{ID}", "container", "", SHORT),
+        (f"/machine.slice/kata_{ID}.scope", "container", "", SHORT),
+        (f"/ecs/{'a' * 32}/{ID}", "container", "", SHORT),
+        (f"/ecstasks.slice/ecstasks-{'a' * 32}.slice/docker-{ID}.scope", "container", "docker", SHORT),
+        (f"/ecs/{'a' * 32}/{'b' * 32}-1234567890", "container", "containerd", f"{'b' * 32}-1234567890"),
+        (f"/nomad.slice/share.slice/{POD.replace('_', '-')}.web.scope", "container", "nomad", "web"),
+        (f"/nomad.slice/{POD.replace('_', '-')}.web.scope", "container", "nomad", "web"),
+        ("/docker/buildkit/0123456789abcdefghijklmno", "container", "docker", "0123456789abcdefghijklmno"),
+        ("/machine.slice/buildah-buildah123.scope", "container", "podman", "buildah123"),
+        ("/lxc.payload/web-1", "container", "lxc", "web-1"),
+        ("/garden/0a1b-2c", "container", "garden", "0a1b-2c"),
+        ("/qemu.slice/103.scope", "machine", "qemu", "103"),
+        ("/libvirt/qemu/vm", "machine", "libvirt", "vm"),
+        ("/machine.slice/runc-abc.scope", "scope", "", "runc-abc.scope"),
+        ("/machine.slice/run-r0a1b.scope", "scope", "", "run-r0a1b.scope"),
+        (f"/crio-conmon-{ID}.scope", "scope", "", f"crio-conmon-{ID}.scope"),
         ("/system.slice/sshd.service", "service", "", "sshd.service"),
         ("/system.slice/system-getty.slice/getty@tty1.service", "service", "", "getty@tty1.service"),
         ("/user.slice/user-0.slice/session-3.scope", "scope", "", "session-3.scope"),
@@ -60,7 +88,7 @@ def test_each_runtime_and_driver(path: str, kind: str, runtime: str, name: str) 
     identity = found(path)[path]
     assert (identity.kind, identity.runtime, identity.name) == (kind, runtime, name)
     assert not identity.aggregate
-    if kind == "container":
+    if kind == "container" and runtime != "nomad":
         assert identity.id in (ID, name)
 
 
@@ -75,6 +103,51 @@ def test_slices_pods_and_what_holds_others_are_aggregates() -> None:
     assert found("/docker", f"/docker/{ID}")["/docker"].kind is CgroupKind.SLICE
 
 
+@pytest.mark.parametrize(
+    ("path", "runtime"),
+    [
+        (f"/kubelet.slice/kubelet-kubepods.slice/kubelet-kubepods-pod{POD}.slice", "kubernetes"),
+        (f"/root/kubepods/besteffort/pod{POD.replace('_', '-')}", "kubernetes"),
+        (f"/libpod_parent/{ID}", "podman"),
+        (f"/machine.slice/machine-libpod_pod_{ID}.slice", "podman"),
+        (f"/user.slice/user-1000.slice/user@1000.service/user.slice/user-libpod_pod_{ID}.slice", "podman"),
+    ],
+)
+def test_pods_of_every_maker(path: str, runtime: str) -> None:
+    identity = found(f"{path}/libpod-{ID}")[path]
+    assert (identity.kind, identity.runtime, identity.aggregate) == (CgroupKind.POD, runtime, True)
+    assert identity.id == (ID if runtime == "podman" else POD.replace("_", "-"))
+
+
+@pytest.mark.parametrize(
+    ("path", "uid"),
+    [
+        (f"/kubepods.slice/kubepods-pod{POD}.slice/cri-containerd-{ID}.scope", POD.replace("_", "-")),
+        (f"/kubepods/pod{POD.replace('_', '-')}/{ID}", POD.replace("_", "-")),
+        (f"/kubepods-pod{POD}.slice:cri-containerd:{ID}", POD.replace("_", "-")),
+        (f"/kubepods/burstable/pod{'c' * 32}/{ID}", "c" * 32),
+        (f"/docker/{ID}", ""),
+    ],
+)
+def test_the_pod_of_a_path(path: str, uid: str) -> None:
+    assert pod_uid(path) == uid
+
+
+@pytest.mark.parametrize(
+    ("name", "like"),
+    [
+        (f"box-{'a' * 32}", True),
+        (f"task-{POD.replace('_', '-')}.scope", True),
+        ("run-r0123456789abcdef0123456789abcdef.scope", False),
+        (f"crio-conmon-{ID}.scope", False),
+        ("session-3.scope", False),
+    ],
+)
+def test_what_looks_like_a_container_and_is_not_known(name: str, like: bool) -> None:
+    [identity] = found(f"/{name}").values()
+    assert looks_like_a_container(name, identity.kind) is like
+
+
 def test_what_has_no_name_of_its_own_folds_into_the_workload() -> None:
     assert list(found("/system.slice/shipper.service/payload", "/system.slice/shipper.service/supervisor")) == [
         "/system.slice",
@@ -84,24 +157,35 @@ def test_what_has_no_name_of_its_own_folds_into_the_workload() -> None:
     assert list(found("/machine.slice/n.scope/init.scope")) == ["/machine.slice", "/machine.slice/n.scope"]
 
 
-def test_a_workload_that_holds_others_is_an_aggregate_and_its_rest_is_published() -> None:
+def test_a_container_that_holds_others_counts_as_a_whole() -> None:
+    """docker in docker: what lies in it is published, and left out of sums."""
     inner = f"/docker/{ID}/docker/{'b' * 64}"
     result = found(inner, f"/docker/{ID}/init")
-    assert {path: one.aggregate for path, one in result.items()} == {
-        "/docker": True,
-        f"/docker/{ID}": True,
-        f"/docker/{ID}/docker": True,
-        inner: False,
-        f"/docker/{ID}/init": False,
+    assert {path: (one.kind.value, one.aggregate) for path, one in result.items()} == {
+        "/docker": ("slice", True),
+        f"/docker/{ID}": ("container", False),
+        f"/docker/{ID}/docker": ("slice", True),
+        inner: ("container", True),
     }
 
 
-def test_a_booted_machine_is_one_machine_and_its_parts_are_a_partition() -> None:
+def test_a_service_that_holds_containers_is_an_aggregate_and_its_rest_is_published() -> None:
+    base = "/system.slice/web.service"
+    result = found(f"{base}/libpod-payload-{ID}", f"{base}/supervisor")
+    assert {path: one.aggregate for path, one in result.items() if path.startswith(base)} == {
+        base: True,
+        f"{base}/libpod-payload-{ID}": False,
+        f"{base}/supervisor": False,
+    }
+
+
+def test_a_booted_machine_is_one_machine_and_counts_as_a_whole() -> None:
     base = "/machine.slice/systemd-nspawn@n1.service"
-    leaves = [f"{base}/supervisor", f"{base}/payload/init.scope", f"{base}/payload/system.slice/cron.service"]
-    result = found(*leaves)
+    inner = [f"{base}/payload/system.slice/cron.service"]
+    result = found(f"{base}/supervisor", f"{base}/payload/init.scope", *inner)
     assert [path for path, one in result.items() if one.kind is CgroupKind.MACHINE] == [base]
-    assert sorted(path for path, one in result.items() if not one.aggregate) == sorted(leaves)
+    assert [path for path, one in result.items() if not one.aggregate] == [base]
+    assert result[inner[0]].kind is CgroupKind.SERVICE
 
 
 def test_units_that_hold_no_tasks_are_left_out() -> None:

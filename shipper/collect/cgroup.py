@@ -7,6 +7,7 @@ from collections.abc import Callable, Hashable, Iterable
 from typing import Any
 
 from shipper.collect import cgroup_files, cgroup_network, cgroup_slow, runtime_files, units
+from shipper.collect.block_devices import Devices
 from shipper.collect.cgroup_one import Cgroup, Host
 from shipper.collect.cgroup_slow import Slow
 from shipper.collect.contract import Collector, matcher
@@ -17,7 +18,7 @@ from shipper.collect.runtime_files import RuntimeFiles
 from shipper.config import Config
 from shipper.fields import Field, Kind, Type, attribute, constant, dimension, gauge, real
 from shipper.kibana import PERIOD
-from shipper.parse import ParseError, integer, meminfo, name
+from shipper.parse import ParseError, integer, meminfo
 from shipper.rates import Reading, Value, cpus
 from shipper.source import Reader
 
@@ -28,7 +29,7 @@ FIELDS: tuple[Field, ...] = (
     ENTITY,
     attribute(
         "cgroup.aggregate",
-        "Its usage contains that of other documents; leave it out of sums",
+        "Leave it out of sums: its usage contains that of other documents, or is in that of the container around it",
         "the path and what lies below it",
         Type.BOOLEAN,
     ),
@@ -40,7 +41,11 @@ FIELDS: tuple[Field, ...] = (
         "Name of the container; its short id where only that is known",
         "the runtime's own files; the path",
     ),
-    constant("container.runtime", "docker, containerd, cri-o, podman, systemd-nspawn, libvirt, lxc", "the path"),
+    constant(
+        "container.runtime",
+        "docker, containerd, cri-o, podman, systemd-nspawn, libvirt, qemu, lxc, nomad, garden",
+        "the path",
+    ),
     *runtime_files.FIELDS,
     units.FIELD,
     Field(
@@ -81,7 +86,6 @@ FIELDS: tuple[Field, ...] = (
 # Reading values that only derive needs
 _CORES = "host cores"
 _MEMORY = "host memory"
-_STACKED = (b"device-mapper", b"md", b"mdp", b"loop")
 _MOST_RESTARTED = 4096
 _MINUTE_NS = 60_000_000_000
 
@@ -116,7 +120,8 @@ class _Cgroups:
         for cgroup in cgroups:
             cgroup.refresh(now_ns)
         owners = _owners(cgroups)
-        stacked, of_host = stacked_majors(self._reader), self._of_host(now_ns)
+        self._devices.refresh(now_ns)
+        stacked, of_host = self._devices.stacked, self._of_host(now_ns)
         most = {"ns": cpus(of_host[_CORES])} if _CORES in of_host else {}
         limits: dict[str, int] = {}
         for cgroup in cgroups:
@@ -129,7 +134,7 @@ class _Cgroups:
                 continue
             moved = cgroup.busiest(cgroup_files.finish(values, stacked), at_ns)
             if moved:
-                values["cgroup.io.busiest.name"] = self._devices.name(moved[0], now_ns)
+                values["cgroup.io.busiest.name"] = self._devices.name(moved[0])
                 values["cgroup.io.busiest.bytes_per_s"] = moved[1]
             if cgroup.namespace and (cgroup.identity.aggregate or owners[cgroup.namespace] is cgroup):
                 values.update(cgroup.network())
@@ -242,34 +247,9 @@ class Restarts:
         return count
 
 
-class Devices:
-    """Names of block devices by number, from ``proc/diskstats``."""
-
-    def __init__(self, reader: Reader) -> None:
-        self._reader = reader
-        self._names: dict[str, str] = {}
-        self._next_ns = 0
-
-    def name(self, number: str, now_ns: int) -> str:
-        """``sda`` of ``8:0``; the number itself if it has none."""
-        if number not in self._names and now_ns >= self._next_ns:
-            self._next_ns = now_ns + _MINUTE_NS
-            words = (line.split() for line in (self._reader.read_once("proc/diskstats") or b"").split(b"\n"))
-            self._names = {f"{name(word[0])}:{name(word[1])}": name(word[2]) for word in words if len(word) > 2}  # noqa: PLR2004
-        return self._names.get(number, number)
-
-
 def _cores(reader: Reader) -> int:
     """Online logical CPUs: ``0-3,6``; 0 if unknown."""
     return reader.parse("sys/devices/system/cpu/online", online) or 0
-
-
-def stacked_majors(reader: Reader) -> frozenset[bytes]:
-    """Major numbers of block devices that lie on others (dm, md, loop): their io is counted again below them."""
-    text = reader.read("proc/devices") or b""
-    block = text.partition(b"Block devices:")[2]
-    pairs = (line.split() for line in block.split(b"\n"))
-    return frozenset(pair[0] for pair in pairs if len(pair) == 2 and pair[1] in _STACKED)  # noqa: PLR2004
 
 
 def online(text: bytes) -> int:

@@ -274,11 +274,8 @@ def _device(number: bytes) -> str:
     return number.decode()
 
 
-def finish(values: MutableMapping[str, Any], stacked: frozenset[bytes]) -> dict[str, int]:
-    """Make quota and per-device io in ``values`` into fields; the bytes moved so far by device.
-
-    Devices whose major number is in ``stacked`` lie on others.
-    """
+def finish(values: MutableMapping[str, Any], stacked: Mapping[str, bool]) -> dict[str, int]:
+    """Make quota and per-device io in ``values`` into fields; the bytes moved so far by device, ``stacked`` ones left out."""
     quota, period = values.pop(_QUOTA, None), values.pop(PERIOD, None)
     if quota and period:
         values["cgroup.cpu.limit.cores"] = quota / period
@@ -287,7 +284,7 @@ def finish(values: MutableMapping[str, Any], stacked: frozenset[bytes]) -> dict[
         for direction, amounts in (values.pop(key, None) or {}).items():
             total = 0
             for device, amount in amounts.items():
-                if device.partition(":")[0].encode() not in stacked:
+                if not stacked[device]:
                     total += amount
                     if unit == "bytes":
                         devices[device] = devices.get(device, 0) + amount

@@ -6,6 +6,7 @@ have them too, as they have all else of what lies in them. Nothing is kept open:
 namespace, and interfaces moved into it, from going away.
 """
 
+import re
 from typing import Final
 
 from shipper.collect.namespace import of_pid
@@ -29,24 +30,37 @@ _COLUMNS: Final = (
 # Elastic's names for the bytes since the document before
 DELTAS: Final = {"in.bytes": "container.network.ingress.bytes", "out.bytes": "container.network.egress.bytes"}
 FIELDS: Final[tuple[Field, ...]] = tuple(
-    counter(f"{_PREFIX}.{name}", unit, f"{help_}, all interfaces of its own network namespace but lo", f"proc/PID/net/dev column {at + 1}", DELTAS.get(name, ""))
+    counter(f"{_PREFIX}.{name}", unit, f"{help_}, the interfaces to the outside of its own network namespace, which is not the host's", f"proc/PID/net/dev column {at + 1}", DELTAS.get(name, ""))
     for at, name, unit, help_ in _COLUMNS
 )  # fmt: skip
 _WANTED: Final = tuple((at, f"{_PREFIX}.{name}") for at, name, _, _ in _COLUMNS)
 _ALL_COLUMNS: Final = 16
+# Bridges, ends of containers inside the container, tunnels: what passes them passes the interface to the outside too.
+# sysfs, which would tell, shows another namespace's
+_INSIDE: Final = re.compile(
+    rb"(docker|virbr|cni|podman|lxcbr|lxdbr|cbr|kube-bridge|weave|flannel|vxlan|geneve|tunl|sit|ip6?tnl|gre|erspan|tun|tap"
+    rb"|wg|dummy|ifb|nodelocaldns|kube-ipvs|vlan)[-.0-9]*.*|(br-|veth|cali|lxc|cilium_).*|br[0-9]+|.*\.[0-9]+"
+)
 
 
 def parse(text: bytes) -> dict[str, Value]:
-    """Sums over all interfaces but lo; empty where there is no other. A sum that lacks one interface is none."""
-    sums: dict[str, int] = {}
-    bad: dict[str, str] = {}
+    """Sums over the interfaces to the outside; empty where there is none. A sum that lacks one interface is none."""
+    rows: dict[bytes, list[bytes]] = {}
     for line in whole(text).split(b"\n")[2:-1]:
         name, colon, rest = line.rpartition(b":")
         words = rest.split()
         if not colon or len(words) != _ALL_COLUMNS:
             raise ParseError(f"{len(words)} columns")
-        if name.strip() == b"lo":
-            continue
+        if name.strip() != b"lo":
+            rows[name.strip()] = words
+    outside = {name: words for name, words in rows.items() if not _INSIDE.fullmatch(name)}
+    return _summed(list((outside or rows).values()))
+
+
+def _summed(rows: list[list[bytes]]) -> dict[str, Value]:
+    sums: dict[str, int] = {}
+    bad: dict[str, str] = {}
+    for words in rows:
         for at, field in _WANTED:
             try:
                 sums[field] = sums.get(field, 0) + integer(words[at])

@@ -10,7 +10,7 @@ from shipper.collect import cgroup_network
 from shipper.collect.cgroup_files import CgroupFile
 from shipper.collect.cgroup_slow import Slow
 from shipper.collect.hierarchy import Layout
-from shipper.collect.identity import CgroupKind, Identity, Node
+from shipper.collect.identity import CgroupKind, Identity, Node, pod_uid
 from shipper.collect.names import Naming
 from shipper.collect.namespace import of_pid
 from shipper.collect.runtime_files import Names, RuntimeFiles
@@ -241,8 +241,10 @@ def _description(path: str, identity: Identity, host: Host, start_ns: int, named
         values |= {"event.module": CONTAINERS, PERIOD.name: host.period_ms}
         if identity.runtime:
             values["container.runtime"] = identity.runtime
-    if identity.kind is CgroupKind.POD:
+    if identity.kind is CgroupKind.POD and identity.runtime == "kubernetes":
         values["kubernetes.pod.uid"] = identity.id
+    elif uid := pod_uid(path):
+        values["kubernetes.pod.uid"] = uid
     values |= named
     for shown in ("container.name", "kubernetes.pod.name"):
         if shown in named and (shown == "container.name") == (identity.kind in _RUN_BY_OTHERS):

@@ -7,7 +7,7 @@ A partition has no directory of its own in ``sys/block``, where the slash of ``c
 https://docs.kernel.org/admin-guide/iostats.html
 """
 
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -89,6 +89,7 @@ TOTAL_FIELDS = (
 )
 
 
+_MADE = ("dm-", "md", "loop", "ram", "zram", "drbd", "bcache", "nbd", "sr", "fd")
 _FACTORS = tuple((f"{_PREFIX}.{field}", factor) for field, _, factor, _ in _COLUMNS)
 _NAMES = tuple(field for field, _ in _FACTORS)
 
@@ -148,7 +149,11 @@ class _Devices:
     def read(self) -> list[Reading]:
         at = self._reader.now_ns()
         found = self._reader.parse(_FILE, parse) or []
-        self._known = {(disk, number): self._attributes(disk, number) for disk, number, _ in found}
+        if self._reader.exists("sys/block"):
+            self._known = {(disk, number): self._attributes(disk, number) for disk, number, _ in found}
+        else:
+            names = {disk for disk, _, _ in found}
+            self._known = {(disk, number): None if is_partition(disk, names) else {} for disk, number, _ in found}
         return [
             Reading(disk, at, {_NAME: disk, **attributes, **values}, number, _MOST)
             for disk, number, values in found
@@ -163,12 +168,20 @@ class _Devices:
         directory = f"sys/block/{disk.replace('/', '!')}"
         if not self._reader.exists(directory):
             return None
+        if (self._reader.read_once(f"{directory}/hidden") or b"").strip() == b"1":
+            return None  # one path of a multipath NVMe device, whose head counts the same (Linux 4.15)
         values: dict[str, Value] = {_PHYSICAL: self._reader.exists(f"{directory}/device")}
         turns = self._reader.read_once(f"{directory}/queue/rotational")
         if turns is not None and turns.strip() in (b"0", b"1"):
             values[_ROTATIONAL] = turns.strip() == b"1"
         model = first_line(self._reader.read_once(f"{directory}/device/model") or b"")
         return values | ({_MODEL: model} if model else {})
+
+
+def is_partition(disk: str, others: Container[str]) -> bool:
+    """By names alone: ``sda1`` of ``sda``, ``nvme0n1p1`` of ``nvme0n1``."""
+    whole = disk.rstrip("0123456789")
+    return whole != disk and (whole in others or (whole.endswith("p") and whole[:-1] in others))
 
 
 def start(reader: Reader, config: "Config") -> Collect:
@@ -182,16 +195,23 @@ def start(reader: Reader, config: "Config") -> Collect:
 
 def _used(values: dict[str, Value]) -> bool:
     """Not one of the devices that a driver makes in advance: loop0, nbd0, ram0."""
-    return bool(values[_PHYSICAL] or values.get(f"{_PREFIX}.read.count") or values.get(f"{_PREFIX}.write.count"))
+    return bool(values.get(_PHYSICAL) or values.get(f"{_PREFIX}.read.count") or values.get(f"{_PREFIX}.write.count"))
 
 
-def start_totals(reader: Reader, _config: "Config") -> Collect:
-    devices, totals = _Devices(reader), Totals(_SUMMED)
+def _is_summed(reading: Reading) -> bool:
+    """A disk of its own; without sysfs one whose name is not that of a device made from others."""
+    return bool(reading.values.get(_PHYSICAL, not reading.entity.startswith(_MADE)))
+
+
+def start_totals(reader: Reader, config: "Config") -> Collect:
+    """Of all disks that get a document."""
+    devices, totals, excluded = _Devices(reader), Totals(_SUMMED), matcher(config.collect.device_exclude)
     before: dict[str, Reading] = {}
 
     def collect() -> Iterable[Reading]:
         nonlocal before
-        now = {reading.entity: reading for reading in devices.read() if reading.values[_PHYSICAL]}
+        found = (reading for reading in devices.read() if not excluded(reading.entity))
+        now = {reading.entity: reading for reading in found if _is_summed(reading)}
         if not now:
             before = {}
             return []

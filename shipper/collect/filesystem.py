@@ -28,6 +28,7 @@ _FILE = "proc/1/mountinfo"
 _PREFIX = "system.filesystem"
 _DEADLINE_S = 2.0  # for all mounts of a tick
 _SHARE = 4  # one may use this part of it
+_MOST_TRIED = 4  # mounts of one device
 _ESCAPE = re.compile(rb"\\([0-7]{3})")
 _FEWEST_WORDS = 10
 # Subvolumes of btrfs have a device number each, mountinfo has the filesystem's
@@ -85,29 +86,44 @@ def parse(text: bytes) -> list[Mount]:
     return lines(whole(text), _mount)
 
 
-def one_per_device(mounts: Iterable[Mount]) -> list[Mount]:
-    """The mount that best stands for each device: a whole one, the shortest. A later one hides one at its own place."""
+def by_device(mounts: Iterable[Mount]) -> list[list[Mount]]:
+    """The mounts of each device, the one that best stands for it first: writable, whole, the shortest path.
+
+    A later mount hides one at its own place. Of parts of a filesystem (Fedora CoreOS: /etc and /var, and /sysroot, which is
+    read-only) /etc and /usr stand for it least.
+    """
     visible = {mount.point: mount for mount in mounts}
-    best: dict[int, Mount] = {}
-    for mount in sorted(visible.values(), key=lambda one: (not one.whole, len(one.point), one.point)):
-        best.setdefault(mount.device, mount)
-    return sorted(best.values(), key=lambda one: one.point)
+    found: dict[int, list[Mount]] = {}
+    for mount in sorted(visible.values(), key=_rank):
+        found.setdefault(mount.device, []).append(mount)
+    return sorted((group[:_MOST_TRIED] for group in found.values()), key=lambda group: group[0].point)
+
+
+def _rank(mount: Mount) -> tuple[bool, bool, bool, int, bytes]:
+    part = mount.point.startswith((b"/etc", b"/usr"))
+    return mount.read_only, not mount.whole, part, len(mount.point), mount.point
 
 
 def sizes(vfs: os.statvfs_result) -> dict[str, Value]:
-    """Fields of what statvfs answered; empty where a filesystem has no size, or one that cannot be."""
+    """Fields of what statvfs answered; empty where a filesystem has no size. A number that cannot be costs its own fields.
+
+    Where a quota is exceeded, what is available is below zero: as an unsigned number, more than is free. It is none.
+    """
     block, total, free, available = vfs.f_frsize, vfs.f_blocks, vfs.f_bfree, vfs.f_bavail
-    if not 0 < total * block <= LARGEST or not 0 <= available <= free <= total:
-        return {}
-    used = total - free
-    values: dict[str, Value] = {
-        f"{_PREFIX}.total": total * block,
-        f"{_PREFIX}.free": free * block,
-        f"{_PREFIX}.available": available * block,
-        f"{_PREFIX}.used.bytes": used * block,
-    }
-    if used + available:
-        values[f"{_PREFIX}.used.pct"] = used / (used + available)
+    values: dict[str, Value] = {}
+    if total <= 0:
+        return values
+    if total * block <= LARGEST:
+        values[f"{_PREFIX}.total"] = total * block
+        if not 0 <= available <= total:
+            available = 0
+        if 0 <= free <= total:
+            available = min(available, free)
+            values[f"{_PREFIX}.free"] = free * block
+            values[f"{_PREFIX}.used.bytes"] = (total - free) * block
+            if total - free + available:
+                values[f"{_PREFIX}.used.pct"] = (total - free) / (total - free + available)
+        values[f"{_PREFIX}.available"] = available * block
     if 0 < vfs.f_files <= LARGEST and 0 <= vfs.f_ffree <= vfs.f_files:
         values[f"{_PREFIX}.files"] = vfs.f_files
         values[f"{_PREFIX}.free_files"] = vfs.f_ffree
@@ -119,13 +135,15 @@ def sizes(vfs: os.statvfs_result) -> dict[str, Value]:
 class _Answer:
     directory: bool
     device: int
+    has_size: bool
     values: dict[str, Value]
 
 
 def _ask(root: Root, path: str) -> _Answer | OSError:
     try:
         target = root.stat(path)
-        return _Answer(stat.S_ISDIR(target.st_mode), target.st_dev, sizes(root.statvfs(path)))
+        vfs = root.statvfs(path)
+        return _Answer(stat.S_ISDIR(target.st_mode), target.st_dev, vfs.f_blocks > 0, sizes(vfs))
     except OSError as error:
         return error
 
@@ -135,46 +153,57 @@ def start(reader: Reader, config: "Config") -> Collect:
     type_excluded = matcher(config.collect.filesystem_types_exclude)
     crew: Crew[_Answer | OSError] = Crew(_DEADLINE_S / _SHARE, _DEADLINE_S)
     text: bytes | None = None
-    mounts: list[Mount] = []
+    groups: list[list[Mount]] = []
 
-    def chosen(found: Iterable[Mount]) -> list[Mount]:
+    def chosen(found: Iterable[Mount]) -> list[list[Mount]]:
         kept = (mount for mount in found if not type_excluded(mount.type) and not point_excluded(name(mount.point)))
-        return one_per_device(kept)
+        return by_device(kept)
 
     def collect() -> Iterable[Reading]:
-        nonlocal text, mounts
+        nonlocal text, groups
         data = reader.read(_FILE)
         if data is None:
             return []
         if data != text:  # it changes rarely, and is long where containers are many
             try:
-                mounts, text = chosen(parse(data)), data
+                groups, text = chosen(parse(data)), data
             except ParseError as error:
                 reader.problem(_FILE, str(error))
-                mounts, text = chosen(error.partial or []), None
-        paths = [os.fsdecode(mount.point) for mount in mounts]
-        outcomes = crew.run([(path, partial(_ask, reader.root, path)) for path in paths])
-        readings = []
-        for path, mount in zip(paths, mounts, strict=True):
-            values = _values(reader, mount, outcomes.get(path))
-            if values is not None:
-                readings.append(Reading(path, reader.now_ns(), values, mount.device))
-        return readings
+                groups, text = chosen(error.partial or []), None
+        return _readings(reader, crew, groups)
 
     return collect
 
 
-def _values(reader: Reader, mount: Mount, outcome: Outcome[_Answer | OSError] | None) -> dict[str, Value] | None:
-    """What to tell of a mount; None to leave it out."""
-    if outcome is None:
-        reader.problem(name(mount.point), "not asked: the deadline was used up by others")
-        return None
-    if outcome.error:
-        reader.problem(name(mount.point), outcome.error)
+def _readings(reader: Reader, crew: Crew[_Answer | OSError], groups: list[list[Mount]]) -> list[Reading]:
+    """Of each device the first mount that answers as that device's directory; it is put first for the next time."""
+    readings: list[Reading] = []
+    left = list(groups)
+    for turn in range(_MOST_TRIED):
+        asked = [(os.fsdecode(group[turn].point), group) for group in left if turn < len(group)]
+        left = []
+        outcomes = crew.run([(path, partial(_ask, reader.root, path)) for path, _ in asked])
+        for path, group in asked:
+            values = _values(reader, group[turn], outcomes.get(path), last=turn + 1 == len(group))
+            if values is None:
+                left.append(group)
+                continue
+            readings.append(Reading(path, reader.now_ns(), values, group[turn].device))
+            group.insert(0, group.pop(turn))
+    return sorted(readings, key=lambda reading: reading.entity)
+
+
+def _values(
+    reader: Reader, mount: Mount, outcome: Outcome[_Answer | OSError] | None, *, last: bool
+) -> dict[str, Value] | None:
+    """What to tell of a mount; None where it does not stand for its device, which is noted of the ``last`` one."""
+    if outcome is None or outcome.error:
+        reader.problem(name(mount.point), outcome.error if outcome else "not asked: the deadline was used up by others")
         return None
     answer = outcome.value
     if isinstance(answer, OSError):
-        _note(reader, mount, answer)
+        if last:
+            _note(reader, mount, answer)
         return None
     if answer and not _is_meant(mount, answer):
         return None
@@ -191,7 +220,7 @@ def _values(reader: Reader, mount: Mount, outcome: Outcome[_Answer | OSError] | 
 def _is_meant(mount: Mount, answer: _Answer) -> bool:
     """Not a file bound to its place, nor what lies below a mount that is younger than our view or hidden by another."""
     same = answer.device == mount.device or mount.type in _OWN_NUMBERS
-    return answer.directory and same and bool(answer.values)
+    return answer.directory and same and answer.has_size
 
 
 def _note(reader: Reader, mount: Mount, error: OSError) -> None:

@@ -54,7 +54,7 @@ class Naming:
         kind = self._identity.kind
         if kind in (CgroupKind.CONTAINER, CgroupKind.MACHINE):
             return files.find(self._identity, self._path)
-        if kind is CgroupKind.POD:
+        if kind is CgroupKind.POD and self._identity.runtime == "kubernetes":
             return files.find_pod(self._identity.id)
         if kind is CgroupKind.SERVICE:
             file, described = units.description(reader, self._path)

@@ -8,6 +8,7 @@ Without blanks between name and bytes before Linux 2.6.37 or so (``eth0:123``). 
 namespace in which sysfs was mounted, so the host's below the host root. https://docs.kernel.org/networking/statistics.html
 """
 
+import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -81,9 +82,7 @@ FIELDS = (
         f"{_PREFIX}.util.pct", "pct", "Share of the link's speed in use, of the busier direction", "bytes_per_s / speed"
     ),
 )
-_OF_INTERFACES = (
-    "proc/1/net/dev, interfaces with sys/class/net/NAME/device; where none has: all but lo, veth* and bridges"
-)
+_OF_INTERFACES = "proc/1/net/dev, interfaces with sys/class/net/NAME/device; where none has: all but lo, veth* and those made of others"
 TOTAL_FIELDS = (
     *(
         counter(one.name.replace(_PREFIX, _TOTAL, 1), one.unit, f"{one.help}, all physical interfaces", _OF_INTERFACES)
@@ -119,6 +118,8 @@ def parse(text: bytes) -> list[tuple[str, dict[str, Value]]]:
     return lines(rest, _interface)
 
 
+_BRIDGES = ("docker", "br-", "virbr")
+_MADE = re.compile(r"(docker|br|virbr|cni|bond|team|vlan)[-_]?[0-9a-f]*|.*\.[0-9]+")
 # The fastest Ethernet there is, 800 Gbit/s
 _ANY_LINK = {"bytes": Ceiling(1e11), "count": Ceiling(2e9)}
 
@@ -234,16 +235,17 @@ def start(reader: Reader, config: "Config") -> Collect:
     return lambda: [reading for reading, _ in interfaces.read()]
 
 
-def start_totals(reader: Reader, _config: "Config") -> Collect:
-    """Of all interfaces, whatever is configured to get no document."""
-    interfaces = _Interfaces(reader, matcher(("lo", "veth*")), for_sums=True)
+def start_totals(reader: Reader, config: "Config") -> Collect:
+    """Of all interfaces that get a document."""
+    skipped = matcher(("lo", "veth*", *config.collect.interface_exclude))
+    interfaces = _Interfaces(reader, skipped, for_sums=True)
     totals = Totals(_SUMMED)
 
     def collect() -> Iterable[Reading]:
         found = interfaces.read()
         summed = [reading for reading, link in found if link.summed]
         if not summed:
-            summed = [reading for reading, _ in found if not _is_bridge(reader, reading.entity)]
+            summed = [reading for reading, _ in found if not _is_made_of_others(reader, reading.entity)]
         if not summed:
             return []
         added = totals.add(summed)
@@ -256,8 +258,13 @@ def start_totals(reader: Reader, _config: "Config") -> Collect:
     return collect
 
 
-def _is_bridge(reader: Reader, interface: str) -> bool:
-    return interface.startswith(("docker", "br-", "virbr")) or reader.exists(f"{_CLASS}/{interface}/bridge")
+def _is_made_of_others(reader: Reader, interface: str) -> bool:
+    """Bonds, teams, VLANs and bridges, whose traffic their members count: ``lower_NAME`` links, else their names."""
+    directory = f"{_CLASS}/{interface}"
+    if not reader.exists(directory):
+        return _MADE.fullmatch(interface) is not None
+    of_others = any(name.startswith("lower_") for name in reader.names(directory))
+    return of_others or interface.startswith(_BRIDGES) or reader.exists(f"{directory}/bridge")
 
 
 def derive(values: dict[str, Value]) -> dict[str, Value]:
