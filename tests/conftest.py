@@ -40,8 +40,28 @@ PACKAGES = {
 }
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+FULL = "SHIPPER_TEST_ELASTICSEARCH"
+_without_server: list[pytest.Item] = []
+
+
+def _leave_out_full(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """No package brings a full Elasticsearch: these are left out, also where CI is set, and that is said at the end."""
+    _without_server[:] = [item for item in items if item.get_closest_marker("full") and not os.environ.get(FULL)]
+    if _without_server:
+        config.hook.pytest_deselected(items=_without_server)
+        items[:] = [item for item in items if item not in _without_server]
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    if _without_server:
+        terminalreporter.write_sep("=", "not run", yellow=True)
+        terminalreporter.line(f"{len(_without_server)} tests need a full Elasticsearch: set {FULL} to its address")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """What this machine or user cannot run is listed as skipped; where CI is set it runs and fails."""
+    _leave_out_full(config, items)
     if os.environ.get("CI"):
         return
     for item in items:
