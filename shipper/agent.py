@@ -50,6 +50,7 @@ FIELDS: Final[tuple[Field, ...]] = (
     attribute("agent.problems.files", f"Those files and why, the first {_FILES_MOST}", "tick"),
     attribute("agent.collectors.failed", "Collectors that raised, and the error", "tick"),
     attribute("agent.collectors.stuck", "Collectors that were over their deadline", "tick"),
+    attribute("agent.server.findings", "What is wrong on the server: templates, rights, clock", "inspection"),
     *(
         gauge(f"agent.collectors.{one.name}.us", "us", f"Time of the {one.name} collector", "tick")
         for one in COLLECTORS
@@ -97,9 +98,13 @@ class Agent:
             "agent.cpu.ns": int((usage.ru_utime + usage.ru_stime) * 1e9),
             **({"agent.memory.rss.bytes": rss} if rss else {}),
             "agent.problems.count": len(report.problems),
+            **({"agent.server.findings": found} if (found := self._findings()) else {}),
             **_lists(report),
             **{f"agent.collectors.{name}.us": duration for name, duration in report.durations_us.items()},
         }
+
+    def _findings(self) -> list[str]:
+        return self._delivery.findings if self._delivery else []
 
     def _ledger_values(self) -> dict[str, Value]:
         if self._ledger is None:

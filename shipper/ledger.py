@@ -67,6 +67,7 @@ class DeliveryState:
     bytes: int = 0
     twins: int = 0  # 409 to a document that was not sent before: someone else ships under this name
     skew_ms: int | None = None  # this host's clock less the server's, None while the server tells no time
+    findings: list[str] = field(default_factory=list)  # what is wrong on the server, asked once
 
 
 @dataclass

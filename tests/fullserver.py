@@ -50,7 +50,7 @@ class FullServer:
         handler: Callable[..., Answer] | None = {
             "_nodes": self._nodes, "_component_template": self._template, "_index_template": self._template,
             "_ilm": self._template, "_data_stream": self._data_stream, "_resolve": self._resolve,
-            "_security": self._security,
+            "_security": self._security, "_cat": self._cat,
         }.get(first)  # fmt: skip
         return handler(method, path, rest, body) if handler else self._index(method, first, rest, body)
 
@@ -59,6 +59,9 @@ class FullServer:
         return 200, {
             "nodes": {"n": {"version": self.version, "modules": modules, "timestamp": round(time.time() * 1000)}}
         }
+
+    def _cat(self, *_: Any) -> Answer:
+        return 200, [{"epoch": str(int(time.time()))}]
 
     def _security(self, *_: Any) -> Answer:
         return 400, {"error": {"reason": "security is off"}}

@@ -19,7 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace, config: Config) -> int:
-    from shipper import client, log, memory
+    from shipper import client, inspection, log, memory
     from shipper.bulk import FILTER_PATH
     from shipper.pipeline import RELOAD, Pipeline, use_utc
 
@@ -28,7 +28,9 @@ def run(args: argparse.Namespace, config: Config) -> int:
     signal.signal(RELOAD, signal.SIG_IGN)  # until there is something to reload; kept by the program that it becomes
     link = client.Link(config, FILTER_PATH)
     try:
-        pipeline = Pipeline(config, link, log.Log(), link.ready, lambda: unusable(args))
+        out = log.Log()
+        pipeline = Pipeline(config, link, out, link.ready, lambda: unusable(args))
+        inspection.start(config, pipeline.delivery.state, out)
         memory.settle()
         pipeline.run()
     finally:

@@ -1,0 +1,41 @@
+"""What ``check --online`` finds, asked once while the agent runs: after the first delivery, in a thread of its own.
+
+A server that was set up wrongly takes documents all the same, and loses them later. What is wrong goes into the log and
+into the agent document. Agents' credentials may not ask for most of it; what they may not ask is left out.
+"""
+
+import threading
+import time
+from typing import Final
+
+from shipper import log
+from shipper.config import Config
+from shipper.errors import UserError
+from shipper.ledger import DeliveryState
+
+_NEXT_LOOK_S: Final = 1.0
+
+
+def start(config: Config, state: DeliveryState, out: log.Log) -> None:
+    """Ask in the background; ``state.findings`` gets what is wrong."""
+    threading.Thread(target=_inspect, args=(config, state, out), name="inspection", daemon=True).start()
+
+
+def _inspect(config: Config, state: DeliveryState, out: log.Log) -> None:
+    while not state.reachable:
+        time.sleep(_NEXT_LOOK_S)
+    state.findings = wrong(config)
+    for text in state.findings:
+        out.line(log.ERROR, f"server: {text}")
+
+
+def wrong(config: Config) -> list[str]:
+    """Everything that is wrong on the server; empty where it cannot be asked."""
+    from shipper import client, online  # noqa: PLC0415 – not before something was delivered
+    from shipper.findings import Level  # noqa: PLC0415
+
+    try:
+        with client.connect(config) as connection:
+            return [one.text for one in online.examine(connection, config) if one.level is Level.WRONG]
+    except UserError:
+        return []
