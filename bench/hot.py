@@ -34,7 +34,7 @@ class Counts:
         self.documents = self.bytes = self.wire_bytes = 0
         self._level = level
 
-    def __call__(self, body: bytes) -> Any:
+    def __call__(self, body: bytes, _shard_s: float) -> Any:
         documents = body.count(b"\n") // 2
         self.documents += documents
         self.bytes += len(body)

@@ -101,7 +101,7 @@ def fill(cluster: eslocal.Cluster, fleet: Fleet, lines: Lines) -> tuple[float, d
     began = settled(cluster)
     with client.connect(config) as connection:
         for body in bodies(pairs()):
-            answer = client.bulk(connection, body, _FILTER)
+            answer = client.bulk(connection, body, filter_path=_FILTER)
             if answer.get("errors"):
                 raise SystemExit(f"refused: {str(answer)[:500]}")
     cluster.request("POST", "/_all/_refresh", timeout=120)

@@ -6,15 +6,17 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from shipper import __version__
+from shipper.clock import timestamp
 from shipper.collect import COLLECTORS
 from shipper.fields import Field, Kind, Type, attribute, counter, cpu_time, gauge
 from shipper.ledger import DeliveryState, Ledger
+from shipper.log import Log
 from shipper.parse import integer
 from shipper.rates import Value
 from shipper.source import Problem, Reader, Root
 
 DATASET: Final = "agent"
-_LEDGER: Final = "documents since the spool directory was made"
+_LEDGER: Final = "documents since the ledger was made"
 _FILES_MOST: Final = 20
 _PAGE: Final = resource.getpagesize()
 
@@ -27,6 +29,7 @@ FIELDS: Final[tuple[Field, ...]] = (
     counter("agent.ledger.rejected.count", "count", f"Refused by the server, kept on disk: {_LEDGER}", "ledger"),
     counter("agent.ledger.dropped.count", "count", f"Lost, for lack of room or a damaged disk: {_LEDGER}", "ledger"),
     counter("agent.ledger.duplicate.count", "count", f"Of the stored, there before a resend: {_LEDGER}", "ledger"),
+    attribute("agent.ledger.since", "When the ledger was made: what was before is not counted", "ledger", Type.DATE),
     attribute("agent.ledger.rejected.reasons", "Of those on disk: how many, status and error type", "ledger"),
     gauge("agent.ledger.spooled.count", "count", "Waiting in the spool", "ledger"),
     gauge("agent.spool.bytes", "bytes", "Size of the documents in the spool", "spool"),
@@ -37,6 +40,9 @@ FIELDS: Final[tuple[Field, ...]] = (
     counter("agent.delivery.requests.count", "count", "Bulk requests", "delivery"),
     counter("agent.delivery.failures.count", "count", "Bulk requests that failed as a whole", "delivery"),
     counter("agent.delivery.bytes", "bytes", "Bulk bodies before compression", "delivery"),
+    counter("agent.delivery.restarts.count", "count", "Times the delivery thread ended and was restarted", "delivery"),
+    attribute("agent.delivery.resting", "Indices that take no documents, and why; the others are sent", "delivery"),
+    counter("agent.log.dropped.count", "count", "Log lines that standard error did not take at once", "log"),
     gauge("agent.delivery.twins.count", "count", "Documents that were there before their first send", "delivery"),
     gauge("agent.clock.skew.ms", "ms", "This host's clock less the server's, where the server tells", "delivery"),
     gauge("agent.clock.step.ms", "ms", "How far this host's clock was set since the tick before", "clock"),
@@ -77,9 +83,10 @@ class Report:
 class Agent:
     """Makes the agent document's values."""
 
-    def __init__(self, ledger: Ledger | None, delivery: DeliveryState | None) -> None:
+    def __init__(self, ledger: Ledger | None, delivery: DeliveryState | None, out: Log | None = None) -> None:
         self._ledger = ledger
         self._delivery = delivery
+        self._log = out
         self._own = Reader(Root("/"))  # its own /proc/self, not the host's: in there it may have no number
 
     def values(self, report: Report) -> dict[str, Value]:
@@ -90,6 +97,7 @@ class Agent:
             "agent.period.ms": report.period_ms,
             **self._ledger_values(),
             **self._delivery_values(),
+            **({"agent.log.dropped.count": self._log.dropped} if self._log else {}),
             **({"agent.clock.step.ms": report.stepped_ms} if report.stepped_ms else {}),
             "agent.tick.duration.us": report.previous_us,
             "agent.tick.delay.us": report.delay_us,
@@ -121,6 +129,8 @@ class Agent:
                 "agent.ledger.spooled.count": spooled,
                 "agent.spool.bytes": size,
             }
+            if self._ledger.since_ms:
+                values["agent.ledger.since"] = timestamp(self._ledger.since_ms)
             if self._ledger.trouble:
                 values["agent.spool.trouble"] = self._ledger.trouble
             if self._ledger.reasons:
@@ -138,7 +148,10 @@ class Agent:
             "agent.delivery.failures.count": state.failures,
             "agent.delivery.bytes": state.bytes,
             "agent.delivery.twins.count": state.twins,
+            "agent.delivery.restarts.count": state.restarts,
         }
+        if state.resting:
+            values["agent.delivery.resting"] = [f"{index}: {why}" for index, why in state.resting.items()]
         if state.skew_ms is not None:
             values["agent.clock.skew.ms"] = state.skew_ms
         return values | ({"agent.delivery.trouble": state.trouble} if state.trouble else {})

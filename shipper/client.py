@@ -1,8 +1,8 @@
 """The connection to Elasticsearch, through the transport of its official client; one clear line for each failure.
 
 The transport alone: importing all of the client takes 7 MiB more and twice the time, for hundreds of calls of which the
-agent needs none. Retries, batches and back-off are ``bulk``'s: each request is sent once, to the next node that is not
-known to be down, and has ``timeout_s`` in all: a server that answers at one byte per second holds nobody up.
+agent needs none. Retries, batches and back-off are ``bulk``'s: each bulk request is sent once, to the next server that
+is not known to be down, and has ``timeout_s`` in all. Other requests are sent to the next server where one is down.
 """
 
 import logging
@@ -13,15 +13,23 @@ from time import monotonic, time
 from types import MappingProxyType
 from typing import Any, Final, Self
 
-from elastic_transport import HttpHeaders, NdjsonSerializer, Transport, TransportApiResponse, TransportError
+from elastic_transport import (
+    ConnectionTimeout,
+    HttpHeaders,
+    NdjsonSerializer,
+    Transport,
+    TransportApiResponse,
+    TransportError,
+)
 from elastic_transport.client_utils import url_to_node_config
 
 from shipper import __version__, credentials
 from shipper import config as configuration
 from shipper.errors import BadRequest, ConfigError, ServerError, TooLarge, Unavailable
 from shipper.explained import NotElasticsearch, Refused, explain
-from shipper.node import node_class
+from shipper.node import asked, at_most, node_class
 
+_LOG: Final = logging.getLogger(__name__)
 _AGENT: Final = HttpHeaders({"user-agent": f"shipper/{__version__}"}).freeze()
 _PRODUCT: Final = "x-elastic-product"
 _NDJSON: Final = {"accept": "application/json", "content-type": "application/x-ndjson"}
@@ -31,6 +39,7 @@ _BAD_REQUEST: Final = 400
 _FORBIDDEN: Final = 403
 _HALF_S: Final = 0.5
 _CLOCK_S: Final = 3600.0  # from one question for the server's clock to the next
+_ANSWER: Final = (64 << 10, 4 << 10)  # bytes that an answer to a bulk request may have: in all, and for each document
 
 
 class Connection:
@@ -108,7 +117,7 @@ def call(client: Connection, method: str, path: str, body: Mapping[str, Any] | b
     """
     headers = _NDJSON if isinstance(body, bytes) else _JSON
     try:
-        answer = client.perform_request(method, path, headers=headers, body=body)
+        answer = _from_any(client, method, path, headers, body)
     except (TransportError, NotElasticsearch) as error:
         raise ServerError(f"{_servers(client)}: {explain(error)}") from error
     except Refused as error:
@@ -118,24 +127,41 @@ def call(client: Connection, method: str, path: str, body: Mapping[str, Any] | b
     return answer.body
 
 
-def bulk(client: Connection, body: bytes, filter_path: str) -> Any:
+def _from_any(client: Connection, method: str, path: str, headers: Mapping[str, str], body: Any) -> Any:
+    """The answer of the first server that gives one. Raises what the last one raised."""
+    for left in reversed(range(len(client.addresses))):
+        try:
+            return client.perform_request(method, path, headers=headers, body=body)
+        except TransportError as error:
+            # What may have been carried out is not asked for again: a key would be made twice
+            if not left or (isinstance(error, ConnectionTimeout) and method == "POST"):
+                raise
+            _LOG.warning("%s: %s; the next server is asked", asked(), explain(error))
+    raise AssertionError
+
+
+def bulk(client: Connection, body: bytes, shard_s: float = 3.0, *, filter_path: str) -> Any:
     """The decoded answer to a bulk body of NDJSON lines; ``skew_ms``: how far this clock is ahead of its ``Date``.
 
-    Raises TooLarge (413), BadRequest (Elasticsearch cannot read the body), Unavailable for all other failures.
+    ``shard_s``: how long the server may wait for a shard that is not active. Raises TooLarge (413), BadRequest
+    (Elasticsearch cannot read the body), Unavailable for all other failures.
     """
     nodes = len(client.addresses)
+    path = f"/_bulk?timeout={round(shard_s * 1000)}ms&filter_path={filter_path}"
+    in_all, each = _ANSWER
     try:
-        answer = client.perform_request("POST", f"/_bulk?filter_path={filter_path}", headers=_NDJSON, body=body)
+        with at_most(in_all + each * (body.count(b"\n") // 2)):
+            answer = client.perform_request("POST", path, headers=_NDJSON, body=body)
     except Refused as error:
         if error.status == _TOO_LARGE:
             raise TooLarge from error
         kind = BadRequest if _is_bad_request(error) else Unavailable
         wait_s = _retry_after(error.headers.get("retry-after"))
-        raise kind(f"{_servers(client)}: {explain(error)}", retry_after_s=wait_s, nodes=nodes) from error
+        raise kind(f"{asked()}: {explain(error)}", retry_after_s=wait_s, nodes=nodes) from error
     except (TransportError, NotElasticsearch) as error:
-        raise Unavailable(f"{_servers(client)}: {explain(error)}", nodes=nodes) from error
+        raise Unavailable(f"{asked()}: {explain(error)}", nodes=nodes) from error
     if not isinstance(answer.body, dict):
-        raise Unavailable(f"{_servers(client)}: the answer is not that of a bulk request", nodes=nodes)
+        raise Unavailable(f"{asked()}: the answer is not that of a bulk request", nodes=nodes)
     return {**answer.body, "skew_ms": _skew_ms(answer.meta.headers.get("date"))}
 
 
@@ -178,9 +204,9 @@ class Link:
         self._seen = credentials.stamps(config.elasticsearch, environ)
         self._client = connect(config, environ)
 
-    def __call__(self, body: bytes) -> Any:
+    def __call__(self, body: bytes, shard_s: float) -> Any:
         client = self._fresh()
-        answer = bulk(client, body, self._filter_path)
+        answer = bulk(client, body, shard_s, filter_path=self._filter_path)
         if answer["skew_ms"] is None and monotonic() - self._asked_s >= _CLOCK_S:
             self._asked_s = monotonic()
             answer["skew_ms"] = skew_ms(client)
@@ -218,12 +244,15 @@ class Link:
 
 
 def skew_ms(client: Connection) -> int | None:
-    """How far this host's clock is ahead of the server's; None where the server does not tell these credentials."""
+    """How far this host's clock is ahead of the server's; None where the server does not tell these credentials.
+
+    Of all requests that tell the time this one needs the least right, ``cluster:monitor/health``.
+    """
     try:
-        nodes = call(client, "GET", "/_nodes/_local/stats/indices?filter_path=nodes.*.timestamp")["nodes"]
-        return round(time() * 1000) - max(int(node["timestamp"]) for node in nodes.values())
-    except (ServerError, AttributeError, KeyError, TypeError, ValueError):
+        epoch_s = int(call(client, "GET", "/_cat/health?format=json&h=epoch")[0]["epoch"])
+    except (ServerError, LookupError, TypeError, ValueError):
         return None
+    return round((time() - epoch_s - _HALF_S) * 1000)
 
 
 def _servers(client: Connection) -> str:

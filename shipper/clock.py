@@ -6,24 +6,47 @@ back ticks stand k ms beside the aligned time, until they have passed the newest
 nothing meets a twin. Which times were used is kept in the ledger, or found in the segments.
 
 Steps back over one aligned time need none of this: the times that come again are left out.
+
+The same room beside the grid keeps a cloned host from losing its documents: whoever meets documents of another shipper
+under its own name moves to a place of its own.
 """
 
+import random
+from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Final
 
 _MS_PER_S: Final = 1000  # periods are whole seconds, so a tick's milliseconds tell how many steps there were
 _STEPS_MOST: Final = 999
 _NOTICED_MS: Final = 500
-LEAP_MS: Final = 3_600_000  # a clock that was set forth this far says nothing of the age of documents
+
+
+def timestamp(tick_ms: int) -> str:
+    """``2026-11-23T18:00:00.000Z``."""
+    return datetime.fromtimestamp(tick_ms / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 @dataclass
 class Used:
-    """``last_ms``: time of the last tick. ``high_ms``: the newest ever. ``steps``: how often the clock went back."""
+    """``last_ms``: time of the last tick. ``high_ms``: the newest ever. ``steps``: how often the clock went back.
+
+    ``apart``: another shipper uses the aligned times under this host's name, so this one's stand beside them for good.
+    """
 
     last_ms: int = 0
     high_ms: int = 0
     steps: int = 0
+    apart: bool = False
+
+    @classmethod
+    def of(cls, saved: Sequence[int]) -> "Used":
+        """From what ``saved`` gave; anything else is as if nothing were known."""
+        last_ms, high_ms, steps, apart = (*saved, *(0, 0, 0, 0)[len(saved) :])[:4]
+        return cls(last_ms, high_ms, steps if steps <= _STEPS_MOST else 0, bool(apart))
+
+    def saved(self) -> list[int]:
+        return [self.last_ms, self.high_ms, self.steps, int(self.apart)]
 
     def note(self, tick_ms: int) -> None:
         self.last_ms = tick_ms
@@ -31,15 +54,31 @@ class Used:
         self.steps = max(self.steps, tick_ms % _MS_PER_S)
 
     def choose(self, aligned_ms: int, period_ms: int) -> int:
-        """The time for a tick at ``aligned_ms``; 0 if that time has its tick, or no time is free."""
-        if aligned_ms > self.high_ms:
+        """The time for a tick at ``aligned_ms``; 0 if that time has its tick."""
+        if aligned_ms > self.high_ms and not self.apart:
             return aligned_ms
         last_aligned_ms = self.last_ms - self.last_ms % _MS_PER_S
         if aligned_ms in {last_aligned_ms, last_aligned_ms - period_ms}:
             return 0
         if aligned_ms < last_aligned_ms or self.last_ms % _MS_PER_S == 0:
-            self.steps += 1
-        return aligned_ms + self.steps if self.steps <= _STEPS_MOST else 0
+            # After so many steps back the first ones are so long ago that their times may come again
+            self.steps = self.steps % _STEPS_MOST + 1
+        return aligned_ms + self.steps
+
+    def move_apart(self, tick_ms: int) -> int:
+        """Leave the grid on which the tick ``tick_ms`` met another shipper's. ms beside it; 0: done before."""
+        if self.apart and tick_ms % _MS_PER_S != self.steps:
+            return 0
+        self.apart = True
+        self.steps = random.randint(1, _STEPS_MOST)  # noqa: S311 – a clone draws its own
+        return self.steps
+
+    def forget_future(self, limit_ms: int) -> bool:
+        """Whether a newest time beyond ``limit_ms`` was held for real: no server took documents of that time."""
+        wrong = self.high_ms > limit_ms >= self.last_ms
+        if wrong:
+            self.high_ms = self.last_ms
+        return wrong
 
 
 @dataclass
@@ -50,7 +89,6 @@ class Clock:
     used: Used
     missed: int = 0  # aligned times that passed without a tick while the host ran or slept
     stepped_ms: int = 0  # how far the time of day was set, since the tick before
-    leapt: bool = False  # it was set forth by more than LEAP_MS in this run
     _before: tuple[int, int] = (0, 0)
 
     def choose(self, now_ns: int, boot_ns: int) -> int:
@@ -64,6 +102,5 @@ class Clock:
             stepped_ms = (now_ns - self._before[0]) // 1_000_000 - passed_ms
             self.stepped_ms = stepped_ms if abs(stepped_ms) >= _NOTICED_MS else 0
             self.missed += max(0, round(passed_ms / self.period_ms) - 1)
-            self.leapt |= stepped_ms > LEAP_MS
         self._before = (now_ns, boot_ns)
         return tick_ms

@@ -231,7 +231,7 @@ class Bulk:
         choice("newest-first", "oldest-first"),
     )
     compression: int = option(3, "gzip level, 0 for none", whole(0, 9))
-    backoff_max_s: int = option(60, "Longest pause between attempts", duration(1, 3600))
+    backoff_max_s: int = option(5, "Longest pause between attempts", duration(1, 3600))
 
 
 @dataclass(frozen=True)

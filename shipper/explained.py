@@ -8,6 +8,7 @@ from elastic_transport import HttpHeaders
 from urllib3.exceptions import NameResolutionError, ProtocolError
 
 _MOST_WORDS: Final = 1000  # characters of a server's text that are passed on
+_UNAUTHORIZED: Final = 401
 _STATUS: Final = {
     401: "401: no or wrong credentials",
     403: "403: these credentials do not have the right",
@@ -15,6 +16,10 @@ _STATUS: Final = {
     413: "413: request too large",
     429: "429: too many requests",
 }
+
+
+# OpenSSL: no issuer found locally, self-signed certificate alone or in the chain
+_UNKNOWN_AUTHORITY: Final = frozenset({18, 19, 20, 21})
 
 
 class Refused(Exception):  # noqa: N818 – what the server said
@@ -48,6 +53,8 @@ def _explain_status(error: Refused) -> str:
     body = error.body
     reason = body.get("error") if isinstance(body, dict) else None
     detail = reason.get("reason") if isinstance(reason, dict) else reason
+    if error.status == _UNAUTHORIZED and "expired" in str(detail):
+        return "401: the API key has expired; make a new one with shipper setup --create-key"
     # Who is refused and what for is worth a line; what is said of a 401 is not
     told = detail and error.status not in {401, 404}
     return f"{text}: {' '.join(str(detail)[:_MOST_WORDS].split())}" if told else text
@@ -65,8 +72,11 @@ def _explain_cause(cause: BaseException) -> str | None:
     text = None
     if isinstance(cause, ssl.SSLCertVerificationError):
         text = f"TLS: the certificate is not accepted: {cause.verify_message}"
+        if cause.verify_code in _UNKNOWN_AUTHORITY:
+            text += "; name the PEM file of its authority in elasticsearch.ca_file"
     elif isinstance(cause, ssl.SSLError):
-        text = "TLS: the server does not speak TLS at this port" if cause.reason == "WRONG_VERSION_NUMBER" else None
+        no_tls = cause.reason in {"WRONG_VERSION_NUMBER", "HTTP_REQUEST", "RECORD_LAYER_FAILURE"}
+        text = "TLS: the server does not speak TLS at this port; use http://" if no_tls else None
     elif isinstance(cause, NameResolutionError):
         text = "the host name cannot be resolved"
     elif isinstance(cause, ProtocolError):

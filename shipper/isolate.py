@@ -3,20 +3,25 @@
 The collectors of a tick are such calls, and so are the mounts of one collector. All run in one worker thread, one after
 the other: a round costs one hand-over, not one per call. Only when a call is over its deadline (a dead NFS server, a
 stopped FUSE daemon: what no signal ends) its thread is left behind and a new one goes on with the rest. Until that
-thread comes back the call is not made again, so threads never pile up.
+thread comes back the call is not made again, so threads never pile up. Where the host has no thread left to give (a
+pids limit, a fork bomb), the calls end with that as their error.
+
+``Aside`` does the same for calls one by one, such as those to a disk: while one hangs, the others are refused at once.
 """
 
+import errno
 import math
 import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from queue import SimpleQueue
-from typing import Final, Generic, TypeVar
+from queue import Empty, SimpleQueue
+from typing import Any, Final, Generic, NamedTuple, TypeVar
 
 T = TypeVar("T")
 
 _NS_PER_S: Final = 1_000_000_000
+_NO_THREAD: Final = "no thread can be started: a pids limit is reached"
 
 
 @dataclass(slots=True)
@@ -59,25 +64,39 @@ class Crew(Generic[T]):
         waiting = [call for call in calls if call[0] not in self._stuck]
         while waiting and time.monotonic() < end:
             shift = _Shift(waiting)
-            if self._worker is None:
-                self._worker = _Worker()
-                self._worker.start()
-            self._worker.shifts.put(shift)
-            self._wait(shift)
+            if not self._hire():
+                return outcomes | {name: Outcome[T](error=_NO_THREAD) for name, _ in waiting}
+            self._hand_over(shift)
             outcomes |= shift.outcomes
             waiting = [call for call in waiting if call[0] not in outcomes]
         return outcomes
 
-    def _wait(self, shift: _Shift[T]) -> None:
+    def _hire(self) -> bool:
+        """Whether there is a worker; one that ended is replaced."""
+        if self._worker is None or not self._worker.is_alive():
+            worker = _Worker[T]()
+            try:
+                worker.start()
+            except RuntimeError:
+                self._worker = None
+                return False
+            self._worker = worker
+        return True
+
+    def _hand_over(self, shift: _Shift[T]) -> None:
+        """Wait until the worker has made the calls, died, or is left behind in one."""
+        worker = self._worker
+        if worker is None:
+            return
+        worker.shifts.put(shift)
         left_ns = self._deadline_ns
-        while not shift.done.wait(max(left_ns, 1) / _NS_PER_S):
+        while not shift.done.wait(max(left_ns, 1) / _NS_PER_S) and worker.is_alive():
             with shift.lock:
                 left_ns = self._deadline_ns - (time.monotonic_ns() - shift.began_ns) if shift.current else left_ns
                 if left_ns <= 0 and shift.current:
                     shift.abandoned = True
                     shift.outcomes[shift.current] = Outcome(stuck=True, duration_ns=self._deadline_ns)
-                    if self._worker:
-                        self._stuck[shift.current] = self._worker
+                    self._stuck[shift.current] = worker
                     self._worker = None
                     return
 
@@ -112,3 +131,71 @@ def _attempt(call: Callable[[], T]) -> Outcome[T]:
         return Outcome(call())
     except Exception as error:  # noqa: BLE001 – a fault in one collector must not end the others
         return Outcome(error=f"{type(error).__name__}: {error}")
+
+
+class Aside:
+    """Makes calls in one thread beside the caller's, which waits no longer than a deadline for each.
+
+    A call that is over its deadline goes on; until it ends, further calls raise TimeoutError at once. Threads may share
+    an ``Aside``: their calls are made one after the other.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._calls: SimpleQueue[_Call] = SimpleQueue()
+        self._thread: threading.Thread | None = None
+        self._hanging: _Call | None = None
+        self._turn = threading.Lock()
+
+    def run(self, call: Callable[[], T], deadline_s: float) -> T:
+        """The value of ``call``, or what it raised. Raises TimeoutError, and OSError where no thread can be started."""
+        with self._turn:
+            if self._hanging and not self._hanging.done:
+                raise TimeoutError(errno.ETIMEDOUT, "does not respond")
+            self._hanging = None
+            self._start()
+            asked = _Call(call)
+            self._calls.put(asked)
+            try:
+                outcome = asked.reply.get(timeout=deadline_s)
+            except Empty:
+                self._hanging = asked
+                raise TimeoutError(errno.ETIMEDOUT, "does not respond") from None
+        if isinstance(outcome, _Raised):
+            raise outcome.error
+        value: T = outcome
+        return value
+
+    def _start(self) -> None:
+        if self._thread is None or not self._thread.is_alive():
+            thread = threading.Thread(target=self._work, name=self._name, daemon=True)
+            try:
+                thread.start()
+            except RuntimeError:
+                raise OSError(errno.EAGAIN, _NO_THREAD) from None
+            self._thread = thread
+
+    def _work(self) -> None:
+        while True:
+            asked = self._calls.get()
+            try:
+                outcome = asked.call()
+            except BaseException as error:  # noqa: BLE001 – raised where the call was asked for
+                outcome = _Raised(error)
+            asked.done = True
+            asked.reply.put(outcome)
+
+
+class _Call:
+    """One call of an ``Aside``."""
+
+    __slots__ = ("call", "done", "reply")
+
+    def __init__(self, call: Callable[[], Any]) -> None:
+        self.call = call
+        self.done = False
+        self.reply: SimpleQueue[Any] = SimpleQueue()
+
+
+class _Raised(NamedTuple):
+    error: BaseException

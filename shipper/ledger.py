@@ -3,25 +3,29 @@
 ``ledger.json`` in the spool directory is replaced in one step whenever fates change; that step is the acknowledgement.
 A segment in ``settled`` is done with, whether or not its file is gone; ``open`` names the documents (by their place) of
 segments that are settled in part; ``last`` is the highest number a segment ever had. ``duplicate`` tells how many of
-the stored were there already: a resend met its twin.
+the stored were there already: a resend met its twin. While nothing is delivered, the ledger is replaced at each tick
+instead, so that it knows how many documents the directory must hold, whatever happens to them while no agent runs.
 
 Where the disk does not take the ledger, fates count in memory and no segment is unlinked: after a crash the server
-gets them again and answers 409.
+gets them again and answers 409. Where the ledger itself is lost or damaged, counts begin again: ``since`` says when.
 """
 
 import json
 import os
 import threading
+import time
 import zlib
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from typing import Any, Final
 
 from shipper.clock import Used
-from shipper.spool import Entry, Segment, Spool, no_links
+from shipper.durable import no_links
+from shipper.segment import Entry, Segment
+from shipper.spool import Spool
 
 FILE: Final = "ledger.json"
 FORMAT: Final = 2
@@ -41,7 +45,7 @@ class Fate(StrEnum):
 
 @dataclass
 class Counts:
-    """Documents since the spool directory was made."""
+    """Documents since the ledger was made."""
 
     collected: int = 0
     stored: int = 0
@@ -68,6 +72,9 @@ class DeliveryState:
     twins: int = 0  # 409 to a document that was not sent before: someone else ships under this name
     skew_ms: int | None = None  # this host's clock less the server's, None while the server tells no time
     findings: list[str] = field(default_factory=list)  # what is wrong on the server, asked once
+    server_ms: int | None = None  # the server's time at the moment when the host's CLOCK_BOOTTIME was 0
+    restarts: int = 0  # of the delivery thread, which had ended
+    resting: dict[str, str] = field(default_factory=dict)  # index that takes nothing → why
 
 
 @dataclass
@@ -80,94 +87,159 @@ class Ledger:
     settled: list[int] = field(default_factory=list)
     reasons: dict[str, int] = field(default_factory=dict)  # why how many were rejected
     used: Used = field(default_factory=Used)
+    since_ms: int = 0  # when the counts began; 0: not known
     recovered: int = 0  # documents that the start could not find
+    unread: int = 0  # documents in segment files that cannot be read now
     unreadable: str = ""  # why the ledger that was found does not count
     trouble: str = ""  # why the disk takes nothing, empty when it does
     lock: threading.RLock = field(default_factory=threading.RLock)  # ticks write, deliveries settle
+    _known_last: int = 0  # the highest segment that the ledger knew when it was loaded
+    _behind: bool = False  # documents were collected since the ledger was saved
 
     @classmethod
     def load(cls, spool: Spool) -> "Ledger":
         """The ledger of a spool directory, brought in line with the segments that are really there.
 
-        Documents whose segment is lost or damaged, or which only an unreadable ledger knew of, count as dropped.
+        Documents whose segment is lost or damaged count as dropped. Without a ledger that can be read, counts begin
+        with what waits: nothing is known of what was before.
         """
-        content, unreadable = _read(os.path.join(spool.directory, FILE))
+        content, unreadable = _read(spool)
         ledger = cls(spool, _counts(content), _open(content), _whole_numbers(content.get("settled")))
         ledger.unreadable = unreadable
         ledger.reasons = _reasons(content)
-        ledger.used = Used(*_whole_numbers(content.get("clock"))[:3])
-        last = max([0, *_whole_numbers([content.get("last")])])
+        ledger.used = Used.of(_whole_numbers(content.get("clock")))
+        ledger.since_ms = max([0, *_whole_numbers([content.get("since_ms")])])
+        known = max([0, *_whole_numbers([content.get("last")])])
         for segment in spool.segments.values():
-            if segment.sequence > last:  # of the others the ledger knew
+            if segment.sequence > known:  # of the others the ledger knew
                 ledger.used.note(segment.tick_ms)
-        spool.last = max(spool.last, last)
         ledger.open = {sequence: items for sequence, items in ledger.open.items() if sequence in spool.segments}
         ledger.settled = [sequence for sequence in ledger.settled if sequence in spool.segments]
-        ledger._balance()
+        if content:
+            ledger._known_last = known
+            ledger._balance()
+        else:
+            ledger._begin()
+        spool.last = ledger._known_last = max(spool.last, known)
         ledger._commit()
         return ledger
 
+    def _begin(self) -> None:
+        """Start to count with what is there."""
+        self.counts = Counts(collected=self.spooled)
+        self.since_ms = time.time_ns() // 1_000_000
+        if self.spool.segments and not self.unreadable:
+            self.unreadable = "it is missing"
+
     def _balance(self) -> None:
+        """Add the segments that came after the ledger; what is missing then is lost, or in files not readable now."""
         counts = self.counts
-        counts.collected = max(
-            [counts.collected, counts.ended, *(one.collected for one in self.spool.segments.values())]
-        )
-        self.recovered = counts.collected - counts.ended - self.spooled
-        if self.recovered > 0:
-            counts.dropped += self.recovered
-        else:
-            counts.collected -= self.recovered
+        new = [segment for segment in self.spool.segments.values() if segment.sequence > self._known_last]
+        with_new = counts.collected + sum(segment.documents for segment in new)
+        counts.collected = max([with_new, counts.ended, *(segment.collected for segment in new)])
+        self.unread = counts.collected - counts.ended - self.spooled
+        if self.unread < 0:  # segments came back that were accounted for
+            counts.collected -= self.unread
+            self.unread = 0
+        self._give_up_unread()
+
+    def _give_up_unread(self) -> None:
+        if not self.spool.unread and self.unread:
+            self.recovered += self.unread
+            self.counts.dropped += self.unread
+            self.unread = 0
+
+    def look_again(self) -> None:
+        """Take up segments that could not be read before."""
+        if not self.spool.unread:
+            return
+        with self.lock, suppress(OSError):
+            for segment in self.spool.look_again():
+                missing = segment.documents - self.unread if segment.sequence <= self._known_last else segment.documents
+                self.counts.collected += max(missing, 0)
+                self.unread -= segment.documents - max(missing, 0)
+            self._give_up_unread()
+            self._commit()
 
     @property
     def spooled(self) -> int:
         """Documents whose fate is open."""
         with self.lock:
             ended = sum(self.spool.segments[one].documents - len(items) for one, items in self.open.items())
-            return self.spool.documents - ended - sum(self.spool.segments[one].documents for one in self.settled)
+            settled = sum(self.spool.segments[sequence].documents for sequence in self.settled)
+            return self.spool.documents - ended - settled + self.unread
 
-    def put(self, tick_ms: int, entries: list[Entry], oldest_ms: int = 0) -> None:
+    def put(self, tick_ms: int, entries: Sequence[Entry], oldest_ms: int = 0, *, old_run: bool = True) -> None:
         """Take the documents of one tick to disk; the oldest make room, and all before ``oldest_ms``.
 
+        ``old_run``: this run has lasted long enough for its own documents to be that old, whatever time they bear.
         What the disk refuses is held in memory, the last HELD_TICKS ticks of it.
         """
         with self.lock:
             self.used.note(tick_ms)
             self.counts.collected += len(entries)
-            self._make_room(entries, oldest_ms)
+            self._make_room(entries, oldest_ms, old_run=old_run)
             self._take(tick_ms, entries)
+            if self._behind:
+                self._commit()
+            self._behind = True
 
-    def _take(self, tick_ms: int, entries: list[Entry]) -> None:
+    def _take(self, tick_ms: int, entries: Sequence[Entry]) -> None:
         try:
-            self.spool.flush()
             self.spool.write(tick_ms, entries, self.counts.collected)
             self.trouble = ""
         except OSError as error:
             self.trouble = _reason(error)
-            self.spool.hold(tick_ms, entries, self.counts.collected)
             if len(self.spool.held) > HELD_TICKS:
                 self.drop([self.spool.segments[next(iter(self.spool.held))]])
+        if self.spool.vanished:
+            vanished, self.spool.vanished = self.spool.vanished, []
+            self.drop(vanished)
 
-    def _make_room(self, entries: Iterable[Entry], oldest_ms: int) -> None:
+    def _make_room(self, entries: Iterable[Entry], oldest_ms: int, *, old_run: bool) -> None:
         size = sum(entry.size for entry in entries)
         over = {segment.sequence: segment for segment in self.spool.over(size)}
         for segment in self.spool.segments.values():
-            if segment.tick_ms >= oldest_ms:
+            if segment.tick_ms >= oldest_ms or (segment.sequence > self._known_last and not old_run):
                 break
             over[segment.sequence] = segment
         if over:
             self.drop(over.values())
 
-    def take_back(self, entries: Iterable[tuple[int, list[Entry]]], lost: int = 0) -> None:
-        """Documents (with their tick, ms) that had been rejected are to be sent once more. ``lost`` are unreadable."""
+    def close(self) -> int:
+        """Account for what is held in memory: on disk now, or dropped. How many documents are lost."""
+        with self.lock:
+            with suppress(OSError):
+                self.spool.flush()
+            held = [self.spool.segments[sequence] for sequence in self.spool.held]
+            lost = sum(len(list(self.items(segment))) for segment in held if segment.sequence not in self.settled)
+            self.drop(held)
+            self._commit()
+            return lost
+
+    def take_back(
+        self, entries: Iterable[tuple[int, list[Entry]]], lost: int = 0, kinds: Mapping[str, int] | None = None
+    ) -> None:
+        """Documents (with their tick, ms) that had been rejected are to be sent once more. ``lost`` are unreadable.
+
+        ``kinds``: for which reasons how many had been rejected.
+        """
         entries = list(entries)
         with self.lock:
-            again = sum(len(found) for _, found in entries)
+            again = sum(len(documents) for _, documents in entries)
             self.counts.collected += max(0, again + lost - self.counts.rejected)
             self.counts.rejected = max(0, self.counts.rejected - again - lost)
             self.counts.dropped += lost
-            self.reasons = {}
-            for tick_ms, found in entries:
-                self._take(tick_ms, found)
+            for tick_ms, documents in entries:
+                self._take(tick_ms, documents)
+            self.forget(kinds or {})
+
+    def forget(self, kinds: Mapping[str, int]) -> None:
+        """So many rejected documents, by reason, are on disk no longer."""
+        with self.lock:
+            left = Counter(self.reasons)
+            left.subtract(kinds)
+            self.reasons = dict(+left)
             self._commit()
 
     def rejected_for(self) -> list[str]:
@@ -215,29 +287,25 @@ class Ledger:
 
     def _commit(self) -> None:
         """Save, and unlink what is settled; where that fails the next commit does it."""
-        for sequence in [one for one in self.settled if one in self.spool.held]:
-            self.spool.unlink(sequence)
-        self.settled = [one for one in self.settled if one in self.spool.segments]
+        self._behind = False
         try:
-            self.save()
-            for sequence in self.settled:
-                self.spool.unlink(sequence)
+            self.settled = self.spool.settle(FILE, self._content(), self.settled)
         except OSError as error:
             self.trouble = _reason(error)
-        self.settled = [one for one in self.settled if one in self.spool.segments]
+        self.settled = [sequence for sequence in self.settled if sequence in self.spool.segments]
 
-    def save(self) -> None:
-        """Replace the file. Raises OSError."""
+    def _content(self) -> bytes:
         content = {
             "counts": asdict(self.counts),
             "open": self.open,
             "settled": self.settled,
             "reasons": self.reasons,
-            "clock": [self.used.last_ms, self.used.high_ms, self.used.steps],
+            "clock": self.used.saved(),
             "last": self.spool.last,
+            "since_ms": self.since_ms,
         }
         text = json.dumps(content)
-        self.spool.save(FILE, b'{"format": %d, "check": %d, "ledger": %b}' % (FORMAT, _check(text), text.encode()))
+        return b'{"format": %d, "check": %d, "ledger": %b}' % (FORMAT, _check(text), text.encode())
 
 
 def _reason(error: OSError) -> str:
@@ -248,8 +316,9 @@ def _check(text: str) -> int:
     return zlib.crc32(text.encode())
 
 
-def _read(path: str) -> tuple[dict[str, Any], str]:
+def _read(spool: Spool) -> tuple[dict[str, Any], str]:
     """The content, or why it is none; then the file is kept under another name for a person to look at."""
+    path = os.path.join(spool.directory, FILE)
     try:
         with open(path, "rb", opener=no_links) as file:
             found = json.loads(file.read())

@@ -1,120 +1,157 @@
-"""The HTTP connections to Elasticsearch: gzip at a level of our own, and a deadline for the request as a whole.
+"""The HTTP connections to Elasticsearch: gzip at a level of our own, one deadline and one size for each answer.
 
-The only module that needs the insides of the client's transport.
+The only module that needs the insides of the client's transport. The deadline holds for a request as a whole: look-up
+of the name, connecting, TLS, sending, headers and body. Each call to the socket gets the time that is left, so a server
+that answers at one byte per second holds nobody up. An answer is read in pieces and given up when it is longer than the
+request can need: it may be endless, or unpack to gigabytes.
 """
 
 import gzip
-import math
+import io
 import socket
 import threading
 import time
-from contextlib import suppress
-from typing import Any, Final, Self
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Final
 
 import elastic_transport
-from elastic_transport import HttpHeaders, Urllib3HttpNode
+import urllib3
+from elastic_transport import ApiResponseMeta, HttpHeaders, Urllib3HttpNode
 from elastic_transport._node import NodeApiResponse
 from elastic_transport.client_utils import DEFAULT, DefaultType
 
+from shipper.isolate import Aside
+
+ANSWER_MOST: Final = 64 << 20  # bytes, unless ``at_most`` says otherwise
+_PIECE: Final = 64 << 10
 _SMALLEST_COMPRESSED: Final = 512
+_DEFAULT_S: Final = 60.0
+_AT_ONCE_S: Final = 0.001  # a socket's timeout of 0 would mean something else
 
 
-class _Clockwork(threading.local):
-    """The connections that the request of this thread goes through."""
+class _Bounds(threading.local):
+    """Of the request that this thread makes."""
 
     def __init__(self) -> None:
-        self.used: list[Any] = []
+        self.ends_at = 0.0  # monotonic
+        self.address = ""  # of the server that was asked last
+        self.most = ANSWER_MOST
+
+    def left_s(self) -> float:
+        """Seconds until the deadline. Raises TimeoutError when it has passed."""
+        left_s = self.ends_at - time.monotonic()
+        if left_s <= 0:
+            raise TimeoutError("no answer in time")
+        return max(left_s, _AT_ONCE_S)
 
 
-def _cuttable(kind: type[Any], clockwork: _Clockwork) -> type[Any]:
-    """A connection class of urllib3 whose connection another thread can cut, also amid the TLS handshake."""
+_BOUNDS: Final = _Bounds()
+_LOOKUPS: Final = Aside("look-up")
+
+
+@contextmanager
+def at_most(size: int) -> Iterator[None]:
+    """Within the block this thread's requests give up answers of more than ``size`` bytes."""
+    _BOUNDS.most = size
+    try:
+        yield
+    finally:
+        _BOUNDS.most = ANSWER_MOST
+
+
+def asked() -> str:
+    """Address of the server that this thread asked last; empty before the first request."""
+    return _BOUNDS.address
+
+
+class _Timed:
+    """A connected socket, plain or TLS, of which each call has the time that its request has left."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._sock = sock
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._sock, name)
+
+    def settimeout(self, _seconds: float | None) -> None:
+        """The deadline rules."""
+
+    def sendall(self, data: Any) -> None:
+        view = memoryview(data).cast("B")
+        while view:
+            self._sock.settimeout(_BOUNDS.left_s())
+            view = view[self._sock.send(view) :]
+
+    def makefile(self, *_args: object, **_named: object) -> io.BufferedReader:
+        return io.BufferedReader(_TimedReader(self._sock))
+
+
+class _TimedReader(io.RawIOBase):
+    def __init__(self, sock: socket.socket) -> None:
+        self._sock = sock
+        self._raw: Any = sock.makefile("rb", buffering=0)
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int | None:
+        self._sock.settimeout(_BOUNDS.left_s())
+        count: int | None = self._raw.readinto(buffer)
+        return count
+
+    def close(self) -> None:
+        self._raw.close()
+        super().close()
+
+
+def _timed(kind: type[Any]) -> type[Any]:
+    """A connection class of urllib3 that keeps the deadline of the request from the look-up of the name on."""
 
     class Connection(kind):  # type: ignore[misc]
-        handle: socket.socket | None = None
+        _dns_host: str
+        sock: Any
 
         def _new_conn(self) -> socket.socket:
-            sock: socket.socket = super()._new_conn()
-            self.handle = sock.dup()
-            clockwork.used.append(self)
-            return sock
+            name: str = self._dns_host
+            addresses = _addresses(name, self.port)
+            try:
+                for number, address in enumerate(addresses, 1):
+                    self._dns_host = address
+                    self.timeout = _BOUNDS.left_s()
+                    try:
+                        sock: socket.socket = super()._new_conn()
+                    except urllib3.exceptions.HTTPError:
+                        if number == len(addresses):
+                            raise
+                    else:
+                        sock.settimeout(_BOUNDS.left_s())
+                        return sock
+            finally:
+                self._dns_host = name
+            raise urllib3.exceptions.NewConnectionError(self, "the name has no address")
 
-        def request(self, *args: Any, **named: Any) -> None:
-            clockwork.used.append(self)
-            super().request(*args, **named)
-
-        def cut(self) -> None:
-            with suppress(OSError):
-                if self.handle:
-                    self.handle.shutdown(socket.SHUT_RDWR)
-
-        def close(self) -> None:
-            if self.handle:
-                self.handle.close()
-                self.handle = None
-            super().close()
+        def connect(self) -> None:
+            super().connect()
+            self.sock = _Timed(self.sock)
 
     return Connection
 
 
-class _Deadlines:
-    """Cuts the connections of requests that are over their time; one thread, which sleeps while none is under way.
-
-    A thread for each request would cost more than the request's own work.
-    """
-
-    def __init__(self) -> None:
-        self._changed = threading.Condition()
-        self._open: dict[_Deadline, float] = {}
-        self._looks_at = math.inf  # the time at which the thread wakes up by itself
-        self._thread: threading.Thread | None = None
-
-    def add(self, one: "_Deadline", at: float) -> None:
-        with self._changed:
-            self._open[one] = at
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name="deadlines", daemon=True)
-                self._thread.start()
-            elif at < self._looks_at:
-                self._changed.notify()
-
-    def remove(self, one: "_Deadline") -> None:
-        with self._changed:
-            self._open.pop(one, None)
-
-    def _run(self) -> None:
-        with self._changed:
-            while True:
-                now = time.monotonic()
-                for one in [one for one, at in self._open.items() if at <= now]:
-                    del self._open[one]
-                    one.cut()
-                self._looks_at = min(self._open.values(), default=math.inf)
-                self._changed.wait(None if self._looks_at == math.inf else max(self._looks_at - time.monotonic(), 0.0))
-
-
-_DEADLINES: Final = _Deadlines()
-
-
-class _Deadline:
-    """Cuts the connections of the request made within the block when ``seconds`` have passed."""
-
-    def __init__(self, seconds: float, clockwork: _Clockwork) -> None:
-        self._used: list[Any] = []
-        clockwork.used = self._used
-        self.passed = False
-        self._at = time.monotonic() + seconds
-
-    def cut(self) -> None:
-        self.passed = True
-        for connection in self._used:
-            connection.cut()
-
-    def __enter__(self) -> Self:
-        _DEADLINES.add(self, self._at)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        _DEADLINES.remove(self)
+def _addresses(name: str, port: int) -> list[str]:
+    """The addresses of ``name``, looked up by a thread that may hang. Raises urllib3's errors, OSError."""
+    plain = name.strip("[]")
+    for family in (socket.AF_INET, socket.AF_INET6):
+        try:
+            socket.inet_pton(family, plain)
+        except OSError:
+            continue
+        return [plain]
+    try:
+        answers = _LOOKUPS.run(lambda: socket.getaddrinfo(plain, port, type=socket.SOCK_STREAM), _BOUNDS.left_s())
+    except socket.gaierror as error:
+        raise urllib3.exceptions.NameResolutionError(name, None, error) from error  # type: ignore[arg-type]
+    return list(dict.fromkeys(str(answer[4][0]) for answer in answers))
 
 
 def node_class(level: int) -> type[Urllib3HttpNode]:
@@ -123,8 +160,7 @@ def node_class(level: int) -> type[Urllib3HttpNode]:
     class Node(Urllib3HttpNode):
         def __init__(self, config: Any) -> None:
             super().__init__(config)
-            self._clockwork = _Clockwork()
-            self.pool.ConnectionCls = _cuttable(self.pool.ConnectionCls, self._clockwork)
+            self.pool.ConnectionCls = _timed(self.pool.ConnectionCls)
             if config.client_cert:  # the base class forgets it where it does not verify by authority
                 pool: Any = self.pool
                 pool.cert_file, pool.key_file = config.client_cert, config.client_key
@@ -137,19 +173,48 @@ def node_class(level: int) -> type[Urllib3HttpNode]:
             headers: HttpHeaders | None = None,
             request_timeout: DefaultType | float | None = DEFAULT,
         ) -> NodeApiResponse:
-            sent = HttpHeaders(headers or {})
+            del request_timeout  # the configuration's is the only one
+            began = time.monotonic()
+            _BOUNDS.address = self.base_url
+            _BOUNDS.ends_at = began + (self.config.request_timeout or _DEFAULT_S)
+            sent = self._headers.copy()
+            sent.update(headers or {})
             if body and level and len(body) >= _SMALLEST_COMPRESSED and "content-encoding" not in sent:
                 body = gzip.compress(body, level, mtime=0)
                 sent["content-encoding"] = "gzip"
-            with _Deadline(self.config.request_timeout or 60.0, self._clockwork) as deadline:
-                try:
-                    return super().perform_request(method, target, body, sent, request_timeout)
-                except elastic_transport.TransportError as error:
-                    if deadline.passed:
-                        raise elastic_transport.ConnectionTimeout("no answer in time", errors=(error,)) from error
-                    raise
-
-        def _log_request(self, *_args: Any, **_kwargs: Any) -> None:
-            """Not logged: the base class makes text of each body as soon as any log handler is set up."""
+            try:
+                response = self.pool.urlopen(
+                    method, self.path_prefix + target, body, sent, retries=False, preload_content=False
+                )
+                data = _read(response)
+            except (urllib3.exceptions.HTTPError, OSError) as error:
+                raise _translated(error) from error
+            headers_back = HttpHeaders(response.headers)
+            took_s = time.monotonic() - began
+            return NodeApiResponse(ApiResponseMeta(response.status, "1.1", headers_back, took_s, self.config), data)
 
     return Node
+
+
+def _read(response: urllib3.BaseHTTPResponse) -> bytes:
+    whole = bytearray()
+    try:
+        while len(whole) <= _BOUNDS.most and (piece := response.read(_PIECE, decode_content=True)):
+            whole += piece
+    except BaseException:
+        response.close()
+        raise
+    if len(whole) > _BOUNDS.most:
+        response.close()
+        raise urllib3.exceptions.HTTPError(f"the answer is longer than {_BOUNDS.most} bytes")
+    response.release_conn()
+    return bytes(whole)
+
+
+def _translated(error: Exception) -> elastic_transport.TransportError:
+    """``error`` in the transport's own terms."""
+    if time.monotonic() >= _BOUNDS.ends_at or isinstance(error, TimeoutError):
+        return elastic_transport.ConnectionTimeout("no answer in time", errors=(error,))
+    if isinstance(error, urllib3.exceptions.SSLError):
+        return elastic_transport.TlsError(str(error), errors=(error,))
+    return elastic_transport.ConnectionError(str(error), errors=(error,))

@@ -18,14 +18,17 @@ from shipper.bulk import Delivery, Ready, Send
 from shipper.clock import Clock
 from shipper.config import Config
 from shipper.ledger import Ledger
+from shipper.segment import Entry
 from shipper.source import Descriptors, Root
-from shipper.spool import Entry, Spool
+from shipper.spool import Spool
 from shipper.tick import Identity, Ticker
 
 _MINUTE: Final = 60
 SIGNALS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 RELOAD: Final = signal.SIGUSR1
 _RELOAD_FLUSH_S: Final = 1.0  # what is not sent by then goes out after the reload
+_FUTURE_MS: Final = 86_400_000  # no server takes documents from further ahead of its clock
+_REQUESTS: Final = 2.0  # how many timeouts of a request delivery may stand still
 
 
 def host(config: Config) -> tuple[Root, Identity]:
@@ -79,11 +82,12 @@ class Pipeline:
         self.delivery = Delivery(self.ledger, send, config.bulk, out, ready, phase_s=phase, on_idle=self._delivered)
         self._status = status.Status(self.ledger, self.delivery.state, config.collect.period_s * 1000)
         self._is_delivered = False
-        self._ticker = Ticker(config, root, self.identity, Agent(self.ledger, self.delivery.state))
+        self._ticker = Ticker(config, root, self.identity, Agent(self.ledger, self.delivery.state, out))
         self._clock = Clock(config.collect.period_s * 1000, self.ledger.used)
         self._alarm = _Alarm()
         self._stopping = self._asked_to_reload = self.reload = False
         self._ticks = self._previous_us = 0
+        self._began_ms = time.clock_gettime_ns(time.CLOCK_BOOTTIME) // 1_000_000
         self._tell_start()
 
     def run(self, after_tick: Callable[[int], None] = lambda _tick_ms: None) -> None:
@@ -126,12 +130,20 @@ class Pipeline:
         if self.reload:
             notify.reloading()
             self.delivery.stop(_RELOAD_FLUSH_S)
+            self._close()
             return
         notify.tell(notify.STOPPING, notify.status("sending what is left"))
         self.delivery.stop(self._config.spool.flush_s)
+        self._close()
         self._publish(self._status.now(stopped=True))
         if self.ledger.spooled:
             self._log.line(log.INFO, f"stopped; {self.ledger.spooled} documents wait in the spool")
+
+    def _close(self) -> None:
+        lost = self.ledger.close()
+        if lost:
+            why = self.ledger.trouble or "the disk took none"
+            self._log.line(log.ERROR, f"spool: {lost} documents that were held in memory are lost: {why}")
 
     def _loop(self, after_tick: Callable[[int], None]) -> None:
         period_s = self._config.collect.period_s
@@ -187,20 +199,45 @@ class Pipeline:
 
     def _spool(self, tick_ms: int, entries: list[Entry]) -> None:
         dropped = self.ledger.counts.dropped
-        age_ms = self._config.spool.max_age_s * 1000
-        # A clock that was set forth by hours says nothing of the age of documents
-        self.ledger.put(tick_ms, entries, 0 if self._clock.leapt else tick_ms - age_ms)
+        oldest_ms, old_run = self._oldest()
+        self.ledger.put(tick_ms, entries, oldest_ms, old_run=old_run)
+        self.ledger.look_again()
         lost = self.ledger.counts.dropped - dropped
         if lost > 0:
-            self._log.once(log.ERROR, "dropped", f"spool: full or too old, {lost} documents are lost")
+            why = self.ledger.trouble or "it is full, or they were too old, or their files were removed"
+            self._log.once(log.ERROR, "dropped", f"spool: {lost} documents are lost: {why}")
         for problem in replay.take(self.ledger):
-            self._log.line(log.WARNING, problem)
+            self._log.once(log.WARNING, problem, problem)
+
+    def _oldest(self) -> tuple[int, bool]:
+        """Before which time documents are dropped for their age, and whether those of this run can be that old.
+
+        This host's own clock says nothing of their age: at boot it may be years off. The server's does, once it is
+        known; until then the oldest are dropped only where the spool is full.
+        """
+        boot_ms = time.clock_gettime_ns(time.CLOCK_BOOTTIME) // 1_000_000
+        max_age_ms = self._config.spool.max_age_s * 1000
+        server_ms = self.delivery.state.server_ms
+        if server_ms is None:
+            return 0, False
+        if self.ledger.used.forget_future(server_ms + boot_ms + _FUTURE_MS):
+            self._log.line(log.WARNING, "the spool named a newest tick in the far future; it is ignored")
+        return server_ms + boot_ms - max_age_ms, boot_ms - self._began_ms > max_age_ms
 
     def _tell_start(self) -> None:
         for name, why in self.ledger.spool.damaged.items():
             self._log.line(log.ERROR, f"spool: {name}: {why}; moved to damaged/")
         if self.ledger.unreadable:
-            self._log.line(log.ERROR, f"spool: the ledger is not used: {self.ledger.unreadable}; counts begin anew")
+            text = (
+                f"spool: the ledger is not used: {self.ledger.unreadable}; counts begin now, what was before is unknown"
+            )
+            self._log.line(log.ERROR, text)
+        if self.ledger.spool.unread:
+            name, why = next(iter(self.ledger.spool.unread.items()))
+            count = len(self.ledger.spool.unread)
+            self._log.line(
+                log.ERROR, f"spool: {count} files cannot be read, such as {name}: {why}; they are tried again"
+            )
         if self.ledger.recovered > 0:
             self._log.line(log.ERROR, f"spool: {self.ledger.recovered} documents of earlier runs are lost")
         watchdog_s = notify.watchdog_s()
@@ -222,14 +259,31 @@ class Pipeline:
         elif self._log.over("spool"):
             self._log.line(log.INFO, "spool: the disk takes documents again")
         if report.stepped_ms:
-            way = "forth" if report.stepped_ms > 0 else "back"
-            self._log.once(log.WARNING, "clock", f"the clock was set {way} by {abs(report.stepped_ms) / 1000:g} s")
+            way = "forward" if report.stepped_ms > 0 else "back"
+            seconds = abs(report.stepped_ms) / 1000
+            self._log.once(log.WARNING, f"clock {way}", f"the clock jumped {way} by {seconds:g} s")
         content = self._status.tick(tick_ms, report)
         self._publish(content)
-        notify.tell(notify.WATCHDOG, notify.status(status.equation(content["documents"])))
+        self._keep_alive(status.equation(content["documents"]))
 
     def _publish(self, content: dict[str, Any]) -> None:
-        status.write(self._config.spool.directory, content)
+        def write() -> None:
+            if self.ledger.spool.elsewhere():
+                text = f"spool: {self._config.spool.directory} is another directory now; restart to use that one"
+                self._log.once(log.WARNING, "elsewhere", text)
+            status.write(self._config.spool.directory, content)
+
+        with suppress(OSError):
+            self.ledger.spool.on_disk(write)
+
+    def _keep_alive(self, words: str) -> None:
+        """Tell the watchdog that both loops live: this one makes ticks, and delivery is idle or moves."""
+        self.delivery.revive()
+        limit_s = _REQUESTS * self._config.elasticsearch.timeout_s
+        if self.delivery.is_alive(limit_s):
+            notify.tell(notify.WATCHDOG, notify.status(words))
+        else:
+            self._log.once(log.ERROR, "delivery hangs", f"delivery has not moved for {limit_s:g} s")
 
 
 def _scheduler(period_s: int, job: Callable[[], None]) -> schedule.Scheduler:

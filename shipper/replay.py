@@ -1,24 +1,33 @@
-"""Rejected documents: read for the operator, and given back to the agent to be sent once more.
+"""Rejected documents: read for the operator, and handed to the agent to be sent once more, or to be forgotten.
 
-``shipper spool replay`` only moves the files into ``replay/``; the agent, now or at its next start, makes segments of
-them. So one process alone writes the ledger. A crash between segment and removal makes the documents go twice: the
-server answers 409 to the second.
+``shipper spool replay`` and ``discard`` only sort the lines of the files into ``replay/``; the agent, now or at its
+next start, does what their names ask for. So one process alone writes the ledger. A crash between segment and removal
+makes the documents go twice: the server answers 409 to the second.
 """
 
 import json
 import os
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Final
+from typing import IO, Any, Final
 
+from shipper.durable import NEW, no_links, remove
 from shipper.ledger import Ledger
-from shipper.spool import REJECTED_FILE, REPLAY, Entry, no_links, remove
+from shipper.segment import Entry
+from shipper.spool import REJECTED_FILE, REPLAY
+from shipper.verdict import kind
 
 _NAMES: Final = (f"{REJECTED_FILE}.1", REJECTED_FILE)  # oldest first
-_TAKEN: Final = ".taken"
+_SORTING: Final = ".sorting"  # a file whose lines are not sorted yet
+_AGAIN: Final = ".ndjson"
+_TAKEN: Final = ".ndjson.taken"
+_DISCARD: Final = ".discard"
+_KEEP: Final = ".keep"  # lines that nobody asked for go back to where they were
 _MOST_PER_SEGMENT: Final = 1000
+_READING_S: Final = 30.0  # for up to 32 MiB
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +43,11 @@ class Rejected:
     def index(self) -> str:
         return str(self.action["create"]["_index"])
 
+    @property
+    def kind(self) -> str:
+        """``400 document_parsing_exception``."""
+        return kind(self.status, self.reason)
+
     def entry(self) -> Entry:
         return Entry(_json(self.action), _json(self.document))
 
@@ -43,6 +57,10 @@ class Rejected:
             return int(datetime.fromisoformat(self.document["@timestamp"]).timestamp() * 1000)
         except (KeyError, TypeError, ValueError):
             return 0
+
+    def is_meant(self, text: str) -> bool:
+        """Whether ``text`` stands in its index, its kind or its reason."""
+        return text in f"{self.index} {self.kind} {self.reason}"
 
 
 def _json(value: object) -> bytes:
@@ -60,60 +78,150 @@ def parse(path: str) -> Iterator[Rejected | None]:
     """The lines of a file with rejected documents. Raises OSError."""
     with open(path, "rb", opener=no_links) as file:
         for line in file:
-            try:
-                found = json.loads(line)
-                one = Rejected(int(found["status"]), str(found["reason"]), found["action"], found["document"])
-                yield one if one.index else None
-            except (KeyError, TypeError, ValueError, RecursionError):
-                yield None
+            yield _parse(line)
 
 
-def give_back(directory: str) -> int:
-    """Put all rejected documents where the agent finds them; how many. Raises OSError."""
-    count = sum(one is not None for one in rejected(directory))
+def _parse(line: bytes) -> Rejected | None:
+    try:
+        content = json.loads(line)
+        document = Rejected(int(content["status"]), str(content["reason"]), content["action"], content["document"])
+        known = bool(document.index)
+    except (KeyError, TypeError, ValueError, RecursionError):
+        return None
+    return document if known else None
+
+
+def give_back(directory: str, text: str = "") -> int:
+    """Have those rejected documents sent once more which ``is_meant`` by ``text``; how many. Raises OSError."""
+    return _sort(directory, text, _AGAIN)
+
+
+def discard(directory: str, text: str = "") -> int:
+    """Have those rejected documents forgotten which ``is_meant`` by ``text``; how many. Raises OSError."""
+    return _sort(directory, text, _DISCARD)
+
+
+def _sort(directory: str, text: str, suffix: str) -> int:
+    folder = os.path.join(directory, REPLAY)
     for name in _NAMES:
-        number = 1
-        while os.path.lexists(target := os.path.join(directory, REPLAY, f"{number:08d}.ndjson")) or os.path.lexists(
-            target + _TAKEN
-        ):
-            number += 1
         with suppress(FileNotFoundError):
-            os.rename(os.path.join(directory, name), target)
-    return count
+            os.rename(os.path.join(directory, name), _free(folder) + _SORTING)
+    waiting = sorted(name for name in os.listdir(folder) if name.endswith(_SORTING))
+    return sum(_sort_file(os.path.join(folder, name), text, suffix) for name in waiting)
+
+
+def _free(folder: str) -> str:
+    """A path in ``folder`` of which no file has the stem."""
+    stems = {name.partition(".")[0] for name in os.listdir(folder)}
+    number = 1
+    while f"{number:08d}" in stems:
+        number += 1
+    return os.path.join(folder, f"{number:08d}")
+
+
+def _sort_file(path: str, text: str, suffix: str) -> int:
+    """Lines that are meant into a file with ``suffix``, the others into one with _KEEP; how many are meant."""
+    stem = path.removesuffix(_SORTING)
+    meant = 0
+    with (
+        open(path, "rb", opener=no_links) as lines,
+        open(stem + suffix + NEW, "wb") as chosen,
+        open(stem + _KEEP + NEW, "wb") as others,
+    ):
+        for line in lines:
+            document = _parse(line)
+            # A line that cannot be read is of no use to anybody: it goes where it is counted
+            is_meant = document is None or document.is_meant(text)
+            meant += is_meant and document is not None
+            (chosen if is_meant else others).write(line)
+        for file in (chosen, others):
+            _sync(file)
+    for name in (stem + suffix, stem + _KEEP):
+        os.replace(name + NEW, name)
+    remove(path)
+    return meant
+
+
+def _sync(file: IO[bytes]) -> None:
+    file.flush()
+    os.fsync(file.fileno())
 
 
 def take(ledger: Ledger) -> Iterator[str]:
-    """Take given-back documents into the spool; lines about what went wrong."""
+    """Do what the files in ``replay/`` ask for; lines about what went wrong."""
     try:
         paths = ledger.spool.replays()
     except OSError as error:
         yield f"spool: {REPLAY}: {error.strerror}"
         return
     for path in paths:
-        with ledger.lock:  # not while a refused document is being added
-            try:
-                taken = path.removesuffix(_TAKEN) + _TAKEN
-                os.rename(path, taken)  # what cannot be changed would be sent for ever
-                entries, lost = _by_tick(taken)
-            except OSError as error:
-                yield f"spool: {path}: {error.strerror}"
-                continue
-            ledger.take_back(entries, lost)
-            remove(taken)
-        if lost:
-            yield f"spool: {lost} rejected documents cannot be read, they are lost"
-
-
-def _by_tick(path: str) -> tuple[list[tuple[int, list[Entry]]], int]:
-    """Documents in the order of the file, those of one tick together; and how many lines cannot be read."""
-    found: list[tuple[int, list[Entry]]] = []
-    lost = 0
-    for one in parse(path):
-        if one is None:
-            lost += 1
+        work = next((work for suffix, work in _WORK.items() if path.endswith(suffix)), None)
+        if work is None:
             continue
-        tick_ms = one.tick_ms()
-        if not found or found[-1][0] != tick_ms or len(found[-1][1]) >= _MOST_PER_SEGMENT:
-            found.append((tick_ms, []))
-        found[-1][1].append(one.entry())
-    return found, lost
+        try:
+            with ledger.lock:  # not while a refused document is being added
+                lost = work(ledger, path)
+        except OSError as error:
+            yield f"spool: {REPLAY}/{os.path.basename(path)}: {error.strerror}"
+            continue
+        if lost:
+            yield f"spool: {lost} rejected documents cannot be read; they are lost"
+
+
+def _send_again(ledger: Ledger, path: str) -> int:
+    taken = path if path.endswith(_TAKEN) else path.removesuffix(_AGAIN) + _TAKEN
+    ledger.spool.on_disk(lambda: os.rename(path, taken))  # what cannot be changed would be sent for ever
+    given = ledger.spool.on_disk(lambda: _by_tick(taken), _READING_S)
+    ledger.take_back(given.entries, given.lost, given.kinds)
+    ledger.spool.on_disk(lambda: remove(taken))
+    return given.lost
+
+
+def _forget(ledger: Ledger, path: str) -> int:
+    kinds = ledger.spool.on_disk(lambda: Counter(document.kind for document in parse(path) if document), _READING_S)
+    ledger.spool.on_disk(lambda: remove(path))
+    ledger.forget(kinds)
+    return 0
+
+
+def _keep(ledger: Ledger, path: str) -> int:
+    def put_back() -> None:
+        with open(path, "rb", opener=no_links) as file:
+            lines = file.read()
+        if lines:
+            ledger.spool.append_rejected(lines)
+        remove(path)
+
+    ledger.spool.on_disk(put_back, _READING_S)
+    return 0
+
+
+_WORK: Final[dict[str, Callable[[Ledger, str], int]]] = {
+    _AGAIN: _send_again,
+    _TAKEN: _send_again,
+    _DISCARD: _forget,
+    _KEEP: _keep,
+}
+
+
+@dataclass
+class _Given:
+    """Documents in the order of a file, those of one tick together, and how many lines cannot be read."""
+
+    entries: list[tuple[int, list[Entry]]] = field(default_factory=list)
+    kinds: Counter[str] = field(default_factory=Counter)
+    lost: int = 0
+
+
+def _by_tick(path: str) -> _Given:
+    given = _Given()
+    for document in parse(path):
+        if document is None:
+            given.lost += 1
+            continue
+        tick_ms = document.tick_ms()
+        if not given.entries or given.entries[-1][0] != tick_ms or len(given.entries[-1][1]) >= _MOST_PER_SEGMENT:
+            given.entries.append((tick_ms, []))
+        given.entries[-1][1].append(document.entry())
+        given.kinds[document.kind] += 1
+    return given

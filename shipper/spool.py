@@ -1,37 +1,33 @@
-"""Documents on disk between collection and acknowledgement: one segment per tick, ready as a bulk body.
+"""Documents on disk between collection and acknowledgement: a directory of segments, see ``segment``.
 
-Format 2. A segment ``segments/<sequence>.ndjson`` is one header line and the body::
+A segment is written under another name, synced and renamed: it is there whole or not at all, and is never changed. What
+became of its documents stands in the ledger alone, whose replacement is the one moment at which an acknowledgement
+counts; only then is the segment unlinked. What was read whole and is damaged, or of a format not known here, is moved
+to ``damaged/`` for a person to look at, never deleted. What cannot be read stays where it is and is tried again: a
+passing error proves nothing.
 
-    {"format": 2, "sequence": 7, "tick_ms": 1763918400000, "documents": 31, "size": 9120, "crc32": 305419896, \
-     "collected": 217, "check": 2596996162}
-    {"create":{"_index":"metrics-shipper.host-default"}}
-    {"@timestamp":…}
+While the disk takes nothing, segments are held in memory: they have a number and are delivered like the others. All
+calls to the disk are made by a thread beside the agent's own, so that a disk that hangs is one that takes nothing.
 
-``crc32`` is of the body, ``check`` of the header before it (format 1 had none and is still read). ``collected`` counts
-all documents ever collected on this host up to and with this segment. A segment is written under another name, synced
-and renamed: it is there whole or not at all, and is never changed. What became of its documents stands in the ledger
-alone, whose replacement is the one moment at which an acknowledgement counts; only then is the segment unlinked. What
-is found damaged, or of a format not known here, is moved to ``damaged/`` for a person to look at, never deleted.
-
-While the disk takes nothing, segments are held in memory: they have a number and are delivered like the others.
+The directory is opened once and all files are reached through it: a mount over it, or its unmounting, changes nothing.
 """
 
 import errno
 import fcntl
-import json
 import os
 import stat
 import time
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
-from typing import Any, Final, NamedTuple
+from functools import partial
+from typing import Final, TypeVar
 
+from shipper.durable import NEW, remove, write_all, write_durably
 from shipper.errors import UserError
+from shipper.isolate import Aside
+from shipper.segment import Entry, Segment, body_of, examine, read
 
-FORMAT: Final = 2
-_BEFORE: Final = 1  # the same without ``check``
 REJECTED_FILE: Final = "rejected.ndjson"
 _REJECTED_MOST: Final = 16 << 20  # bytes, then the file becomes rejected.ndjson.1
 _SEGMENTS: Final = "segments"
@@ -42,77 +38,52 @@ _RESERVED: Final = 64 << 10  # bytes given up when the disk is full, so that the
 _LOCK_TRIES: Final = 5  # `shipper status` holds the lock for an instant, shared, to see whether an agent has it
 _LOCK_PAUSE_S: Final = 0.05
 _SUFFIX: Final = ".ndjson"
-_NEW: Final = ".new"
-_HEADER_MOST: Final = 4096
+_DIGITS: Final = 16
+_NO_ROOM: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
+_DISK_S: Final = 1.0  # a disk that takes longer for one call is one that takes nothing
 
-
-class Damaged(Exception):  # noqa: N818 – a state of a file
-    """A segment is not as it was written."""
-
-
-class Entry(NamedTuple):
-    """One document on its way: its bulk action and its source, both JSON without newline."""
-
-    action: bytes
-    document: bytes
-
-    @property
-    def size(self) -> int:
-        """Bytes in a body."""
-        return len(self.action) + len(self.document) + 2
-
-
-@dataclass(frozen=True, slots=True)
-class Segment:
-    sequence: int
-    tick_ms: int
-    documents: int
-    size: int
-    crc32: int
-    collected: int
-
-    def header(self) -> bytes:
-        fields = {name: getattr(self, name) for name in self.__slots__}
-        text = json.dumps({"format": FORMAT, **fields}).encode()[:-1]
-        return b'%b, "check": %d}\n' % (text, zlib.crc32(text))
+T = TypeVar("T")
 
 
 class Spool:
-    """The directory, held by one process. Raises UserError where it cannot be made, opened or locked."""
+    """The directory, held by one process. Raises UserError where it cannot be made, opened or locked.
+
+    Methods that touch the disk raise OSError; TimeoutError, which is one, while the disk does not respond.
+    """
 
     def __init__(self, directory: str, max_bytes: int) -> None:
         self.directory = directory
         self.max_bytes = max_bytes
-        try:
-            for path in (directory, *(self._path(name) for name in (_SEGMENTS, _DAMAGED, REPLAY))):
-                _own_directory(path)
-            self._lock = os.open(self._path("lock"), os.O_RDONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-        except OSError as error:
-            raise UserError(f"spool {directory}: {error.strerror}") from None
-        if not _locked(self._lock):
-            os.close(self._lock)
-            raise UserError(f"spool {directory}: in use by another shipper")
+        self._disk = Aside("spool")
         self.segments: dict[int, Segment] = {}  # in the order of their numbers
         self.size = 0  # bytes of all documents
         self.documents = 0
         self.damaged: dict[str, str] = {}  # name → why it was set aside
-        self.held: dict[int, list[Entry]] = {}  # the segments that are not on disk
+        self.unread: dict[str, str] = {}  # name of a segment file that cannot be read now → why
+        self.held: dict[int, Sequence[Entry]] = {}  # the segments that are not known to be on disk
+        self.vanished: list[Segment] = []  # those that were in a directory that was removed
+        self._landed: set[int] = set()  # held ones that a slow disk took after all
         self._newest: tuple[int, Sequence[Entry]] = (0, ())  # nearly always sent before the next: not read back for it
         self.last = 0
+        self._take_hold()
         self._load()
         self._reserve()
 
+    def on_disk(self, call: Callable[[], T], deadline_s: float = _DISK_S) -> T:
+        """The value of ``call``, made by the thread that touches the disk. Raises OSError."""
+        return self._disk.run(call, deadline_s)
+
     def write(self, tick_ms: int, entries: Sequence[Entry], collected: int) -> Segment:
-        """Make ``entries`` durable as one segment; ``collected`` as in the header. Raises OSError."""
-        body = body_of(entries)
-        segment = Segment(self.last + 1, tick_ms, len(entries), len(body), zlib.crc32(body), collected)
-        self._put(segment, body)
-        self._add(segment)
+        """Make ``entries`` durable as one segment; ``collected`` as in the header.
+
+        Raises OSError: they are held in memory then.
+        """
+        segment = self._hold(tick_ms, entries, collected)
+        self.flush()
         self._newest = (segment.sequence, entries)
         return segment
 
-    def hold(self, tick_ms: int, entries: list[Entry], collected: int) -> Segment:
-        """Keep ``entries`` as a segment in memory, for as long as the disk takes none."""
+    def _hold(self, tick_ms: int, entries: Sequence[Entry], collected: int) -> Segment:
         body = body_of(entries)
         segment = Segment(self.last + 1, tick_ms, len(entries), len(body), zlib.crc32(body), collected)
         self._add(segment)
@@ -120,22 +91,29 @@ class Spool:
         return segment
 
     def flush(self) -> None:
-        """Bring what is held in memory to disk. Raises OSError."""
+        """Bring what is held in memory to disk, the oldest first. Raises OSError."""
         for sequence, entries in list(self.held.items()):
-            self._put(self.segments[sequence], body_of(entries))
+            if sequence not in self._landed:
+                self.on_disk(partial(self._put, self.segments[sequence], entries))
+            self._landed.discard(sequence)
             del self.held[sequence]
 
-    def _put(self, segment: Segment, body: bytes) -> None:
+    def _put(self, segment: Segment, entries: Sequence[Entry]) -> None:
+        self._look_around()
         path = self._segment_path(segment.sequence)
         try:
-            write_durably(path, segment.header(), body)
+            write_durably(path, segment.header(), body_of(entries))
         except OSError:
             with suppress(OSError):
-                remove(path + _NEW)
+                remove(path + NEW)
             raise
+        if segment.sequence in self.held:
+            self._landed.add(segment.sequence)
+        else:  # the disk hung, and it was delivered from memory meanwhile
+            remove(path)
 
     def _add(self, segment: Segment) -> None:
-        self.last = segment.sequence
+        self.last = max(self.last, segment.sequence)
         self.segments[segment.sequence] = segment
         self.size += segment.size
         self.documents += segment.documents
@@ -152,20 +130,43 @@ class Spool:
         return result
 
     def read(self, segment: Segment) -> Sequence[Entry]:
-        """Its documents in order. Raises Damaged, OSError."""
+        """Its documents in order. Raises Damaged, FileNotFoundError (it was deleted), OSError."""
         if segment.sequence in self.held:
             return self.held[segment.sequence]
         sequence, entries = self._newest
         if segment.sequence == sequence:
             return entries
-        return read(self._segment_path(segment.sequence), segment)
+        return self.on_disk(lambda: read(self._segment_path(segment.sequence), segment))
 
-    def unlink(self, sequence: int) -> None:
-        """Forget a segment whose documents are accounted for in a saved ledger. Raises OSError."""
+    def settle(self, name: str, data: bytes, done: Sequence[int]) -> list[int]:
+        """Replace the file ``name`` durably, then forget the segments ``done``: their documents stand in that file.
+
+        Those that could not be unlinked are returned. Raises OSError where the file could not be replaced.
+        """
+        memory_only = [sequence for sequence in done if sequence in self.held and sequence not in self._landed]
+        for sequence in memory_only:
+            self._forget(sequence)
+        stay: list[int] = []
+
+        def save_and_unlink() -> None:
+            self.save(name, data)
+            for sequence in done:  # also of those held: a slow disk may have taken them meanwhile
+                try:
+                    remove(self._segment_path(sequence))
+                except OSError:
+                    stay.append(sequence)
+
+        self.on_disk(save_and_unlink)
+        for sequence in done:
+            if sequence not in stay:
+                self._forget(sequence)
+        return stay
+
+    def _forget(self, sequence: int) -> None:
         if self._newest[0] == sequence:
             self._newest = (0, ())
-        if self.held.pop(sequence, None) is None:
-            remove(self._segment_path(sequence))
+        self.held.pop(sequence, None)
+        self._landed.discard(sequence)
         segment = self.segments.pop(sequence, None)
         if segment:
             self.size -= segment.size
@@ -173,7 +174,7 @@ class Spool:
 
     def set_aside(self, segment: Segment) -> None:
         """Move the file of a segment that proved damaged to ``damaged/``; the ledger has yet to drop it."""
-        self._put_aside(os.path.basename(self._segment_path(segment.sequence)), "damaged")
+        self.on_disk(lambda: self._put_aside(os.path.basename(self._segment_path(segment.sequence)), "damaged"))
 
     def _put_aside(self, name: str, why: str) -> None:
         target, number = self._path(_DAMAGED, name), 0
@@ -188,6 +189,10 @@ class Spool:
 
         The newest 16 to 32 MiB are kept.
         """
+        self.on_disk(lambda: self.append_rejected(lines))
+
+    def append_rejected(self, lines: bytes) -> None:
+        """``reject`` for callers that are on the disk's own thread."""
         path = self._path(REJECTED_FILE)
         fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
         before = os.fstat(fd).st_size
@@ -203,9 +208,9 @@ class Spool:
             os.replace(path, f"{path}.1")
 
     def replays(self) -> list[str]:
-        """Paths of files with rejected documents which ``shipper spool replay`` gave back. Raises OSError."""
+        """Paths of files with rejected documents which ``shipper spool`` gave to the agent. Raises OSError."""
         folder = self._path(REPLAY)
-        return [os.path.join(folder, name) for name in sorted(os.listdir(folder))]
+        return [os.path.join(folder, name) for name in sorted(self.on_disk(lambda: os.listdir(folder)))]
 
     def release(self) -> bool:
         """Give up the room kept for this; whether there was any."""
@@ -240,40 +245,91 @@ class Spool:
 
     def close(self) -> None:
         os.close(self._lock)
+        os.close(self._home)
+
+    def _take_hold(self) -> None:
+        """Make, open and lock the directory. Raises UserError."""
+        try:
+            for names in ((), (_SEGMENTS,), (_DAMAGED,), (REPLAY,)):
+                _own_directory(os.path.join(self.directory, *names))
+            home = os.open(self.directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            flags = os.O_RDONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+            lock = os.open("lock", flags, 0o600, dir_fd=home)
+        except OSError as error:
+            raise UserError(f"spool {self.directory}: {error.strerror}") from None
+        if not _locked(lock):
+            os.close(lock)
+            os.close(home)
+            raise UserError(f"spool {self.directory}: in use by another shipper")
+        self._home, self._lock = home, lock
+        self._base = f"/proc/self/fd/{home}"
+
+    def _look_around(self) -> None:
+        """Make the directory again if somebody removed it. Raises UserError where another shipper was faster."""
+        if os.fstat(self._home).st_nlink:
+            return
+        before = self._home, self._lock
+        self._take_hold()
+        for fd in before:
+            os.close(fd)
+        self.vanished += [segment for segment in self.segments.values() if segment.sequence not in self.held]
+        self._reserve()
+
+    def elsewhere(self) -> bool:
+        """Whether the configured path leads to another directory than the one in use: a mount, a new disk."""
+        mine = os.fstat(self._home)
+        try:
+            seen = os.stat(self.directory)
+        except OSError:
+            return True
+        return not os.path.samestat(seen, mine)
+
+    def look_again(self) -> list[Segment]:
+        """Those of ``unread`` that can be read now, taken up; the ledger has yet to count them. Raises OSError."""
+        before = set(self.segments)
+        self.on_disk(self._take_up_unread)
+        self.segments = dict(sorted(self.segments.items()))
+        return [segment for sequence, segment in self.segments.items() if sequence not in before]
+
+    def _take_up_unread(self) -> None:
+        for name in list(self.unread):
+            with suppress(OSError):
+                self._take_up(name)
+                del self.unread[name]
 
     def _load(self) -> None:
-        for name in sorted(os.listdir(self._path(_SEGMENTS))):
-            path = self._path(_SEGMENTS, name)
-            with suppress(OSError):
-                self._take_up(name, path)
+        try:
+            names = sorted(os.listdir(self._path(_SEGMENTS)))
+        except OSError as error:
+            raise UserError(f"spool {self.directory}: {error.strerror}") from None
+        for name in names:
+            try:
+                self._take_up(name)
+            except OSError as error:
+                self.unread[name] = error.strerror or type(error).__name__
             stem = name.removesuffix(_SUFFIX)
             # Not even the number of a damaged segment is used again: the ledger may speak of it
             self.last = max(self.last, int(stem) if stem.isdecimal() and len(stem) == _DIGITS else 0)
 
-    def _take_up(self, name: str, path: str) -> None:
-        if name.endswith(_NEW):
+    def _take_up(self, name: str) -> None:
+        path = self._path(_SEGMENTS, name)
+        if name.endswith(NEW):
             remove(path)
             return
-        segment = examine(path)
+        try:
+            segment = examine(path)
+        except FileNotFoundError:
+            return
         if isinstance(segment, Segment) and self._segment_path(segment.sequence) == path:
             self._add(segment)
         else:
             self._put_aside(name, segment if isinstance(segment, str) else "another segment's")
 
     def _path(self, *names: str) -> str:
-        return os.path.join(self.directory, *names)
+        return os.path.join(self._base, *names)
 
     def _segment_path(self, sequence: int) -> str:
         return self._path(_SEGMENTS, f"{sequence:0{_DIGITS}d}{_SUFFIX}")
-
-
-_DIGITS: Final = 16
-_NO_ROOM: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
-
-
-def body_of(entries: Sequence[Entry]) -> bytes:
-    """The bulk body of ``entries``."""
-    return b"".join([part for action, document in entries for part in (action, b"\n", document, b"\n")])
 
 
 def _own_directory(path: str) -> None:
@@ -319,96 +375,14 @@ def look(directory: str) -> Iterator[tuple[str, Segment | str]]:
     for name in sorted(os.listdir(folder)):
         if name.endswith(_SUFFIX):
             path = os.path.join(folder, name)
-            yield path, examine(path)
+            try:
+                yield path, examine(path)
+            except FileNotFoundError:
+                continue  # delivered meanwhile
+            except OSError as error:
+                yield path, f"cannot be read: {error.strerror}"
 
 
 def damaged(directory: str) -> list[str]:
     """Names of the files set aside. Raises OSError."""
     return sorted(os.listdir(os.path.join(directory, _DAMAGED)))
-
-
-def read(path: str, segment: Segment) -> list[Entry]:
-    """The documents of a segment file. Raises Damaged, OSError."""
-    with open(path, "rb", opener=no_links) as file:
-        header = file.readline(_HEADER_MOST)
-        body = file.read()
-    if _header(header) != segment or len(body) != segment.size or zlib.crc32(body) != segment.crc32:
-        raise Damaged(f"segment {segment.sequence}")
-    lines = body.split(b"\n")
-    entries = [Entry(*pair) for pair in zip(lines[::2], lines[1::2], strict=False)]
-    if len(entries) != segment.documents:
-        raise Damaged(f"segment {segment.sequence}")
-    return entries
-
-
-def write_durably(path: str, *parts: bytes) -> None:
-    """Replace ``path`` by a file with ``parts``, on disk when this returns. Raises OSError."""
-    fd = os.open(path + _NEW, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-    try:
-        write_all(fd, *parts)
-    finally:
-        os.close(fd)
-    os.replace(path + _NEW, path)
-    directory = os.open(os.path.dirname(path), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)
-
-
-def write_all(fd: int, *parts: bytes) -> None:
-    """Write ``parts`` and sync once. Raises OSError."""
-    for part in parts:
-        view = memoryview(part)
-        while view:
-            view = view[os.write(fd, view) :]
-    os.fsync(fd)
-
-
-def remove(path: str) -> None:
-    """Unlink ``path`` if it is there."""
-    try:
-        os.unlink(path)
-    except FileNotFoundError:
-        return
-
-
-def no_links(path: str, flags: int) -> int:
-    """An ``opener`` that follows no symbolic link, and waits for no pipe."""
-    return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK)
-
-
-def examine(path: str) -> Segment | str:
-    """The header of a segment file whose size is right; for anything else, what is wrong with it."""
-    try:
-        with open(path, "rb", opener=no_links) as file:
-            status = os.fstat(file.fileno())
-            line = file.readline(_HEADER_MOST)
-            segment = _header(line)
-    except OSError:
-        return "no regular file"
-    if isinstance(segment, str):
-        return segment
-    if not stat.S_ISREG(status.st_mode) or status.st_size != len(line) + segment.size:
-        return "not whole"
-    return segment
-
-
-def _header(line: bytes) -> Segment | str:
-    try:
-        fields: Any = json.loads(line)
-    except (ValueError, RecursionError):
-        return "no segment"
-    if not isinstance(fields, dict):
-        return "no segment"
-    found = fields.pop("format", None)
-    if type(found) is int and found > FORMAT:
-        return f"of format {found}, which this shipper does not know"
-    if found == FORMAT:
-        fields.pop("check", None)
-    elif found != _BEFORE:
-        return "no segment"
-    if set(fields) != set(Segment.__slots__) or not all(type(one) is int and one >= 0 for one in fields.values()):
-        return "damaged"
-    segment = Segment(**fields)
-    return segment if found == _BEFORE or segment.header() == line else "damaged"

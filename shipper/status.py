@@ -19,9 +19,9 @@ from typing import Any, Final
 
 from shipper import __version__
 from shipper.agent import Report
+from shipper.clock import timestamp
+from shipper.durable import no_links
 from shipper.ledger import DeliveryState, Ledger
-from shipper.spool import no_links
-from shipper.tick import timestamp
 
 FILE: Final = "status.json"
 _MOST: Final = 1 << 20

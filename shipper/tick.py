@@ -4,12 +4,12 @@ import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from functools import partial
 from typing import Final
 
 from shipper import __version__
 from shipper.agent import Agent, Report
+from shipper.clock import timestamp
 from shipper.collect import COLLECTORS
 from shipper.collect.contract import Collect, Collector
 from shipper.collect.identity import ENTITY
@@ -20,8 +20,8 @@ from shipper.isolate import Crew, Outcome
 from shipper.kibana import PERIOD
 from shipper.rates import Reading, Value, kept, rates
 from shipper.registry import AGENT, DATASETS, HOST, Dataset
+from shipper.segment import Entry
 from shipper.source import Problem, Reader, Root
-from shipper.spool import Entry
 from shipper.templates import dated_index, stream
 
 _NS_PER_S: Final = 1_000_000_000
@@ -110,11 +110,6 @@ class Identity:
         }
         own = {f"host.labels.{key}": self.labels[key] for key in self.label_fields if key in self.labels}
         return values | own | ({"labels": dict(self.labels)} if self.labels else {})
-
-
-def timestamp(tick_ms: int) -> str:
-    """``2026-11-23T18:00:00.000Z``."""
-    return datetime.fromtimestamp(tick_ms / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 class Ticker:

@@ -3,13 +3,20 @@
 The answers as real servers give them (8.19, 9.4)::
 
     201                                          stored
-    201, "failure_store": "used"                 not stored where it belongs
-    409 version_conflict_engine_exception        there already
-    408, 429, 5xx                                later
-    401, 403, 404                                later, all of this index: rights, a write block, auto_create_index
+    201, "failure_store": "used"                 not stored where it belongs, and not said why: judged by its time
+    409 version_conflict_engine_exception        stored before
+    408, 429, 5xx                                try again
+    503 unavailable_shards_exception             all of this index waits: its primary shard is not active
+    401, 403, 404                                all of this index waits: rights, a write block, auto_create_index
     400 timestamp_error "… is outside of ranges of currently writable indices [[FROM,TO],…]"
     400 document_parsing_exception "… @timestamp value [T] must be smaller than TO"   (less than a second past the end)
-    anything else                                never
+    400 of a type in DOCUMENT_TYPES              never
+    400 of a type in INDEX_TYPES                 all of this index waits
+    any other                                    doubtful: never, if the index took another document of the request
+
+An answer of 400 does not tell whose fault it is; the error's type does, by these lists. The types are the names that
+Elasticsearch derives from its exception classes (``ElasticsearchException.getExceptionName``): a class
+``IndexClosedException`` is ``index_closed_exception``.
 """
 
 import re
@@ -19,14 +26,38 @@ from datetime import datetime
 from enum import Enum, auto
 from typing import Any, Final
 
+DOCUMENT_TYPES: Final = frozenset({
+    "document_parsing_exception",  # org.elasticsearch.index.mapper: a value does not fit its field
+    "mapper_parsing_exception",  # the same before 8.8
+    "strict_dynamic_mapping_exception",  # a field that the mapping forbids
+    "timestamp_error",  # DataStream.TimestampError, where its text names no range: no time that can be read
+    "routing_missing_exception",
+    "max_bytes_length_exceeded_exception",  # Lucene: a keyword of more than 32,766 bytes
+    "x_content_parse_exception",  # org.elasticsearch.xcontent: not JSON
+    "json_parse_exception",
+    "parsing_exception",
+})  # fmt: skip
+INDEX_TYPES: Final = frozenset({
+    "validation_exception",  # ShardLimitValidator: cluster.max_shards_per_node is reached
+    "index_closed_exception",
+    "invalid_index_name_exception",
+    "invalid_index_template_exception",
+    "unavailable_shards_exception",  # the primary shard is not active
+    "process_cluster_event_timeout_exception",  # the master was too busy to make the index
+})  # fmt: skip
+_MISSING_PIPELINE: Final = "pipeline with id ["  # IngestService, as illegal_argument_exception
+_LATE_MS: Final = 3_600_000  # of a document in the failure store: older is late, newer is refused for another reason
+_EARLY_MS: Final = 60_000
+
 
 class Verdict(Enum):
     STORED = auto()
-    DUPLICATE = auto()  # stored by an earlier send
+    DUPLICATE = auto()  # there before: stored by an earlier send, or by another shipper under this name
     RETRY = auto()  # the server has no room now
     SHUT = auto()  # the index takes nothing until somebody mends it
     EARLY = auto()  # newer than the range of times that the stream takes; the range moves
     LATE = auto()  # older than that range: belongs into the plain stream
+    DOUBTFUL = auto()  # the fault of the document or of the index
     REJECTED = auto()
 
 
@@ -37,7 +68,6 @@ class Answer:
     verdict: Verdict
     status: int
     reason: str = ""
-    ahead_s: float = 0.0  # of an EARLY document: how far beyond the end of the range it is
 
 
 _MOST_WORDS: Final = 8000  # characters of a reason that are kept: it may quote a document
@@ -54,9 +84,10 @@ _BEFORE_START: Final = re.compile(r"@timestamp value \[[^\]]+\] must be larger t
 
 _CREATED: Final = {"create": {"status": 201}}
 _STORED: Final = Answer(Verdict.STORED, 201)
+FAILURE_STORE: Final = "failure_store: the stream's failure store took it; shipper setup turns that store off"
 
 
-def judge(item: Mapping[str, Any], tick_ms: int) -> Answer:
+def judge(item: Mapping[str, Any], tick_ms: int, now_ms: int) -> Answer:
     """``item``: ``{"create": {"status": …, "error": …}}``. ``tick_ms`` is the document's ``@timestamp``."""
     if item == _CREATED:
         return _STORED
@@ -64,20 +95,29 @@ def judge(item: Mapping[str, Any], tick_ms: int) -> Answer:
     status = int(body["status"])
     if status in _OK:
         if body.get("failure_store") == "used":
-            return Answer(Verdict.REJECTED, status, "taken by the failure store")
+            return Answer(_in_failure_store(tick_ms, now_ms), status, FAILURE_STORE)
         return Answer(Verdict.STORED, status)
     if status == _CONFLICT:
         return Answer(Verdict.DUPLICATE, status)
-    reason = _reason(body.get("error"))
-    if status == _BAD:
-        return Answer(*_time_verdict(reason, tick_ms, status))
-    return Answer(_failure(status), status, reason)
+    error = body.get("error")
+    type_ = str(error.get("type")) if isinstance(error, Mapping) else ""
+    return Answer(_failure(status, type_, _reason(error), tick_ms), status, _reason(error))
 
 
-def _failure(status: int) -> Verdict:
+def _in_failure_store(tick_ms: int, now_ms: int) -> Verdict:
+    if tick_ms < now_ms - _LATE_MS:
+        return Verdict.LATE
+    return Verdict.EARLY if tick_ms > now_ms + _EARLY_MS else Verdict.REJECTED
+
+
+def _failure(status: int, type_: str, reason: str, tick_ms: int) -> Verdict:
+    if type_ in INDEX_TYPES or status in _CLOSED or _MISSING_PIPELINE in reason:
+        return Verdict.SHUT
     if status in _BUSY or status in _SERVER_ERRORS:
         return Verdict.RETRY
-    return Verdict.SHUT if status in _CLOSED else Verdict.REJECTED
+    if status == _BAD:
+        return _time(reason, tick_ms) or (Verdict.REJECTED if type_ in DOCUMENT_TYPES else Verdict.DOUBTFUL)
+    return Verdict.DOUBTFUL
 
 
 def _reason(error: Any) -> str:
@@ -86,19 +126,20 @@ def _reason(error: Any) -> str:
     return f"{error.get('type')}: {str(error.get('reason'))[:_MOST_WORDS]}"
 
 
-def _time_verdict(reason: str, tick_ms: int, status: int) -> tuple[Verdict, int, str, float]:
+def _time(reason: str, tick_ms: int) -> Verdict | None:
+    """Whether ``reason`` speaks of the range of times, and on which side of it the document lies."""
     if _PAST_END.search(reason):
-        return Verdict.EARLY, status, reason, 0.0
+        return Verdict.EARLY
     if _BEFORE_START.search(reason):
-        return Verdict.LATE, status, reason, 0.0
+        return Verdict.LATE
     if "outside of ranges of currently writable indices" not in reason:
-        return Verdict.REJECTED, status, reason, 0.0
+        return None
     ends = [end for _, end in _RANGE.findall(reason)]
     newest = max((_ms(end) for end in ends), default=None)
     # The server's check and its message are cut to whole seconds
     if newest is not None and tick_ms // 1000 * 1000 >= newest // 1000 * 1000:
-        return Verdict.EARLY, status, reason, (tick_ms - newest) / 1000
-    return Verdict.LATE, status, reason, 0.0
+        return Verdict.EARLY
+    return Verdict.LATE
 
 
 def _ms(text: str) -> int:
@@ -107,3 +148,9 @@ def _ms(text: str) -> int:
         return int(datetime.fromisoformat(text).timestamp() * 1000)
     except ValueError:
         return -(1 << 63) if text.startswith("-") else 1 << 63
+
+
+def kind(status: int, reason: str) -> str:
+    """``400 document_parsing_exception``: what reasons that differ in a value have in common."""
+    word, colon, _ = reason.partition(":")
+    return f"{status} {word}" if colon and word.isidentifier() else str(status)

@@ -78,7 +78,7 @@ def _patiently(connection: Any, data: bytes) -> dict[str, object]:
     """A small server says 429 while its heap is full of what it was just sent."""
     for wait_s in _WAITS_S:
         with contextlib.suppress(Unavailable):
-            answer: dict[str, object] = client.bulk(connection, data, _FILTER)
+            answer: dict[str, object] = client.bulk(connection, data, filter_path=_FILTER)
             return answer
         time.sleep(wait_s)
     raise RuntimeError("the server stays full")

@@ -16,7 +16,8 @@ import pytest
 
 from shipper import cli, log, status
 from shipper.ledger import Fate, Ledger
-from shipper.spool import Entry, Spool
+from shipper.segment import Entry
+from shipper.spool import Spool
 
 _FEW = {"SHIPPER_COLLECT_DATASETS": "host,agent"}
 ACTION = b'{"create":{"_index":"metrics-shipper.host-default"}}'
@@ -141,7 +142,8 @@ def test_a_second_agent_refuses_in_one_line(tmp_path: Path, notified: tuple[str,
 
 def test_an_outage_is_one_line_an_hour(tmp_path: Path, notified: tuple[str, socket.socket]) -> None:
     address, sock = notified
-    with agent(tmp_path / "spool", NOTIFY_SOCKET=address, SHIPPER_BULK_BACKOFF_MAX="1s") as process:
+    journal = {"JOURNAL_STREAM": "8:1", "NOTIFY_SOCKET": address}
+    with agent(tmp_path / "spool", SHIPPER_BULK_BACKOFF_MAX="1s", **journal) as process:
         for _ in range(5):
             until(sock, "WATCHDOG=1")
         process.terminate()
@@ -153,7 +155,7 @@ def test_an_outage_is_one_line_an_hour(tmp_path: Path, notified: tuple[str, sock
 
 
 def test_a_cause_is_told_once_an_hour_with_its_count(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = [0.0]
     monkeypatch.setattr(time, "monotonic", lambda: now[0])
@@ -161,24 +163,26 @@ def test_a_cause_is_told_once_an_hour_with_its_count(
     for second in range(7200):
         now[0] = float(second)
         out.once(log.WARNING, "cause", "it happened")
-    assert capsys.readouterr().err.splitlines() == [
+    assert capfd.readouterr().err.splitlines() == [
         "<4>shipper: it happened",
         "<4>shipper: it happened (and 3599 times more since last told)",
     ]
 
 
-def test_hostile_text_cannot_steer_a_terminal_or_make_a_second_line(capsys: pytest.CaptureFixture[str]) -> None:
+def test_hostile_text_cannot_steer_a_terminal_or_make_a_second_line(capfd: pytest.CaptureFixture[str]) -> None:
     log.Log(journal=False).line(log.ERROR, "a\n<0>shipper: b\x1b[2J\x9b\u202e")
-    assert capsys.readouterr().err == "shipper: a\\n<0>shipper: b\\x1b[2J\\x9b\\u202e\n"
+    time_, rest = capfd.readouterr().err.split(" ", 1)
+    assert rest == "error: shipper: a\\n<0>shipper: b\\x1b[2J\\x9b\\u202e\n"
+    assert abs(datetime.fromisoformat(time_).timestamp() - time.time()) < 60
 
 
-def test_status_without_an_agent(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_status_without_an_agent(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["status", "--spool", str(tmp_path / "none")]) == 1
-    assert capsys.readouterr().out == f"no agent runs on {tmp_path / 'none'}\n"
+    assert capfd.readouterr().out == f"no agent runs on {tmp_path / 'none'}\n"
 
 
 def test_status_of_a_running_and_of_a_killed_agent(
-    tmp_path: Path, notified: tuple[str, socket.socket], capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, notified: tuple[str, socket.socket], capfd: pytest.CaptureFixture[str]
 ) -> None:
     address, sock = notified
     directory = str(tmp_path / "spool")
@@ -186,11 +190,11 @@ def test_status_of_a_running_and_of_a_killed_agent(
         for _ in range(3):
             until(sock, "WATCHDOG=1")
         assert cli.main(["status", "--spool", directory]) == 0
-        shown = capsys.readouterr().out.splitlines()
+        shown = capfd.readouterr().out.splitlines()
         assert cli.main(["status", "--json", "--spool", directory]) == 0
-        assert json.loads(capsys.readouterr().out)["running"] is True
+        assert json.loads(capfd.readouterr().out)["running"] is True
     assert cli.main(["status", "--spool", directory]) == 1
-    gone = capsys.readouterr().out
+    gone = capfd.readouterr().out
     by_word = {line.split()[0]: line for line in shown}
     documents = by_word["documents"].split()
     collected, spooled = int(documents[1]), int(documents[10])
@@ -202,7 +206,7 @@ def test_status_of_a_running_and_of_a_killed_agent(
     assert gone.startswith(f"no agent runs on {directory}\n")
 
 
-def test_an_agent_that_stands_still_is_seen(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_agent_that_stands_still_is_seen(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     spool = Spool(str(tmp_path / "spool"), 1 << 20)
     from shipper.agent import Report
     from shipper.ledger import DeliveryState
@@ -210,7 +214,7 @@ def test_an_agent_that_stands_still_is_seen(tmp_path: Path, capsys: pytest.Captu
     content = status.gather(0, Report(1000, stuck=["disk"], failed={"x": "E: \x1b[2J"}), Ledger(spool), DeliveryState())
     status.write(spool.directory, {**content, "wall_ms": content["wall_ms"] - 5000})
     assert cli.main(["status", "--spool", spool.directory]) == 1
-    shown = capsys.readouterr().out
+    shown = capfd.readouterr().out
     assert "5 s ago: too long ago" in shown
     assert "stuck      collector disk" in shown and "failed     collector x: E: \\x1b[2J" in shown
     spool.close()
@@ -274,38 +278,38 @@ def filled(tmp_path: Path) -> str:
     return ledger.spool.directory
 
 
-def spool_command(capsys: pytest.CaptureFixture[str], directory: str, *words: str) -> str:
+def spool_command(capfd: pytest.CaptureFixture[str], directory: str, *words: str) -> str:
     assert cli.main(["spool", *words, "--spool", directory]) == 0
-    return capsys.readouterr().out
+    return capfd.readouterr().out
 
 
-def test_spool_ls(capsys: pytest.CaptureFixture[str], filled: str) -> None:
+def test_spool_ls(capfd: pytest.CaptureFixture[str], filled: str) -> None:
     size = 2 * (len(ACTION) + 2) + 7 + len('{"n":"\x9b2J\u202e"}'.encode())
-    assert spool_command(capsys, filled, "ls").splitlines() == [
+    assert spool_command(capfd, filled, "ls").splitlines() == [
         f"1  2026-11-18T11:06:40.000Z  2 documents  {size} bytes",
-        "rejected  2 × 400 metrics-shipper.host-default: no \\x1b number",
+        "rejected  2 × 400 metrics-shipper.host-default, such as: no \\x1b number",
         "set aside  bad\\x1b",
     ]
 
 
-def test_spool_show_and_export(capsys: pytest.CaptureFixture[str], filled: str) -> None:
-    shown = spool_command(capsys, filled, "show")
+def test_spool_show_and_export(capfd: pytest.CaptureFixture[str], filled: str) -> None:
+    shown = spool_command(capfd, filled, "show")
     assert shown.isascii()
     assert [json.loads(line)["document"]["n"] for line in shown.splitlines()] == [1, "\x9b2J\u202e"]
-    refused = [json.loads(line) for line in spool_command(capsys, filled, "show", "rejected").splitlines()]
+    refused = [json.loads(line) for line in spool_command(capfd, filled, "show", "rejected").splitlines()]
     assert [(one["status"], one["reason"], one["document"]) for one in refused] == [
         (400, "no \x1b number", {"n": 4})
     ] * 2
-    lines = spool_command(capsys, filled, "export", "1").splitlines()
+    lines = spool_command(capfd, filled, "export", "1").splitlines()
     assert [json.loads(line) for line in lines[::2]] == [json.loads(ACTION)] * 2
-    assert spool_command(capsys, filled, "export", "rejected") == f'{ACTION.decode()}\n{{"n":4}}\n' * 2
+    assert spool_command(capfd, filled, "export", "rejected") == f'{ACTION.decode()}\n{{"n":4}}\n' * 2
     assert cli.main(["spool", "show", "9", "--spool", filled]) == 1
-    assert capsys.readouterr().err == "shipper: no segment 9\n"
+    assert capfd.readouterr().err == "shipper: no segment 9\n"
 
 
-def test_spool_replay_is_taken_at_the_next_start(capsys: pytest.CaptureFixture[str], filled: str) -> None:
-    assert spool_command(capsys, filled, "replay").startswith("2 documents given back; the agent sends them when")
-    assert spool_command(capsys, filled, "replay") == "no document was refused\n"
+def test_spool_replay_is_taken_at_the_next_start(capfd: pytest.CaptureFixture[str], filled: str) -> None:
+    assert spool_command(capfd, filled, "replay").startswith("2 documents handed over; the agent sends them when")
+    assert spool_command(capfd, filled, "replay") == "no rejected document is meant\n"
     with agent(Path(filled), SHIPPER_COLLECT_TICKS="1") as process:
         assert process.wait(30) == 0
     ledger = Ledger.load(Spool(filled, 1 << 30))
@@ -316,6 +320,6 @@ def test_spool_replay_is_taken_at_the_next_start(capsys: pytest.CaptureFixture[s
     ledger.spool.close()
 
 
-def test_spool_without_a_spool(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_spool_without_a_spool(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["spool", "ls", "--spool", str(tmp_path / "none")]) == 1
-    assert capsys.readouterr().err == f"shipper: spool {tmp_path / 'none'}: there is none\n"
+    assert capfd.readouterr().err == f"shipper: spool {tmp_path / 'none'}: there is none\n"

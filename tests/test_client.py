@@ -97,7 +97,10 @@ def test_failure_to_connect_is_one_line() -> None:
     assert failure("http://127.0.0.1:1") == "http://127.0.0.1:1: connection refused"
     assert failure("http://nosuch.invalid:9200") == "http://nosuch.invalid:9200: the host name cannot be resolved"
     with answering(b"HTTP/1.0 400 Bad Request\r\n\r\n") as (address, _):
-        assert failure(f"https://{address}") == f"https://{address}: TLS: the server does not speak TLS at this port"
+        assert (
+            failure(f"https://{address}")
+            == f"https://{address}: TLS: the server does not speak TLS at this port; use http://"
+        )
 
 
 @pytest.mark.parametrize("level", [0, 1, 9])

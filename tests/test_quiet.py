@@ -31,12 +31,12 @@ class Time:
         return self.now_ns - 1_700_000_000 * SECOND
 
 
-def stored(body: bytes) -> Any:
+def stored(body: bytes, _shard_s: float) -> Any:
     return {"items": [{"create": {"status": 201}}] * (body.count(b"\n") // 2), "skew_ms": 0}
 
 
 def test_a_healthy_hour_is_silent(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     clock = Time()
     monkeypatch.setattr("shipper.pipeline.time", clock)
@@ -55,4 +55,4 @@ def test_a_healthy_hour_is_silent(
     counts = pipeline.ledger.counts
     assert len(ticks) == TICKS
     assert (counts.stored, pipeline.ledger.spooled) == (counts.collected, 0)
-    assert capsys.readouterr().err == ""
+    assert capfd.readouterr().err == ""

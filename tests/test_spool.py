@@ -4,6 +4,7 @@ import errno
 import json
 import os
 import subprocess
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,7 +14,8 @@ import pytest
 from shipper import status
 from shipper.errors import UserError
 from shipper.ledger import HELD_TICKS, Counts, Fate, Ledger
-from shipper.spool import Damaged, Entry, Spool
+from shipper.segment import Damaged, Entry
+from shipper.spool import Spool
 
 MOST = 1 << 20
 
@@ -61,7 +63,7 @@ def test_what_is_written_is_read_back_after_a_restart(ledger: Ledger) -> None:
 
 def test_files_are_private_and_links_not_followed(ledger: Ledger, tmp_path: Path) -> None:
     ledger.put(1000, entries(1))
-    ledger.save()
+    ledger._commit()
     directory = Path(ledger.spool.directory)
     assert {oct(path.stat().st_mode & 0o777) for path in directory.rglob("*") if path.is_file()} == {"0o600"}
     assert oct(directory.stat().st_mode & 0o777) == "0o700"
@@ -108,8 +110,10 @@ def test_a_crash_between_ledger_and_unlink_neither_resends_nor_recounts(ledger: 
     path = Path(ledger.spool.directory, "segments", f"{1:016d}.ndjson")
     segment = path.read_bytes()
     ledger.settle({1: {0: Fate.STORED, 1: Fate.STORED}})
-    ledger.settled = [1]
-    ledger.save()
+    saved = Path(ledger.spool.directory, "ledger.json")
+    content = json.loads(saved.read_text())["ledger"]
+    text = json.dumps({**content, "settled": [1]})
+    saved.write_text(f'{{"format": 2, "check": {zlib.crc32(text.encode())}, "ledger": {text}}}')
     path.write_bytes(segment)
     again = reopen(ledger)
     assert again.due() == []

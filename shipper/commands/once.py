@@ -12,8 +12,8 @@ from shipper.config import Config
 from shipper.errors import UserError
 
 if TYPE_CHECKING:
+    from shipper.segment import Entry
     from shipper.source import Root
-    from shipper.spool import Entry
     from shipper.tick import Identity
 
 HELP = "read twice, one period apart, and print the documents"

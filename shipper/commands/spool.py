@@ -1,4 +1,4 @@
-"""``shipper spool ls|show|replay|export``: the documents that wait, and those that the server refused."""
+"""``shipper spool ls|show|export|replay|discard``: the documents that wait, and those that the server rejected."""
 
 import argparse
 import json
@@ -10,28 +10,38 @@ from shipper.config import Config
 from shipper.errors import UserError
 
 if TYPE_CHECKING:
-    from shipper.spool import Entry
+    from shipper.segment import Entry
 
-HELP = "look at the documents on disk: waiting for the server, or refused by it; the agent may run meanwhile"
+HELP = "look at the documents on disk: waiting for the server, or rejected by it; the agent may run meanwhile"
 SECTIONS = ("spool",)
 _REJECTED: Final = "rejected"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     action = {
-        "ls": "list segments, refused documents by reason, and files set aside",
-        "show": "print documents, one a line, refused ones with the server's reason",
+        "ls": "list segments, rejected documents by kind of reason, and files set aside",
+        "show": "print documents, one a line, rejected ones with the server's reason",
         "export": "print documents as the body of a bulk request",
-        "replay": "have the agent send the refused documents once more",
+        "replay": "have the agent send rejected documents once more",
+        "discard": "have the agent delete rejected documents",
     }
     help_ = "; ".join(f"{name}: {text}" for name, text in action.items())
     parser.add_argument("action", choices=list(action), help=help_)
-    what = f"show, export: the number of a segment, or {_REJECTED}; without it all segments"
+    what = (
+        f"show, export: the number of a segment, or {_REJECTED}; without it all segments. replay, discard: text from "
+        "the reason or index of the documents that are meant, such as 'document_parsing_exception'; without it all"
+    )
     parser.add_argument("what", nargs="?", default="", metavar="WHAT", help=what)
 
 
 def run(args: argparse.Namespace, config: Config) -> int:
-    actions: Mapping[str, Callable[[str, str], int]] = {"ls": ls, "show": show, "export": export, "replay": replay}
+    actions: Mapping[str, Callable[[str, str], int]] = {
+        "ls": ls,
+        "show": show,
+        "export": export,
+        "replay": replay,
+        "discard": discard,
+    }
     try:
         return actions[args.action](config.spool.directory, args.what)
     except FileNotFoundError:
@@ -42,17 +52,24 @@ def ls(directory: str, _what: str) -> int:
     from collections import Counter
 
     from shipper import spool
+    from shipper.clock import timestamp
     from shipper.replay import rejected
-    from shipper.tick import timestamp
 
     for path, found in spool.look(directory):
         if isinstance(found, str):
             print(f"{path}: {found}")
         else:
             print(f"{found.sequence}  {timestamp(found.tick_ms)}  {found.documents} documents  {found.size} bytes")
-    reasons = Counter((one.status, one.index, one.reason) if one else (0, "", "") for one in rejected(directory))
-    for (status, index, reason), count in reasons.most_common():
-        print(_safe(f"{_REJECTED}  {count} × {status} {index}: {reason}" if status else f"{count} lines unreadable"))
+    kinds: Counter[tuple[str, str]] = Counter()
+    example: dict[tuple[str, str], str] = {}
+    for document in rejected(directory):
+        group = (document.kind, document.index) if document else ("", "")
+        kinds[group] += 1
+        example.setdefault(group, document.reason if document else "")
+    for group, count in kinds.most_common():
+        kind, index = group
+        text = f"{_REJECTED}  {count} × {kind} {index}, such as: {example[group]}"
+        print(_safe(text if kind else f"{count} lines cannot be read"))
     for name in spool.damaged(directory):
         print(_safe(f"set aside  {name}"))
     return 0
@@ -80,19 +97,30 @@ def export(directory: str, what: str) -> int:
     return 0
 
 
-def replay(directory: str, _what: str) -> int:
-    from shipper import spool
+def replay(directory: str, what: str) -> int:
     from shipper.replay import give_back
 
-    count = give_back(directory)
-    when = "the running agent sends them" if spool.in_use(directory) else "the agent sends them when it is started"
-    print(f"{count} documents given back; {when}" if count else "no document was refused")
+    return _hand_over(directory, give_back(directory, what), "sends")
+
+
+def discard(directory: str, what: str) -> int:
+    from shipper.replay import discard
+
+    return _hand_over(directory, discard(directory, what), "deletes")
+
+
+def _hand_over(directory: str, count: int, does: str) -> int:
+    from shipper import spool
+
+    running = spool.in_use(directory)
+    when = f"the running agent {does} them" if running else f"the agent {does} them when it is started"
+    print(f"{count} documents handed over; {when}" if count else "no rejected document is meant")
     return 0
 
 
 def entries(directory: str, what: str) -> "Iterator[Entry]":
     """Documents of segment ``what``, or of all. Also those whose fate is known while others of their segment wait."""
-    from shipper import spool
+    from shipper import segment, spool
 
     if what and not what.isdecimal():
         raise UserError(f"{what}: neither the number of a segment nor {_REJECTED}")
@@ -102,10 +130,10 @@ def entries(directory: str, what: str) -> "Iterator[Entry]":
             continue
         known = True
         try:
-            yield from spool.read(path, found)
+            yield from segment.read(path, found)
         except FileNotFoundError:
             continue  # delivered meanwhile
-        except spool.Damaged as error:
+        except segment.Damaged as error:
             print(f"shipper: {error} is damaged", file=sys.stderr)
     if what and not known:
         raise UserError(f"no segment {what}")

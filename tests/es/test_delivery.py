@@ -21,7 +21,8 @@ from shipper.config import Spool as SpoolOptions
 from shipper.ledger import Ledger
 from shipper.log import Log
 from shipper.pipeline import Pipeline, use_utc
-from shipper.spool import Entry, Spool
+from shipper.segment import Entry
+from shipper.spool import Spool
 
 PERIOD_S = 1
 
@@ -57,10 +58,10 @@ def pipeline(config: Config, connection: Any) -> Pipeline:
     return Pipeline(config, partial(client.bulk, connection, filter_path=FILTER_PATH), Log(journal=False))
 
 
-def recording(connection: Any, sent: list[bytes]) -> Callable[[bytes], Any]:
-    def send(body: bytes) -> Any:
+def recording(connection: Any, sent: list[bytes]) -> Callable[[bytes, float], Any]:
+    def send(body: bytes, shard_s: float) -> Any:
         sent.append(body)
-        return client.bulk(connection, body, FILTER_PATH)
+        return client.bulk(connection, body, shard_s, filter_path=FILTER_PATH)
 
     return send
 
@@ -288,7 +289,7 @@ def test_two_shippers_of_one_name_raise_the_alarm(
     es: eslocal.Cluster,
     configure: Callable[..., Config],
     connect: Callable[[Config], Any],
-    capsys: pytest.CaptureFixture[str],
+    capfd: pytest.CaptureFixture[str],
 ) -> None:
     config = configure(ticks=1)
     connection = connect(config)
@@ -307,4 +308,4 @@ def test_two_shippers_of_one_name_raise_the_alarm(
     while second.step():
         pass
     assert second.state.twins == len(entries)
-    assert "another shipper has this host's name" in capsys.readouterr().err
+    assert "another shipper has this host's name" in capfd.readouterr().err

@@ -29,7 +29,8 @@ from shipper.errors import ServerError, Unavailable
 from shipper.ledger import Counts, Ledger
 from shipper.log import Log
 from shipper.registry import DATASETS
-from shipper.spool import Entry, Spool
+from shipper.segment import Entry
+from shipper.spool import Spool
 
 TICK = "2026-11-23T18:00:00.000Z"
 HOSTILE = {
@@ -72,13 +73,13 @@ class Key:
 
 @pytest.fixture
 def key(
-    secure: eslocal.Cluster, admin: list[str], namespace: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    secure: eslocal.Cluster, admin: list[str], namespace: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> Key:
     """What `shipper setup --create-key` prints, in a file."""
     assert cli.main(["setup", "--index-namespace", namespace, *admin]) == 0
-    capsys.readouterr()
+    capfd.readouterr()
     assert cli.main(["setup", "--create-key", "--index-namespace", namespace, *admin]) == 0
-    text = capsys.readouterr().out.strip()
+    text = capfd.readouterr().out.strip()
     file = private(tmp_path / "key", text)
     wanted = Elasticsearch(hosts=(secure.url,), ca_file=str(secure.ca_file), api_key_file=str(file))
     return Key(text, file, Config(elasticsearch=wanted, index=Index(namespace=namespace)))
@@ -164,7 +165,7 @@ def test_an_index_of_another_name_is_held_and_the_own_go_on(key: Key, tmp_path: 
 
 
 def test_a_revoked_key_holds_everything_until_a_new_one_is_in_the_file(
-    secure: eslocal.Cluster, key: Key, admin: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    secure: eslocal.Cluster, key: Key, admin: list[str], tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     namespace = key.config.index.namespace
     ledger, delivery = line(key.config, tmp_path / "spool", [entry(namespace, 1)])
@@ -174,9 +175,9 @@ def test_a_revoked_key_holds_everything_until_a_new_one_is_in_the_file(
     drain(delivery)
     assert delivery.state.trouble.endswith("401: no or wrong credentials")
     assert (ledger.counts.stored, ledger.counts.rejected, ledger.spooled) == (1, 0, 1)
-    capsys.readouterr()
+    capfd.readouterr()
     assert cli.main(["setup", "--create-key", "--index-namespace", namespace, *admin]) == 0
-    key.file.write_text(capsys.readouterr().out)
+    key.file.write_text(capfd.readouterr().out)
     drain(delivery)
     assert (ledger.counts, count(secure, namespace)) == (Counts(collected=2, stored=2), 2)
 
@@ -350,7 +351,7 @@ def test_verify_false_warns_at_every_start(es9: eslocal.Cluster, caplog: pytest.
 
 
 def test_hostile_names_break_neither_body_nor_mapping(
-    es9: eslocal.Cluster, namespace: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    es9: eslocal.Cluster, namespace: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     config = Config(elasticsearch=Elasticsearch(hosts=(es9.url,)), index=Index(namespace=namespace))
     assert cli.main(["setup", "--elasticsearch-hosts", es9.url, "--index-namespace", namespace]) == 0
@@ -372,9 +373,9 @@ def test_hostile_names_break_neither_body_nor_mapping(
     assert not any(b"\n" in one.document for one in entries)
     ledger, delivery = line(config, tmp_path / "spool", entries)
     drain(delivery)
-    capsys.readouterr()
+    capfd.readouterr()
     assert cli.main(["spool", "show", "rejected", "--spool", str(tmp_path / "spool")]) == 0
-    assert capsys.readouterr().out == ""
+    assert capfd.readouterr().out == ""
     assert ledger.counts == Counts(collected=len(HOSTILE), stored=len(HOSTILE))
     assert count(es9, namespace) == len(HOSTILE)
     target = f"/metrics-shipper.cgroup-{namespace}"

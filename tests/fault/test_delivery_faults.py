@@ -208,7 +208,7 @@ def test_retry_after_of_a_real_answer(es: eslocal.Cluster, between: Proxy, make:
 
 
 def test_the_date_of_an_answer_shows_the_skew(
-    es: eslocal.Cluster, between: Proxy, make: Make, capsys: pytest.CaptureFixture[str]
+    es: eslocal.Cluster, between: Proxy, make: Make, capfd: pytest.CaptureFixture[str]
 ) -> None:
     def dated(request: Request, forward: Forward) -> Reply:
         answer = forward(request)
@@ -220,7 +220,7 @@ def test_the_date_of_an_answer_shows_the_skew(
     line.run(3)
     line.drain()
     assert (line.delivery.state.skew_ms or 0) > 86_400_000
-    assert capsys.readouterr().err.count("ahead of the server's") == 1
+    assert capfd.readouterr().err.count("ahead of the server's") == 1
     all_found(es, line)
 
 

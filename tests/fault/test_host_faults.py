@@ -194,7 +194,7 @@ def test_the_clock_set_by_an_hour(es: eslocal.Cluster, make: Make, step_s: int) 
 
 
 def test_a_poison_document_blocks_neither_older_nor_newer(es: eslocal.Cluster, make: Make, namespace: str) -> None:
-    from shipper.spool import Entry
+    from shipper.segment import Entry
 
     line = make(es.url)
     line.tick()
