@@ -3,18 +3,21 @@
 import gzip
 import logging
 import re
+import resource
 import socket
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from shipper import client
 from shipper.config import Bulk, Config, Elasticsearch, load
-from shipper.errors import ConfigError, ServerError
+from shipper.errors import ConfigError, ServerError, Unavailable
 
 SECRET = "hunter2hunter2"
 
@@ -198,3 +201,116 @@ def test_switching_verification_off_is_warned_of_at_every_start(caplog: pytest.L
         client.connect(Config(elasticsearch=wanted), {}).close()
     expected = "elasticsearch.verify is false: anyone on the way can read and change what is sent"
     assert caplog.messages == [expected] * 2
+
+
+@contextmanager
+def serving(answer: Callable[[socket.socket], None]) -> Iterator[str]:
+    """A server that reads the head of each request and lets ``answer`` do the rest, until the client goes."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def serve() -> None:
+            with suppress(OSError):
+                while True:
+                    connection, _ = server.accept()
+                    with connection, suppress(OSError):
+                        connection.recv(1 << 16)
+                        answer(connection)
+
+        threading.Thread(target=serve, daemon=True).start()
+        yield f"http://127.0.0.1:{server.getsockname()[1]}"
+        server.shutdown(socket.SHUT_RDWR)
+
+
+HEAD = b"HTTP/1.1 200 OK\r\nX-elastic-product: Elasticsearch\r\ncontent-type: application/json\r\n"
+
+
+def byte_by_byte(connection: socket.socket) -> None:
+    for byte in HEAD + b"Connection: close\r\ncontent-length: 1000\r\n\r\n" + b" " * 1000:
+        connection.sendall(bytes([byte]))
+        time.sleep(0.05)
+
+
+def body_byte_by_byte(connection: socket.socket) -> None:
+    connection.sendall(HEAD + b"Connection: close\r\ncontent-length: 1000\r\n\r\n")
+    for _ in range(1000):
+        connection.sendall(b" ")
+        time.sleep(0.05)
+
+
+def without_end(connection: socket.socket) -> None:
+    connection.sendall(HEAD + b"\r\n")
+    while True:
+        connection.sendall(b" " * (1 << 16))
+
+
+def chunks_without_end(connection: socket.socket) -> None:
+    connection.sendall(HEAD + b"transfer-encoding: chunked\r\n\r\n")
+    while True:
+        connection.sendall(b"10000\r\n" + b" " * (1 << 16) + b"\r\n")
+
+
+def gzip_bomb(connection: socket.socket) -> None:
+    bomb = gzip.compress(bytes(1 << 30), 1)
+    connection.sendall(HEAD + b"content-encoding: gzip\r\ncontent-length: %d\r\n\r\n" % len(bomb) + bomb)
+
+
+def bulk_error(url: str, timeout_s: int) -> tuple[str, float]:
+    config = Config(elasticsearch=Elasticsearch(hosts=(url,), timeout_s=timeout_s))
+    body = b'{"create":{"_index":"a"}}\n{}\n' * 10
+    began = time.monotonic()
+    with client.connect(config, {}) as connection, pytest.raises(Unavailable) as caught:
+        client.bulk(connection, body, filter_path="items")
+    return str(caught.value), time.monotonic() - began
+
+
+@pytest.mark.parametrize("answer", [byte_by_byte, body_byte_by_byte])
+def test_the_deadline_holds_for_the_request_as_a_whole(answer: Callable[[socket.socket], None]) -> None:
+    with serving(answer) as url:
+        message, took_s = bulk_error(url, timeout_s=2)
+    assert message == f"{url}: no answer in time"
+    assert 2 <= took_s < 6
+
+
+@pytest.mark.parametrize("answer", [without_end, chunks_without_end, gzip_bomb])
+def test_an_answer_is_given_up_when_it_is_longer_than_the_request_can_need(
+    answer: Callable[[socket.socket], None],
+) -> None:
+    with serving(answer) as url:
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        message, _ = bulk_error(url, timeout_s=60)
+        grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+    assert message == f"{url}: the answer is longer than {(64 << 10) + 10 * (4 << 10)} bytes"
+    if answer is not gzip_bomb:  # which this process made itself
+        assert grown < 20 << 10  # KiB
+
+
+def test_a_look_up_that_hangs_holds_nobody_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    released = threading.Event()
+
+    def hang(*_args: object, **_named: object) -> list[Any]:
+        released.wait(60)
+        return []
+
+    monkeypatch.setattr(socket, "getaddrinfo", hang)
+    message, took_s = bulk_error("http://search.example:9200", timeout_s=1)
+    assert (message, took_s < 5) == ("http://search.example:9200: no answer in time", True)
+    message, took_s = bulk_error("http://search.example:9200", timeout_s=1)  # while the first still hangs
+    assert took_s < 1
+    released.set()
+
+
+def test_the_next_server_is_asked_and_the_dead_one_named(caplog: pytest.LogCaptureFixture) -> None:
+    with answering(reply("200 OK", b'{"a":1}')) as (address, _):
+        config = Config(elasticsearch=Elasticsearch(hosts=("http://127.0.0.1:1", f"http://{address}"), timeout_s=5))
+        with client.connect(config, {}) as connection:
+            pool = connection.transport.node_pool
+            while pool.get().base_url != f"http://{address}":  # the next in turn is the dead one
+                pass
+            assert client.call(connection, "GET", "/x") == {"a": 1}
+    assert "http://127.0.0.1:1: connection refused; the next server is asked" in caplog.text
+
+
+def test_an_unknown_authority_and_an_expired_key_say_what_to_do() -> None:
+    body = b'{"error":{"reason":"unable to authenticate: api key is expired"}}'
+    with answering(reply("401 Unauthorized", body)) as (address, _):
+        assert "401: the API key has expired; make a new one" in failure(f"http://{address}")

@@ -138,3 +138,34 @@ def test_used_times_are_found_again_with_the_ledger(tmp_path: object, settled: i
         ledger.settle({segment.sequence: {0: Fate.STORED}})
     ledger.spool.close()
     assert Ledger.load(Spool(str(tmp_path), 1 << 20)).used == Used(11_001, 20_000, 1)
+
+
+def test_after_999_steps_back_ticks_go_on() -> None:
+    host = Host()
+    host.used.high_ms = (host.wall_s + 10 * 365 * 86_400) * 1000  # once, the clock was ten years ahead
+    for _ in range(1100):
+        host.wall_s -= 60
+        assert host.run(PERIOD_S) >= 1
+    assert all(1 <= tick % 1000 <= 999 for tick in host.ticks)
+
+
+@pytest.mark.parametrize("saved", [[10**15, 10**15, 10**9], [0, 10**15, 999, 1], [5], []])
+def test_a_crafted_ledger_silences_nobody(saved: list[int]) -> None:
+    host = Host()
+    host.used = Used.of(saved)
+    host.restart()
+    assert host.run(600) >= 59
+    assert len(set(host.ticks)) == len(host.ticks)
+
+
+def test_a_newest_time_in_the_far_future_is_forgotten_once_the_servers_clock_is_known() -> None:
+    host = Host()
+    host.run(60)
+    host.used.high_ms = (host.wall_s + 365 * 86_400) * 1000
+    host.run(60)
+    assert host.ticks[-1] % 1000 != 0
+    assert host.used.forget_future((host.wall_s + 86_400) * 1000)
+    host.run(60)
+    assert host.ticks[-1] % 1000 == 0
+    assert not host.used.forget_future((host.wall_s + 86_400) * 1000)
+    assert len(set(host.ticks)) == len(host.ticks)

@@ -2,8 +2,11 @@
 
 import threading
 import time
+from contextlib import suppress
 
-from shipper.isolate import Crew
+import pytest
+
+from shipper.isolate import Aside, Crew
 
 DEADLINE_S = 0.2
 
@@ -64,3 +67,60 @@ def test_slow_calls_that_keep_their_own_deadlines_are_not_stuck() -> None:
 
     outcomes = crew.run([(str(i), slow) for i in range(4)])
     assert [outcome.value for outcome in outcomes.values()] == [1, 1, 1, 1]
+
+
+def test_a_host_without_a_thread_to_give_costs_the_calls_and_hangs_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A pids limit, a fork bomb: what hangs is left behind, the rest ends with the reason, and works again later."""
+    crew: Crew[int] = Crew(DEADLINE_S)
+    release = threading.Event()
+
+    def hang() -> int:
+        release.wait(60)
+        return 1
+
+    def no_thread(_thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as context:
+        context.setattr(threading.Thread, "start", no_thread)
+        outcomes = crew.run([("a", lambda: 1)])
+        assert "pids limit" in outcomes["a"].error
+        with pytest.raises(OSError, match="pids limit"):
+            Aside("x").run(lambda: 1, 1.0)
+    assert crew.run([("a", lambda: 1)])["a"].value == 1
+    with monkeypatch.context() as context:
+        context.setattr(threading.Thread, "start", no_thread)
+        began = time.monotonic()
+        for _ in range(3):
+            outcomes = crew.run([("hangs", hang), ("b", lambda: 2)])
+            assert outcomes["hangs"].stuck
+            assert "pids limit" in outcomes["b"].error
+        assert time.monotonic() - began < 10
+    assert crew.run([("hangs", hang), ("b", lambda: 2)])["b"].value == 2
+    release.set()
+
+
+def test_calls_aside_are_refused_while_one_hangs() -> None:
+    aside = Aside("x")
+    release, done = threading.Event(), threading.Event()
+
+    def hang() -> None:
+        release.wait(60)
+        done.set()
+
+    assert aside.run(lambda: 1, 10.0) == 1
+    with pytest.raises(ZeroDivisionError):
+        aside.run(lambda: 1 // 0, 10.0)
+    with pytest.raises(TimeoutError, match="does not respond"):
+        aside.run(hang, DEADLINE_S)
+    began = time.monotonic()
+    with pytest.raises(TimeoutError):
+        aside.run(lambda: 1, 30.0)
+    assert time.monotonic() - began < 10
+    release.set()
+    assert done.wait(30)
+    end = time.monotonic() + 30
+    while time.monotonic() < end:
+        with suppress(TimeoutError):
+            assert aside.run(lambda: 2, 10.0) == 2
+            break

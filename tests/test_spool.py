@@ -4,6 +4,7 @@ import errno
 import json
 import os
 import subprocess
+import time
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,8 +13,12 @@ from pathlib import Path
 import pytest
 
 from shipper import status
+from shipper.config import Collect, Config, Host
+from shipper.config import Spool as SpoolOptions
 from shipper.errors import UserError
 from shipper.ledger import HELD_TICKS, Counts, Fate, Ledger
+from shipper.log import Log
+from shipper.pipeline import Pipeline
 from shipper.segment import Damaged, Entry
 from shipper.spool import Spool
 
@@ -408,3 +413,28 @@ def test_a_read_only_remount_is_worked_through_from_memory(tmp_path: Path) -> No
         again = reopen(ledger)
         assert again.counts == Counts(collected=12, stored=12)
         again.spool.close()
+
+
+def test_age_is_judged_by_a_clock_that_can_be_trusted(tmp_path: Path) -> None:
+    """A host's own clock is days off at boot: documents of earlier runs are dropped by the server's clock alone."""
+    day_ms = 86_400_000
+    first = Ledger.load(Spool(str(tmp_path / "spool"), 1 << 20))
+    first.put(10 * day_ms, entries(3))
+    ledger = reopen(first)
+    config = Config(
+        collect=Collect(period_s=1, datasets=("agent",)),
+        spool=SpoolOptions(directory=str(tmp_path / "other"), max_age_s=7 * 86_400),
+        host=Host(name="a", verify=False),
+    )
+    pipeline = Pipeline(config, lambda _body, _shard_s: {}, Log(journal=False))
+    pipeline.ledger.spool.close()
+    pipeline.ledger = ledger
+    assert pipeline._oldest() == (0, False)  # whatever this host's clock says
+    boot_ms = time.clock_gettime_ns(time.CLOCK_BOOTTIME) // 1_000_000
+    pipeline.delivery.state.server_ms = 16 * day_ms - boot_ms
+    pipeline._spool(10 * day_ms + 1, entries(1))
+    assert ledger.counts.dropped == 0
+    pipeline.delivery.state.server_ms = 18 * day_ms - boot_ms
+    pipeline._spool(10 * day_ms + 2, entries(1))
+    assert ledger.counts.dropped == 3  # of the run before; those of this one cannot be that old
+    ledger.spool.close()

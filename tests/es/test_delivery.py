@@ -308,4 +308,4 @@ def test_two_shippers_of_one_name_raise_the_alarm(
     while second.step():
         pass
     assert second.state.twins == len(entries)
-    assert "another shipper has this host's name" in capfd.readouterr().err
+    assert "another shipper sends under this host's name" in capfd.readouterr().err

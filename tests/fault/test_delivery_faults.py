@@ -197,14 +197,28 @@ def test_one_of_two_nodes_away_is_no_outage(es: eslocal.Cluster, make: Make) -> 
         all_found(es, line)
 
 
-def test_retry_after_of_a_real_answer(es: eslocal.Cluster, between: Proxy, make: Make) -> None:
+def test_after_retry_after_a_small_question_is_asked(es: eslocal.Cluster, between: Proxy, make: Make) -> None:
+    """An hour is asked for; no bulk request goes out while the small question is refused as well."""
     line = make(between.url)
-    between.fault = Sometimes(1.0, status(429, retry_after="30"))
+    questions = [0]
+
+    def busy(request: Request, forward: Forward) -> Any:
+        questions[0] += not request.is_bulk
+        return status(429, retry_after="3600")(request, forward)
+
+    between.fault = busy
     line.run(1)
-    assert 29 < (line.delivery._until_due() or 0) <= 30
+    assert 4 < (line.delivery._until_due() or 0) <= 5
     asked = between.requests
     line.run(5)
     assert between.requests == asked
+    line.delivery._not_before = 0.0  # five seconds later
+    line.run(1)
+    assert (between.requests, questions[0]) == (asked, 1)
+    between.fault = passing
+    line.delivery._not_before = 0.0
+    line.drain()
+    all_found(es, line)
 
 
 def test_the_date_of_an_answer_shows_the_skew(

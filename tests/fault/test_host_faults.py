@@ -11,7 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from fault.line import PERIOD_MS, Line, balanced, found, iso
+from fault.line import DATASETS, PERIOD_MS, Line, balanced, found, open_for, own_template
 from fault.proxy import Proxy
 
 import eslocal
@@ -139,20 +139,8 @@ def test_three_days_of_spool_into_a_fresh_time_series(
 ) -> None:
     """A stream open for two hours back, as one is made without look_back_time: what is older goes to the late one."""
     now_ms = time.time_ns() // 1_000_000
-    for dataset in ("host", "disk", "agent"):
-        template = es.request("GET", f"/_index_template/metrics-shipper.{dataset}")
-        body = template["index_templates"][0]["index_template"]
-        settings = {
-            "index.time_series.start_time": iso(now_ms - 7_200_000),
-            "index.time_series.end_time": iso(now_ms + 1_800_000),
-        }
-        bounded = {
-            **{key: body[key] for key in ("composed_of", "data_stream")},
-            "index_patterns": [f"metrics-shipper.{dataset}-{namespace}"],
-            "priority": 900,
-            "template": {"settings": settings},
-        }
-        es.request("PUT", f"/_index_template/fresh-{dataset}-{namespace}", bounded)
+    for dataset in DATASETS:
+        own_template(es, dataset, namespace, open_for(now_ms - 7_200_000, now_ms + 1_800_000))
     between.down()
     line = make(between.url, bulk={"order": order, "max_bytes": 256 << 10})
     step_ms = 600_000
