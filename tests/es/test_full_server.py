@@ -26,8 +26,8 @@ from shipper.client import Connection, call
 from shipper.config import Config
 from shipper.errors import ServerError
 from shipper.findings import Level
+from shipper.segment import Entry
 from shipper.server import examine
-from shipper.spool import Entry
 
 pytestmark = pytest.mark.full
 ADDRESS = os.environ.get("SHIPPER_TEST_ELASTICSEARCH", "")
