@@ -54,6 +54,8 @@ FIELDS: Final[tuple[Field, ...]] = (
     gauge("agent.memory.rss.bytes", "bytes", "Resident memory of the agent", "proc/self/statm 2nd"),
     Field("agent.problems.count", Type.LONG, Kind.GAUGE, "count", "Files that could not be read or understood", "tick"),
     attribute("agent.problems.files", f"Those files and why, the first {_FILES_MOST}", "tick"),
+    gauge("agent.absent.count", "count", "Groups of fields that are absent here for good", "tick"),
+    attribute("agent.absent.what", f"Those and why, the first {_FILES_MOST}", "tick"),
     attribute("agent.collectors.failed", "Collectors that raised, and the error", "tick"),
     attribute("agent.collectors.stuck", "Collectors that were over their deadline", "tick"),
     attribute("agent.server.findings", "What is wrong on the server: templates, rights, clock", "inspection"),
@@ -66,7 +68,7 @@ FIELDS: Final[tuple[Field, ...]] = (
 
 @dataclass
 class Report:
-    """What one tick tells about itself. ``problems``: by collector."""
+    """What one tick tells about itself. ``problems``: by collector; ``absent``: what, and why."""
 
     period_ms: int
     delay_us: int = 0
@@ -76,6 +78,7 @@ class Report:
     stepped_ms: int = 0
     durations_us: dict[str, int] = field(default_factory=dict)
     problems: list[tuple[str, Problem]] = field(default_factory=list)
+    absent: dict[str, str] = field(default_factory=dict)
     failed: dict[str, str] = field(default_factory=dict)
     stuck: list[str] = field(default_factory=list)
 
@@ -107,6 +110,7 @@ class Agent:
             **({"agent.memory.rss.bytes": rss} if rss else {}),
             "agent.problems.count": len(report.problems),
             **({"agent.server.findings": found} if (found := self._findings()) else {}),
+            "agent.absent.count": len(report.absent),
             **_lists(report),
             **{f"agent.collectors.{name}.us": duration for name, duration in report.durations_us.items()},
         }
@@ -160,6 +164,7 @@ class Agent:
 def _lists(report: Report) -> Mapping[str, Value]:
     lists: dict[str, list[str]] = {
         "agent.problems.files": [f"{one.file}: {one.reason}" for _, one in report.problems[:_FILES_MOST]],
+        "agent.absent.what": [f"{what}: {why}" for what, why in report.absent.items()][:_FILES_MOST],
         "agent.collectors.failed": [f"{name}: {error}" for name, error in report.failed.items()],
         "agent.collectors.stuck": report.stuck,
     }

@@ -10,6 +10,7 @@ cgroup answers ENODEV for ever, also after a cgroup of the same name was made ag
 
 import errno
 import os
+import re
 import resource
 import stat
 import sys
@@ -25,10 +26,16 @@ from shipper.timex import Timex, adjtimex
 
 T = TypeVar("T")
 
-# EOPNOTSUPP: pressure files of a kernel booted with psi=0; EINVAL: speed and duplex of an interface that is down
+# EOPNOTSUPP: pressure files of a kernel booted with psi=0; EINVAL: speed and duplex of an interface that is down;
+# ENODATA: a sensor that is not connected
 _ABSENT: Final = frozenset(
-    {errno.ENOENT, errno.ENOTDIR, errno.ENODEV, errno.ESRCH, errno.ENXIO, errno.EOPNOTSUPP, errno.EINVAL}
+    {
+        *(errno.ENOENT, errno.ENOTDIR, errno.ENODEV, errno.ESRCH, errno.ENXIO),
+        *(errno.EOPNOTSUPP, errno.EINVAL, errno.ENODATA),
+    }
 )
+_DENIED: Final = frozenset({errno.EACCES, errno.EPERM})
+_OF_A_PROCESS: Final = re.compile(r"^proc/\d+/")
 _FLAGS: Final = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
 _PLACE: Final = os.O_PATH | os.O_CLOEXEC
 _PAGE: Final = 1 << 12  # more than almost all files of a cgroup have
@@ -314,13 +321,19 @@ class Root:
 
 
 class Reader:
-    """One collector's reads: its kept files, and the problems met since they were last taken."""
+    """One collector's reads: its kept files, and the problems met since they were last taken.
+
+    ``lacks``: what this host, or our place on it, will not give, and why, as the collector found it; ``denied``: files
+    that are not ours to read. Neither is a problem: they stay as they are.
+    """
 
     def __init__(self, root: Root) -> None:
         self.root = root
         self.now_ns = root.now_ns
         self._files: dict[str, File] = {}
         self._problems: list[Problem] = []
+        self.lacks: dict[str, str] = {}
+        self.denied: dict[str, str] = {}
 
     def file(self, path: str) -> File:
         """A handle of the caller's own, for those who keep thousands and drop them by themselves."""
@@ -363,9 +376,11 @@ class Reader:
             return None
 
     def refused(self, path: str, error: OSError) -> bool:
-        """Whether ``error`` only says that the file is absent; else it is noted as a problem."""
+        """Whether ``error`` only says that the file is absent; else it is noted."""
         absent = error.errno in _ABSENT
-        if not absent:
+        if error.errno in _DENIED and error.strerror == os.strerror(error.errno):  # else another reason is given
+            self.denied[_OF_A_PROCESS.sub("proc/PID/", path.lstrip("/"))] = "no permission"
+        elif not absent:
             self.problem(path, error.strerror or type(error).__name__)
         return absent
 

@@ -52,6 +52,7 @@ def gather(tick_ms: int, report: Report, ledger: Ledger, delivery: DeliveryState
             "failed": report.failed,
             "stuck": report.stuck,
             "problems": [f"{one.file}: {one.reason}" for _, one in report.problems[:20]],
+            "absent": [f"{what}: {why}" for what, why in report.absent.items()][:20],
         }
 
 
@@ -179,6 +180,7 @@ def lines(content: Mapping[str, Any], now_ms: int) -> Iterator[str]:
     yield from (f"failed     collector {name}: {error}" for name, error in content["failed"].items())
     yield from (f"stuck      collector {name}" for name in content["stuck"])
     yield from (f"left out   {one}" for one in content["problems"])
+    yield from (f"absent     {one}" for one in content.get("absent", ()))
     found = list(troubles(content))
     yield from (f"trouble    {one}" for one in found)
     if not found:

@@ -25,6 +25,7 @@ from shipper.source import Problem, Reader, Root
 from shipper.templates import dated_index, stream
 
 _NS_PER_S: Final = 1_000_000_000
+_LOOK_AGAIN_NS: Final = 300 * _NS_PER_S
 _NEVER: Final = -(1 << 62)
 _AGENT_COUNTERS: Final = tuple(one for one in DATASETS[AGENT].fields if one.rate)
 
@@ -44,6 +45,7 @@ class _Turn:
     readings: list[Reading] = field(default_factory=list)
     entries: list[Entry] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
+    absent: dict[str, str] = field(default_factory=dict)
     faults: dict[str, str] = field(default_factory=dict)
 
 
@@ -60,6 +62,9 @@ class _Job:
     collect: Collect | None = None
     before: dict[str, Reading] = field(default_factory=dict)
     last_ns: int = _NEVER
+    looked_ns: int = _NEVER
+    absent: dict[str, str] = field(default_factory=dict)
+    known: frozenset[str] = frozenset()
 
     def due(self, now_ns: int, period_s: int) -> bool:
         pause_ns = (max(self.collector.pause_s, period_s) - period_s / 2) * _NS_PER_S
@@ -81,8 +86,21 @@ class _Job:
                 self.derive(reading.values, turn.faults)
                 turn.entries.append(write(reading.values, turn.faults))
         self.before = before
-        turn.problems = self.reader.take_problems()
+        self._tell(turn)
         return turn
+
+    def _tell(self, turn: _Turn) -> None:
+        """Problems that are new; one that was there the turn before, and what is absent for good, is told as absent."""
+        now_ns = self.reader.now_ns()
+        if now_ns - self.looked_ns >= _LOOK_AGAIN_NS:
+            self.looked_ns = now_ns
+            self.absent = self.collector.absent(self.reader)
+            self.reader.denied.clear()
+        found = self.reader.take_problems()
+        turn.problems = [problem for problem in found if problem.file not in self.known]
+        standing = {problem.file: problem.reason for problem in found if problem.file in self.known}
+        turn.absent = {**self.absent, **self.reader.lacks, **self.reader.denied, **standing}
+        self.known = frozenset(problem.file for problem in found)
 
     def derive(self, values: dict[str, Value], faults: dict[str, str]) -> None:
         try:
@@ -131,7 +149,7 @@ class Ticker:
         """Read the counters once, so that the first tick has rates; also of the collectors that pause between ticks."""
         self._turns(Report(0), lambda _dataset: None)
         for job in self._jobs:
-            job.last_ns = _NEVER
+            job.last_ns, job.known = _NEVER, frozenset()
 
     def tick(self, tick_ms: int, report: Report) -> list[Entry]:
         """All documents of the tick, the agent's last; what went wrong is noted in ``report``."""
@@ -242,6 +260,7 @@ def _note(name: str, outcome: Outcome[_Turn], report: Report) -> _Turn | None:
         turn = outcome.value
         report.durations_us[name] = outcome.duration_ns // 1000
         report.failed |= turn.faults
+        report.absent |= turn.absent
         known = {problem for _, problem in report.problems}  # two collectors may read one file
         report.problems += [(name, problem) for problem in dict.fromkeys(turn.problems) if problem not in known]
         return turn

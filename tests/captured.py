@@ -82,6 +82,10 @@ class Ticks:
         self._before: dict[tuple[str, str], Reading] = {}
         self.problems: list[Problem] = []
 
+    @property
+    def readers(self) -> dict[Collector, Reader]:
+        return {collector: self._readers[collector.name] for collector in self._collectors}
+
     def tick(self) -> Documents:
         documents: Documents = {}
         for collector in self._collectors:

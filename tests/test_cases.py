@@ -8,8 +8,9 @@ import pytest
 from casetrees import host_of
 from trees import Host, config
 
-from shipper.collect import COLLECTORS, cgroup_network
+from shipper.collect import COLLECTORS, cgroup, cgroup_network
 from shipper.rates import Value
+from shipper.source import Reader
 
 IO = {
     "cgroup.io.read.bytes": 7_000_000,
@@ -303,3 +304,29 @@ def test_io_of_a_stacked_device_is_left_out_by_the_device_tree(tmp_path: Path) -
     host.tree.write(f"sys/fs/cgroup{path}/io.stat", "\n".join((*rows, "")))
     values = host.tick()["cgroup"][path]
     assert (values["cgroup.io.read.bytes"], values["cgroup.io.write.bytes"]) == (7_000_000, 9_000_000)
+
+
+def test_an_inactive_array_without_a_level_is_no_problem(tmp_path: Path) -> None:
+    host = host_of("03", tmp_path)
+    for file, text in {"array_state": "inactive\n", "level": "\n", "raid_disks": "0\n"}.items():
+        host.tree.write(f"sys/block/md1/md/{file}", text)
+    assert host.tick()["raid"]["md1"]["system.raid.status"] == "inactive"
+    assert "sys/block/md1/md/level" not in host.problems
+
+
+def test_a_host_without_a_memory_controller_says_so(tmp_path: Path) -> None:
+    host = host_of("03", tmp_path)
+    host.tree.write("sys/fs/cgroup/cgroup.controllers", "cpu io pids\n")
+    reader = Reader(host.tree)
+    list(cgroup.COLLECTOR.start(reader, config())())
+    assert set(cgroup.COLLECTOR.absent(reader)) == {"cgroup.memory"}
+
+
+def test_what_looks_like_a_container_and_is_not_known_is_counted_and_named(tmp_path: Path) -> None:
+    host = host_of("03", tmp_path)
+    for name in ("a" * 32, "b" * 32):
+        host.tree.write(f"sys/fs/cgroup/boxes/box-{name}/cpu.stat", "usage_usec 1\n")
+    reader = Reader(host.tree)
+    list(cgroup.COLLECTOR.start(reader, config())())
+    [told] = cgroup.COLLECTOR.absent(reader).values()
+    assert told.startswith(f"2 cgroups have an id in their names: /boxes/box-{'a' * 32}, ")

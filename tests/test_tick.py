@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -118,13 +119,13 @@ def test_an_unreadable_file_is_named_and_the_others_are_there(hosted: Hosted, mo
 
     def forbidden(file: File) -> bytes:
         if file.path.endswith("proc/meminfo"):
-            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), file.path)
+            raise OSError(errno.EIO, os.strerror(errno.EIO), file.path)
         return read(file)
 
     monkeypatch.setattr(File, "read", forbidden)
     documents, _, _ = hosted.tick()
     (agent,) = of(documents, "agent")
-    assert agent["agent"]["problems"] == {"count": 1, "files": ["proc/meminfo: Permission denied"]}
+    assert agent["agent"]["problems"] == {"count": 1, "files": ["proc/meminfo: Input/output error"]}
     (host,) = of(documents, "host")
     assert "memory" not in host["system"]
     assert host["system"]["load"]["1"] >= 0
@@ -194,3 +195,45 @@ def test_each_cgroup_has_a_name_that_is_its_own_in_the_fleet(hosted: Hosted) -> 
     assert {"path": "/supervised", "entity": "supervised@host-1"} in [
         one.get("cgroup") for one in of(documents, "process")
     ]
+
+
+def test_what_is_absent_is_told_with_its_cause_and_is_no_problem(hosted: Hosted) -> None:
+    shutil.rmtree(hosted.directory / "0/proc/pressure")
+    shutil.rmtree(hosted.directory / "1/proc/pressure")
+    documents, _, report = hosted.tick()
+    agent = of(documents, "agent")[0]["agent"]
+    told = [
+        one for one in agent["absent"]["what"] if one.startswith("stall times (system.pressure): the kernel has none")
+    ]
+    assert len(told) == 1
+    assert agent["absent"]["count"] == len(report.absent) == len(agent["absent"]["what"])
+    assert report.problems == []
+
+
+def test_a_host_view_without_sys_is_told(hosted: Hosted) -> None:
+    for moment in "01":
+        shutil.rmtree(hosted.directory / moment / "sys")
+    _, _, report = hosted.tick()
+    assert report.absent["which disks are physical, their models"] == "sys is not mounted below the host root"
+    assert report.absent["speed, state and kind of interfaces"] == "sys is not mounted below the host root"
+
+
+def test_a_problem_that_stays_is_counted_once_and_then_told_as_absent(hosted: Hosted) -> None:
+    """Linux after a live migration: a steal time that is no time, at every tick."""
+    for moment in "01":
+        path = hosted.directory / moment / "proc/stat"
+        path.write_text(re.sub(r"^(cpu  (?:\d+ ){7})\d+", r"\g<1>1844674407370955", path.read_text()))
+    hosted.ticker.prime()
+    reports = [hosted.tick(moment)[2] for moment in (0, 1, 0)]
+    assert [len(report.problems) for report in reports] == [1, 0, 0]
+    assert ["proc/stat" in report.absent for report in reports] == [False, True, True]
+
+
+def test_a_file_that_is_not_ours_to_read_is_told_as_such(hosted: Hosted, monkeypatch: pytest.MonkeyPatch) -> None:
+    def denied(self: File) -> bytes:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    monkeypatch.setattr(File, "read", denied)
+    _, _, report = hosted.tick()
+    assert report.absent["proc/loadavg"] == "no permission"
+    assert report.problems == []

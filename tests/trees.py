@@ -72,3 +72,9 @@ class Host:
     @property
     def problems(self) -> dict[str, str]:
         return {problem.file: problem.reason for problem in self._ticks.problems}
+
+    @property
+    def absent(self) -> dict[str, str]:
+        """What is absent for good, and why."""
+        readers = self._ticks.readers
+        return {what: why for one in readers for what, why in one.absent(readers[one]).items()}

@@ -13,7 +13,7 @@ import socket
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
-from shipper.collect.contract import Collect, Collector, host_reading
+from shipper.collect.contract import Collect, Collector, Need, host_reading
 from shipper.collect.protocols import directory
 from shipper.fields import Type, attribute
 from shipper.parse import ParseError, lines, shown, whole
@@ -96,4 +96,6 @@ def start(reader: Reader, _config: "Config") -> Collect:
     return collect
 
 
-COLLECTOR = Collector("addresses", "host", FIELDS, start)
+NEEDS = (Need("addresses (host.ip)", ("proc/1/net/fib_trie", "proc/net/fib_trie"), "the kernel does not list them"),)
+
+COLLECTOR = Collector("addresses", "host", FIELDS, start, needs=NEEDS)

@@ -10,9 +10,9 @@ from shipper.collect import cgroup_files, cgroup_network, cgroup_slow, runtime_f
 from shipper.collect.block_devices import Devices
 from shipper.collect.cgroup_one import Cgroup, Host
 from shipper.collect.cgroup_slow import Slow
-from shipper.collect.contract import Collector, matcher
+from shipper.collect.contract import Collector, Need, matcher
 from shipper.collect.hierarchy import Mode, Walker, detect
-from shipper.collect.identity import ENTITY, Node, identify
+from shipper.collect.identity import ENTITY, Node, identify, looks_like_a_container
 from shipper.collect.namespace import of_host
 from shipper.collect.runtime_files import RuntimeFiles
 from shipper.config import Config
@@ -87,6 +87,7 @@ FIELDS: tuple[Field, ...] = (
 _CORES = "host cores"
 _MEMORY = "host memory"
 _MOST_RESTARTED = 4096
+_MOST_NAMED = 5
 _MINUTE_NS = 60_000_000_000
 
 
@@ -153,6 +154,8 @@ class _Cgroups:
         self._layout_at = now_ns + _MINUTE_NS
         layout = detect(self._reader)
         if host is None or host.layout != layout:
+            missing = "no hierarchy has the controller; it may be turned off (cgroup_disable=)"
+            self._reader.lacks = {f"cgroup.{controller}": missing for controller in layout.lacks()}
             slow, table = Slow(self._reader, layout), cgroup_files.table(layout)
             network = of_host(self._reader, "net")
             period_ms = self._config.collect.period_s * 1000
@@ -171,6 +174,7 @@ class _Cgroups:
     def _update(self, host: Host, tree: Node) -> None:
         """Bring the cgroups known in line with ``tree``."""
         known, self._known = self._known, {}
+        unknown: list[str] = []
         known_excluded: dict[str, bool] = {}
         for path, node, identity in identify(tree):
             if self._is_excluded(path, known_excluded):
@@ -182,8 +186,19 @@ class _Cgroups:
                 del known[path]
                 cgroup.become(node, identity)
             self._known[path] = cgroup
+            if looks_like_a_container(path.rpartition("/")[2], identity.kind):
+                unknown.append(path)
+        self._tell_unknown(unknown)
         for gone in known.values():
             gone.close()
+
+    def _tell_unknown(self, paths: list[str]) -> None:
+        what = "containers of unknown runtimes"
+        self._reader.lacks.pop(what, None)
+        if paths:
+            self._reader.lacks[what] = (
+                f"{len(paths)} cgroups have an id in their names: {', '.join(paths[:_MOST_NAMED])}"
+            )
 
     def _forget(self) -> None:
         for cgroup in self._known.values():
@@ -290,4 +305,14 @@ def derive(values: dict[str, Value]) -> dict[str, Value]:
     return result
 
 
-COLLECTOR = Collector("cgroup", "cgroup", FIELDS, lambda reader, config: _Cgroups(reader, config).collect, derive)
+NEEDS = (
+    Need(
+        "containers and services (cgroup)",
+        ("sys/fs/cgroup/cgroup.controllers", "sys/fs/cgroup/memory", "sys/fs/cgroup/cpuacct", "sys/fs/cgroup/unified"),
+        "no cgroups are mounted below sys/fs/cgroup",
+    ),
+)
+
+COLLECTOR = Collector(
+    "cgroup", "cgroup", FIELDS, lambda reader, config: _Cgroups(reader, config).collect, derive, needs=NEEDS
+)

@@ -9,7 +9,7 @@ One line of hexadecimal numbers per CPU; ``entries`` is the whole table's in eac
 from collections.abc import Iterable
 
 from shipper.collect import namespace
-from shipper.collect.contract import Collector, host_reading, plain
+from shipper.collect.contract import Collector, Need, host_reading, plain
 from shipper.collect.protocols import directory
 from shipper.fields import counter, gauge, real
 from shipper.parse import LARGEST, ParseError, integer, shown, whole
@@ -61,7 +61,10 @@ def _hexadecimal(text: bytes) -> int:
 
 def _count(reader: Reader) -> dict[str, Value]:
     """The number alone, of a kernel without CONFIG_NF_CONNTRACK_PROCFS; the file is of the reader's network namespace."""
-    if not reader.exists(_COUNT) or namespace.shared(reader, "net") is not True:
+    if not reader.exists(_COUNT):
+        return {}
+    if namespace.shared(reader, "net") is not True:
+        reader.lacks["system.conntrack.count"] = "this process has a network namespace of its own"
         return {}
     count = reader.parse(_COUNT, lambda text: integer(whole(text)))
     return {} if count is None else {f"{_PREFIX}.count": count}
@@ -82,4 +85,6 @@ def derive(values: dict[str, Value]) -> dict[str, Value]:
     return {}
 
 
-COLLECTOR = Collector("conntrack", "host", FIELDS, plain(collect), derive)
+NEEDS = (Need("connection tracking (system.conntrack)", (_FILE, _COUNT), "nf_conntrack is not loaded"),)
+
+COLLECTOR = Collector("conntrack", "host", FIELDS, plain(collect), derive, needs=NEEDS)

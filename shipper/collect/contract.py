@@ -22,12 +22,28 @@ def nothing(_values: dict[str, Value]) -> dict[str, Value]:
     return {}
 
 
+@dataclass(frozen=True, slots=True)
+class Need:
+    """``what`` is absent where none of ``files`` is there; ``why`` that may be, for a person."""
+
+    what: str
+    files: tuple[str, ...]
+    why: str
+
+    def reason(self, reader: Reader) -> str:
+        """Why it is absent; empty where it is not."""
+        if any(reader.exists(file) for file in self.files):
+            return ""
+        top = self.files[0].partition("/")[0]
+        return self.why if reader.names(top) else f"{top} is not mounted below the host root"
+
+
 @dataclass(frozen=True)
 class Collector:
     """One subsystem of the kernel.
 
     ``start(reader, config)`` gives the function that is called at every tick; what it must remember between ticks lives in
-    there. ``derive`` computes further fields from a reading's values with their rates added (pure). A collector with a
+    there. ``needs`` tell why its fields may be absent. ``derive`` computes further fields from a reading's values with their rates added (pure). A collector with a
     ``pause_s`` is called no more often than that: its files are dear, its values slow.
     """
 
@@ -37,6 +53,12 @@ class Collector:
     start: Callable[[Reader, "Config"], Collect]
     derive: Derive = nothing
     pause_s: int = 0
+    needs: tuple[Need, ...] = ()
+
+    def absent(self, reader: Reader) -> dict[str, str]:
+        """What is absent on this host for good, and why."""
+        needed = {need.what: reason for need in self.needs if (reason := need.reason(reader))}
+        return {**needed, **reader.lacks, **reader.denied}
 
     @cached_property
     def counters(self) -> tuple[Field, ...]:

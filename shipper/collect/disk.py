@@ -11,7 +11,7 @@ from collections.abc import Container, Iterable
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from shipper.collect.contract import Collect, Collector, host_reading, matcher
+from shipper.collect.contract import Collect, Collector, Need, host_reading, matcher
 from shipper.collect.totals import Totals
 from shipper.fields import Type, attribute, counter, dimension, gauge, real
 from shipper.parse import LARGEST, ParseError, first_line, integer, lines, name, scaled, whole
@@ -251,5 +251,12 @@ def derive(values: dict[str, Value]) -> dict[str, Value]:
     return result
 
 
-COLLECTOR = Collector("disk", "disk", FIELDS, start, derive)
+NEEDS = (
+    Need(
+        "disks (system.diskio)", (_FILE,), "the kernel has no block devices (CONFIG_BLOCK), or proc is not the host's"
+    ),
+    Need("which disks are physical, their models", ("sys/block",), "sysfs shows no block devices"),
+)
+
+COLLECTOR = Collector("disk", "disk", FIELDS, start, derive, needs=NEEDS)
 TOTALS = Collector("disk_totals", "host", TOTAL_FIELDS, start_totals)

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
-from shipper.collect.contract import Collect, Collector, matcher
+from shipper.collect.contract import Collect, Collector, Need, matcher
 from shipper.fields import Type, attribute, dimension, gauge, real
 from shipper.isolate import Crew, Outcome
 from shipper.parse import LARGEST, ParseError, integer, lines, name, whole
@@ -230,4 +230,6 @@ def _note(reader: Reader, mount: Mount, error: OSError) -> None:
     reader.attempt(name(mount.point), again)
 
 
-COLLECTOR = Collector("filesystem", "filesystem", FIELDS, start)
+NEEDS = (Need("filesystems", (_FILE,), "pid 1's mounts are not to be seen"),)
+
+COLLECTOR = Collector("filesystem", "filesystem", FIELDS, start, needs=NEEDS)

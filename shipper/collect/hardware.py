@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from shipper.collect.contract import Collect, Collector, host_reading
+from shipper.collect.contract import Collect, Collector, Need, host_reading
 from shipper.fields import counter, gauge
 from shipper.parse import LARGEST, integer, whole
 from shipper.rates import Reading, Value
@@ -79,4 +79,13 @@ def _numbers(reader: Reader, paths: Iterable[str]) -> list[int]:
     return [number for number in numbers if number is not None]
 
 
-COLLECTOR = Collector("hardware", "host", FIELDS, start)
+_VIRTUAL = "the hardware or its driver tells none, as in most virtual machines"
+NEEDS = (
+    Need("CPU frequencies (system.cpu.frequency)", (f"{_CPUS}/cpu0/cpufreq/scaling_cur_freq",), _VIRTUAL),
+    Need(
+        "throttling for heat (system.cpu.throttle)", (f"{_CPUS}/cpu0/thermal_throttle/core_throttle_count",), _VIRTUAL
+    ),
+    Need("memory errors (system.edac)", (f"{_MEMORY}/mc0",), _VIRTUAL),
+)
+
+COLLECTOR = Collector("hardware", "host", FIELDS, start, needs=NEEDS)

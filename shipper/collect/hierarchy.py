@@ -46,6 +46,12 @@ class Layout:
     hierarchies: dict[str, str]
     unified: frozenset[str] = frozenset()
 
+    def lacks(self) -> Iterator[str]:
+        """Controllers of which no hierarchy has the files."""
+        for of_v2, of_v1 in (("cpu", "cpu"), ("memory", "memory"), ("io", "blkio"), ("pids", "pids")):
+            if self.mode is not Mode.NONE and of_v2 not in self.unified and of_v1 not in self.hierarchies:
+                yield of_v2
+
     def has(self, controller: str, needs: str) -> bool:
         """Whether there are files of the v1 ``controller``, or those in cgroup2 that the controller ``needs`` brings."""
         if controller != UNIFIED or not needs or self.mode is Mode.V2:
@@ -56,7 +62,7 @@ class Layout:
 def detect(reader: Reader) -> Layout:
     """Where the host's cgroups are: by directory names below sys/fs/cgroup, and by mounts where they are elsewhere."""
     if reader.exists(f"{CGROUP_ROOT}/cgroup.controllers"):
-        return Layout(Mode.V2, {UNIFIED: CGROUP_ROOT})
+        return Layout(Mode.V2, {UNIFIED: CGROUP_ROOT}, _controllers(reader, CGROUP_ROOT))
     mounts = _mounts(reader)
     found = {**_known(mounts, _CONTROLLERS), **mounted(reader, _CONTROLLERS)}
     unified = f"{CGROUP_ROOT}/{UNIFIED}"
@@ -65,8 +71,11 @@ def detect(reader: Reader) -> Layout:
     if not unified:
         return Layout(Mode.V1 if found else Mode.NONE, found)
     mode = Mode.HYBRID if found else Mode.V2
-    names = (reader.read_once(f"{unified}/cgroup.controllers") or b"").split()
-    return Layout(mode, {**found, UNIFIED: unified}, frozenset(map(os.fsdecode, names)))
+    return Layout(mode, {**found, UNIFIED: unified}, _controllers(reader, unified))
+
+
+def _controllers(reader: Reader, unified: str) -> frozenset[str]:
+    return frozenset(map(os.fsdecode, (reader.read_once(f"{unified}/cgroup.controllers") or b"").split()))
 
 
 def _known(mounts: Mapping[str, str], controllers: Container[str]) -> dict[str, str]:

@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterable
 
 from shipper.collect import namespace
-from shipper.collect.contract import Collector, host_reading, plain
+from shipper.collect.contract import Collector, Need, host_reading, plain
 from shipper.fields import Type, attribute, gauge
 from shipper.parse import ParseError, columns, integer, shown, whole
 from shipper.rates import Reading, Value
@@ -32,6 +32,7 @@ _FILES = f"{_SYS}/fs/file-nr"
 _INODES = f"{_SYS}/fs/inode-nr"
 _REBOOT = "run/reboot-required"
 _SESSIONS = "run/systemd/sessions"
+_LOGIND = "run/systemd/seats/seat0"  # made by logind; the directories are made where it is not installed, too
 
 FIELDS = (
     *(gauge(name, unit, help_, path) for name, (path, unit, help_) in _SINGLE.items() if unit),
@@ -72,13 +73,18 @@ def collect(reader: Reader) -> Iterable[Reading]:
     values: dict[str, Value] = {"system.reboot_required": reader.exists(_REBOOT)}
     for name, (path, _, _) in _SINGLE.items():
         number = reader.parse(path, lambda text: integer(whole(text)))
-        if number is not None and (name != _PIDS or _is_hosts_pid_max(reader)):
+        if number is not None and name == _PIDS and not _is_hosts_pid_max(reader):
+            reader.lacks[name] = "this process has a pid namespace of its own, and pid_max is that namespace's"
+        elif number is not None:
             values[name] = number
     values |= reader.parse(_FILES, files) or {}
     values |= reader.parse(_INODES, inodes) or {}
-    if reader.exists(_SESSIONS):
-        values["system.sessions.count"] = sum(name.isalnum() for name in reader.names(_SESSIONS))
+    sessions = sum(name.isalnum() for name in reader.names(_SESSIONS))
+    if sessions or reader.exists(_LOGIND):
+        values["system.sessions.count"] = sessions
     return host_reading(reader, values)
 
 
-COLLECTOR = Collector("kernel", "host", FIELDS, plain(collect))
+NEEDS = (Need("login sessions (system.sessions)", (_LOGIND,), "logind does not run"),)
+
+COLLECTOR = Collector("kernel", "host", FIELDS, plain(collect), needs=NEEDS)

@@ -10,7 +10,7 @@ wrong by all of shmem. https://docs.kernel.org/filesystems/proc.html#meminfo
 
 from collections.abc import Iterable, Mapping
 
-from shipper.collect.contract import Collector, host_reading, plain
+from shipper.collect.contract import Collector, Need, host_reading, plain
 from shipper.fields import gauge, real
 from shipper.parse import ParseError, meminfo, pick, table
 from shipper.rates import Reading, Value
@@ -139,4 +139,6 @@ def collect(reader: Reader) -> Iterable[Reading]:
     return host_reading(reader, {**found, **used(found)}) if found else []
 
 
-COLLECTOR = Collector("memory", "host", FIELDS, plain(collect))
+NEEDS = (Need("memory (system.memory)", (_FILE,), "proc is not mounted below the host root"),)
+
+COLLECTOR = Collector("memory", "host", FIELDS, plain(collect), needs=NEEDS)

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from shipper.collect.contract import Collect, Collector, host_reading, matcher
+from shipper.collect.contract import Collect, Collector, Need, host_reading, matcher
 from shipper.collect.protocols import directory
 from shipper.collect.totals import Totals
 from shipper.fields import Type, attribute, counter, dimension, gauge, real
@@ -276,5 +276,10 @@ def derive(values: dict[str, Value]) -> dict[str, Value]:
     return {f"{_PREFIX}.util.pct": min(max(known) / (speed * _MBIT), 1.0)}
 
 
-COLLECTOR = Collector("network", "network", FIELDS, start, derive)
+NEEDS = (
+    Need("interfaces (system.network)", ("proc/1/net/dev", "proc/net/dev"), "pid 1's network is not to be seen"),
+    Need("speed, state and kind of interfaces", ("sys/class/net",), "sysfs shows no interfaces"),
+)
+
+COLLECTOR = Collector("network", "network", FIELDS, start, derive, needs=NEEDS)
 TOTALS = Collector("network_totals", "host", TOTAL_FIELDS, start_totals)

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from shipper.collect.contract import Collector, host_reading, plain
+from shipper.collect.contract import Collector, Need, host_reading, plain
 from shipper.fields import Field, counter, real
 from shipper.parse import pressure
 from shipper.rates import Reading, Value
@@ -51,4 +51,12 @@ def collect(reader: Reader) -> Iterable[Reading]:
     return host_reading(reader, found)
 
 
-COLLECTOR = Collector("pressure", "host", fields("system.pressure", "proc/pressure/{}"), plain(collect))
+NEEDS = (
+    Need(
+        "stall times (system.pressure)",
+        ("proc/pressure/cpu", "proc/pressure/memory", "proc/pressure/io"),
+        "the kernel has none (Linux 4.20, CONFIG_PSI), or is booted with psi=0",
+    ),
+)
+
+COLLECTOR = Collector("pressure", "host", fields("system.pressure", "proc/pressure/{}"), plain(collect), needs=NEEDS)

@@ -47,7 +47,12 @@ def progress(text: bytes) -> float | None:
 
 
 def start(reader: Reader, _config: "Config") -> Collect:
-    return lambda: list(_collect(reader))
+    def collect() -> list[Reading]:
+        found = list(_collect(reader))
+        reader.lacks = {} if found else {"software RAID (system.raid)": "there is no md array"}
+        return found
+
+    return collect
 
 
 def _collect(reader: Reader) -> Iterator[Reading]:
@@ -61,7 +66,9 @@ def _collect(reader: Reader) -> Iterator[Reading]:
 def _values(reader: Reader, directory: str) -> dict[str, Value]:
     values: dict[str, Value] = {}
     for file, name in _WORDS.items():
-        text = reader.parse(f"{directory}/{file}", word)
+        path = f"{directory}/{file}"
+        data = reader.read(path)
+        text = reader.parsed(path, data, word) if data and data.strip() else None  # an inactive array has no level
         if text is not None:
             values[f"{_PREFIX}.{name}"] = text
     for file, name in _NUMBERS.items():

@@ -40,7 +40,14 @@ FIELDS = (
 
 
 def start(reader: Reader, _config: "Config") -> Collect:
-    return lambda: list(_collect(reader))
+    def collect() -> list[Reading]:
+        found = list(_collect(reader))
+        reader.lacks = (
+            {} if found else {"sensors (system.sensor)": "the kernel knows none, as in most virtual machines"}
+        )
+        return found
+
+    return collect
 
 
 def _collect(reader: Reader) -> Iterator[Reading]:

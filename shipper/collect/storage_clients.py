@@ -10,7 +10,7 @@ https://docs.kernel.org/filesystems/nfs/; ``proc/spl/kstat/zfs/arcstats``: ``nam
 
 from collections.abc import Iterable
 
-from shipper.collect.contract import Collector, host_reading, plain
+from shipper.collect.contract import Collector, Need, host_reading, plain
 from shipper.collect.protocols import directory
 from shipper.fields import counter, gauge
 from shipper.parse import LARGEST, ParseError, columns, integer, merged, pick, whole
@@ -81,4 +81,9 @@ def collect(reader: Reader) -> Iterable[Reading]:
     return host_reading(reader, values)
 
 
-COLLECTOR = Collector("storage_clients", "host", FIELDS, plain(collect))
+NEEDS = (
+    Need("NFS client (system.nfs)", ("proc/1/net/rpc/nfs", "proc/net/rpc/nfs"), "nothing is mounted by NFS"),
+    Need("ZFS (system.zfs)", (_ARC_FILE,), "the module zfs is not loaded"),
+)
+
+COLLECTOR = Collector("storage_clients", "host", FIELDS, plain(collect), needs=NEEDS)

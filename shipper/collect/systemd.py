@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
 from shipper import bus
-from shipper.collect.contract import Collector, host_reading, plain
+from shipper.collect.contract import Collector, Need, host_reading, plain
 from shipper.fields import attribute, gauge
 from shipper.rates import Reading, Value
 from shipper.source import Reader
@@ -62,4 +62,6 @@ def collect(reader: Reader) -> Iterable[Reading]:
     return host_reading(reader, values(units)) if units else []
 
 
-COLLECTOR = Collector("systemd", "host", FIELDS, plain(collect), pause_s=60)
+NEEDS = (Need("systemd's units (system.systemd)", bus.SOCKETS, "there is no system bus"),)
+
+COLLECTOR = Collector("systemd", "host", FIELDS, plain(collect), pause_s=60, needs=NEEDS)

@@ -188,6 +188,7 @@ class _Top:
     def _container(self, one: Stat) -> dict[str, Value]:
         # Relative to a cgroup namespace of our own, a path may look like one of the host's
         if namespace.shared(self._reader, "cgroup") is False:
+            self._reader.lacks["cgroups of processes"] = "this process has a cgroup namespace of its own"
             return {}
         found = cgroup_of(self._reader.read_once(f"proc/{one.pid}/cgroup") or b"")
         if found is None:

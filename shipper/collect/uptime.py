@@ -99,6 +99,8 @@ def start(reader: Reader, _config: "Config") -> Collect:
     known: dict[str, Value] = {}
     read_at = -_PAUSE_NS
     of_host = namespace.shared(reader, "time") is not False
+    if not of_host:
+        reader.lacks["system.uptime"] = "this process has a time namespace of its own"
 
     def collect() -> Iterable[Reading]:
         nonlocal known, read_at

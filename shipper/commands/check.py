@@ -78,7 +78,8 @@ def attempt(collector: Collector, root: Root, config: Config) -> tuple[list[Read
         return [], [wrong(f"collector {collector.name}: {type(error).__name__}: {error}")]
     finally:
         reader.close()
-    return readings, [note(f"{one.file}: {one.reason}") for one in reader.take_problems()]
+    problems = {one.file: one.reason for one in reader.take_problems()} | collector.absent(reader)
+    return readings, [note(f"{what}: {why}") for what, why in problems.items()]
 
 
 def named(plural: str, entities: list[str]) -> Finding:
