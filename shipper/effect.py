@@ -54,11 +54,11 @@ def _line(winner: str, found: list[str]) -> str:
 
 
 def _otherwise(config: Config, name: str, template: Any) -> Iterator[str]:
-    """A component of the operator can turn a time series off."""
+    """Ours, but somebody changed it."""
     series = config.index.layout == "datastream" and not name.startswith(_late_prefixes(config))
     mode = template.get("settings", {}).get("index", {}).get("mode", "standard")
     if series and mode != "time_series":
-        yield f"{name} would be made in mode {mode}: see the component template {templates.CUSTOM}"
+        yield f"{name} would be made in mode {mode}: run shipper setup"
 
 
 def _late_prefixes(config: Config) -> tuple[str, ...]:

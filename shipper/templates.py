@@ -114,14 +114,8 @@ def _component(name: str, settings: Mapping[str, Any], mappings: Mapping[str, An
 
 
 def _series_component(dataset: Dataset, features: Features) -> Template:
-    settings = {
-        **_settings(),
-        "index.mode": "time_series",
-        **({"index.routing_path": list(dataset.dimensions)} if features.routing_path else {}),
-        **({"index.look_back_time": LOOK_BACK} if features.look_back else {}),
-    }
     found = mappings(dataset.fields, dataset.aliases, series=True, names=features.names)
-    return _component(f"metrics-shipper.{dataset.name}@package", settings, found)
+    return _component(f"metrics-shipper.{dataset.name}@package", _settings(), found)
 
 
 def _plain_component(dataset: Dataset) -> Template:
@@ -148,31 +142,41 @@ def _index_template(name: str, pattern: str, component: str, own: Mapping[str, A
 
 def _series_template(dataset: Dataset, index: Index, features: Features) -> Template:
     name, component = stream(dataset.name, index.namespace), f"metrics-shipper.{dataset.name}@package"
-    own = _own(index, features, series=True) | _lifecycle(index, features, series=True)
+    own = _own(index, features, series=dataset) | _lifecycle(index, features, series=True)
     return _index_template(name, name, component, own, data_stream={})
 
 
 def _late_template(dataset: Dataset, index: Index, features: Features) -> Template:
     name, component = late_stream(dataset.name, index.namespace), f"shipper-{dataset.name}@package"
-    own = _own(index, features, series=False) | _lifecycle(index, features, series=False)
+    own = _own(index, features) | _lifecycle(index, features, series=False)
     return _index_template(name, name, component, own, data_stream={})
 
 
 def _dated_template(dataset: Dataset, index: Index) -> Template:
     name = f"shipper-{dataset.name}"
-    return _index_template(name, f"{name}-*", f"{name}@package", _own(index, Features(ilm=False), series=False))
+    return _index_template(name, f"{name}-*", f"{name}@package", _own(index, Features(ilm=False)))
 
 
-def _own(index: Index, features: Features, *, series: bool) -> dict[str, Any]:
-    """What the caller chose, but for the lifecycle."""
+def _own(index: Index, features: Features, *, series: Dataset | None = None) -> dict[str, Any]:
+    """What the caller chose, but for the lifecycle; and the mode of a time ``series``.
+
+    The mode stands here because a server refuses a component that has it without a ``routing_path``, which it fills in
+    for an index template.
+    """
     settings: dict[str, Any] = {}
+    if series:
+        settings["index.mode"] = "time_series"
+        settings |= {"index.routing_path": list(series.dimensions)} if features.routing_path else {}
+        settings |= {"index.look_back_time": LOOK_BACK} if features.look_back else {}
     if index.shards != 1:  # else it is left to CUSTOM
         settings["index.number_of_shards"] = str(index.shards)
     if index.replicas is not None:
         settings["index.number_of_replicas"] = str(index.replicas)
     if features.ilm:
-        settings["index.lifecycle.name"] = policy(index, series=series)
-    labels = mappings(map(host_label, index.label_fields), series=series, names=features.names)["properties"]
+        settings["index.lifecycle.name"] = policy(index, series=series is not None)
+    labels = mappings(map(host_label, index.label_fields), series=series is not None, names=features.names)[
+        "properties"
+    ]
     return {
         **({"settings": settings} if settings else {}),
         **({"mappings": {"properties": labels}} if labels else {}),

@@ -71,8 +71,7 @@ class FullServer:
             return self._simulate(rest[1])
         kind = path.strip("/").partition("/")[0].removeprefix("_")
         if method == "PUT":
-            self.templates[path] = body
-            return DONE
+            return self._put_template(path, body)
         if method == "DELETE":
             in_use = [name for name in self.streams if path == f"/_index_template/{self._winner(name)}"]
             if in_use and len(self._matching(in_use[0])) == 1:
@@ -86,6 +85,13 @@ class FullServer:
             if known == path or (not rest and known.startswith(f"{path}/"))
         ]
         return (200 if found else 404), {f"{kind}s": found}
+
+    def _put_template(self, path: str, body: Body) -> Answer:
+        settings = body.get("template", {}).get("settings", {})
+        if path.startswith("/_component") and "index.mode" in settings and "index.routing_path" not in settings:
+            return 400, {"error": {"reason": "[index.mode=time_series] requires a non-empty [index.routing_path]"}}
+        self.templates[path] = body
+        return DONE
 
     def _matching(self, name: str) -> list[str]:
         found = {

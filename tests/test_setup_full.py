@@ -230,12 +230,10 @@ def test_a_template_that_wins_over_ours_is_named_and_an_error(server: FullServer
     assert wrong(server) == []
 
 
-def test_a_component_of_the_operator_that_undoes_the_time_series_is_named(server: FullServer) -> None:
+def test_a_stream_that_would_be_no_time_series_is_named(server: FullServer) -> None:
     set_up(server)
-    custom = server.templates[f"/_component_template/{templates.CUSTOM}"]
-    server.templates["/_component_template/metrics-shipper.disk@package"]["template"]["settings"].pop("index.mode")
-    assert any("would be made in mode standard" in text for text in wrong(server))
-    assert custom["template"] == {}
+    del server.templates["/_index_template/metrics-shipper.disk-default"]["template"]["settings"]["index.mode"]
+    assert any("metrics-shipper.disk-default would be made in mode standard" in text for text in wrong(server))
 
 
 @pytest.mark.parametrize("version", ["9.4.0", "9.4.3", "9.5.0", "9.5.2"])

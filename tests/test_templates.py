@@ -115,20 +115,23 @@ def test_data_streams_of_a_dataset() -> None:
     assert series["index_patterns"] == ["metrics-shipper.disk-default"]
     assert series["composed_of"] == ["metrics-shipper.disk@package", "metrics-shipper@custom"]
     assert series["template"] == {
-        "settings": {"index.number_of_replicas": "0", "index.number_of_shards": "3"},
+        "settings": {
+            "index.look_back_time": "7d",
+            "index.mode": "time_series",
+            "index.number_of_replicas": "0",
+            "index.number_of_shards": "3",
+        },
         "lifecycle": {"enabled": True, "data_retention": "7d"},
         "data_stream_options": {"failure_store": {"enabled": False}},
     }
     assert found["metrics-shipper.disk@package"].body["template"]["settings"] == {
         "index.codec": "best_compression",
-        "index.look_back_time": "7d",
         "index.mapping.total_fields.limit": "2000",
-        "index.mode": "time_series",
     }
     late = found["metrics-shipper.disk.late-default"].body
     assert late["index_patterns"] == ["metrics-shipper.disk.late-default"]
     assert late["data_stream"] == {}
-    assert "index.mode" not in found[late["composed_of"][0]].body["template"]["settings"]
+    assert "index.mode" not in late["template"]["settings"]
 
 
 def test_every_template_is_composed_of_rendered_components_that_come_before() -> None:
@@ -149,12 +152,12 @@ def test_dated_indices_are_no_data_streams() -> None:
 
 def test_what_a_server_lacks_is_left_out() -> None:
     found = by_name(Index(), Features(look_back=False, lifecycle=False, failure_store=False))
-    assert "index.look_back_time" not in found["metrics-shipper.host@package"].body["template"]["settings"]
-    assert "template" not in found["metrics-shipper.host-default"].body
+    assert found["metrics-shipper.host-default"].body["template"] == {"settings": {"index.mode": "time_series"}}
+    assert "template" not in found["metrics-shipper.host.late-default"].body
 
 
 def test_a_server_without_the_module_must_be_told_by_what_to_route() -> None:
-    found = by_name(Index(), Features(routing_path=True))["metrics-shipper.disk@package"].body["template"]
+    found = by_name(Index(), Features(routing_path=True))["metrics-shipper.disk-default"].body["template"]
     assert found["settings"]["index.routing_path"] == ["host.name", "host.id", "system.diskio.name"]
 
 
