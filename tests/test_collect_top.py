@@ -79,10 +79,68 @@ def test_no_cgroup_is_told_rather_than_a_wrong_one(text: str) -> None:
         ),
         (["app", "API_KEY", "k1"], "app API_KEY ***"),
         (["plain", "words"], "plain words"),
+        (["curl", "-H", "Authorization: Bearer X1"], "curl -H Authorization: ***"),
+        (["curl", "-HAuthorization: Basic X1", "-H", "X-Api-Key: X1"], "curl -HAuthorization: *** -H X-Api-Key: ***"),
+        (["curl", "--header=Cookie: a=X1; b=X1"], "curl --header=Cookie: ***"),
+        (["curl", "-sSu", "ann:X1:X1", "-uann:X1", "--user=ann:X1"], "curl -sSu ann:*** -uann:*** --user=ann:***"),
+        (["curl", "-u", "X1", "-o", "a"], "curl -u *** -o a"),
+        (["app", "--password=correct X1"], "app --password=***"),
+        (["app", "--password", "correct X1", "next"], "app --password *** next"),
+        (
+            ["app", "-password", "X1", "--passwordFile=/run/a", "--password-stdin", "b"],
+            "app -password *** --passwordFile=/run/a --password-stdin b",
+        ),
+        (
+            ["env", "AWS_SECRET_ACCESS_KEY=X1", "AWS_REGION=eu", "PGPASSWORD=X1 X1", "psql"],
+            "env AWS_SECRET_ACCESS_KEY=*** AWS_REGION=eu PGPASSWORD=*** psql",
+        ),
+        (["/usr/bin/redis-cli", "-h", "a", "-a", "X1", "ping"], "/usr/bin/redis-cli -h a -a *** ping"),
+        (["sudo", "redis-cli", "config", "set", "requirepass", "X1"], "sudo redis-cli config set requirepass ***"),
+        (["mysql", "-uroot", "-pX1", "-P3306", "db"], "mysql -uroot -p*** -P3306 db"),
+        (["docker", "run", "-p", "80:80", "web"], "docker run -p 80:80 web"),
+        (["docker", "login", "-u", "ann", "-p", "X1", "registry"], "docker login -u ann -p *** registry"),
+        (["ldapsearch", "-x", "-w", "X1", "-D", "cn=a"], "ldapsearch -x -w *** -D cn=a"),
+        (["sshpass", "-p", "X1", "ssh", "host"], "sshpass -p *** ssh host"),
+        (["smbclient", "-U", "ann%X1", "//host/a"], "smbclient -U ann%*** //host/a"),
+        (["rabbitmqctl", "add_user", "ann", "X1"], "rabbitmqctl add_user *** ***"),
+        (
+            ["java", "-Djavax.net.ssl.keyStorePassword=X1", "-jar", "a"],
+            "java -Djavax.net.ssl.keyStorePassword=*** -jar a",
+        ),
+        (["keytool", "-storepass", "X1", "-alias", "a"], "keytool -storepass *** -alias a"),
+        (["app", "--db", "postgres://ann:p@X1@host/db?ssl=on"], "app --db postgres://ann:***@host/db?ssl=on"),
+        (["git", "clone", "https://X1X1@github.com/a"], "git clone https://***@github.com/a"),
+        (["app", "https://host/a?x=1&access_token=X1&y=2"], "app https://host/a?x=1&access_token=***"),
+        (["app", '{"user": "a", "password": "X1"}'], 'app {"user": "a", "password": ***'),
+        (["mount", "-o", "username=ann,password=X1", "//a/b"], "mount -o username=ann,password=*** //a/b"),
+        (["app", "ghp_" + "X1" * 15, "x"], "app *** x"),
+        (["app", "eyJ" + "a" * 20 + ".eyJ" + "X1" * 9 + ".s-X1"], "app ***"),
+        (["sh", "-c", "redis-cli -a X1 ping | tail"], "sh -c redis-cli -a *** ping | tail"),
+        (["sh", "-c", "export TOKEN=X1; run"], "sh -c export TOKEN=***"),
+        (["vault", "login", "X1"], "vault login ***"),
+        (
+            ["app", "--api-key", "X1", "--key", "a.pem", "--keyboard=de", "--tokenizer=b", "--compass=n"],
+            "app --api-key *** --key a.pem --keyboard=de --tokenizer=b --compass=n",
+        ),
+        (["passwd", "ann"], "passwd ann"),
     ],
 )
 def test_secrets_are_scrubbed_from_arguments(arguments: list[str], shown: str) -> None:
-    assert top._Top(Reader(Root()), Config()).scrubbed(arguments) == shown
+    found = top._Top(Reader(Root()), Config()).scrubbed(arguments)
+    assert found == shown
+    assert "X1" not in found
+
+
+def test_further_expressions_hide_their_group_only() -> None:
+    config = Config(collect=replace(Collect(), command_line_scrub=(r"room (\S+)", r"nothing")))
+    shown = top._Top(Reader(Root()), config).scrubbed(["app", "o", "room", "o", "nothing", "--token", "t"])
+    assert shown == "app o room *** nothing --token ***"
+
+
+def test_a_secret_at_the_end_of_what_is_shown_is_not_cut_open() -> None:
+    line = top._Top(Reader(Root()), Config()).scrubbed(["app", "x" * 1010, "--password=X1", "y" * 5000])
+    assert "X1" not in line
+    assert len(line) == 1024
 
 
 def looked(seconds: float, **collect: Any) -> dict[int, dict[str, Any]]:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import psutil
 
-from shipper.collect import namespace, processes
+from shipper.collect import namespace, processes, scrub
 from shipper.collect.contract import Collect, Collector
 from shipper.collect.identity import ENTITY, CgroupKind, Identity, recognise
 from shipper.collect.processes import Stat
@@ -179,11 +179,11 @@ class _Top:
         return {"process.command_line": line} if line else {}
 
     def scrubbed(self, arguments: Iterable[str]) -> str:
-        """One line of at most 1,024 characters; what a pattern's first group matches is replaced by three stars."""
-        line = " ".join(arguments)[:_LONGEST]
+        """One line of at most 1,024 characters, without what ``scrub`` knows and the first groups of the patterns."""
+        line = " ".join(scrub.scrubbed(arguments))
         for pattern in self._scrub:
-            line = pattern.sub(lambda match: match[0].replace(match[1], "***") if match[1] else match[0], line)
-        return line
+            line = pattern.sub(_without_group, line)
+        return line[:_LONGEST]
 
     def _container(self, one: Stat) -> dict[str, Value]:
         # Relative to a cgroup namespace of our own, a path may look like one of the host's
@@ -200,6 +200,13 @@ class _Top:
             if identity.runtime:
                 values["container.runtime"] = identity.runtime
         return values
+
+
+def _without_group(match: re.Match[str]) -> str:
+    if not match.re.groups or not match[1]:
+        return match[0]
+    start, end = match.start(1) - match.start(), match.end(1) - match.start()
+    return f"{match[0][:start]}{scrub.HIDDEN}{match[0][end:]}"
 
 
 @contextlib.contextmanager
