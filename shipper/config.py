@@ -64,6 +64,13 @@ def _datasets() -> tuple[str, ...]:
     return tuple(DATASETS)
 
 
+def _has_group(pattern: str) -> bool:
+    try:
+        return re.compile(pattern).groups > 0
+    except re.error:
+        return False
+
+
 @dataclass(frozen=True)
 class Elasticsearch:
     """Where to ship. The API key or password itself stands in a file, a variable or a systemd credential."""
@@ -180,7 +187,7 @@ class Collect:
     command_line_scrub: tuple[str, ...] = option(
         (),
         "Further regular expressions; what their first group matches becomes ***. README.md says what is hidden anyway",
-        words("a list of regular expressions with one group", placeholder="REGEX,…"),
+        words("a list of regular expressions with one group", placeholder="REGEX,…", valid=_has_group),
     )
     labels: tuple[str, ...] = option(
         (

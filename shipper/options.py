@@ -139,13 +139,20 @@ def boolean() -> Kind:
     return Kind("true or false", take, read, lambda value: str(value).lower(), "true|false")
 
 
-def words(allowed: str, pattern: str = r"[^\x00-\x1f\x7f]+", *, least: int = 0, placeholder: str = "LIST") -> Kind:
-    """A list of texts, each of which matches ``pattern``; as text it is separated by commas."""
+def words(
+    allowed: str,
+    pattern: str = r"[^\x00-\x1f\x7f]+",
+    *,
+    least: int = 0,
+    placeholder: str = "LIST",
+    valid: Callable[[str], bool] = bool,
+) -> Kind:
+    """A list of texts, each of which matches ``pattern`` and is ``valid``; as text it is separated by commas."""
 
     def take(value: object) -> tuple[str, ...]:
         _need(condition=isinstance(value, list | tuple) and len(value) >= least)
         items: tuple[Any, ...] = tuple(value)  # type: ignore[arg-type]
-        _need(condition=all(isinstance(item, str) and re.fullmatch(pattern, item) for item in items))
+        _need(condition=all(isinstance(item, str) and re.fullmatch(pattern, item) and valid(item) for item in items))
         return items
 
     def read(value: str) -> tuple[str, ...]:

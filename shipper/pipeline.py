@@ -3,6 +3,7 @@
 import os
 import select
 import signal
+import sys
 import time
 import zlib
 from collections.abc import Callable
@@ -22,10 +23,11 @@ from shipper.segment import Entry
 from shipper.source import Descriptors, Root
 from shipper.spool import Spool
 from shipper.tick import Identity, Ticker
+from shipper.usable import Reload
 
 _MINUTE: Final = 60
-SIGNALS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
-RELOAD: Final = signal.SIGUSR1
+SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
+RELOAD: Final = (signal.SIGHUP, signal.SIGUSR1)  # HUP ends it at a terminal: that is how one closes
 _RELOAD_FLUSH_S: Final = 1.0  # what is not sent by then goes out after the reload
 _FUTURE_MS: Final = 86_400_000  # no server takes documents from further ahead of its clock
 _REQUESTS: Final = 2.0  # how many timeouts of a request delivery may stand still
@@ -70,11 +72,12 @@ class Pipeline:
     """Collects into the spool and delivers from it until it is stopped. ``reload``: it ended to be started anew."""
 
     def __init__(
-        self, config: Config, send: Send, out: log.Log, ready: Ready = str, unusable: Callable[[], str] = str
+        self, config: Config, send: Send, out: log.Log, ready: Ready = str, reload: Callable[[], Reload] = Reload
     ) -> None:
-        """``unusable`` is asked at RELOAD: why the configuration that would be read then cannot be used."""
+        """``reload`` is asked at a signal of RELOAD: whether the configuration that would be read then can be used."""
         self._config = config
-        self._unusable = unusable
+        self._examine_reload = reload
+        self._new_spool = ""
         self._log = out
         root, self.identity = host(config)
         self.ledger = Ledger.load(Spool(config.spool.directory, config.spool.max_bytes))
@@ -92,7 +95,7 @@ class Pipeline:
 
     def run(self, after_tick: Callable[[int], None] = lambda _tick_ms: None) -> None:
         """Tick until a signal or for the configured number of ticks, then flush. ``after_tick`` gets each tick's ms."""
-        former = {number: signal.signal(number, self._stop) for number in (*SIGNALS, RELOAD)}
+        former = {number: signal.signal(number, self._stop) for number in (*SIGNALS, *RELOAD)}
         self.delivery.start()
         try:
             self._publish(self._status.now())  # what is there is of another run
@@ -113,24 +116,28 @@ class Pipeline:
         self._alarm.set()
 
     def _stop(self, number: int, _frame: FrameType | None) -> None:
-        self._asked_to_reload |= number == RELOAD
-        self._stopping |= number != RELOAD
+        if number in RELOAD and not (number == signal.SIGHUP and sys.stdin and sys.stdin.isatty()):
+            self._asked_to_reload = True
+        else:
+            self._stopping, self.reload = True, False
         self._alarm.set()
 
     def _consider_reload(self) -> None:
         self._asked_to_reload = False
-        reason = self._unusable()
-        if reason:
-            self._log.line(log.ERROR, f"not reloaded: {reason}")
-        else:
-            self.reload = not self._stopping
-            self._stopping = True
+        plan = self._examine_reload()
+        if plan.fault:
+            self._log.line(log.ERROR, f"not reloaded, the configuration is as before: {plan.fault}")
+        elif not self._stopping:
+            self._log.line(log.INFO, "the configuration can be used; starting anew with it")
+            self._new_spool = plan.spool
+            self.reload = self._stopping = True
 
     def _end(self) -> None:
         if self.reload:
             notify.reloading()
-            self.delivery.stop(_RELOAD_FLUSH_S)
+            self.delivery.stop(self._config.spool.flush_s if self._new_spool else _RELOAD_FLUSH_S)
             self._close()
+            self._tell_left_behind()
             return
         notify.tell(notify.STOPPING, notify.status("sending what is left"))
         self.delivery.stop(self._config.spool.flush_s)
@@ -144,6 +151,15 @@ class Pipeline:
         if lost:
             why = self.ledger.trouble or "the disk took none"
             self._log.line(log.ERROR, f"spool: {lost} documents that were held in memory are lost: {why}")
+
+    def _tell_left_behind(self) -> None:
+        left, old = self.ledger.spooled, self._config.spool.directory
+        if self._new_spool and left:
+            self._log.line(
+                log.WARNING,
+                f"{left} documents wait in {old}, which is no longer the spool; "
+                "set spool.directory back until they are sent",
+            )
 
     def _loop(self, after_tick: Callable[[int], None]) -> None:
         period_s = self._config.collect.period_s

@@ -24,15 +24,15 @@ ACTION = b'{"create":{"_index":"metrics-shipper.host-default"}}'
 
 
 @contextmanager
-def agent(spool: Path, *more: str, **environment: str) -> Iterator[subprocess.Popen[str]]:
+def agent(spool: Path | None, *more: str, **environment: str | None) -> Iterator[subprocess.Popen[str]]:
     """`shipper run` against a port where nothing listens."""
-    words = ["run", "--period", "1s", "--spool", str(spool), "--elasticsearch-hosts", "http://127.0.0.1:1", *more]
+    words = ["run", "--period", "1s", "--elasticsearch-hosts", "http://127.0.0.1:1", *more]
+    words += ["--spool", str(spool)] if spool else []
     main = "import sys; from shipper.cli import main; sys.exit(main())"
+    given = {**os.environ, "SHIPPER_HOST_VERIFY": "false", "SHIPPER_SPOOL_FLUSH": "1s", **_FEW, **environment}
+    env = {name: value for name, value in given.items() if value is not None}
     process = subprocess.Popen(
-        [sys.executable, "-c", main, *words],
-        stderr=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "SHIPPER_HOST_VERIFY": "false", "SHIPPER_SPOOL_FLUSH": "1s", **_FEW, **environment},
+        [sys.executable, "-c", main, *words], stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=env
     )
     try:
         yield process
@@ -85,14 +85,18 @@ def test_a_process_that_does_not_tick_sends_no_watchdog(tmp_path: Path, notified
         until(sock, "WATCHDOG=1")
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+# systemd-nspawn's stub sends both to stop: the one that ends wins
+@pytest.mark.parametrize(
+    "numbers", [(signal.SIGTERM,), (signal.SIGINT,), (signal.SIGTERM, signal.SIGHUP), (signal.SIGHUP, signal.SIGTERM)]
+)
 def test_signals_end_the_agent_and_nothing_is_lost(
-    tmp_path: Path, notified: tuple[str, socket.socket], number: signal.Signals
+    tmp_path: Path, notified: tuple[str, socket.socket], numbers: tuple[signal.Signals, ...]
 ) -> None:
     address, sock = notified
     with agent(tmp_path / "spool", NOTIFY_SOCKET=address) as process:
         until(sock, "WATCHDOG=1")
-        process.send_signal(number)
+        for number in numbers:
+            process.send_signal(number)
         assert process.wait(20) == 0
         assert process.stderr
         assert process.stderr.read().splitlines()[-1].endswith("documents wait in the spool")
@@ -101,20 +105,30 @@ def test_signals_end_the_agent_and_nothing_is_lost(
     ledger.spool.close()
 
 
+@pytest.mark.parametrize("number", [signal.SIGUSR1, signal.SIGHUP])
 def test_reload_takes_the_new_configuration_and_refuses_a_wrong_one(
-    tmp_path: Path, notified: tuple[str, socket.socket]
+    tmp_path: Path, notified: tuple[str, socket.socket], number: signal.Signals
 ) -> None:
+    """Of what may be wrong: an unknown option, an expression, a file that is not there, a spool that cannot be made."""
     address, sock = notified
     file = tmp_path / "shipper.toml"
-    file.write_text('[host]\nname = "before"\n')
-    with agent(tmp_path / "spool", "--config", str(file), NOTIFY_SOCKET=address) as process:
+    file.write_text('[host]\nname = "before"\nverify = false\n')
+    faults = {
+        "unknown option nonsense": "verify = false\nnonsense = 1",
+        "a list of regular expressions": 'verify = false\n[collect]\ncommand_line_scrub = ["(("]',
+        "elasticsearch.api_key_file /nowhere": 'verify = false\n[elasticsearch]\napi_key_file = "/nowhere"',
+        "this is not the host": f'[collect]\nhost_root = "{tmp_path}"',
+    }
+    with agent(tmp_path / "spool", "--config", str(file), NOTIFY_SOCKET=address, SHIPPER_HOST_VERIFY=None) as process:
         until(sock, "WATCHDOG=1")
-        file.write_text('[host]\nname = "after"\nnonsense = 1\n')
-        process.send_signal(signal.SIGUSR1)
-        until(sock, "WATCHDOG=1")
-        assert process.poll() is None
-        file.write_text('[host]\nname = "after"\n')
-        process.send_signal(signal.SIGUSR1)
+        for fault in faults.values():
+            file.write_text(f'[host]\nname = "after"\n{fault}\n')
+            process.send_signal(number)
+            until(sock, "WATCHDOG=1")
+            until(sock, "WATCHDOG=1")
+            assert process.poll() is None
+        file.write_text('[host]\nname = "after"\nverify = false\n')
+        process.send_signal(number)
         until(sock, "RELOADING=1")
         until(sock, "READY=1")
         until(sock, "WATCHDOG=1")
@@ -122,12 +136,57 @@ def test_reload_takes_the_new_configuration_and_refuses_a_wrong_one(
         assert process.wait(20) == 0
         assert process.stderr
         told = process.stderr.read()
-    assert "not reloaded: " in told and "unknown option nonsense" in told
+    refused = [line for line in told.splitlines() if "not reloaded, the configuration is as before: " in line]
+    assert len(refused) == len(faults)
+    assert all(words in line for words, line in zip(faults, refused, strict=True))
+    assert "the configuration can be used; starting anew with it" in told
     ledger = Ledger.load(Spool(str(tmp_path / "spool"), 1 << 30))
     names = [json.loads(one.document)["host"]["name"] for part in ledger.due() for one in ledger.spool.read(part)]
     assert names == sorted(names, reverse=True) and set(names) == {"before", "after"}
     assert ledger.counts.collected == ledger.spooled == len(names)
     ledger.spool.close()
+
+
+def test_a_reload_that_moves_the_spool_says_what_it_leaves(tmp_path: Path, notified: tuple[str, socket.socket]) -> None:
+    address, sock = notified
+    file = tmp_path / "shipper.toml"
+    old, new = tmp_path / "old", tmp_path / "new"
+    file.write_text(f'[spool]\ndirectory = "{old}"\nflush = "1s"\n')
+    with agent(None, "--config", str(file), NOTIFY_SOCKET=address) as process:
+        until(sock, "WATCHDOG=1")
+        file.write_text(f'[spool]\ndirectory = "{new}"\n')
+        process.send_signal(signal.SIGHUP)
+        until(sock, "RELOADING=1")
+        until(sock, "WATCHDOG=1")
+        process.terminate()
+        assert process.wait(20) == 0
+        assert process.stderr
+        told = process.stderr.read()
+    ledger = Ledger.load(Spool(str(old), 1 << 30))
+    assert f"{ledger.spooled} documents wait in {old}, which is no longer the spool" in told
+    assert ledger.spooled > 0
+    ledger.spool.close()
+    assert any((new / "segments").iterdir())
+
+
+def test_a_terminal_that_is_closed_ends_it(tmp_path: Path) -> None:
+    primary, secondary = os.openpty()
+    words = ["run", "--period", "1s", "--spool", str(tmp_path / "spool"), "--elasticsearch-hosts", "http://127.0.0.1:1"]
+    environment = {**os.environ, "SHIPPER_HOST_VERIFY": "false", "SHIPPER_SPOOL_FLUSH": "1s", **_FEW}
+    command = [sys.executable, "-c", "import sys; from shipper.cli import main; sys.exit(main())", *words]
+    process = subprocess.Popen(command, stdin=secondary, stderr=subprocess.DEVNULL, env=environment)
+    try:
+        end = time.monotonic() + 30
+        while not status.read(str(tmp_path / "spool")).get("ticks"):
+            assert time.monotonic() < end
+            time.sleep(0.05)
+        process.send_signal(signal.SIGHUP)
+        assert process.wait(20) == 0
+    finally:
+        process.kill()
+        process.wait()
+        os.close(primary)
+        os.close(secondary)
 
 
 def test_a_second_agent_refuses_in_one_line(tmp_path: Path, notified: tuple[str, socket.socket]) -> None:

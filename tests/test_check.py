@@ -89,3 +89,27 @@ def test_broken_collector_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_terminal_is_safe_from_hostile_names() -> None:
     finding = check.named("filesystems", ["/mnt/\x1b[2J\n", "/"])
     assert str(finding) == "ok     2 filesystems: /, /mnt/\\x1b[2J\\n"
+
+
+def test_check_says_what_keeps_run_from_starting_all_at_once(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "bad.pem").write_text("no certificate")
+    options = ["--spool", str(tmp_path / "spool"), "--host-name", "a", "--host-verify", "false", "--collect-ticks", "1"]
+    options += ["--elasticsearch-hosts", "https://127.0.0.1:1", "--elasticsearch-api-key-file", f"{tmp_path}/key"]
+    options += [
+        "--elasticsearch-ca-file",
+        f"{tmp_path}/ca.pem",
+        "--elasticsearch-client-cert-file",
+        f"{tmp_path}/bad.pem",
+    ]
+    faults = [
+        f"elasticsearch.api_key_file {tmp_path}/key: No such file or directory",
+        f"elasticsearch.ca_file {tmp_path}/ca.pem: No such file or directory",
+        f"elasticsearch.client_cert_file {tmp_path}/bad.pem: no PEM file with a certificate and its key",
+    ]
+    assert cli.main(["check", "--online", *options]) == 2
+    lines = shown(capsys)
+    assert [line.removeprefix("wrong  ") for line in lines if line.startswith("wrong")] == faults
+    assert cli.main(["run", *options]) == 2
+    assert capsys.readouterr().err == f"shipper: {'; '.join(faults)}\n"

@@ -132,7 +132,7 @@ def test_secrets_are_scrubbed_from_arguments(arguments: list[str], shown: str) -
 
 
 def test_further_expressions_hide_their_group_only() -> None:
-    config = Config(collect=replace(Collect(), command_line_scrub=(r"room (\S+)", r"nothing")))
+    config = Config(collect=replace(Collect(), command_line_scrub=(r"room (\S+)", r"nothing(at all)?")))
     shown = top._Top(Reader(Root()), config).scrubbed(["app", "o", "room", "o", "nothing", "--token", "t"])
     assert shown == "app o room *** nothing --token ***"
 

@@ -86,7 +86,7 @@ def test_errors_are_one_line(arguments: list[str], code: int, words: str) -> Non
     assert "Traceback" not in result.stderr
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_run_stops_cleanly_and_keeps_what_it_could_not_send(tmp_path: Path, number: signal.Signals) -> None:
     arguments = ["--period", "1s", "--spool", str(tmp_path), "--elasticsearch-hosts", "http://127.0.0.1:1"]
     process = subprocess.Popen(

@@ -11,13 +11,16 @@ from shipper import hostview
 from shipper.collect import COLLECTORS
 from shipper.collect.contract import Collector
 from shipper.config import Config
-from shipper.errors import HostViewError, ServerError
+from shipper.errors import ConfigError, HostViewError, ServerError, UserError
 from shipper.findings import Finding, Level, note, ok, wrong
 from shipper.rates import Reading
 from shipper.source import Reader, Root
+from shipper.usable import connection_faults
 
 HELP = "check configuration, host view, spool and (--online) server; say what is found"
 _MOST_NAMED = 12
+# As run would end by them, the first counts
+_FIRST = (ConfigError, HostViewError, ServerError, UserError)
 _NAMED = {"disk": "disks", "filesystem": "filesystems", "network": "interfaces"}
 
 
@@ -29,14 +32,14 @@ def run(args: argparse.Namespace, config: Config) -> int:
     root = Root(config.collect.host_root)
     view = hostview.examine(root, config.host.name)
     codes = {
-        say(configuration(config)) and 1,
+        say(configuration(config)) and ConfigError.exit_code,
         say(view.findings) and config.host.verify and HostViewError.exit_code,
         say(found(root, config)) and 1,
         say(spool(Path(config.spool.directory), config.spool.max_bytes)) and 1,
         args.online and say(online(config)) and ServerError.exit_code,
     }
     # Of several troubles the one to mend first gives the code
-    return next((code for code in (HostViewError.exit_code, ServerError.exit_code, 1) if code in codes), 0)
+    return next((error.exit_code for error in _FIRST if error.exit_code in codes), 0)
 
 
 def say(findings: Iterable[Finding]) -> bool:
@@ -53,6 +56,10 @@ def configuration(config: Config) -> Iterator[Finding]:
     for path, origin in sorted(config.origins.items()):
         if origin != config.file:
             yield ok(f"{path} from {origin}")
+    faults = [str(fault) for fault in connection_faults(config)]
+    yield from map(wrong, faults)
+    if not faults:
+        yield ok(f"secrets and certificates for {', '.join(config.elasticsearch.hosts)} can be used")
 
 
 def found(root: Root, config: Config) -> Iterator[Finding]:
@@ -120,5 +127,7 @@ def online(config: Config) -> Iterator[Finding]:
     try:
         with client.connect(config) as connection:
             yield from server.examine(connection, config)
+    except ConfigError:
+        yield note("the server is not asked: see above")
     except ServerError as error:
         yield wrong(str(error))

@@ -9,8 +9,8 @@ from shipper.config import Config
 from shipper.errors import ConfigError
 
 HELP = (
-    "collect every period and ship to Elasticsearch, until a signal: TERM, INT and HUP send what is left and end it; "
-    "USR1 reads the configuration anew"
+    "collect every period and ship to Elasticsearch, until a signal: TERM and INT send what is left and end it; "
+    "HUP (not at a terminal) and USR1 read the configuration anew"
 )
 
 
@@ -22,14 +22,18 @@ def run(args: argparse.Namespace, config: Config) -> int:
     from shipper import client, inspection, log, memory
     from shipper.bulk import FILTER_PATH
     from shipper.pipeline import RELOAD, Pipeline, use_utc
+    from shipper.usable import connection_faults, reload
 
     memory.one_arena()
     use_utc()
-    signal.signal(RELOAD, signal.SIG_IGN)  # until there is something to reload; kept by the program that it becomes
+    for number in RELOAD:
+        signal.signal(number, signal.SIG_IGN)  # until there is something to reload; kept by the program that it becomes
+    if faults := list(connection_faults(config)):
+        raise ConfigError("; ".join(map(str, faults)))
     link = client.Link(config, FILTER_PATH)
     try:
         out = log.Log()
-        pipeline = Pipeline(config, link, out, link.ready, lambda: unusable(args))
+        pipeline = Pipeline(config, link, out, link.ready, lambda: reload(lambda: load(args), config))
         inspection.start(config, pipeline.delivery.state, out)
         memory.settle()
         pipeline.run()
@@ -40,19 +44,13 @@ def run(args: argparse.Namespace, config: Config) -> int:
     return 0
 
 
-def unusable(args: argparse.Namespace) -> str:
-    """Why the configuration as it stands now cannot be used; empty if it can."""
-    from shipper import client, config
+def load(args: argparse.Namespace) -> Config:
+    """The configuration as it stands now. Raises ConfigError."""
+    from shipper import config
 
     known = {one.path for one in config.all_options()}
-    try:
-        found = config.load(
-            getattr(args, "config", None), os.environ, {key: one for key, one in vars(args).items() if key in known}
-        )
-        client.connect(found).close()
-    except ConfigError as error:
-        return str(error)
-    return ""
+    flags = {key: one for key, one in vars(args).items() if key in known}
+    return config.load(getattr(args, "config", None), os.environ, flags)
 
 
 def restart() -> None:
