@@ -92,6 +92,11 @@ class Agent:
         self._log = out
         self._own = Reader(Root("/"))  # its own /proc/self, not the host's: in there it may have no number
 
+    @property
+    def keeps(self) -> bool:
+        """Whether documents are kept in a spool; else collectors keep nothing in its directory either."""
+        return self._ledger is not None
+
     def values(self, report: Report) -> dict[str, Value]:
         usage = resource.getrusage(resource.RUSAGE_SELF)
         rss = self._own.parse("proc/self/statm", lambda text: integer(text.split()[1]) * _PAGE)

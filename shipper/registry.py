@@ -67,6 +67,7 @@ DATASETS: Final = {
         _dataset("process", "one of the processes that use most CPU or memory"),
         _dataset("raid", "a software RAID array"),
         _dataset("sensor", "a temperature, fan, voltage, current or power sensor"),
+        _dataset("event", "an OOM kill, from the kernel's log", "shipper"),
         _dataset("cgroup", "a container, service, machine, scope, pod or slice", "shipper"),
         _dataset(AGENT, "the shipper itself: what it delivered, what it cost, what went wrong", "shipper"),
     )

@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Final
 
@@ -134,11 +134,14 @@ class Ticker:
     """Makes the documents of each tick; remembers the counters before for the rates."""
 
     def __init__(self, config: Config, root: Root, identity: Identity, agent: Agent) -> None:
+        if not agent.keeps:
+            config = replace(config, spool=replace(config.spool, directory=""))
         self._config = config
         self._identity = identity
         self._agent = agent
         self._agent_before: Reading | None = None
         self._root = root
+        self._names: dict[Value, Value] = {}
         self._crew: Crew[_Turn] = Crew(config.collect.deadline_s)
         wanted = set(config.collect.datasets)
         self._jobs = [_job(one, root, config) for one in COLLECTORS if one.dataset in wanted]
@@ -157,9 +160,11 @@ class Ticker:
         turns = self._turns(report, lambda dataset: self._write_cgroup(tick_ms, names) if dataset == _MANY else None)
         entries: list[Entry] = []
         for dataset, values in self._values(turns, report):
-            if values.get("cgroup.path") in names:
-                values[ENTITY.name] = names[values["cgroup.path"]]
+            path = values.get("cgroup.path", "")
+            if name := names.get(path) or self._names.get(path):  # what was killed may be gone by now
+                values[ENTITY.name] = name
             entries.append(self._writer(dataset, tick_ms)(values, report.failed))
+        self._names = names
         entries += [entry for _, turn in turns for entry in turn.entries]
         if AGENT in self._writers:
             entries.append(self._writer(AGENT, tick_ms)(self._agent_values(report), report.failed))

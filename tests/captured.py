@@ -4,6 +4,7 @@ import json
 import os
 import zlib
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -74,8 +75,17 @@ class CapturedRoot(Root):
 class Ticks:
     """All ``collectors`` on one root: each tick gives documents as the pipeline would, and the problems met."""
 
-    def __init__(self, root: Root, collectors: Iterable[Collector] = COLLECTORS, config: Config | None = None) -> None:
-        self._config = config or Config()
+    def __init__(
+        self,
+        root: Root,
+        collectors: Iterable[Collector] = COLLECTORS,
+        config: Config | None = None,
+        *,
+        keep: bool = False,
+    ) -> None:
+        """``keep``: collectors may keep what they remember in the spool directory."""
+        found = config or Config()
+        self._config = found if keep else replace(found, spool=replace(found.spool, directory=""))
         self._collectors = tuple(collectors)
         self._readers = {collector.name: Reader(root) for collector in self._collectors}
         self._calls = {one.name: one.start(self._readers[one.name], self._config) for one in self._collectors}

@@ -20,7 +20,7 @@ from casetrees import host_of
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from shipper.collect import COLLECTORS
+from shipper.collect import COLLECTORS, kernel_log
 from shipper.collect.contract import Collector
 from shipper.document import Writer
 from shipper.fields import Type
@@ -64,6 +64,7 @@ MADE: Final = {
     "sys/devices/system/cpu/cpu1/cpufreq/scaling_cur_freq": "2400000\n",
     "sys/devices/system/cpu/cpu0/thermal_throttle/core_throttle_count": "3\n",
     "sys/devices/system/edac/mc/mc0/ce_count": "1\n",
+    "dev/kmsg": (Path(__file__).parent / "kmsg/linux-3.10-memcg.txt").read_text(),
 }
 # adjtimex(2) and D-Bus are no files
 NO_FILES: Final = ("clock", "systemd")
@@ -94,6 +95,7 @@ class Subject:
 
     def run(self) -> tuple[Documents, Counter[str]]:
         """Documents of the second moment, and how often each file was a problem in it."""
+        kernel_log.forget(self.root)
         self.root.show(0)
         ticks = Ticks(self.root, (self.collector,))
         ticks.tick()

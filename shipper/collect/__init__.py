@@ -7,6 +7,7 @@ from shipper.collect import (
     conntrack,
     cpu,
     disk,
+    events,
     filesystem,
     hardware,
     kernel,
@@ -40,6 +41,7 @@ COLLECTORS: tuple[Collector, ...] = (
     conntrack.COLLECTOR,
     storage_clients.COLLECTOR,
     kernel.COLLECTOR,
+    events.COUNTS,
     clock.COLLECTOR,
     hardware.COLLECTOR,
     processes.COLLECTOR,
@@ -51,5 +53,6 @@ COLLECTORS: tuple[Collector, ...] = (
     top.COLLECTOR,
     raid.COLLECTOR,
     sensors.COLLECTOR,
+    events.COLLECTOR,
     cgroup.COLLECTOR,
 )

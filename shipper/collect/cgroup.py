@@ -3,10 +3,10 @@
 Which file gives what stands in ``cgroup_files``, which cgroup is what in ``identity``, where they are in ``hierarchy``.
 """
 
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from typing import Any
 
-from shipper.collect import cgroup_files, cgroup_network, cgroup_slow, runtime_files, units
+from shipper.collect import cgroup_files, cgroup_network, cgroup_slow, kernel_log, runtime_files, units
 from shipper.collect.block_devices import Devices
 from shipper.collect.cgroup_one import Cgroup, Host
 from shipper.collect.cgroup_slow import Slow
@@ -63,6 +63,12 @@ FIELDS: tuple[Field, ...] = (
         "How often a cgroup of this service or name of a container was made anew since the shipper started",
         "inode numbers",
     ),
+    gauge(
+        "cgroup.oom_kills.count",
+        "count",
+        "Processes of this container or service killed for lack of memory since the shipper started, also in its former cgroups",
+        "dev/kmsg",
+    ),
     *cgroup_files.FIELDS,
     *cgroup_slow.FIELDS,
     *cgroup_network.FIELDS,
@@ -108,6 +114,8 @@ class _Cgroups:
         self._tree: Node | None = None
         self._known: dict[str, Cgroup] = {}
         self._restarts = Restarts(_MOST_RESTARTED)
+        self._log = kernel_log.of(reader, config.spool.directory)
+        self._killed = Killed(self._log.killed)
 
     def collect(self) -> Iterable[Reading]:
         now_ns = self._reader.now_ns()
@@ -139,6 +147,8 @@ class _Cgroups:
                 values["cgroup.io.busiest.bytes_per_s"] = moved[1]
             if cgroup.namespace and (cgroup.identity.aggregate or owners[cgroup.namespace] is cgroup):
                 values.update(cgroup.network())
+            if self._log.readable and (name := cgroup.name) is not None:
+                values["cgroup.oom_kills.count"] = self._killed.of(name, cgroup.path)
             restarts = self._restarts.of(cgroup.name, cgroup.inodes)
             if restarts is not None:
                 values["cgroup.restarts.count"] = restarts
@@ -239,6 +249,22 @@ def _inherit_limit(path: str, values: dict[str, Any], limits: dict[str, int]) ->
         limits[path] = smallest
         if values:
             values["cgroup.memory.limit.effective.bytes"] = smallest
+
+
+class Killed:
+    """OOM kills of all cgroups that a container or service has had, as long as the kernel's log has counted for them."""
+
+    def __init__(self, by_path: Mapping[str, int]) -> None:
+        self._by_path = by_path
+        self._paths: dict[int, tuple[str, ...]] = {}
+
+    def of(self, name: Hashable, path: str) -> int:
+        former = self._paths.pop(hash(name), ())
+        # Those without a kill need not be remembered
+        paths = self._paths[hash(name)] = (*(one for one in former if one != path and one in self._by_path), path)
+        if len(self._paths) > _MOST_RESTARTED:
+            del self._paths[next(iter(self._paths))]
+        return sum(self._by_path.get(one, 0) for one in paths)
 
 
 class Restarts:

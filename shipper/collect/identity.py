@@ -232,3 +232,12 @@ def _holds_named(node: Node, name: str, parent: str) -> bool:
     return recognise(parent, name) is not None or any(
         _holds_named(child, child_name, name) for child_name, child in node.children.items()
     )
+
+
+def deepest(parts: list[str]) -> tuple[str, Identity] | None:
+    """Path and identity of the deepest cgroup of a path that has a name of its own and is no aggregate by its kind."""
+    for depth in range(len(parts), 0, -1):
+        identity = recognise(parts[depth - 2] if depth > 1 else "", parts[depth - 1])
+        if identity and not identity.aggregate:
+            return "/" + "/".join(parts[:depth]), identity
+    return None

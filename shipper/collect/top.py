@@ -16,7 +16,7 @@ import psutil
 
 from shipper.collect import namespace, processes, scrub
 from shipper.collect.contract import Collect, Collector
-from shipper.collect.identity import ENTITY, CgroupKind, Identity, recognise
+from shipper.collect.identity import ENTITY, CgroupKind, Identity, deepest
 from shipper.collect.processes import Stat
 from shipper.fields import Field, Kind, Type, attribute, constant, counter, cpu_time, dimension, gauge, real
 from shipper.parse import ParseError, integer, meminfo, name
@@ -72,16 +72,8 @@ def cgroup_of(text: bytes) -> tuple[str, Identity | None] | None:
     """
     paths = [line.split(b":", 2)[-1].decode("utf-8", "surrogateescape") for line in text.split(b"\n")]
     known = [path.strip("/").split("/") for path in paths if path.startswith("/") and path != "/" and "/.." not in path]
-    best = max(filter(None, map(_deepest, known)), key=lambda one: one[0].count("/"), default=None)
+    best = max(filter(None, map(deepest, known)), key=lambda one: one[0].count("/"), default=None)
     return best or max((("/" + "/".join(parts), None) for parts in known), key=lambda one: len(one[0]), default=None)
-
-
-def _deepest(parts: list[str]) -> tuple[str, Identity] | None:
-    for depth in range(len(parts), 0, -1):
-        identity = recognise(parts[depth - 2] if depth > 1 else "", parts[depth - 1])
-        if identity and not identity.aggregate:
-            return "/" + "/".join(parts[:depth]), identity
-    return None
 
 
 class _Top:

@@ -5,6 +5,7 @@ import shutil
 import tempfile
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from shipper import hostview
@@ -64,6 +65,7 @@ def configuration(config: Config) -> Iterator[Finding]:
 
 def found(root: Root, config: Config) -> Iterator[Finding]:
     """What the collectors find, each called once."""
+    config = replace(config, spool=replace(config.spool, directory=""))  # the place in the kernel's log is the agent's
     by_dataset: dict[str, list[Reading]] = {}
     for collector in COLLECTORS:
         if collector.dataset not in config.collect.datasets:
