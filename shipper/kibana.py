@@ -11,7 +11,9 @@ from typing import Final
 from shipper.fields import Alias, gauge
 
 CONTAINERS: Final = "docker"
-PERIOD: Final = gauge("metricset.period", "ms", "Time from tick to tick", "configuration: collect.period")
+PERIOD: Final = gauge(
+    "metricset.period", "ms", "Time from tick to tick; more where ticks were missed", "configuration: collect.period"
+)
 
 _DOCKER: Final = (
     ("cpu.total.pct", "cgroup.cpu.cores", "CPU time used, in CPUs"),
@@ -19,7 +21,7 @@ _DOCKER: Final = (
     ("cpu.user.pct", "cgroup.cpu.user.cores", "CPU time in user mode, in CPUs"),
     ("cpu.kernel.pct", "cgroup.cpu.system.cores", "CPU time in the kernel, in CPUs"),
     ("memory.usage.pct", "cgroup.memory.working_set.pct", "Without page cache that can go, as in docker stats"),
-    ("memory.usage.total", "cgroup.memory.usage.bytes", "Page cache included"),
+    ("memory.usage.total", "cgroup.memory.working_set.bytes", "Without inactive page cache, as docker stats counts"),
     ("memory.limit", "cgroup.memory.limit.effective.bytes", "Absent where there is none"),
     # Kibana adds up its interfaces; ours are added up already, so each container has the one
     ("network.interface", "container.id", "One for each container, whose bytes are the sum of all interfaces"),

@@ -26,7 +26,7 @@ ENVELOPE: Final = (
 )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Dataset:
     """One kind of document: its name, what one document stands for, every leaf it may have, and their other names."""
 
@@ -36,6 +36,7 @@ class Dataset:
     fields: tuple[Field, ...]
     default: bool = True
     aliases: tuple[Alias, ...] = ()
+    cadence: str = "One document per tick and"
 
     @property
     def dimensions(self) -> tuple[str, ...]:
@@ -50,10 +51,15 @@ AGENT: Final = agent.DATASET
 _VERSION: Final = next(field for field in agent.FIELDS if field.name == "agent.version")
 
 
+_MINUTE: Final = "One document per minute (or per tick, where its period is longer) and"
+_CADENCES: Final = {"process": _MINUTE, "sensor": _MINUTE, "event": "One document for"}
+
+
 def _dataset(name: str, help_: str, module: str = "system", *, default: bool = True) -> Dataset:
     own = {AGENT: with_rates(agent.FIELDS), HOST: (_VERSION, PERIOD)}.get(name, ())
     collected = (field for collector in COLLECTORS if collector.dataset == name for field in collector.all_fields)
-    return Dataset(name, help_, module, (*ENVELOPE, *own, *collected), default, ALIASES.get(name, ()))
+    fields, aliases = (*ENVELOPE, *own, *collected), ALIASES.get(name, ())
+    return Dataset(name, help_, module, fields, default, aliases, _CADENCES.get(name, Dataset.cadence))
 
 
 DATASETS: Final = {

@@ -72,7 +72,7 @@ def _heritage_table() -> str:
 def _about(dataset: Dataset) -> str:
     dimensions = ", ".join(f"`{name}`" for name in dataset.dimensions)
     default = "" if dataset.default else " Off by default."
-    return f"One document per tick and {dataset.help}. Identified by {dimensions} and `@timestamp`.{default}"
+    return f"{dataset.cadence} {dataset.help}. Identified by {dimensions} and `@timestamp`.{default}"
 
 
 def _field_table(fields: Iterable[Field]) -> str:

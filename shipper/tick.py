@@ -79,6 +79,7 @@ class _Job:
         for reading in self.collect():
             found = rates(reading, self.before.get(reading.entity), counters)
             before[reading.entity] = kept(reading, counters)
+            self._stretch(reading)
             if write is None:
                 turn.readings.append(Reading(reading.entity, reading.at_ns, {**reading.values, **found}))
             else:
@@ -88,6 +89,15 @@ class _Job:
         self.before = before
         self._tell(turn)
         return turn
+
+    def _stretch(self, reading: Reading) -> None:
+        """After missed ticks a reading's period is the whole of them: what was added since is divided by it."""
+        former, period_ms = self.before.get(reading.entity), reading.values.get(PERIOD.name)
+        if former is None or not isinstance(period_ms, int):
+            return
+        periods = round((reading.at_ns - former.at_ns) / (period_ms * 1_000_000))
+        if periods > 1:
+            reading.values[PERIOD.name] = periods * period_ms
 
     def _tell(self, turn: _Turn) -> None:
         """Problems that are new; one that was there the turn before, and what is absent for good, is told as absent."""

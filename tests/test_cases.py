@@ -330,3 +330,27 @@ def test_what_looks_like_a_container_and_is_not_known_is_counted_and_named(tmp_p
     list(cgroup.COLLECTOR.start(reader, config())())
     [told] = cgroup.COLLECTOR.absent(reader).values()
     assert told.startswith(f"2 cgroups have an id in their names: /boxes/box-{'a' * 32}, ")
+
+
+def test_v1_files_that_count_nothing_while_the_disk_works_give_no_io(tmp_path: Path) -> None:
+    host = host_of("01", tmp_path)
+    zero = "8:0 Read 0\n8:0 Write 0\nTotal 0\n"
+    path = f"docker/{'a1' * 32}"
+    for at, text in (("", zero), (f"{path}/", zero)):
+        host.tree.write(f"sys/fs/cgroup/blkio/{at}blkio.throttle.io_service_bytes_recursive", text)
+        host.tree.write(f"sys/fs/cgroup/blkio/{at}blkio.throttle.io_serviced_recursive", text)
+    values = host.tick()["cgroup"][f"/{path}"]
+    assert not [name for name in values if name.startswith("cgroup.io.")]
+    assert host.absent["cgroup.io"].startswith("the kernel's blkio files count nothing")
+    host.tree.write("sys/fs/cgroup/blkio/blkio.throttle.io_service_bytes_recursive", "8:0 Read 5\nTotal 5\n")
+    assert host.tick(61)["cgroup"][f"/{path}"]["cgroup.io.read.bytes"] == 0
+    assert "cgroup.io" not in host.absent
+
+
+def test_the_share_of_periods_in_which_a_container_was_throttled(tmp_path: Path) -> None:
+    host = host_of("03", tmp_path)
+    [path] = [path for path, values in host.tick()["cgroup"].items() if values["cgroup.kind"] == "container"]
+    for periods, throttled, share in ((100, 10, None), (200, 35, 0.25), (200, 35, None)):
+        usage = "usage_usec 5000000\nuser_usec 3000000\nsystem_usec 2000000\n"
+        host.tree.write(f"sys/fs/cgroup{path}/cpu.stat", f"{usage}nr_periods {periods}\nnr_throttled {throttled}\n")
+        assert host.tick()["cgroup"][path].get("cgroup.cpu.throttled.pct") == share

@@ -188,6 +188,19 @@ def test_a_busy_process_is_found_with_its_own_figures(worker: subprocess.Popen[s
     assert abs(started - witness.create_time()) <= 2
 
 
+def test_a_process_that_began_since_the_look_before_has_a_share() -> None:
+    """Of the time since its start: it may be gone at the next look."""
+    ticks = Ticks(Root(), (top.COLLECTOR,), Config(collect=replace(Collect(), processes=50)))
+    ticks.tick()
+    with subprocess.Popen([sys.executable, "-c", "while True: pass"]) as process:
+        time.sleep(1.5)
+        found = {one["process.pid"]: one for one in ticks.tick()["process"].values()}
+        process.kill()
+    share = found[process.pid]["system.process.cpu.total.pct"]
+    assert isinstance(share, float) and share > 0
+    ticks.close()
+
+
 def test_arguments_are_off_by_choice_and_numbers_bounded(worker: subprocess.Popen[str]) -> None:
     found = looked(0.2, processes=3)
     assert 1 <= len(found) <= 6
@@ -216,7 +229,7 @@ def test_a_process_in_a_container_names_it(worker: subprocess.Popen[str]) -> Non
         for directory in directories:
             directory.mkdir(parents=True)
             (directory / "cgroup.procs").write_text(str(worker.pid))
-        found = looked(0.5)[worker.pid]
+        found = looked(1.5, processes=50)[worker.pid]  # a look serves for a second
     finally:
         worker.kill()
         worker.wait()

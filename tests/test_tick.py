@@ -5,6 +5,7 @@ import json
 import os
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -237,3 +238,19 @@ def test_a_file_that_is_not_ours_to_read_is_told_as_such(hosted: Hosted, monkeyp
     _, _, report = hosted.tick()
     assert report.absent["proc/loadavg"] == "no permission"
     assert report.problems == []
+
+
+def test_after_missed_ticks_a_containers_period_is_the_whole_of_them(tmp_path: Path) -> None:
+    """What was added since the document before is divided by it: else three periods' traffic would be told as one's."""
+    hosted = Hosted(tmp_path, Config(collect=replace(Collect(), period_s=10)))
+    shutil.rmtree(hosted.directory)
+    shutil.copytree(HOSTS / "debian-12-hybrid-docker", hosted.directory, symlinks=True)
+    moments = {at: json.loads((hosted.directory / at / "moment.json").read_text()) for at in "01"}
+    for late_s, expected in ((10, 10_000), (30, 30_000), (14, 10_000)):
+        moments["1"]["now_ns"] = moments["0"]["now_ns"] + late_s * 1_000_000_000
+        (hosted.directory / "1/moment.json").write_text(json.dumps(moments["1"]))
+        hosted.ticker = Ticker(Config(), hosted.root, IDENTITY, Agent(None, None))
+        hosted.tick(0)
+        documents, _, _ = hosted.tick(1)
+        periods = {one["metricset"]["period"] for one in of(documents, "cgroup") if "metricset" in one}
+        assert periods == {expected}

@@ -53,3 +53,15 @@ class Devices:
             words = (line.split() for line in (self._reader.read_once("proc/diskstats") or b"").split(b"\n"))
             self._names = {f"{name(word[0])}:{name(word[1])}": name(word[2]) for word in words if len(word) > 2}  # noqa: PLR2004
         return self._names.get(number, number)
+
+
+def counts_no_io(reader: Reader, blkio: str | None) -> bool:
+    """Whether all of v1's blkio says that nothing was moved, while the disks say otherwise: absent is not zero.
+
+    Seen on Linux 6.1, whose blkio.throttle files stay 0 where no limit is set.
+    """
+    text = reader.read_once(f"{blkio}/blkio.throttle.io_service_bytes_recursive") if blkio else None
+    if not text or any(word.isdigit() and int(word) for line in text.split(b"\n") for word in line.split()[-1:]):
+        return False
+    rows = (line.split() for line in (reader.read_once("proc/diskstats") or b"").split(b"\n"))
+    return any(row[5].isdigit() and row[9].isdigit() and int(row[5]) + int(row[9]) > 0 for row in rows if len(row) > 9)  # noqa: PLR2004

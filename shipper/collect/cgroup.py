@@ -6,7 +6,7 @@ Which file gives what stands in ``cgroup_files``, which cgroup is what in ``iden
 from collections.abc import Callable, Hashable, Iterable, Mapping
 from typing import Any
 
-from shipper.collect import cgroup_files, cgroup_network, cgroup_slow, kernel_log, runtime_files, units
+from shipper.collect import block_devices, cgroup_files, cgroup_network, cgroup_slow, kernel_log, runtime_files, units
 from shipper.collect.block_devices import Devices
 from shipper.collect.cgroup_one import Cgroup, Host
 from shipper.collect.cgroup_slow import Slow
@@ -73,6 +73,12 @@ FIELDS: tuple[Field, ...] = (
     *cgroup_slow.FIELDS,
     *cgroup_network.FIELDS,
     real("cgroup.cpu.pct", "pct", "CPU time used, of all the host's logical CPUs", "cgroup.cpu.usage.ns"),
+    real(
+        "cgroup.cpu.throttled.pct",
+        "pct",
+        "Share of the quota periods in which it ran that it was throttled in",
+        "cgroup.cpu.throttled.count / cgroup.cpu.periods.count",
+    ),
     real("cgroup.cpu.limit.pct", "pct", "CPU time used, of its own quota", "cgroup.cpu.usage.ns"),
     gauge(
         "cgroup.memory.working_set.bytes",
@@ -94,6 +100,7 @@ _CORES = "host cores"
 _MEMORY = "host memory"
 _MOST_RESTARTED = 4096
 _MOST_NAMED = 5
+_IO = "cgroup.io"
 _MINUTE_NS = 60_000_000_000
 
 
@@ -109,6 +116,7 @@ class _Cgroups:
         self._devices = Devices(reader)
         self._host: Host | None = None
         self._layout_at = 0
+        self._counts_no_io = False
         self._memory_at = 0
         self._memory: dict[str, int] | None = None
         self._tree: Node | None = None
@@ -130,7 +138,7 @@ class _Cgroups:
             cgroup.refresh(now_ns)
         owners = _owners(cgroups)
         self._devices.refresh(now_ns)
-        stacked, of_host = self._devices.stacked, self._of_host(now_ns)
+        of_host = self._of_host(now_ns)
         most = {"ns": cpus(of_host[_CORES])} if _CORES in of_host else {}
         limits: dict[str, int] = {}
         for cgroup in cgroups:
@@ -141,20 +149,24 @@ class _Cgroups:
             _inherit_limit(cgroup.path, values, limits)
             if not values:
                 continue
-            moved = cgroup.busiest(cgroup_files.finish(values, stacked), at_ns)
-            if moved:
-                values["cgroup.io.busiest.name"] = self._devices.name(moved[0])
-                values["cgroup.io.busiest.bytes_per_s"] = moved[1]
+            self._add_io(cgroup, values, at_ns)
             if cgroup.namespace and (cgroup.identity.aggregate or owners[cgroup.namespace] is cgroup):
                 values.update(cgroup.network())
-            if self._log.readable and (name := cgroup.name) is not None:
-                values["cgroup.oom_kills.count"] = self._killed.of(name, cgroup.path)
-            restarts = self._restarts.of(cgroup.name, cgroup.inodes)
-            if restarts is not None:
-                values["cgroup.restarts.count"] = restarts
+            if (name := cgroup.name) is not None:
+                values["cgroup.restarts.count"] = self._restarts.of(name, cgroup.inodes)
+                if self._log.readable:
+                    values["cgroup.oom_kills.count"] = self._killed.of(name, cgroup.path)
             values.update(of_host)
             identity = (cgroup.inodes, cgroup.namespace)
             yield Reading(cgroup.path, at_ns, {**cgroup.describe(), **values}, identity, most)
+
+    def _add_io(self, cgroup: Cgroup, values: dict[str, Any], at_ns: int) -> None:
+        if self._counts_no_io:
+            cgroup_files.drop_io(values)
+        moved = cgroup.busiest(cgroup_files.finish(values, self._devices.stacked), at_ns)
+        if moved:
+            values["cgroup.io.busiest.name"] = self._devices.name(moved[0])
+            values["cgroup.io.busiest.bytes_per_s"] = moved[1]
 
     def _look_at_host(self) -> Host:
         """Where its cgroups are is looked up each minute, and at each tick until there are any."""
@@ -163,6 +175,7 @@ class _Cgroups:
             return host
         self._layout_at = now_ns + _MINUTE_NS
         layout = detect(self._reader)
+        self._counts_no_io = block_devices.counts_no_io(self._reader, layout.hierarchies.get("blkio"))
         if host is None or host.layout != layout:
             missing = "no hierarchy has the controller; it may be turned off (cgroup_disable=)"
             self._reader.lacks = {f"cgroup.{controller}": missing for controller in layout.lacks()}
@@ -171,6 +184,9 @@ class _Cgroups:
             period_ms = self._config.collect.period_s * 1000
             host = self._host = Host(self._reader, layout, slow, self._files, table, network, period_ms)
             self._forget()
+        self._reader.lacks.pop(_IO, None)
+        if self._counts_no_io:
+            self._reader.lacks[_IO] = "the kernel's blkio files count nothing, while the disks work"
         return host
 
     def _of_host(self, now_ns: int) -> dict[str, int]:
@@ -275,9 +291,7 @@ class Restarts:
         # Hashes: names and inodes of what is gone would take ten times as much
         self._seen: dict[int, tuple[int, int]] = {}
 
-    def of(self, name: Hashable, inodes: Hashable) -> int | None:
-        if name is None:
-            return None
+    def of(self, name: Hashable, inodes: Hashable) -> int:
         key, now = hash(name), hash(inodes)
         before, count = self._seen.pop(key, (now, 0))
         if before != now:
@@ -319,6 +333,9 @@ def derive(values: dict[str, Value]) -> dict[str, Value]:
         quota = values.get("cgroup.cpu.limit.cores")
         if isinstance(quota, float) and quota > 0:
             result["cgroup.cpu.limit.pct"] = used / quota
+    throttled, periods = (values.get(f"cgroup.cpu.{name}.count_per_s") for name in ("throttled", "periods"))
+    if isinstance(throttled, float) and isinstance(periods, float) and periods > 0:
+        result["cgroup.cpu.throttled.pct"] = min(throttled / periods, 1.0)
     usage = values.get("cgroup.memory.usage.bytes")
     if isinstance(usage, int) and isinstance(inactive, int):
         working_set = result["cgroup.memory.working_set.bytes"] = max(usage - inactive, 0)

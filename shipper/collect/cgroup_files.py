@@ -293,6 +293,12 @@ def finish(values: MutableMapping[str, Any], stacked: Mapping[str, bool]) -> dic
     return devices
 
 
+def drop_io(values: MutableMapping[str, Any]) -> None:
+    """Leave out io that the kernel does not count."""
+    for key in _IO.values():
+        values.pop(key, None)
+
+
 _PRESSURE: Final = [CgroupFile(UNIFIED, f"{name}.pressure", _pressure(name)) for name in pressure.RESOURCES]
 
 _V2: Final = [

@@ -116,11 +116,14 @@ _WANTED_SNMP |= {key: name for name, (key, _) in {**_IP, **_ICMP}.items()}
 _WANTED_SNMP6 = {key: name for name, (key, _) in _SNMP6.items()}
 _WANTED_NETSTAT = {key: name for name, (key, _) in _NETSTAT.items()}
 
+
+def _source(name: str, key: bytes) -> str:
+    more = next((f" + proc/1/net/sockstat6 {six.decode()}" for six, field in _SOCKETS_6.items() if field == name), "")
+    return f"proc/1/net/sockstat {key.decode()}{more}"
+
+
 FIELDS = (
-    *(
-        gauge(name, name.rpartition(".")[2], help_, f"proc/1/net/sockstat {key.decode()}")
-        for name, (key, help_) in _SOCKETS.items()
-    ),
+    *(gauge(name, name.rpartition(".")[2], help_, _source(name, key)) for name, (key, help_) in _SOCKETS.items()),
     gauge(_ESTABLISHED, "count", "TCP connections established or in CLOSE_WAIT", "proc/1/net/snmp Tcp.CurrEstab"),
     *(counter(name, "count", help_, f"proc/1/net/snmp {key.decode()}") for name, (key, help_) in _SNMP.items()),
     *(

@@ -30,12 +30,15 @@ _PREFIX: Final = "system.process"
 _HZ: Final = os.sysconf("SC_CLK_TCK")
 _NS_PER_TICK: Final = 1_000_000_000 // _HZ
 _LONGEST: Final = 1024
+_YOUNGEST_NS: Final = 100_000_000  # the kernel counts in ticks of 10 ms
 _CPU: Final = cpu_time(f"{_PREFIX}.cpu.total.ns", "CPU time used", "proc/PID/stat 14th + 15th")
 FIELDS: Final[tuple[Field, ...]] = (
     dimension("process.entity_id", "Process id and start: tells it from a later one with the same id", "proc/PID/stat"),
     Field("process.pid", Type.LONG, Kind.ATTRIBUTE, "", "Process id", "proc/PID"),
     Field("process.parent.pid", Type.LONG, Kind.ATTRIBUTE, "", "Process id of the parent", "proc/PID/stat 4th"),
-    attribute("process.name", "Name of the program, 15 bytes at most", "proc/PID/stat 2nd"),
+    attribute(
+        "process.name", "Name of the program, 15 bytes at most; of a kernel thread up to 63", "proc/PID/stat 2nd"
+    ),
     attribute("process.command_line", "Its arguments, secrets scrubbed; only where configured", "proc/PID/cmdline"),
     attribute("process.start", "When it started", "proc/PID/stat 22nd, proc/stat btime", Type.DATE),
     attribute("user.id", "Real user id", "proc/PID/status Uid"),
@@ -93,9 +96,15 @@ class _Top:
         most = {"ns": cpus(facts["cores"])} if facts["cores"] else {}
         now = {one.key: Reading(one.key, at_ns, {_CPU.name: one.cpu * _NS_PER_TICK}, most=most) for one in stats}
         used = {key: rates(reading, self._before.get(key), (_CPU,)).get(_CPU.rate) for key, reading in now.items()}
-        busiest = heapq.nlargest(self._most, stats, key=lambda one: used[one.key] or 0.0)
+        ranks = {one.key: used[one.key] for one in stats}
+        for one in stats:
+            if used[one.key] is None:  # under one look: by what it used from its start to now
+                ranks[one.key] = _since_start(one, at_ns)
+                if self._before:
+                    used[one.key] = ranks[one.key]
+        busiest = heapq.nlargest(self._most, stats, key=lambda one: ranks[one.key] or 0.0)
         largest = heapq.nlargest(self._most, stats, key=lambda one: one.rss)
-        chosen = {one.key: one for one in [*(one for one in busiest if used[one.key]), *largest]}
+        chosen = {one.key: one for one in [*(one for one in busiest if ranks[one.key]), *largest]}
         with _psutil_below(self._reader):
             readings = [
                 Reading(key, at_ns, values, one.start, most)
@@ -199,6 +208,12 @@ def _without_group(match: re.Match[str]) -> str:
         return match[0]
     start, end = match.start(1) - match.start(), match.end(1) - match.start()
     return f"{match[0][:start]}{scrub.HIDDEN}{match[0][end:]}"
+
+
+def _since_start(one: Stat, at_ns: int) -> float | None:
+    """CPUs that it used on average since it started; the clock of rates counts from boot, as its start does."""
+    age_ns = at_ns - one.start * _NS_PER_TICK
+    return one.cpu * _NS_PER_TICK / age_ns if age_ns >= _YOUNGEST_NS else None
 
 
 @contextlib.contextmanager
