@@ -216,12 +216,21 @@ def _mapping(index: Backing, wanted: Expected) -> tuple[list[Step], list[str]]:
             later.append(name)
         else:
             added.append(name)
+    body: Body = {"properties": _nested({name: after[name] for name in added})} if added else {}
+    dynamic = wanted.mappings.get("dynamic")
+    if _text(index.mappings.get("dynamic")) != _text(dynamic):
+        body["dynamic"] = dynamic
+        added.append(f"dynamic {_text(dynamic)}")
     steps = []
-    if added:
-        body = {"properties": _nested({name: after[name] for name in added})}
+    if body:
         request = Request("PUT", f"/{index.name}/_mapping", body)
         steps.append(Step(f"updated    mappings of {index.name}: {_named(added)}", [request], optional=True))
     return steps, [f"other mappings of {_named(later)}"] if later else []
+
+
+def _text(value: Any) -> str:
+    """A setting as text: the server answers ``"false"`` to ``false``."""
+    return str(value).lower()
 
 
 def _leaves(mappings: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
@@ -278,7 +287,7 @@ def _fixed(stream: Stream, wanted: Expected) -> list[str]:
 def _differing(index: Backing, wanted: Expected) -> Iterator[tuple[str, Any]]:
     for name, value in flat(wanted.settings).items():
         now = index.settings.get(name)
-        if not name.startswith(_NOT_COMPARED) and str(now).lower() != str(value).lower():
+        if not name.startswith(_NOT_COMPARED) and _text(now) != _text(value):
             yield name, value
 
 

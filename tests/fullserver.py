@@ -204,7 +204,7 @@ class FullServer:
             key = {"mapping": "mappings", "settings": "settings"}[what]
             return 200, {index: {key: deepcopy(self.indices[index][key])} for index in names}
         if what == "mapping":
-            _merge(self.indices[name]["mappings"].setdefault("properties", {}), body["properties"])
+            _merge(self.indices[name]["mappings"], body)
         elif what == "settings":
             self.indices[name]["settings"].update(body)
         return DONE

@@ -170,6 +170,17 @@ def test_new_fields_reach_every_backing_index_that_can_be_written_to(server: Ful
     assert wrong(server) == []
 
 
+def test_a_late_stream_that_guesses_is_told_not_to(server: FullServer) -> None:
+    """By Elastic's own template it was made in the right mode, but it takes any field."""
+    late = "metrics-shipper.host.late-default"
+    server.make(late)
+    (index,) = server.streams[late]["indices"]
+    set_up(server)
+    assert server.indices[index]["mappings"]["dynamic"] is False
+    (left,) = wrong(server)
+    assert f"data stream {late}: index.codec unset → best_compression" in left
+
+
 def test_a_new_dimension_waits_for_the_next_backing_index(server: FullServer) -> None:
     """Added to an index in being, a document that has it would be stored again under another id when it is resent."""
     set_up(server)
@@ -302,3 +313,19 @@ def test_data_is_deleted_only_after_two_questions(
     monkeypatch.setattr("builtins.input", lambda _question: next(answers))
     assert command(server, "--remove", "--data") == (0 if gone else 1)
     assert (HOST not in server.streams) == gone
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--data"], "--data: only with --remove"),
+        (["--remove", "--create-key"], "--create-key and --remove: give one of them"),
+        (["--remove", "--dry-run"], "--remove: not with --dry-run or --rollover"),
+    ],
+)
+def test_flags_that_say_two_things_are_refused(
+    server: FullServer, words: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert command(server, *words) == 2
+    assert capsys.readouterr().err == f"shipper: {said}\n"
+    assert server.put == []

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from shipper.config import Config
-from shipper.errors import UserError
+from shipper.errors import ConfigError, UserError
 
 if TYPE_CHECKING:
     from shipper import client, install, plan
@@ -26,6 +26,7 @@ _FLAGS = {
     "--remove": ("remove", "only remove the templates, policies and keys of this namespace"),
     "--data": ("data", "with --remove: its data streams or indices too, with all documents"),
 }
+_ALONE = ("--create-key", "--create-roles", "--delete-old", "--remove")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -36,6 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace, config: Config) -> int:
     from shipper import client, install, keys
 
+    _refuse_combinations(args)
     if args.show:
         for request in [*install.requests(config), *keys.requests(config, with_key=args.create_key)]:
             show(request)
@@ -54,6 +56,17 @@ def run(args: argparse.Namespace, config: Config) -> int:
         else:
             install.install(connection, config, say, consent=agree(args), rollover=args.rollover)
     return 0
+
+
+def _refuse_combinations(args: argparse.Namespace) -> None:
+    """Raises ConfigError for flags that say two things."""
+    alone = [flag for flag in _ALONE if getattr(args, _FLAGS[flag][0])]
+    if len(alone) > 1:
+        raise ConfigError(f"{alone[0]} and {alone[1]}: give one of them")
+    if args.data and not args.remove:
+        raise ConfigError("--data: only with --remove")
+    if alone and (args.dry_run or args.rollover):
+        raise ConfigError(f"{alone[0]}: not with --dry-run or --rollover")
 
 
 def say(line: str) -> None:
