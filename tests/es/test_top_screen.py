@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -28,26 +29,34 @@ from shipper.top_table import CGROUPS, HOSTS, Column, span
 SHIPPER = str(Path(sys.executable).with_name("shipper"))
 PERIOD_S = 10
 SILENT, FIRST_SILENT = 1, 20
-FLEET = Fleet(
-    hosts=6, containers=7, ticks=40, period_s=PERIOD_S, names=ODD_NAMES, gone={SILENT: FIRST_SILENT}, namespace="top"
-)
-LAST = FLEET.ticks - 1
+TICKS = 40
+LAST = TICKS - 1
+NAMESPACE = "top"
 Drive = Callable[[Top, Pilot[None]], Awaitable[None]]
+
+
+@cache
+def fleet() -> Fleet:
+    """Made when the server is ready for it: ``top`` looks at the last minutes."""
+    return Fleet(
+        hosts=6, containers=7, ticks=TICKS, period_s=PERIOD_S, names=ODD_NAMES, gone={SILENT: FIRST_SILENT},
+        namespace=NAMESPACE,
+    )  # fmt: skip
 
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[eslocal.Cluster]:
     with eslocal.cluster() as cluster:
-        fleetload.load([cluster.url], FLEET, workers=1)
+        fleetload.load([cluster.url], fleet(), workers=1)
         yield cluster
 
 
 @pytest.fixture(scope="module")
-def documents() -> list[Document]:
-    return list(FLEET.documents())
+def documents(server: eslocal.Cluster) -> list[Document]:
+    return list(fleet().documents())
 
 
-def configured(server: eslocal.Cluster, namespace: str = FLEET.namespace) -> Config:
+def configured(server: eslocal.Cluster, namespace: str = NAMESPACE) -> Config:
     return Config(elasticsearch=Elasticsearch(hosts=(server.url,)), index=Index(namespace=namespace))
 
 
@@ -129,7 +138,7 @@ def test_hosts_are_those_of_the_documents_busiest_first(server: eslocal.Cluster,
         cpu = [float(row[1].rstrip("%")) for row in table(app)]
         assert cpu == sorted(cpu, reverse=True)
         assert silent[-1] == "3m 20s"
-        assert title(app).startswith(f"{FLEET.hosts} hosts · now")
+        assert title(app).startswith(f"{fleet().hosts} hosts · now")
 
     driven(configured(server), drive)
 
@@ -138,14 +147,14 @@ def test_what_runs_on_a_host_on_enter_and_back(server: eslocal.Cluster, document
     async def drive(app: Top, pilot: Pilot[None]) -> None:
         await press(app, pilot, "down", "enter")
         host = app.host
-        assert host in FLEET.names or host.startswith("node-")
+        assert host in fleet().names or host.startswith("node-")
         running = [one for one in at(documents, "cgroup", LAST if host != ODD_NAMES[SILENT] else FIRST_SILENT - 1)
                    if one["host.name"] == host and not one["cgroup.aggregate"]]  # fmt: skip
         assert sorted(table(app)) == sorted(expected(one, CGROUPS) for one in running)
-        assert len(running) == FLEET.containers + FLEET.services
+        assert len(running) == fleet().containers + fleet().services
         assert f"{host}: containers and services" in title(app)
         await press(app, pilot, "escape")
-        assert len(table(app)) == FLEET.hosts
+        assert len(table(app)) == fleet().hosts
 
     driven(configured(server), drive)
 
@@ -155,11 +164,11 @@ def test_names_like_markup_stand_as_they_are(server: eslocal.Cluster) -> None:
         assert {row[0] for row in table(app)} >= set(ODD_NAMES)
         await press(app, pilot, "slash", *"[RED]", "enter")
         assert [row[0] for row in table(app)] == ["[red]node[/red]"]
-        assert title(app).startswith(f"1 of {FLEET.hosts} hosts")
+        assert title(app).startswith(f"1 of {fleet().hosts} hosts")
         await press(app, pilot, "enter")
         assert app.host == "[red]node[/red]"
         assert "[red]node[/red]: containers" in title(app)
-        assert len(table(app)) == FLEET.containers + FLEET.services
+        assert len(table(app)) == fleet().containers + fleet().services
 
     driven(configured(server), drive)
 
@@ -169,17 +178,17 @@ def test_time_travel_to_ticks_before_and_back_to_now(server: eslocal.Cluster, do
         await press(app, pilot, "left", "left")
         for one in at(documents, "host", LAST - 2):
             assert host_row(documents, one["host.name"], LAST - 2, LAST - 2) in table(app)
-        assert app.at_ms == FLEET.tick_ms(LAST - 2)
+        assert app.at_ms == fleet().tick_ms(LAST - 2)
         await press(app, pilot, "right")
-        assert app.at_ms == FLEET.tick_ms(LAST - 1)
+        assert app.at_ms == fleet().tick_ms(LAST - 1)
         await press(app, pilot, "slash", "left", "enter")  # while typing, the keys are the input's
-        assert app.at_ms == FLEET.tick_ms(LAST - 1)
+        assert app.at_ms == fleet().tick_ms(LAST - 1)
         await press(app, pilot, "ctrl+left")
         assert table(app) == []
         assert status(app).startswith("no documents in the 15m 0s before 20")
         await press(app, pilot, "n")
         assert app.at_ms is None
-        assert (len(table(app)), status(app)) == (FLEET.hosts, "")
+        assert (len(table(app)), status(app)) == (fleet().hosts, "")
 
     driven(configured(server), drive)
 
@@ -193,7 +202,7 @@ def test_order_by_any_column_and_turned(server: eslocal.Cluster, documents: list
         await press(app, pilot, "r")
         assert [row[0] for row in table(app) if row[0] != ODD_NAMES[SILENT]] == shown_names[::-1]
         await press(app, pilot, "S", "S", "r")
-        assert [row[0] for row in table(app)] == sorted(FLEET.host_name(one) for one in range(FLEET.hosts))
+        assert [row[0] for row in table(app)] == sorted(fleet().host_name(one) for one in range(fleet().hosts))
 
     driven(configured(server), drive)
 
@@ -227,7 +236,7 @@ def test_a_server_that_goes_away_is_one_line_and_what_was_seen_stays(server: esl
             def hosts(at_ms: int | None) -> top_view.Seen:
                 if not there:
                     raise ServerError(away)
-                return top_view.hosts(connection, Index(namespace=FLEET.namespace), at_ms)
+                return top_view.hosts(connection, Index(namespace=NAMESPACE), at_ms)
 
             app = Top(hosts, lambda _host, _at: top_view.Seen("", []), every_s=3600)
             async with app.run_test(size=(300, 50)) as pilot:
@@ -275,18 +284,18 @@ def test_a_clock_that_is_ahead_holds_up_nobodys_view(
 
 def test_without_a_terminal_it_is_lines_of_text(server: eslocal.Cluster, documents: list[Document]) -> None:
     clean = {name: value for name, value in os.environ.items() if not name.startswith("SHIPPER_")}
-    command = [SHIPPER, "top", "--elasticsearch-hosts", server.url, "--index-namespace", FLEET.namespace]
+    command = [SHIPPER, "top", "--elasticsearch-hosts", server.url, "--index-namespace", NAMESPACE]
     result = subprocess.run(command, env=clean, capture_output=True, text=True, timeout=60, check=True)
     lines = result.stdout.splitlines()
     assert lines[0].split()[:2] == ["host", "CPU"]
-    assert len(lines) == FLEET.hosts + 1
+    assert len(lines) == fleet().hosts + 1
     for one in at(documents, "host", LAST):
         row = host_row(documents, one["host.name"], LAST, LAST)
         assert any(line.startswith(row[0]) and row[1] in line for line in lines)
     result = subprocess.run(
         [*command, "--host", "node b/1"], env=clean, capture_output=True, text=True, timeout=60, check=True
     )
-    assert len(result.stdout.splitlines()) == 1 + FLEET.containers + FLEET.services
+    assert len(result.stdout.splitlines()) == 1 + fleet().containers + fleet().services
 
 
 def test_a_server_that_is_not_there_is_one_line_and_exit_code_4() -> None:
