@@ -256,6 +256,7 @@ def test_a_server_that_goes_away_is_one_line_and_what_was_seen_stays(server: esl
 def test_a_clock_that_is_ahead_holds_up_nobodys_view(
     server: eslocal.Cluster, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    fleetload.set_up([server.url], "future")
     now_s = time.time()
     shipped = {"good": (-40, -20), "ahead": (-40, -20, 3600)}  # seconds from now
     for dataset, more in {
