@@ -12,6 +12,7 @@ from shipper.config import Config
 from shipper.errors import UserError
 
 if TYPE_CHECKING:
+    from shipper.provenance import Provenance
     from shipper.segment import Entry
     from shipper.source import Root
     from shipper.tick import Identity
@@ -30,6 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace, config: Config) -> int:
     from shipper.explain import TracedRoot
     from shipper.pipeline import host
+    from shipper.provenance import Provenance
 
     datasets = _datasets(args.dataset, args.explain)
     if datasets:
@@ -40,7 +42,9 @@ def run(args: argparse.Namespace, config: Config) -> int:
             sys.stdout.buffer.write(entry.document + b"\n")
         return 0
     traced = TracedRoot(root)
-    return _explain(args.explain, _documents(config, traced, identity), traced)
+    entries = _documents(config, traced, identity)
+    config = replace(config, spool=replace(config.spool, directory=""))
+    return _explain(args.explain, entries, Provenance(root, config, traced.reads))
 
 
 def _datasets(dataset: str | None, field: str | None) -> tuple[str, ...]:
@@ -70,19 +74,18 @@ def _documents(config: Config, root: "Root", identity: "Identity") -> "list[Entr
     return entries
 
 
-def _explain(field: str, entries: "list[Entry]", root: "Root") -> int:
+def _explain(field: str, entries: "list[Entry]", provenance: "Provenance") -> int:
     from shipper.document import flat
-    from shipper.explain import Explainer, TracedRoot
+    from shipper.explain import Explainer
     from shipper.registry import DATASETS
 
-    assert isinstance(root, TracedRoot)
     found = False
     for entry in entries:
         values = flat(json.loads(entry.document))
         fields = {one.name: one for one in DATASETS[values["event.dataset"].removeprefix("shipper.")].fields}
         if field in values:
             found = True
-            print("\n".join(Explainer(values, fields, root.reads).lines(field)))
+            print("\n".join(Explainer(values, fields, provenance).lines(field)))
     if not found:
         raise UserError(f"{field} is absent here: {_source(field)}")
     return 0
