@@ -90,7 +90,7 @@ def connect(config: configuration.Config, environ: Mapping[str, str] = os.enviro
     headers = credentials.authorization(wanted, environ)
     tls = credentials.tls(wanted)
     nodes = [
-        url_to_node_config(host).replace(
+        url_to_node_config(host, use_default_ports_for_scheme=True).replace(
             headers=_AGENT,
             request_timeout=wanted.timeout_s,
             connections_per_node=2,

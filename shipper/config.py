@@ -77,10 +77,10 @@ class Elasticsearch:
 
     hosts: tuple[str, ...] = option(
         ("http://127.0.0.1:9200",),
-        "Servers of one cluster, the next is tried when one fails",
+        "Servers of one cluster, the next is tried when one fails; the port is 80 or 443 where it is left out",
         words(
             "a list of http(s)://host:port without user or password",
-            r"https?://[^\s/@:,]+:\d{1,5}(/[^\s@,]*)?|https?://\[[0-9a-fA-F:.]+\]:\d{1,5}(/[^\s@,]*)?",
+            r"https?://([^\s/@:,\[\]]+|\[[0-9a-fA-F:.]+\])(:\d{1,5})?(/[^\s@,]*)?",
             least=1,
             placeholder="URL,…",
         ),

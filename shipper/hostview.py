@@ -64,6 +64,7 @@ def examine(root: Root, name: str = "", environ: Mapping[str, str] = os.environ)
         *_of_id(host_id, source),
         *_of_processes(reader),
         *_of_mounts(reader),
+        *_of_propagation(reader),
         *_of_network(reader),
         *_of_namespaces(reader),
         *_of_cgroups(reader, mode),
@@ -127,6 +128,13 @@ def _of_id(host_id: str, source: str) -> Iterator[Finding]:
 
 def _of_processes(reader: Reader) -> Iterator[Finding]:
     missing = [path for path in ("proc/stat", "proc/1/comm") if reader.read_once(path) is None]
+    hidden = _hidepid(reader)
+    if missing == ["proc/1/comm"] and hidden:
+        yield wrong(
+            f"proc is mounted with hidepid={hidden}, which hides the host's processes: run as root, with "
+            "CAP_SYS_PTRACE, or in the group that the mount's gid= names"
+        )
+        return
     if missing:
         where = reader.root.path
         yield wrong(f"no {missing[0]} below {where}: bind the host's / there, or set collect.host_root")
@@ -141,6 +149,34 @@ def _of_processes(reader: Reader) -> Iterator[Finding]:
         yield ok(f"pid 1 is the host's: {_word(reader, 'proc/1/comm')}")
     else:
         yield wrong("proc shows a container's processes, not the host's")
+
+
+def _own_mounts(place: str) -> Iterator[tuple[list[str], str]]:
+    """Of each mount on ``place`` as this process sees it: the optional fields of mountinfo, and the last options."""
+    text = Reader(Root()).read_once("proc/self/mountinfo") or b""
+    for line in text.decode("utf-8", "replace").splitlines():
+        before, _, after = line.partition(" - ")
+        words = before.split(" ")
+        if len(words) > 5 and words[4] == place:  # noqa: PLR2004
+            yield words[6:], after.rpartition(" ")[2]
+
+
+def _hidepid(reader: Reader) -> str:
+    """The value of proc's mount option that hides other users' processes; empty if none does (proc(5))."""
+    found = [
+        re.search(r"\bhidepid=(?!0|off)(\w+)", options) for _, options in _own_mounts(reader.root.absolute("proc"))
+    ]
+    return found[-1][1] if found and found[-1] else ""
+
+
+def _of_propagation(reader: Reader) -> Iterator[Finding]:
+    """Mounts that come later are seen only where the bind of the host's root follows them (mount_namespaces(7))."""
+    mounts = [fields for fields, _ in _own_mounts(reader.root.path)] if reader.root.path != "/" else []
+    if mounts and not any(field.startswith(("master:", "shared:")) for field in mounts[-1]):
+        yield note(
+            f"what the host mounts later will not be seen below {reader.root.path}: "
+            "run `mount --make-rshared /` on the host, and bind with rslave"
+        )
 
 
 def _captured(reader: Reader) -> bool:

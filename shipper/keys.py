@@ -56,7 +56,7 @@ def create_key(client: Connection, config: Config) -> str:
 
     Raises ServerError, also for a key that could not ship: a key has no right that its owner lacks.
     """
-    made = call(client, "POST", _PATH, key_body(config))
+    made = _asked(client, "POST", _PATH, key_body(config))
     key = f"{made['id']}:{made['api_key']}"
     with_key = Connection(client.transport, {"authorization": f"ApiKey {base64.b64encode(key.encode()).decode()}"})
     lacking = missing_rights(with_key, [pattern(config)])
@@ -78,6 +78,20 @@ def missing_rights(client: Connection, names: list[str]) -> list[str]:
     ]
 
 
+def _asked(client: Connection, method: str, path: str, body: Body | None = None) -> Any:
+    """As ``call``, of what only a server with security has."""
+    try:
+        return call(client, method, path, body)
+    except ServerError as error:
+        if "no handler found" in str(error):
+            raise ServerError(
+                "security is off on this server: it has no keys and roles, and agents need none; "
+                "xpack.security.enabled: true turns it on",
+                error.status,
+            ) from error
+        raise
+
+
 def _owner(client: Connection) -> str:
     try:
         answer: Any = call(client, "GET", "/_security/_authenticate")
@@ -93,7 +107,7 @@ def role_steps(client: Connection) -> list[Step]:
 
 def _role_step(client: Connection, name: str, body: Body) -> Step:
     path = f"/_security/role/{name}"
-    answer = call(client, "GET", path)
+    answer = _asked(client, "GET", path)
     put = [Request("PUT", path, body)]
     if not answer:
         return Step(f"created    role {name}", put)

@@ -209,6 +209,11 @@ def shown(value: int, units: Mapping[str, int]) -> str:
     return f"{value // units[unit]}{unit}" if value else f"0{next(filter(None, units))}"
 
 
+def shown_duration(seconds: int) -> str:
+    """``10s``, ``2m``."""
+    return shown(seconds, _DURATION)
+
+
 def duration(low_s: int, high_s: int) -> Kind:
     """A number of seconds, written with s, m, h or d (a bare number is seconds)."""
     allowed = f"a duration from {shown(low_s, _DURATION)} to {shown(high_s, _DURATION)}, such as 10s or 5m"

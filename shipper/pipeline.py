@@ -19,6 +19,7 @@ from shipper.bulk import Delivery, Ready, Send
 from shipper.clock import Clock
 from shipper.config import Config
 from shipper.ledger import Ledger
+from shipper.problems import grouped
 from shipper.segment import Entry
 from shipper.source import Descriptors, Root
 from shipper.spool import Spool
@@ -268,8 +269,8 @@ class Pipeline:
             self._log.once(
                 log.WARNING, f"stuck {name}", f"collector {name} is over its deadline of {deadline} s, skipped"
             )
-        for _, problem in report.problems:
-            self._log.once(log.WARNING, problem.file, f"{problem.file}: {problem.reason}; its fields are left out")
+        for cause, text in grouped(problem for _, problem in report.problems):
+            self._log.once(log.WARNING, cause, f"{text}; their fields are left out")
         if self.ledger.trouble:
             self._log.once(log.ERROR, "spool", f"spool: {self.ledger.trouble}; documents wait in memory")
         elif self._log.over("spool"):

@@ -22,6 +22,7 @@ from shipper.agent import Report
 from shipper.clock import timestamp
 from shipper.durable import no_links
 from shipper.ledger import DeliveryState, Ledger
+from shipper.problems import grouped
 
 FILE: Final = "status.json"
 _MOST: Final = 1 << 20
@@ -51,7 +52,7 @@ def gather(tick_ms: int, report: Report, ledger: Ledger, delivery: DeliveryState
             "delivery": asdict(delivery),
             "failed": report.failed,
             "stuck": report.stuck,
-            "problems": [f"{one.file}: {one.reason}" for _, one in report.problems[:20]],
+            "problems": [text for _, text in grouped(one for _, one in report.problems)][:20],
             "absent": [f"{what}: {why}" for what, why in report.absent.items()][:20],
         }
 
@@ -159,6 +160,7 @@ def troubles(content: Mapping[str, Any]) -> Iterator[str]:
         yield f"{delivery['twins']} documents were stored before they were sent: another host has this name and id"
     if abs(delivery["skew_ms"] or 0) > _SKEW_MS:
         yield f"this host's clock is {delivery['skew_ms'] / 1000:+.0f} s off the server's"
+    yield from (f"server: {text}" for text in delivery.get("findings", ()))
     yield from (f"collector {name} failed: {error}" for name, error in content["failed"].items())
     yield from (f"collector {name} is over its deadline" for name in content["stuck"])
 

@@ -99,7 +99,12 @@ def test_signals_end_the_agent_and_nothing_is_lost(
             process.send_signal(number)
         assert process.wait(20) == 0
         assert process.stderr
-        assert process.stderr.read().splitlines()[-1].endswith("documents wait in the spool")
+        lines = process.stderr.read().splitlines()
+        assert (
+            f"ships host agent of host {os.uname().nodename} every 1s to metrics-shipper.*-default at http://127"
+            in lines[0]
+        )
+        assert lines[-1].endswith("documents wait in the spool")
     ledger = Ledger.load(Spool(str(tmp_path / "spool"), 1 << 30))
     assert ledger.counts.collected == ledger.spooled > 0
     ledger.spool.close()
@@ -209,8 +214,8 @@ def test_an_outage_is_one_line_an_hour(tmp_path: Path, notified: tuple[str, sock
         process.wait(20)
         assert process.stderr
         lines = process.stderr.read().splitlines()
-    assert [line[:3] for line in lines] == ["<4>", "<6>"], lines
-    assert "connection refused" in lines[0]
+    assert [line[:3] for line in lines] == ["<6>", "<4>", "<6>"], lines
+    assert "connection refused" in lines[1]
 
 
 def test_a_cause_is_told_once_an_hour_with_its_count(

@@ -314,3 +314,12 @@ def test_an_unknown_authority_and_an_expired_key_say_what_to_do() -> None:
     body = b'{"error":{"reason":"unable to authenticate: api key is expired"}}'
     with answering(reply("401 Unauthorized", body)) as (address, _):
         assert "401: the API key has expired; make a new one" in failure(f"http://{address}")
+
+
+def test_an_address_without_a_port_has_that_of_its_scheme() -> None:
+    hosts = "https://es.example,http://es.example/es,https://[::1],http://es.example:9200"
+    config = load(None, {"SHIPPER_ELASTICSEARCH_HOSTS": hosts}, {})
+    with client.connect(config) as connection:
+        assert set(connection.addresses) == {
+            *("https://es.example:443", "http://es.example:80/es", "https://[::1]:443", "http://es.example:9200"),
+        }

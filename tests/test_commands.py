@@ -96,8 +96,9 @@ def test_run_stops_cleanly_and_keeps_what_it_could_not_send(tmp_path: Path, numb
     watchdog = threading.Timer(60, process.kill)
     watchdog.start()
     try:
-        lines = [process.stderr.readline()]
-        assert "connection refused" in lines[0]
+        lines = [process.stderr.readline(), process.stderr.readline()]
+        assert " every 1s to metrics-shipper.*-default at http://127.0.0.1:1" in lines[0]
+        assert "connection refused" in lines[1]
         process.send_signal(number)
         lines += process.stderr.readlines()
         assert process.wait(30) == 0

@@ -178,3 +178,30 @@ def test_host_is_seen_through_a_bound_root_from_namespaces_of_ones_own(tmp_path:
     assert done.returncode == 0, done.stdout
     assert f"ok     the host root {tmp_path} is the / of pid 1\n" in done.stdout
     assert "no interfaces" not in done.stdout
+
+
+def checked(script: str, *options: str) -> str:
+    """What `shipper check` says in a mount namespace of its own, after ``script``."""
+    command = ["unshare", "--mount", "--propagation", "private", "sh", "-ec", script, "-", *SHIPPER, "check", *options]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert done.stderr == ""
+    return done.stdout
+
+
+@pytest.mark.root
+def test_hidden_processes_are_told_with_the_way_out() -> None:
+    less = "setpriv --regid=12345 --clear-groups --bounding-set=-sys_ptrace --inh-caps=-sys_ptrace"
+    said = checked(f'mount -t proc -o hidepid=2 proc /proc; exec {less} "$@"', "--host-name", "a")
+    wrong = [line for line in said.splitlines() if line.startswith("wrong")]
+    assert len([line for line in wrong if "hidepid=" in line and "CAP_SYS_PTRACE" in line]) == 1, said
+    assert "bind the host's / there" not in said
+
+
+@pytest.mark.root
+@pytest.mark.parametrize("follows", [False, True])
+def test_a_bind_that_does_not_follow_later_mounts_is_told(tmp_path: Path, follows: bool) -> None:
+    bind = f'mount --rbind / {tmp_path}; exec "$@"'
+    said = checked(
+        f"mount --make-rshared /; {bind}" if follows else bind, "--host-root", str(tmp_path), "--host-name", "a"
+    )
+    assert ("mount --make-rshared /" in said) is not follows

@@ -14,6 +14,7 @@ from shipper.collect.contract import Collector
 from shipper.config import Config
 from shipper.errors import ConfigError, HostViewError, ServerError, UserError
 from shipper.findings import Finding, Level, note, ok, wrong
+from shipper.problems import grouped
 from shipper.rates import Reading
 from shipper.source import Reader, Root
 from shipper.usable import connection_faults
@@ -87,8 +88,9 @@ def attempt(collector: Collector, root: Root, config: Config) -> tuple[list[Read
         return [], [wrong(f"collector {collector.name}: {type(error).__name__}: {error}")]
     finally:
         reader.close()
-    problems = {one.file: one.reason for one in reader.take_problems()} | collector.absent(reader)
-    return readings, [note(f"{what}: {why}") for what, why in problems.items()]
+    problems = [text for _, text in grouped(dict.fromkeys(reader.take_problems()))]
+    absent = [f"{what}: {why}" for what, why in collector.absent(reader).items()]
+    return readings, [note(text) for text in (*problems, *absent)]
 
 
 def named(plural: str, entities: list[str]) -> Finding:
@@ -126,10 +128,28 @@ def online(config: Config) -> Iterator[Finding]:
     from shipper import client
     from shipper import online as server
 
+    hosts = config.elasticsearch.hosts
     try:
-        with client.connect(config) as connection:
+        silent = {host: why for host in hosts if len(hosts) > 1 and (why := silence(config, host))}
+        answering = tuple(host for host in hosts if host not in silent)
+        yield from (note(f"{why}; the other servers are used") for why in silent.values() if answering)
+        reduced = replace(config.elasticsearch, hosts=answering or hosts)
+        with client.connect(replace(config, elasticsearch=reduced)) as connection:
             yield from server.examine(connection, config)
     except ConfigError:
         yield note("the server is not asked: see above")
     except ServerError as error:
         yield wrong(str(error))
+
+
+def silence(config: Config, host: str) -> str:
+    """Why one of several servers gives no answer at all; empty if it gives one, be it a refusal. Raises ConfigError."""
+    from shipper import client
+
+    alone = replace(config, elasticsearch=replace(config.elasticsearch, hosts=(host,)))
+    try:
+        with client.connect(alone) as connection:
+            client.call(connection, "GET", "/")
+    except ServerError as error:
+        return "" if error.status else str(error)
+    return ""

@@ -34,6 +34,7 @@ def run(args: argparse.Namespace, config: Config) -> int:
     try:
         out = log.Log()
         pipeline = Pipeline(config, link, out, link.ready, lambda: reload(lambda: load(args), config))
+        out.line(log.INFO, purpose(config, pipeline.identity.name))
         inspection.start(config, pipeline.delivery.state, out)
         memory.settle()
         pipeline.run()
@@ -42,6 +43,20 @@ def run(args: argparse.Namespace, config: Config) -> int:
     if pipeline.reload:
         restart()
     return 0
+
+
+def purpose(config: Config, name: str) -> str:
+    """What is shipped, where to, how often."""
+    from shipper import __version__
+    from shipper.options import shown_duration
+
+    where, index = ", ".join(config.elasticsearch.hosts), config.index
+    streams = "shipper-*" if index.layout == "dated" else f"metrics-shipper.*-{index.namespace}"
+    every = shown_duration(config.collect.period_s)
+    return (
+        f"version {__version__} ships {' '.join(config.collect.datasets)} of host {name} every {every} "
+        f"to {streams} at {where}; spool {config.spool.directory}"
+    )
 
 
 def load(args: argparse.Namespace) -> Config:

@@ -15,7 +15,7 @@ import pytest
 from captured import HOSTS, CapturedRoot, Ticks
 
 import eslocal
-from shipper import client, install, templates
+from shipper import cli, client, install, templates
 from shipper.config import Config, Elasticsearch, Index
 from shipper.document import Writer
 from shipper.registry import DATASETS
@@ -269,3 +269,27 @@ def test_stages_of_downsampling_reach_the_server_or_are_said_to_be_left_out(serv
     left_out = "left out   downsampling: the server has no module for it" in lines
     assert stages == ([] if left_out else [("7d", "10m"), ("30d", "1h")])
     set_up(server, Index())
+
+
+def test_a_dead_server_among_several_is_named_and_spoils_nothing(
+    server: eslocal.Cluster, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    dead = "http://127.0.0.1:9"
+    options = ["--elasticsearch-hosts", f"{dead},{server.url}", "--host-name", "a", "--host-verify", "false"]
+    options += ["--spool", str(tmp_path), "--collect-datasets", "host"]
+    for _ in range(3):
+        cli.main(["check", "--online", *options])
+        said = capsys.readouterr().out.splitlines()
+        assert f"note   {dead}: connection refused; the other servers are used" in said
+        assert not [line for line in said if line.startswith("wrong") and "refused" in line]
+        assert any(line.startswith("ok     Elasticsearch ") for line in said)
+
+
+def test_without_security_there_are_no_keys_and_the_error_says_so(
+    server: eslocal.Cluster, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for option in ("--create-key", "--create-roles"):
+        assert cli.main(["setup", option, "--elasticsearch-hosts", server.url, "--yes"]) == 4
+        error = capsys.readouterr().err
+        assert error.count("\n") == 1
+        assert "security is off on this server" in error
