@@ -7,10 +7,11 @@ import re
 from pathlib import Path
 
 from shipper import config, tables, units
-from shipper.errors import ConfigError
+from shipper.errors import ConfigError, UserError
 
 HELP = "list, print or install the units, manifests and jobs that start the shipper on every host"
 SECTIONS = ()
+_MARKS = ("Made by `shipper render`", "usage: shipper-nspawn")  # of the files that may be replaced
 _IMAGE = re.compile(r"[A-Za-z0-9/._:@-]+")  # goes unquoted into units, YAML and HCL
 
 
@@ -64,6 +65,8 @@ def install(root: Path, target: str, text: str, mode: int, *, dry_run: bool) -> 
     """Write one file whole or not at all, and say so; on a dry run show the difference instead."""
     path = root / target.lstrip("/")
     there = path.read_text(encoding="utf-8", errors="replace") if path.exists() else None
+    if path.is_symlink() or not (there is None or any(mark in there for mark in _MARKS)):
+        raise UserError(f"{target}: is there, and not of shipper: move it away first")
     if there == text and path.stat().st_mode & 0o777 == mode:
         print(f"unchanged  {target}")
         return

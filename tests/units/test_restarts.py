@@ -4,6 +4,7 @@ The image is a shell that ends with the status it finds on the host; so is the p
 """
 
 import re
+import subprocess
 import sys
 import tarfile
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ from pathlib import Path
 
 import pytest
 from engines import image as busybox
+from nodes import PROGRAM as REAL
 from nodes import Bridge, Node, node, run, space, until
 from readme import README
 
@@ -123,6 +125,93 @@ def wait_for(one: Node, unit: str, status: int) -> None:
 
 def started_again(one: Node, unit: str, least: int) -> bool:
     return restarts(one, unit) >= least
+
+
+@pytest.mark.root
+@pytest.mark.needs("systemd-nspawn", "ip", "busybox")
+def test_trees_of_others_in_the_same_directory_are_left_alone(booted: Node) -> None:
+    machines = booted.tree / "var/lib/machines"
+    (machines / "postgres-prod/data").mkdir(parents=True)
+    machines.chmod(0o755)
+    rc = booted.tree / "etc/shipper/nspawnrc"
+    rc.write_text("NSPAWN_MACHINES=/var/lib/machines\n")
+    try:
+        run(
+            sys.executable,
+            "-m",
+            "shipper",
+            "units",
+            "install",
+            "nspawn",
+            "--root",
+            booted.tree,
+            "--image",
+            "/opt/tiny.tar",
+        )
+        booted.run("systemctl", "daemon-reload")
+        (booted.tree / "opt/status").write_text("3\n")
+        booted.systemctl("start", "--no-block", "shipper.service")
+        wait_for(booted, "shipper.service", 3)
+        assert (machines / "current/usr/bin/shipper").exists()
+        assert (machines / "postgres-prod/data").exists()
+        assert machines.stat().st_mode & 0o777 == 0o755
+    finally:
+        rc.unlink()
+        booted.systemctl("reset-failed", "shipper.service")
+
+
+@pytest.fixture
+def real(booted: Node) -> Iterator[Node]:
+    """The unit without a container runs the shipper of this checkout, on a spool of 1 MiB; no server is there."""
+    program = booted.tree / "opt/shipper/bin/shipper"
+    former = program.read_text()
+    program.write_text(REAL)
+    configure(booted, "")
+    booted.run("sh", "-ec", "mkdir -p /var/lib/shipper; mount -t tmpfs -o size=1m,mode=700 spool /var/lib/shipper")
+    booted.run("systemctl", "start", "shipper-host.service")
+    yield booted
+    booted.systemctl("stop", "shipper-host.service")
+    booted.run("umount", "--lazy", "/var/lib/shipper")
+    program.write_text(former)
+
+
+def configure(one: Node, more: str) -> None:
+    (one.tree / "etc/shipper/shipper.toml").write_text(
+        '[elasticsearch]\nhosts = ["http://127.0.0.1:9"]\n[host]\nverify = false\n'
+        f'[spool]\nflush = "1s"\n[collect]\nperiod = "1s"\ndatasets = ["host", "agent"]\n{more}\n'
+    )
+
+
+@pytest.mark.root
+@pytest.mark.needs("systemd-nspawn", "ip", "busybox")
+def test_a_reload_with_a_wrong_file_leaves_the_agent_as_it_was(real: Node) -> None:
+    unit, before = "shipper-host.service", real.main_pid("shipper-host.service")
+    configure(real, 'command_line_scrub = ["(("]')
+    real.run("systemctl", "reload", unit)
+    until(lambda: "not reloaded, the configuration is as before: " in real.journal(unit), "the refusal")
+    configure(real, 'labels = ["other"]')
+    real.run("systemctl", "kill", "--kill-whom=main", "--signal=HUP", unit)
+    until(lambda: "the configuration can be used; starting anew with it" in real.journal(unit), "the reload")
+    until(lambda: real.journal(unit).count("every 1s to metrics-shipper.*-default") == 2, "the new start")
+    assert (real.systemctl("is-active", unit), real.main_pid(unit)) == ("active", before)
+
+
+@pytest.mark.root
+@pytest.mark.needs("systemd-nspawn", "ip", "busybox")
+def test_on_a_full_disk_the_agent_is_alive_and_says_so(real: Node) -> None:
+    def status(*options: str) -> tuple[int, str]:
+        words = real.enter("/opt/shipper/bin/shipper", "status", *options)
+        done = subprocess.run(words, capture_output=True, text=True, timeout=60, check=False)
+        return done.returncode, done.stdout
+
+    until(lambda: status("--ready")[0] == 0, "a first tick")
+    real.run("sh", "-c", "head -c 2000000 /dev/zero > /var/lib/shipper/filler || true")
+    until(lambda: "the disk of the spool is full since" in status()[1], "the full disk")
+    assert status()[0] == 0
+    assert status("--strict")[0] == 1
+    real.run("rm", "/var/lib/shipper/filler")
+    until(lambda: "the disk of the spool" not in status()[1], "room again")
+    assert "spool: the disk takes documents again" in real.journal("shipper-host.service")
 
 
 def restarts(one: Node, unit: str) -> int:

@@ -276,6 +276,25 @@ def test_units_install_shows_first_then_writes_then_has_nothing_to_do(
     assert config.read_text() == "# mine\n"
 
 
+@pytest.mark.parametrize("kind", ["by hand", "masked"])
+def test_units_install_replaces_nothing_that_is_not_its_own(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], kind: str
+) -> None:
+    unit = tmp_path / "etc/systemd/system/shipper-host.service"
+    unit.parent.mkdir(parents=True)
+    if kind == "masked":
+        unit.symlink_to("/dev/null")
+    else:
+        unit.write_text("[Service]\nExecStart=/usr/local/bin/mine\n")
+    for option in ([], ["--dry-run"]):
+        assert cli.main(["units", "install", "host", "--root", str(tmp_path), *option]) == 1
+        expected = (
+            "shipper: /etc/systemd/system/shipper-host.service: is there, and not of shipper: move it away first\n"
+        )
+        assert capsys.readouterr().err == expected
+    assert unit.is_symlink() if kind == "masked" else "mine" in unit.read_text()
+
+
 @pytest.mark.parametrize("image", ["", "a b", "a\nExecStartPre=/bin/evil", "$(x)", "a;b", "'", '"'])
 def test_units_image_cannot_say_more_than_an_image(image: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["units", "show", "systemd/shipper.service", "--image", image]) == 2
