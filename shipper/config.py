@@ -44,6 +44,7 @@ PERIODS_S: Final = tuple(
 # Kubernetes sets such variables for a service named shipper…; they are no options of ours
 _FOREIGN: Final = re.compile(r"_SERVICE_(HOST|PORT\w*)$|_PORT(_\d+_\w+)?$")
 _DAY_S: Final = 86_400
+_ENQUEUES: Final = "/_es"
 _MIB: Final = 1 << 20
 _GIB: Final = 1 << 30
 _PATH: Final = text("a path", placeholder="FILE")
@@ -292,6 +293,7 @@ def load(path: str | None, environ: Mapping[str, str], flags: Mapping[str, str])
         origins[one.path] = origin
     sections = {name: section(**values[name]) for name, section in SECTIONS.items()}
     _check_datasets(sections["collect"], origins)
+    _check_hosts(sections["elasticsearch"], origins)
     return Config(**sections, file=file, origins=origins)
 
 
@@ -363,6 +365,16 @@ def _read(one: Option, place: str, value: str) -> Any:
         return one.kind.read(value)
     except NotAllowed:
         raise ConfigError(f"{place}: must be {one.kind.allowed}") from None
+
+
+def _check_hosts(elasticsearch: Elasticsearch, origins: Mapping[str, str]) -> None:
+    """Refuse Elastic Cloud's managed bulk endpoint: it answers 201 for what is only enqueued, and drops metrics."""
+    for host in elasticsearch.hosts:
+        if host.rstrip("/").endswith(_ENQUEUES):
+            raise ConfigError(
+                f"{origins['elasticsearch.hosts']}: elasticsearch.hosts: {host} only enqueues documents; "
+                "use the address of Elasticsearch itself"
+            )
 
 
 def _check_datasets(collect: Collect, origins: Mapping[str, str]) -> None:

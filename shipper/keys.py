@@ -12,6 +12,7 @@ from shipper.plan import Body, Request, Step
 _PATH: Final = "/_security/api_key"
 _ALL: Final = ["metrics-shipper.*", "shipper-*"]
 _SHIPPING: Final = ["create_doc", "auto_configure"]
+_CLOCK: Final = ["cluster:monitor/health"]  # of what tells the server's time this is the least; see client.skew_ms
 _LABEL: Final = {"managed_by": "shipper"}
 ROLES: Final[dict[str, Body]] = {
     "shipper_setup": {
@@ -20,7 +21,7 @@ ROLES: Final[dict[str, Body]] = {
         "indices": [{"names": _ALL, "privileges": ["manage", *_SHIPPING]}],
         "metadata": _LABEL,
     },
-    "shipper_agent": {"cluster": [], "indices": [{"names": _ALL, "privileges": _SHIPPING}], "metadata": _LABEL},
+    "shipper_agent": {"cluster": _CLOCK, "indices": [{"names": _ALL, "privileges": _SHIPPING}], "metadata": _LABEL},
     "shipper_reader": {
         "cluster": [],
         "indices": [{"names": _ALL, "privileges": ["read", "view_index_metadata"]}],
@@ -35,11 +36,11 @@ def pattern(config: Config) -> str:
 
 
 def key_body(config: Config) -> Body:
-    """The least that shipping needs: to create documents, and the streams and indices for them."""
+    """The least that shipping needs: to create documents and the streams for them, and to ask for the server's time."""
     rights = {"names": [pattern(config)], "privileges": _SHIPPING}
     return {
         "name": f"shipper {pattern(config)}",
-        "role_descriptors": {"shipper": {"cluster": [], "index": [rights]}},
+        "role_descriptors": {"shipper": {"cluster": _CLOCK, "index": [rights]}},
         "metadata": _LABEL,
     }
 

@@ -275,3 +275,10 @@ def test_user_errors_are_one_line_with_their_exit_code(
     shown = capsys.readouterr().err
     assert shown.startswith(expected)
     assert shown.count("\n") == 1
+
+
+@pytest.mark.parametrize("host", ["https://a.example:443/_es", "https://a.example:443/x/_es/"])
+def test_an_address_that_only_enqueues_is_refused(host: str) -> None:
+    """Its 201 says nothing of where the document ends."""
+    with pytest.raises(ConfigError, match="only enqueues documents; use the address of Elasticsearch itself"):
+        load(None, {}, {"elasticsearch.hosts": host})

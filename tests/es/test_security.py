@@ -125,6 +125,13 @@ def test_the_created_key_ships(secure: eslocal.Cluster, key: Key, tmp_path: Path
     assert count(secure, namespace) == 3
 
 
+def test_the_created_key_knows_the_servers_clock(key: Key) -> None:
+    with client.connect(key.config, {}) as connection:
+        skew_ms = client.skew_ms(connection)
+    assert skew_ms is not None
+    assert abs(skew_ms) < 60_000
+
+
 @pytest.mark.parametrize(
     ("method", "path", "body"),
     [
@@ -140,7 +147,8 @@ def test_the_created_key_ships(secure: eslocal.Cluster, key: Key, tmp_path: Path
         ("POST", "/other/_doc", {"a": 1}),
         ("POST", "/metrics-shipper.host-other/_doc", {"@timestamp": TICK}),
         ("POST", "/shipper-host-2026.11.23/_doc", {"@timestamp": TICK}),
-        ("GET", "/_cluster/health", None),
+        ("GET", "/_cluster/state", None),
+        ("GET", "/_nodes/stats", None),
         ("GET", "/_cat/indices", None),
         ("POST", "/_security/api_key", {"name": "more"}),
         ("GET", "/_security/api_key?owner=true", None),
