@@ -6,16 +6,21 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from shipper import cli, log, status
+from shipper.config import Collect, Config, Host
+from shipper.config import Spool as SpoolOptions
 from shipper.ledger import Fate, Ledger
+from shipper.pipeline import Pipeline
 from shipper.segment import Entry
 from shipper.spool import Spool
 
@@ -387,3 +392,48 @@ def test_spool_replay_is_taken_at_the_next_start(capfd: pytest.CaptureFixture[st
 def test_spool_without_a_spool(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["spool", "ls", "--spool", str(tmp_path / "none")]) == 1
     assert capfd.readouterr().err == f"shipper: spool {tmp_path / 'none'}: there is none\n"
+
+
+def test_the_watchdog_hears_nothing_while_delivery_stands_still(
+    tmp_path: Path, notified: tuple[str, socket.socket], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ticks are made all the time; what would be kept alive is an agent that delivers nothing."""
+    address, sock = notified
+    monkeypatch.setenv("NOTIFY_SOCKET", address)
+    monkeypatch.setattr("shipper.pipeline._REQUESTS", 0.0)  # any request takes too long
+    entered, release = threading.Event(), threading.Event()
+
+    def send(body: bytes, _shard_s: float) -> dict[str, Any]:
+        entered.set()
+        release.wait(60)
+        return {"items": [{"create": {"status": 201}}] * (body.count(b"\n") // 2)}
+
+    config = Config(
+        collect=Collect(period_s=1, datasets=("agent",)),
+        spool=SpoolOptions(directory=str(tmp_path / "spool")),
+        host=Host(name="a", verify=False),
+    )
+    pipeline = Pipeline(config, send, log.Log(journal=False))
+    pipeline.delivery.start()
+
+    def tick() -> list[str]:
+        before = len(ticks)
+        while len(ticks) == before:
+            pipeline._tick(ticks.append)
+        sock.setblocking(False)
+        heard = []
+        with suppress(BlockingIOError):
+            while True:
+                heard.append(sock.recv(4096).decode())
+        return heard
+
+    ticks: list[int] = []
+    tick()
+    assert entered.wait(30)
+    assert not any("WATCHDOG" in text for text in tick())
+    release.set()
+    end = time.monotonic() + 30
+    while not any("WATCHDOG" in text for text in tick()):
+        assert time.monotonic() < end
+    pipeline.delivery.stop(10)
+    assert pipeline.ledger.counts.stored > 0

@@ -2,6 +2,8 @@
 
 import json
 import os
+import random
+import signal
 import subprocess
 import sys
 import time
@@ -11,7 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from fault.line import DATASETS, PERIOD_MS, Line, balanced, found, open_for, own_template
+from fault.line import DATASETS, PERIOD_MS, Line, balanced, configured, found, open_for, own_template
 from fault.proxy import Proxy
 
 import eslocal
@@ -195,3 +197,23 @@ def test_a_poison_document_blocks_neither_older_nor_newer(es: eslocal.Cluster, m
     assert counts.rejected == len(broken)
     assert found(es, line.config) == line.ticks
     balanced(line.ledger)
+
+
+def test_how_many_ticks_a_kill_costs(es: eslocal.Cluster, namespace: str, tmp_path: Path) -> None:
+    """The running agent is killed at random moments and started again at once, as its unit does."""
+    from fault.test_log_faults import agent, seen
+
+    chance, lives, spool = random.Random(7), 6, tmp_path / "spool"
+    for life in range(lives):
+        with agent(es.url, namespace, spool, subprocess.DEVNULL) as process:
+            wanted = seen(spool, "collected") + 4
+            while seen(spool, "collected") < wanted:
+                time.sleep(0.05)
+            time.sleep(chance.uniform(0, 1))
+            process.send_signal(signal.SIGTERM if life == lives - 1 else signal.SIGKILL)
+            process.wait(30)
+    config = configured(es.url, namespace, spool)
+    times = sorted(found(es, config))
+    missing = (times[-1] - times[0]) // PERIOD_MS + 1 - len(times)
+    print(f"{missing} of {len(times) + missing} ticks are missing after {lives - 1} kills")
+    assert missing <= 4 * lives  # each start takes as long as it takes on this machine
