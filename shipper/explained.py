@@ -1,11 +1,14 @@
 """Errors of the connection in one line each, without the library's own wording and never with a secret."""
 
 import ssl
+from http.client import RemoteDisconnected
 from typing import Any, Final
 
 import elastic_transport
 from elastic_transport import HttpHeaders
 from urllib3.exceptions import NameResolutionError, ProtocolError
+
+from shipper.node import asked
 
 _MOST_WORDS: Final = 1000  # characters of a server's text that are passed on
 _UNAUTHORIZED: Final = 401
@@ -79,11 +82,18 @@ def _explain_cause(cause: BaseException) -> str | None:
         text = "TLS: the server does not speak TLS at this port; use http://" if no_tls else None
     elif isinstance(cause, NameResolutionError):
         text = "the host name cannot be resolved"
-    elif isinstance(cause, ProtocolError):
+    elif isinstance(cause, RemoteDisconnected):
+        hint = "; use https:// if it speaks TLS" if asked().startswith("http:") else ""
+        text = f"the server closed the connection without an answer{hint}"
+    elif isinstance(cause, ProtocolError) and not _by_a_server_that_left(cause):
         text = "the connection was closed before the answer was complete"
     elif isinstance(cause, OSError) and cause.errno and cause.strerror:
         text = cause.strerror.lower()
     return text
+
+
+def _by_a_server_that_left(error: ProtocolError) -> bool:
+    return isinstance(error.__cause__ or error.__context__, RemoteDisconnected)
 
 
 def _causes(error: BaseException) -> list[BaseException]:

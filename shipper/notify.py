@@ -18,7 +18,9 @@ def tell(*lines: str) -> None:
     if not address.startswith(("/", "@")):
         return
     with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sock:
-        sock.sendto("\n".join(lines).encode(), "\0" + address[1:] if address[0] == "@" else address)
+        path = "\0" + address[1:] if address[0] == "@" else address
+        # A service manager that does not read must not hold up the agent
+        sock.sendto("\n".join(lines).encode(), socket.MSG_DONTWAIT, path)
 
 
 def reloading() -> None:

@@ -83,7 +83,7 @@ FAILURES = {
         b"HTTP/1.1 200 OK\r\ncontent-length: 20\r\n\r\n{}",
         "URL: the connection was closed before the answer was complete",
     ),
-    "nothing": (b"", "URL: the connection was closed before the answer was complete"),
+    "nothing": (b"", "URL: the server closed the connection without an answer; use https:// if it speaks TLS"),
     "no JSON": (reply("200 OK", b"<html>"), "URL: the answer is not JSON"),
     "silence": (None, "URL: no answer in time"),
 }
