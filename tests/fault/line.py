@@ -132,13 +132,13 @@ def iso(time_ms: int) -> str:
 
 def own_template(es: eslocal.Cluster, dataset: str, namespace: str, settings: Mapping[str, Any]) -> None:
     """Have the stream of ``namespace`` made with ``settings`` beside those of the common template."""
-    name = f"metrics-shipper.{dataset}"
+    name = f"metrics-shipper.{dataset}-{namespace}"
     body = es.request("GET", f"/_index_template/{name}")["index_templates"][0]["index_template"]
+    template = body.get("template", {})
     own = {
-        **{key: body[key] for key in ("composed_of", "data_stream")},
-        "index_patterns": [f"{name}-{namespace}"],
+        **{key: body[key] for key in ("composed_of", "data_stream", "index_patterns")},
         "priority": 900,
-        "template": {"settings": settings},
+        "template": {**template, "settings": {**template.get("settings", {}), **settings}},
     }
     es.request("PUT", f"/_index_template/own-{dataset}-{namespace}", own)
 

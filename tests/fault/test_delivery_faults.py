@@ -206,6 +206,7 @@ def test_after_retry_after_a_small_question_is_asked(es: eslocal.Cluster, betwee
         questions[0] += not request.is_bulk
         return status(429, retry_after="3600")(request, forward)
 
+    line.run(1)
     between.fault = busy
     line.run(1)
     assert 4 < (line.delivery._until_due() or 0) <= 5
