@@ -1,5 +1,6 @@
 """What each host tree that went wrong once gives now; ``casetrees`` says what they are."""
 
+import json
 import os
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,7 @@ import pytest
 from casetrees import host_of
 from trees import Host, config
 
-from shipper.collect import COLLECTORS, cgroup, cgroup_network
+from shipper.collect import COLLECTORS, cgroup, cgroup_network, docker_state
 from shipper.rates import Value
 from shipper.source import Reader
 
@@ -354,3 +355,57 @@ def test_the_share_of_periods_in_which_a_container_was_throttled(tmp_path: Path)
         usage = "usage_usec 5000000\nuser_usec 3000000\nsystem_usec 2000000\n"
         host.tree.write(f"sys/fs/cgroup{path}/cpu.stat", f"{usage}nr_periods {periods}\nnr_throttled {throttled}\n")
         assert host.tick()["cgroup"][path].get("cgroup.cpu.throttled.pct") == share
+
+
+DOCKER_29 = {
+    "ID": "a1" * 32, "Name": "/web-1", "Driver": "overlayfs", "OS": "linux", "RestartCount": 3,
+    "Image": "sha256:5a4b",
+    "ImageManifest": {"mediaType": "application/vnd.oci.image.manifest.v1+json", "digest": "sha256:9c"},
+    "Config": {"Image": "registry.example/shop/web:2.1", "Labels": {}},
+    "State": {
+        "Running": True, "Paused": False, "Restarting": False, "OOMKilled": True, "Pid": 0, "ExitCode": 0,
+        "StartedAt": "2026-11-23T18:00:05.5Z", "FinishedAt": "2026-11-23T18:00:00.123456789Z",
+        "Health": {"Status": "unhealthy", "FailingStreak": 4, "Log": []},
+    },
+}  # fmt: skip
+
+
+def docker_29(directory: Path, **changes: Any) -> dict[str, Value]:
+    """With the containerd image store there is no image/overlay2/layerdb, from which cAdvisor takes names."""
+    host = host_of("03", directory)
+    content = {**DOCKER_29, **changes}
+    host.tree.write(f"var/lib/docker/containers/{'a1' * 32}/config.v2.json", json.dumps(content))
+    [values] = containers(host).values()
+    return values
+
+
+def test_docker_with_the_containerd_image_store(tmp_path: Path) -> None:
+    values = docker_29(tmp_path)
+    expected = {
+        "container.name": "web-1",
+        "container.image.name": "registry.example/shop/web:2.1",
+        "container.health": "unhealthy",
+        "container.state": "running",
+        "container.restarts.count": 3,
+        "container.oom_killed": True,
+        "container.finished": "2026-11-23T18:00:00.123Z",
+        "container.exit_code": None,
+    }
+    assert picked(values, expected) == expected
+
+
+@pytest.mark.parametrize(
+    "state",
+    [
+        None,
+        [],
+        {"Health": [], "ExitCode": "1", "OOMKilled": 1, "FinishedAt": 5, "Running": "yes"},
+        {"Health": {"Status": "x" * 9}, "ExitCode": 1 << 70, "FinishedAt": "0001-01-01T00:00:00Z"},
+        {"FinishedAt": "tomorrow", "ExitCode": True},
+    ],
+)
+def test_a_state_of_another_form_gives_no_field(state: Any, tmp_path: Path) -> None:
+    values = docker_29(tmp_path, State=state, RestartCount="x")
+    names = {field.name for field in docker_state.FIELDS}
+    assert not names & values.keys()
+    assert values["container.name"] == "web-1"

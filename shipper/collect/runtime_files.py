@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final, TypeVar
 
-from shipper.collect import foreign
+from shipper.collect import docker_state, foreign
 from shipper.collect.contract import matcher
 from shipper.collect.identity import Identity
 from shipper.config import Config
@@ -43,6 +43,7 @@ FIELDS: Final[tuple[Field, ...]] = (
     constant("kubernetes.pod.name", "Name of the pod", f"{_OF_RUNTIME}; var/log/pods"),
     constant("kubernetes.pod.uid", "UID of the pod", "the path; the runtime's own files"),
     constant("kubernetes.container.name", "Name of the container in its pod", f"{_OF_RUNTIME}; var/log/containers"),
+    *docker_state.FIELDS,
 )
 
 Stamp = tuple[int, int, int]
@@ -181,9 +182,8 @@ class RuntimeFiles:
                 name = text(content.get("Name")).lstrip("/")
                 image = text(config.get("Image"))
                 pid = _mapping(content.get("State")).get("Pid")
-                return Found(
-                    file, stamp, self._values("docker", name, image, labels), pid if isinstance(pid, int) else 0
-                )
+                values = self._values("docker", name, image, labels) | docker_state.values(content)
+                return Found(file, stamp, values, pid if isinstance(pid, int) else 0)
         return None
 
     def _of_containerd(self, identity: Identity, _path: str) -> Found | None:
