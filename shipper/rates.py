@@ -17,7 +17,7 @@ Value = int | float | str | bool | list[str] | dict[str, str]
 # Below this the kernel's tick (10 ms at HZ=100) is too large a part of the time between two reads
 SHORTEST_NS: Final = 50_000_000
 _NS_PER_S: Final = 1_000_000_000
-# What is below this in any unit, per second, needs no look at a ceiling
+# What is below this in any unit, per second, needs no look at a ceiling: most of what is counted
 _HARMLESS: Final = 100_000
 
 
@@ -60,8 +60,6 @@ class Reading:
 
     def allows(self, counter: Field, grown: int, elapsed_ns: int) -> bool:
         """Whether the counter can have grown so much in that time."""
-        if grown * _NS_PER_S < _HARMLESS * elapsed_ns:
-            return True
         most = self.most.get(counter.name) or self.most.get(counter.unit) or _CEILINGS.get(counter.unit)
         return most is None or most.allows(grown, elapsed_ns)
 
@@ -78,6 +76,7 @@ def rates(now: Reading, before: Reading | None, counters: Iterable[Field]) -> di
         return {}
     values, former = now.values, before.values
     per_s = 1e9 / elapsed_ns
+    harmless = _HARMLESS * elapsed_ns // _NS_PER_S
     result: dict[str, float] = {}
     for counter in counters:
         name = counter.name
@@ -88,12 +87,13 @@ def rates(now: Reading, before: Reading | None, counters: Iterable[Field]) -> di
             if old - new > counter.slack:
                 continue
             values[name] = new = old
-        elif new != old and not now.allows(counter, new - old, elapsed_ns):
+        grown = new - old
+        if grown > harmless and not now.allows(counter, grown, elapsed_ns):
             continue
         # most counters stand still in most ticks
-        result[counter.rate] = (new - old) * per_s * counter.rate_scale if new != old else 0.0
+        result[counter.rate] = grown * per_s * counter.rate_scale if grown else 0.0
         if counter.delta:
-            result[counter.delta] = new - old
+            result[counter.delta] = grown
     return result
 
 

@@ -62,6 +62,7 @@ class _Job:
     collect: Collect | None = None
     before: dict[str, Reading] = field(default_factory=dict)
     last_ns: int = _NEVER
+    turn_ns: int = _NEVER
     looked_ns: int = _NEVER
     absent: dict[str, str] = field(default_factory=dict)
     known: frozenset[str] = frozenset()
@@ -76,10 +77,13 @@ class _Job:
             self.collect = self.collector.start(self.reader, self.config)
         turn = _Turn()
         before, counters = {}, self.collector.counters
+        now_ns = self.reader.now_ns()
+        late, self.turn_ns = now_ns - self.turn_ns > 1.5 * self.config.collect.period_s * _NS_PER_S, now_ns
         for reading in self.collect():
             found = rates(reading, self.before.get(reading.entity), counters)
             before[reading.entity] = kept(reading, counters)
-            self._stretch(reading)
+            if late:
+                self._stretch(reading)
             if write is None:
                 turn.readings.append(Reading(reading.entity, reading.at_ns, {**reading.values, **found}))
             else:

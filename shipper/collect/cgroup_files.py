@@ -167,6 +167,7 @@ def _pressure(resource: str) -> Parse:
     prefix = f"cgroup.pressure.{resource}"
     names = [f"{prefix}.{kind}.{span}.pct" for kind in ("some", "full") for span in _SPANS]
     totals = [f"{prefix}.{kind}.us" for kind in ("some", "full")]
+    order = (*names[:3], totals[0], *names[3:], totals[1])
     carefully = then(parse_pressure, lambda found: pressure.values(prefix, found))
 
     def parse(text: bytes) -> Mapping[str, Value]:
@@ -174,13 +175,13 @@ def _pressure(resource: str) -> Parse:
         if match is None:
             return carefully(text)
         some10, some60, some300, some, full10, full60, full300, full = match.groups()
-        shares = {
-            names[0]: _share(some10), names[1]: _share(some60), names[2]: _share(some300),
-            names[3]: _share(full10), names[4]: _share(full60), names[5]: _share(full300),
-        }  # fmt: skip
-        if max(shares.values()) > 1:
+        shares = (
+            _share(some10), _share(some60), _share(some300), int(some),
+            _share(full10), _share(full60), _share(full300), int(full),
+        )  # fmt: skip
+        if max(shares[:3]) > 1 or max(shares[4:7]) > 1:
             return carefully(text)
-        return {**shares, totals[0]: int(some), totals[1]: int(full)}
+        return dict(zip(order, shares, strict=True))
 
     return _kept(parse)
 
