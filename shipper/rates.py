@@ -101,4 +101,4 @@ def kept(reading: Reading, counters: Iterable[Field]) -> Reading:
     """What ``rates`` needs of ``reading`` at the next tick, and nothing else."""
     values = reading.values
     found = {counter.name: values[counter.name] for counter in counters if counter.name in values}
-    return Reading(reading.entity, reading.at_ns, found, reading.identity)
+    return Reading(reading.entity, reading.at_ns, found, reading.identity, reading.most)

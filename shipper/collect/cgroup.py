@@ -333,8 +333,8 @@ def derive(values: dict[str, Value]) -> dict[str, Value]:
         quota = values.get("cgroup.cpu.limit.cores")
         if isinstance(quota, float) and quota > 0:
             result["cgroup.cpu.limit.pct"] = used / quota
-    throttled, periods = (values.get(f"cgroup.cpu.{name}.count_per_s") for name in ("throttled", "periods"))
-    if isinstance(throttled, float) and isinstance(periods, float) and periods > 0:
+    periods, throttled = values.get("cgroup.cpu.periods.count_per_s"), values.get("cgroup.cpu.throttled.count_per_s")
+    if periods and isinstance(periods, float) and isinstance(throttled, float):
         result["cgroup.cpu.throttled.pct"] = min(throttled / periods, 1.0)
     usage = values.get("cgroup.memory.usage.bytes")
     if isinstance(usage, int) and isinstance(inactive, int):
