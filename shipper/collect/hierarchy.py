@@ -68,7 +68,7 @@ def detect(reader: Reader) -> Layout:
     unified = f"{CGROUP_ROOT}/{UNIFIED}"
     if not reader.exists(f"{unified}/cgroup.controllers"):
         unified = mounts.get(UNIFIED, "")
-    if not unified:
+    if not unified or not reader.exists(f"{unified}/cgroup.controllers"):
         return Layout(Mode.V1 if found else Mode.NONE, found)
     mode = Mode.HYBRID if found else Mode.V2
     return Layout(mode, {**found, UNIFIED: unified}, _controllers(reader, unified))
@@ -91,6 +91,8 @@ def _mounts(reader: Reader) -> dict[str, str]:
         if len(words) < 5 or len(rest) < 3:  # noqa: PLR2004
             continue
         point = os.fsdecode(words[4]).strip("/")
+        if not reader.exists(point):  # pid 1 has it mounted where we do not see it
+            continue
         for controller in (UNIFIED,) if rest[0] == b"2" else map(os.fsdecode, rest[2].split(b",")):
             if len(point) < len(found.get(controller, point + "/")):
                 found[controller] = point

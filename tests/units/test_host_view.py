@@ -20,6 +20,7 @@ from imaging import Image
 from nodes import PROGRAM, Bridge, Node, node, own_cgroup, run, space
 from readme import REPOSITORY, commands
 
+from shipper.collect import kernel_log
 from shipper.document import flat
 from shipper.fields import Field, Kind
 from shipper.registry import DATASETS
@@ -35,10 +36,13 @@ MOVES_PCT = 0.5
 MOVES_LEAST = {"bytes": 256 << 20, "count": 400, "ms": 10_000, "s": 10, "us": 50_000, "ns": 5e9, "ppm": 100}
 # Made of what was added between two reads: absent where that was nothing
 IDLE = re.compile(r"system\.diskio\.(.*\.await\.ms|request\.bytes)|.*_per_s|.*\.pct")
-# The only differences: in a process namespace of its own, which line A has not, the kernel does not tell these two
+# The kernel's log is a device, which a container may not open: the agent document says so
+LOG = frozenset({"cgroup.oom_kills.count", *(f"system.kernel.log.{name}.count" for name in kernel_log.PATTERNS)})
+# Else only what the kernel does not tell in a process namespace of its own, which line A has not
 ALLOWED = {
-    "A": frozenset[str](),
-    "B": frozenset(
+    "A": LOG,
+    "B": LOG
+    | frozenset(
         {
             "system.pids.limit.count",  # since Linux 6.14 pid_max is of the reader's namespace
             "cgroup.processes.count",  # v1 lists in cgroup.procs only what the reader's namespace has
