@@ -15,6 +15,7 @@ from shipper.config import Spool
 IMAGE: Final = f"shipper:{__version__}"
 _MIB_MAX: Final = 256  # of memory; 50 MiB at a thousand containers, and a reserve for a backlog's index
 _CAPABILITIES: Final = ("DAC_READ_SEARCH", "SYS_PTRACE")
+_WITH_KERNEL_LOG: Final = (*_CAPABILITIES, "SYSLOG")  # to read /dev/kmsg, in each way that can give the device
 _PLACE: Final = re.compile(r"@([a-z_0-9]+)@")
 
 # Exit statuses that another start does not mend, of the shipper and of shipper-nspawn: the unit stays down and failed.
@@ -45,9 +46,9 @@ FACTS: Final[Mapping[str, str]] = {
     "memory_mib": str(_MIB_MAX),
     "tasks": "64",
     "files": "65536",
-    "capabilities": " ".join(f"CAP_{name}" for name in _CAPABILITIES),
+    "capabilities": " ".join(f"CAP_{name}" for name in _WITH_KERNEL_LOG),
     "capabilities_k8s": ", ".join(_CAPABILITIES),
-    "capabilities_nomad": ", ".join(f'"{name.lower()}"' for name in _CAPABILITIES),
+    "capabilities_nomad": ", ".join(f'"{name.lower()}"' for name in _WITH_KERNEL_LOG),
 }
 
 

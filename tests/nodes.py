@@ -165,6 +165,7 @@ class Node:
         nspawn += f" --network-namespace-path=/run/netns/{self.namespace} --machine={self.name} --console=pipe"
         nspawn += " --capability=all --system-call-filter='adjtimex clock_adjtime @keyring bpf'"  # also for docker
         nspawn += " --resolv-conf=off --timezone=off"
+        nspawn += " --bind-ro=/dev/kmsg" if os.path.exists("/dev/kmsg") else ""
         nspawn += f" --bind-ro={REPOSITORY} --bind-ro={REPOSITORY}:{CHECKOUT}"  # nodes and units may have own /tmp
         environment = {**os.environ, "SYSTEMD_NSPAWN_UNIFIED_HIERARCHY": "1"}  # else no accounts on a hybrid host
         with Path(f"{self.tree}-console").open("ab") as log:

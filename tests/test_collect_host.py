@@ -126,6 +126,15 @@ def test_process_that_ends_meanwhile_is_left_out(tmp_path: Path) -> None:
     assert not host.problems
 
 
+def test_a_damaged_column_leaves_the_process_counted(tmp_path: Path) -> None:
+    tree = process_tree(tmp_path)
+    tree.write("proc/3/stat", f"3 (a) D {' '.join(['x', *map(str, range(2, 50))])}\n")
+    host = Host(tree, processes.COLLECTOR)
+    values = host.host()
+    assert (values["system.process.summary.total"], values["system.process.summary.disk_sleep"]) == (10, 1)
+    assert list(host.problems) == ["proc/3/stat"]
+
+
 def test_no_proc_at_all_is_no_zero(tmp_path: Path) -> None:
     host = Host(Tree(tmp_path, {}), processes.COLLECTOR)
     assert host.host() == {}

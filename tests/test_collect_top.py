@@ -43,9 +43,33 @@ def test_a_name_with_blanks_and_brackets_shifts_no_column() -> None:
 def test_any_text_is_a_stat_or_a_parse_error(data: bytes) -> None:
     try:
         found = processes.parse(data)
-    except ParseError:
-        return
-    assert min(found.pid, found.cpu, found.rss, found.start) >= 0
+    except ParseError as error:
+        found = error.partial
+    if found:
+        assert min(one or 0 for one in (found.pid, found.cpu, found.rss, found.start)) >= 0
+
+
+def without(stat: processes.Stat, column: str) -> processes.Stat:
+    lost: dict[str, Any] = {column: None}
+    return replace(stat, **lost)
+
+
+@pytest.mark.parametrize(
+    ("column", "lost"),
+    [
+        *(("4209 4211", "parent"), ("1520", "cpu"), ("733", "cpu")),
+        *(("7 0 51020", "threads"), ("51020", "start"), ("300", "rss")),
+    ],
+)
+@pytest.mark.parametrize("damage", ["-", "9" * 30])
+def test_a_damaged_column_costs_that_column(column: str, lost: str, damage: str) -> None:
+    first = column.split(maxsplit=1)[0]
+    text = STAT.replace(f" {column} ".encode(), f" {column.replace(first, damage, 1)} ".encode())
+    assert text != STAT
+    sound = processes.parse(STAT)
+    with pytest.raises(ParseError) as raised:
+        processes.parse(text)
+    assert raised.value.partial == without(sound, lost)
 
 
 @pytest.mark.parametrize(
@@ -206,6 +230,32 @@ def test_arguments_are_off_by_choice_and_numbers_bounded(worker: subprocess.Pope
     assert 1 <= len(found) <= 6
     assert all("process.command_line" not in one for one in found.values())
     assert looked(0.0, processes=100).keys() > found.keys() or len(found) < 3
+
+
+@pytest.mark.parametrize(
+    ("lost", "fields"),
+    [
+        ("rss", {"system.process.memory.rss.bytes", "system.process.memory.rss.pct"}),
+        ("cpu", {"system.process.cpu.total.ns", "system.process.cpu.total.pct", "system.process.cpu.total.norm.pct"}),
+        ("threads", {"system.process.num_threads"}),
+        ("start", {"process.start", "system.process.cpu.total.pct", "system.process.cpu.total.norm.pct"}),
+    ],
+)
+def test_a_process_with_a_damaged_column_has_a_document_without_it(
+    worker: subprocess.Popen[str], monkeypatch: pytest.MonkeyPatch, lost: str, fields: set[str]
+) -> None:
+    parse = processes.parse
+
+    def damaged(text: bytes) -> processes.Stat:
+        found = parse(text)
+        if found.pid != worker.pid:
+            return found
+        raise ParseError("damaged", without(found, lost))
+
+    sound = looked(0.2, processes=100)[worker.pid].keys()
+    monkeypatch.setattr(processes, "parse", damaged)
+    lacking = sound - looked(0.2, processes=100)[worker.pid].keys()
+    assert {name for name in lacking if not name.endswith("_per_s")} == fields
 
 
 def test_psutil_is_left_as_it_was(worker: subprocess.Popen[str], tmp_path: Path) -> None:

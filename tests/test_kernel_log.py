@@ -176,6 +176,16 @@ def test_a_log_that_is_not_ours_to_read_is_told_and_no_count_is_zero(
     assert why.startswith("no permission: ")
 
 
+def test_what_hides_the_device_in_a_unit_is_no_log_without_a_count(tmp_path: Path) -> None:
+    """systemd mounts /run/systemd/inaccessible/* of mode 0 over it: root may open that."""
+    tree = Tree(tmp_path, {"dev/kmsg": ""})
+    (tmp_path / "dev/kmsg").chmod(0)
+    ticks = Ticks(tree, OURS)
+    assert ticks.tick() == {}
+    [why] = events.COUNTS.absent(ticks.readers[events.COUNTS]).values()
+    assert why.startswith("no permission: ")
+
+
 EAT = (
     "import os, sys\nopen(sys.argv[1], 'w').write(str(os.getpid()))\nkept = []\nwhile True: kept.append(b'x' * 1000000)"
 )

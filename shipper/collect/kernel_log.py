@@ -12,6 +12,7 @@ import errno
 import json
 import os
 import re
+import stat
 import time
 from collections import Counter, deque
 from collections.abc import Iterator
@@ -128,7 +129,7 @@ class KernelLog:
 
     def _opened(self) -> bool:
         try:
-            self._fd = self._reader.root.open(FILE, _FLAGS)
+            self._fd = _open(self._reader.root)
             if self._fresh:
                 with suppress(OSError):  # a recorded log is a plain file
                     os.lseek(self._fd, 0, os.SEEK_END)
@@ -192,6 +193,15 @@ class KernelLog:
             with open(fd, "wb") as file:
                 file.write(json.dumps(content).encode())
             os.replace(f"{self._state}.new", self._state)
+
+
+def _open(root: Root) -> int:
+    """Raises PermissionError also for what systemd puts in the place of a device that a unit may not see."""
+    fd = root.open(FILE, _FLAGS)
+    if not stat.S_IMODE(os.fstat(fd).st_mode):  # CAP_DAC_READ_SEARCH opens it nevertheless
+        os.close(fd)
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+    return fd
 
 
 _LOGS: WeakKeyDictionary[Root, KernelLog] = WeakKeyDictionary()

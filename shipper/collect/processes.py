@@ -51,35 +51,60 @@ FIELDS = (
 
 @dataclass(frozen=True, slots=True)
 class Stat:
-    """``proc/PID/stat``: times in ticks, ``start`` since boot, memory in bytes."""
+    """``proc/PID/stat``: times in ticks, ``start`` since boot, memory in bytes; None for a damaged column."""
 
     pid: int
     name: str
     state: str
-    parent: int
-    cpu: int
-    threads: int
-    start: int
-    rss: int
+    parent: int | None
+    cpu: int | None
+    threads: int | None
+    start: int | None
+    rss: int | None
 
     @property
     def key(self) -> str:
-        return f"{self.pid}-{self.start}"
+        return str(self.pid) if self.start is None else f"{self.pid}-{self.start}"
 
 
 def parse(text: bytes) -> Stat:
+    """The process; with a damaged column ParseError, whose ``partial`` lacks that column only."""
     pid, opened, rest = text.partition(b"(")
     comm, closed, rest = rest.rpartition(b")")
     words = rest.split()
     if not (opened and closed) or len(words) < 22:  # noqa: PLR2004
         raise ParseError(f"not a stat line: {shown(text)}")
-    state = _LETTERS.get(words[0], "unknown")
-    # Words are counted from the third of the file
+    number, named, state = integer(pid), name(comm), _LETTERS.get(words[0], "unknown")
+    try:
+        return Stat(number, named, state, *_whole(words))
+    except ParseError as error:
+        raise ParseError(f"{error} in {shown(text)}", Stat(number, named, state, *_sound(words))) from None
+
+
+def _whole(words: list[bytes]) -> tuple[int, int, int, int, int]:
+    """Parent, CPU time, threads, start and memory; words are counted from the third of the file."""
     cpu, rss = integer(words[11]) + integer(words[12]), integer(words[21]) * _PAGE
     start = integer(words[19])
     if max(cpu * _NS_PER_TICK, start * _NS_PER_TICK, rss) > LARGEST:
-        raise ParseError(f"absurd times or sizes: {shown(text)}")
-    return Stat(integer(pid), name(comm), state, integer(words[1]), cpu, integer(words[17]), start, rss)
+        raise ParseError("absurd times or sizes")
+    return integer(words[1]), cpu, integer(words[17]), start, rss
+
+
+def _sound(words: list[bytes]) -> tuple[int | None, int | None, int | None, int | None, int | None]:
+    """The same, None for what is damaged."""
+    user, system = _column(words[11], _NS_PER_TICK), _column(words[12], _NS_PER_TICK)
+    cpu = None if user is None or system is None or (user + system) * _NS_PER_TICK > LARGEST else user + system
+    rss = _column(words[21], _PAGE)
+    start = _column(words[19], _NS_PER_TICK)
+    return _column(words[1]), cpu, _column(words[17]), start, None if rss is None else rss * _PAGE
+
+
+def _column(word: bytes, unit: int = 1) -> int | None:
+    try:
+        value = integer(word)
+    except ParseError:
+        return None
+    return value if value * unit <= LARGEST else None
 
 
 _LOOKS: WeakKeyDictionary[Root, tuple[int, list[Stat]]] = WeakKeyDictionary()

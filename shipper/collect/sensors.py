@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from shipper.collect.contract import Collect, Collector
 from shipper.fields import attribute, dimension, real
-from shipper.parse import first_line, signed, whole
+from shipper.parse import first_line, integer, signed, whole
 from shipper.rates import Reading, Value
 from shipper.source import Reader
 
@@ -77,7 +77,8 @@ def _zones(reader: Reader) -> Iterator[Reading]:
 
 def _reading(reader: Reader, sensor: str, label: str, kind: str, path: str) -> Iterable[Reading]:
     field, scale, _ = _KINDS[kind]
-    number = reader.parse(path, lambda text: signed(whole(text)))
+    convert = integer if kind == "fan" else signed
+    number = reader.parse(path, lambda text: convert(whole(text)))
     if number is None:
         return []
     values: dict[str, Value] = {_NAME: sensor, field: number / scale}

@@ -94,22 +94,27 @@ class _Top:
         stats = processes.look(self._reader)
         facts = self._facts()
         most = {"ns": cpus(facts["cores"])} if facts["cores"] else {}
-        now = {one.key: Reading(one.key, at_ns, {_CPU.name: one.cpu * _NS_PER_TICK}, most=most) for one in stats}
+        now = {
+            one.key: Reading(one.key, at_ns, {_CPU.name: one.cpu * _NS_PER_TICK}, most=most)
+            for one in stats
+            if one.cpu is not None and one.start is not None
+        }
         used = {key: rates(reading, self._before.get(key), (_CPU,)).get(_CPU.rate) for key, reading in now.items()}
-        ranks = {one.key: used[one.key] for one in stats}
+        ranks = {one.key: used.get(one.key) for one in stats}
         for one in stats:
-            if used[one.key] is None:  # under one look: by what it used from its start to now
+            if ranks[one.key] is None:  # under one look: by what it used from its start to now
                 ranks[one.key] = _since_start(one, at_ns)
                 if self._before:
                     used[one.key] = ranks[one.key]
         busiest = heapq.nlargest(self._most, stats, key=lambda one: ranks[one.key] or 0.0)
-        largest = heapq.nlargest(self._most, stats, key=lambda one: one.rss)
+        largest = heapq.nlargest(self._most, stats, key=lambda one: one.rss or 0)
         chosen = {one.key: one for one in [*(one for one in busiest if ranks[one.key]), *largest]}
         with _psutil_below(self._reader):
             readings = [
-                Reading(key, at_ns, values, one.start, most)
+                # without its start it cannot be told from a later process, and has no rate
+                Reading(key, at_ns, values, at_ns if one.start is None else one.start, most)
                 for key, one in chosen.items()
-                if (values := self._values(one, used[key], facts)) is not None
+                if (values := self._values(one, used.get(key), facts)) is not None
             ]
         self._before = now
         return readings
@@ -131,20 +136,17 @@ class _Top:
         values: dict[str, Value] = {
             "process.entity_id": one.key,
             "process.pid": one.pid,
-            "process.parent.pid": one.parent,
             "process.name": one.name,
             f"{_PREFIX}.state": one.state,
-            _CPU.name: one.cpu * _NS_PER_TICK,
-            f"{_PREFIX}.memory.rss.bytes": one.rss,
-            f"{_PREFIX}.num_threads": one.threads,
+            **_columns(one),
         }
         if cpu is not None:
             values[_CPU.rate] = cpu
             if facts["cores"]:
                 values[f"{_PREFIX}.cpu.total.norm.pct"] = cpu / facts["cores"]
-        if facts["memory"]:
+        if facts["memory"] and one.rss is not None:
             values[f"{_PREFIX}.memory.rss.pct"] = one.rss / facts["memory"]
-        if facts["boot"]:
+        if facts["boot"] and one.start is not None:
             with contextlib.suppress(ValueError, OverflowError, OSError):  # a year that no calendar has
                 began = datetime.fromtimestamp(facts["boot"] + one.start / _HZ, UTC)
                 values["process.start"] = began.isoformat(timespec="seconds")
@@ -159,13 +161,13 @@ class _Top:
             for ask in (_user, _files, _io, _pss, self._command_line):
                 with contextlib.suppress(psutil.AccessDenied, FileNotFoundError, LookupError):
                     values |= ask(process)
-            again = processes.parse(self._reader.read_once(f"proc/{one.pid}/stat") or b"")
-        except (psutil.NoSuchProcess, ParseError):
+            again = self._again(one.pid)
+        except psutil.NoSuchProcess:
             return None
         except (psutil.Error, OSError, ValueError, LookupError, AttributeError) as error:
             self._reader.problem(f"proc/{one.pid}", f"{type(error).__name__}: {error}")
             return values
-        if again.start != one.start:
+        if again is None or again.start != one.start:
             return None
         if values.get("user.id") in users:
             values["user.name"] = users[str(values["user.id"])]
@@ -174,6 +176,13 @@ class _Top:
             with contextlib.suppress(ParseError):
                 values[f"{_PREFIX}.oom_score"] = integer(score)
         return values
+
+    def _again(self, pid: int) -> Stat | None:
+        try:
+            return processes.parse(self._reader.read_once(f"proc/{pid}/stat") or b"")
+        except ParseError as error:
+            sound: Stat | None = error.partial
+            return sound
 
     def _command_line(self, process: psutil.Process) -> dict[str, Value]:
         line = self.scrubbed(process.cmdline()) if self._lines else ""
@@ -203,6 +212,16 @@ class _Top:
         return values
 
 
+def _columns(one: Stat) -> dict[str, Value]:
+    columns = {
+        "process.parent.pid": one.parent,
+        _CPU.name: None if one.cpu is None else one.cpu * _NS_PER_TICK,
+        f"{_PREFIX}.memory.rss.bytes": one.rss,
+        f"{_PREFIX}.num_threads": one.threads,
+    }
+    return {name: value for name, value in columns.items() if value is not None}
+
+
 def _without_group(match: re.Match[str]) -> str:
     if not match.re.groups or not match[1]:
         return match[0]
@@ -212,6 +231,8 @@ def _without_group(match: re.Match[str]) -> str:
 
 def _since_start(one: Stat, at_ns: int) -> float | None:
     """CPUs that it used on average since it started; the clock of rates counts from boot, as its start does."""
+    if one.cpu is None or one.start is None:
+        return None
     age_ns = at_ns - one.start * _NS_PER_TICK
     return one.cpu * _NS_PER_TICK / age_ns if age_ns >= _YOUNGEST_NS else None
 

@@ -28,6 +28,9 @@ job "shipper" {
         readonly_rootfs = true
         cap_drop        = ["all"]
         cap_add         = [@capabilities_nomad@]
+        devices = [
+          { host_path = "/dev/kmsg", container_path = "/dev/kmsg", cgroup_permissions = "r" },
+        ]
         security_opt    = ["no-new-privileges", "apparmor=unconfined"]
         volumes = [
           "/:@host_root@:ro,rslave",

@@ -36,13 +36,12 @@ MOVES_PCT = 0.5
 MOVES_LEAST = {"bytes": 256 << 20, "count": 400, "ms": 10_000, "s": 10, "us": 50_000, "ns": 5e9, "ppm": 100}
 # Made of what was added between two reads: absent where that was nothing
 IDLE = re.compile(r"system\.diskio\.(.*\.await\.ms|request\.bytes)|.*_per_s|.*\.pct")
-# The kernel's log is a device, which a container may not open: the agent document says so
-LOG = frozenset({"cgroup.oom_kills.count", *(f"system.kernel.log.{name}.count" for name in kernel_log.PATTERNS)})
+# Counted from where each reader began in the kernel's log: they have to be there, the numbers are the reader's own
+LOG = frozenset(f"system.kernel.log.{name}.count" for name in kernel_log.PATTERNS)
 # Else only what the kernel does not tell in a process namespace of its own, which line A has not
-ALLOWED = {
-    "A": LOG,
-    "B": LOG
-    | frozenset(
+ALLOWED: dict[str, frozenset[str]] = {
+    "A": frozenset(),
+    "B": frozenset(
         {
             "system.pids.limit.count",  # since Linux 6.14 pid_max is of the reader's namespace
             "cgroup.processes.count",  # v1 lists in cgroup.procs only what the reader's namespace has
@@ -93,7 +92,7 @@ def _of_entity(
     for name in sorted(inside.keys() - before.keys() - after.keys()):
         if not IDLE.fullmatch(name):
             yield f"{name} = {inside[name]} is there, the host has none"
-    for name in sorted((before.keys() & inside.keys() & after.keys()) - {"@timestamp"}):
+    for name in sorted((before.keys() & inside.keys() & after.keys()) - {"@timestamp"} - LOG):
         if not _is_between(before[name], inside[name], after[name], fields.get(name)):
             yield f"{name} = {inside[name]!r}, the host has {before[name]!r} and {after[name]!r}"
 
@@ -202,3 +201,16 @@ def test_the_unit_without_a_container(booted: Node) -> None:
     inside = from_unit(booted, "shipper-host.service", "/opt/shipper/bin/shipper")
     after = parsed(output(host))
     assert differences(before, inside, after, "/shipper-host.service") == []
+
+
+@pytest.mark.parametrize("unit", ["shipper.service", "shipper-host.service"])
+def test_a_drop_in_takes_the_kernels_log_away(booted: Node, image: Image, unit: str) -> None:
+    programs = {
+        "shipper.service": f"/opt/bin/shipper-nspawn /opt/{image.tar.name} shipper",
+        "shipper-host.service": "/opt/shipper/bin/shipper",
+    }
+    counts = {name for values in from_unit(booted, unit, programs[unit]).values() for name in values} & LOG
+    assert counts == LOG
+    without = from_unit(booted, unit, programs[unit], "ProtectKernelLogs=yes")
+    [values] = (values for key, values in without.items() if key[0] == "shipper.host")
+    assert values.keys() & LOG == set()

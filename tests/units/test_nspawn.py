@@ -121,7 +121,7 @@ def test_line_b(place: Place, small: Callable[..., Path]) -> None:
         *("--quiet", "--keep-unit", "--register=no", "--read-only", "--as-pid2", "--kill-signal=SIGRTMIN+3"),
         *("--no-new-privileges=yes", "--console=pipe", "--bind-ro=/:/media/root", f"--directory={tree}"),
         *(f"--bind={place.base}/state:/var/lib/shipper", "--setenv=SHIPPER_COLLECT_HOST_ROOT=/media/root"),
-        "--machine=tiny-tar",
+        *("--machine=tiny-tar", "--capability=CAP_SYSLOG", "--bind-ro=/dev/kmsg", "--system-call-filter=~syslog"),
     } <= set(line)
     (dropped,) = (word.partition("=")[2].split(",") for word in line if word.startswith("--drop-capability="))
     assert "CAP_SYS_ADMIN" in dropped

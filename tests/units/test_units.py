@@ -18,6 +18,7 @@ UNITS = REPOSITORY / "units"
 SYSTEMD = [path for path in units.files() if path.startswith("systemd/")]
 FLEET = [path for path in units.files() if path.startswith("fleet/")]
 CAPABILITIES = {"DAC_READ_SEARCH", "SYS_PTRACE"}
+WITH_KERNEL_LOG = CAPABILITIES | {"SYSLOG"}
 MOST_EXPOSED = 4.0
 
 
@@ -60,10 +61,28 @@ def test_all_ways_run_the_same_image_with_the_same_rights(
     for path in [*FLEET, "systemd/shipper.service"]:
         assert ini(text(path))["Service"]["ExecStart"] == [f"/opt/bin/shipper-nspawn {units.IMAGE}"]
     assert set(container["securityContext"]["capabilities"]["add"]) == CAPABILITIES
-    assert {one.strip('"').upper() for one in config["cap_add"]} == CAPABILITIES
-    assert {one.removeprefix("CAP_") for one in own["AddCapability"][0].split()} == CAPABILITIES
+    assert {one.strip('"').upper() for one in config["cap_add"]} == WITH_KERNEL_LOG
+    assert {one.removeprefix("CAP_") for one in own["AddCapability"][0].split()} == WITH_KERNEL_LOG
     service = ini(text("systemd/shipper-host.service"))["Service"]
-    assert {one.removeprefix("CAP_") for one in service["CapabilityBoundingSet"][0].split()} == CAPABILITIES
+    assert {one.removeprefix("CAP_") for one in service["CapabilityBoundingSet"][0].split()} == WITH_KERNEL_LOG
+
+
+def test_all_ways_but_kubernetes_may_read_the_kernels_log_and_not_write_it(
+    task: dict[str, Any], quadlet: fleetd.Unit
+) -> None:
+    (device,) = task["config"][0]["devices"]
+    assert {key: value.strip('"') for key, value in device.items()} == {
+        "host_path": "/dev/kmsg",
+        "container_path": "/dev/kmsg",
+        "cgroup_permissions": "r",
+    }
+    assert quadlet["Container"]["AddDevice"] == ["/dev/kmsg:/dev/kmsg:r"]
+    for path in SYSTEMD:
+        service = ini(text(path))["Service"]
+        assert "/dev/kmsg r" in service["DeviceAllow"]
+        assert "CAP_SYSLOG" in " ".join(service["CapabilityBoundingSet"])
+        assert "ProtectKernelLogs" not in service
+    assert re.search(r"--device /dev/kmsg:/dev/kmsg:r\b", README.read_text(encoding="utf-8"))
 
 
 def test_all_ways_see_the_host_read_only_and_keep_the_spool_on_it(
@@ -114,8 +133,8 @@ def test_kubernetes_schema_takes_the_manifests(version: str) -> None:
 
 # podman-systemd.unit(5) of podman 4.4, the first with quadlets, and PodmanArgs and Notify
 QUADLET = {
-    *("AddCapability", "ContainerName", "DropCapability", "Environment", "Exec", "Image", "Network", "NoNewPrivileges"),
-    *("Notify", "PodmanArgs", "ReadOnly", "SecurityLabelDisable", "Volume"),
+    *("AddCapability", "AddDevice", "ContainerName", "DropCapability", "Environment", "Exec", "Image", "Network"),
+    *("NoNewPrivileges", "Notify", "PodmanArgs", "ReadOnly", "SecurityLabelDisable", "Volume"),
 }
 
 

@@ -27,7 +27,10 @@ job "shipper" {
         pid_mode        = "host"
         readonly_rootfs = true
         cap_drop        = ["all"]
-        cap_add         = ["dac_read_search", "sys_ptrace"]
+        cap_add         = ["dac_read_search", "sys_ptrace", "syslog"]
+        devices = [
+          { host_path = "/dev/kmsg", container_path = "/dev/kmsg", cgroup_permissions = "r" },
+        ]
         security_opt    = ["no-new-privileges", "apparmor=unconfined"]
         volumes = [
           "/:/media/root:ro,rslave",
