@@ -13,6 +13,7 @@ import random
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any, Final
 
 from shipper import log
@@ -106,12 +107,14 @@ class Delivery:
         self._maybe_sent = {segment.sequence for segment in ledger.due()}
         self._wake = threading.Event()
         self._stopping = threading.Event()
-        self._waiting = False
+        self._started = self._waiting = False
         self._beat = time.monotonic()
         self._thread = threading.Thread(target=self._run, name="delivery", daemon=True)
 
     def start(self) -> None:
-        self._thread.start()
+        self._started = True
+        with suppress(RuntimeError):  # no thread can be started now: ``revive`` tries again
+            self._thread.start()
 
     def wake(self) -> None:
         """Say that there is something new on disk."""
@@ -127,12 +130,12 @@ class Delivery:
 
     def revive(self) -> None:
         """Start the thread again if it ended although nobody stopped it."""
-        if self._thread.is_alive() or self._stopping.is_set() or not self._thread.ident:
+        if self._thread.is_alive() or self._stopping.is_set() or not self._started:
             return
         thread = threading.Thread(target=self._run, name="delivery", daemon=True)
         try:
             thread.start()
-        except RuntimeError:  # no thread can be started: at the next tick
+        except RuntimeError:  # at the next tick
             return
         self._thread = thread
         self.state.restarts += 1
@@ -140,8 +143,8 @@ class Delivery:
 
     def is_alive(self, limit_s: float) -> bool:
         """Whether the thread is idle, or has begun or ended a request in the last ``limit_s`` seconds."""
-        if not self._thread.ident:
-            return True  # not started yet
+        if not self._started:
+            return True
         return self._thread.is_alive() and (self._waiting or time.monotonic() - self._beat < limit_s)
 
     def _run(self) -> None:

@@ -6,6 +6,7 @@ into the agent document. Agents' credentials may not ask for most of it; what th
 
 import threading
 import time
+from contextlib import suppress
 from typing import Final
 
 from shipper import log
@@ -18,7 +19,8 @@ _NEXT_LOOK_S: Final = 1.0
 
 def start(config: Config, state: DeliveryState, out: log.Log) -> None:
     """Ask in the background; ``state.findings`` gets what is wrong."""
-    threading.Thread(target=_inspect, args=(config, state, out), name="inspection", daemon=True).start()
+    with suppress(RuntimeError):  # no thread can be started: the agent does without
+        threading.Thread(target=_inspect, args=(config, state, out), name="inspection", daemon=True).start()
 
 
 def _inspect(config: Config, state: DeliveryState, out: log.Log) -> None:

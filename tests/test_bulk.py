@@ -766,3 +766,21 @@ def test_a_document_put_off_with_503_may_be_there_when_it_is_resent(
     clock.now += 100
     drain(one)
     assert (one.state.twins, ledger.counts.stored) == (0, 1)
+
+
+def test_delivery_begins_as_soon_as_a_thread_can_be_started(
+    ledger: Ledger, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_thread(_thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    one = delivery(ledger, server)
+    put(ledger, 1, 1)
+    with monkeypatch.context() as context:
+        context.setattr(threading.Thread, "start", no_thread)
+        one.start()
+        one.revive()
+        assert not one.is_alive(60)
+    one.revive()
+    one.stop(30)
+    assert ledger.counts == Counts(collected=1, stored=1)
