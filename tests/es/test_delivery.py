@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fault.line import open_for, own_template
 
 import eslocal
 from shipper import client, install
@@ -203,21 +204,7 @@ def test_documents_outside_of_the_time_range(
     connection = connect(config)
     install.install(connection, config, lambda _line: None)
     now_ms = int(time.time() * 1000)
-    template = es.request("GET", f"/_index_template/metrics-shipper.disk-{namespace}")["index_templates"][0][
-        "index_template"
-    ]
-    bounded = {
-        **{key: template[key] for key in ("composed_of", "data_stream")},
-        "index_patterns": [f"metrics-shipper.disk-{namespace}"],
-        "priority": 999,
-        "template": {
-            "settings": {
-                "index.time_series.start_time": _iso(now_ms - 3_600_000),
-                "index.time_series.end_time": _iso(now_ms + 3_600_000),
-            }
-        },
-    }
-    es.request("PUT", f"/_index_template/bounded-{namespace}", bounded)
+    own_template(es, "disk", namespace, open_for(now_ms - 3_600_000, now_ms + 3_600_000))
     ledger = Ledger.load(Spool(config.spool.directory, 1 << 30))
     delivery = Delivery(
         ledger, partial(client.bulk, connection, filter_path=FILTER_PATH), config.bulk, Log(journal=False)
