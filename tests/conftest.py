@@ -29,6 +29,7 @@ PACKAGES = {
     "dockerd": "docker.io",
     "faketime": "faketime",
     "ip": "iproute2",
+    "mkfs.ext4": "e2fsprogs",
     "mmdebstrap": "mmdebstrap",
     "netavark": "netavark containernetworking-plugins",
     "podman": "podman crun",

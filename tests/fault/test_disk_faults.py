@@ -55,6 +55,7 @@ def frozen(directory: Path, seconds: float) -> Iterator[None]:
 
 
 @pytest.mark.root
+@pytest.mark.needs("mkfs.ext4")
 def test_a_hung_disk_stops_neither_ticks_nor_delivery(es: eslocal.Cluster, make: Make, freezable: Path) -> None:
     line = make(es.url, directory=freezable / "spool")
     line.delivery.start()
