@@ -3,6 +3,7 @@
 Hosts and Inventory take documents of ``event.module: system`` and, as Docker containers, those of ``docker``, told
 apart by ``container.id``: hence all containers and machines bear that module, and ``container.runtime`` says what runs
 them. A container's traffic since the document before is divided by ``metricset.period``, a host's by the time on view.
+``tests/elastic_names.md`` has Elastic's definition of each name, and where ours differs.
 https://www.elastic.co/docs/reference/observability/observability-container-metrics
 """
 

@@ -96,7 +96,7 @@ def test_huge_pages_are_counts_and_their_use_bytes(tmp_path: Path) -> None:
     names = ("total", "free", "reserved", "surplus")
     assert [values[f"system.memory.hugepages.{name}"] for name in names] == [10, 4, 2, 1]
     assert values["system.memory.hugepages.default_size"] == 2 << 20
-    assert values["system.memory.hugepages.used.bytes"] == 6 * (2 << 20)
+    assert values["system.memory.hugepages.in_use.bytes"] == 6 * (2 << 20)
 
 
 def test_kernel_before_3_14_has_no_actual(tmp_path: Path) -> None:

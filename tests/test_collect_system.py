@@ -172,7 +172,8 @@ def test_a_degraded_array_that_is_being_rebuilt(tmp_path: Path) -> None:
     assert documents == {
         "md0": {
             "system.raid.name": "md0", "system.raid.status": "clean", "system.raid.level": "raid1",
-            "system.raid.sync_action": "recover", "system.raid.sync.pct": 0.25, "system.raid.disks.total": 2,
+            "system.raid.sync_action": "recover", "system.raid.sync.pct": 0.25, "system.raid.disks.total": 3,
+            "system.raid.disks.configured.count": 2,
             "system.raid.disks.missing.count": 1, "system.raid.mismatch.count": 0, "system.raid.disks.active": 1,
             "system.raid.disks.spare": 1, "system.raid.disks.failed": 1,
         }

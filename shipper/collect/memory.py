@@ -99,7 +99,7 @@ FIELDS = (
     *(gauge(f"{name}.bytes", "bytes", help_, f"{total} - {free}") for name, (total, free, help_) in _USED.items()),
     *(real(f"{name}.pct", "pct", help_, f"{name}.bytes / {total}") for name, (total, _, help_) in _USED.items()),
     gauge(
-        "system.memory.hugepages.used.bytes", "bytes", "Memory in huge pages in use", "(total - free) × default size"
+        "system.memory.hugepages.in_use.bytes", "bytes", "Memory in huge pages in use", "(total - free) × default size"
     ),
 )
 
@@ -130,7 +130,7 @@ def used(values: Mapping[str, int]) -> dict[str, Value]:
     pages = values.get("system.memory.hugepages.total", -1) - values.get("system.memory.hugepages.free", 0)
     size = values.get("system.memory.hugepages.default_size")
     if pages >= 0 and size:
-        result["system.memory.hugepages.used.bytes"] = pages * size
+        result["system.memory.hugepages.in_use.bytes"] = pages * size
     return result
 
 

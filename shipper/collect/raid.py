@@ -26,13 +26,14 @@ FIELDS = (
     attribute(f"{_PREFIX}.status", "clean, active, inactive, readonly …", "md/array_state"),
     attribute(f"{_PREFIX}.level", "raid0, raid1, raid5 …", "md/level"),
     attribute(f"{_PREFIX}.sync_action", "idle, resync, recover, check, repair", "md/sync_action"),
-    gauge(f"{_PREFIX}.disks.total", "count", "Disks it should have", "md/raid_disks"),
+    gauge(f"{_PREFIX}.disks.total", "count", "Disks it has, whatever their state", "md/dev-*"),
+    gauge(f"{_PREFIX}.disks.configured.count", "count", "Disks it has when it is whole, spares not counted", "md/raid_disks"),
     *(gauge(f"{_PREFIX}.disks.{state}", "count", f"Disks it has, {state}", "md/dev-*/state") for state in _STATES),
     gauge(f"{_PREFIX}.disks.missing.count", "count", "Disks it lacks: 0 when it is well", "md/degraded"),
     real(f"{_PREFIX}.sync.pct", "pct", "How far a resync or check has come", "md/sync_completed"),
     gauge(f"{_PREFIX}.mismatch.count", "count", "Sectors that differed at the last check", "md/mismatch_cnt"),
 )  # fmt: skip
-_NUMBERS = {"raid_disks": "disks.total", "degraded": "disks.missing.count", "mismatch_cnt": "mismatch.count"}
+_NUMBERS = {"raid_disks": "disks.configured.count", "degraded": "disks.missing.count", "mismatch_cnt": "mismatch.count"}
 _WORDS = {"array_state": "status", "level": "level", "sync_action": "sync_action"}
 
 
@@ -89,6 +90,7 @@ def _disks(reader: Reader, directory: str) -> dict[str, Value]:
         states = (reader.read(f"{directory}/{disk}/state") or b"").strip().split(b",")
         kind = "failed" if b"faulty" in states else "active" if b"in_sync" in states else "spare"
         counts[kind] += 1
+    counts["total"] = len(disks)
     return {f"{_PREFIX}.disks.{state}": count for state, count in counts.items()} if disks else {}
 
 
