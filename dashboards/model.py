@@ -10,13 +10,14 @@ from enum import StrEnum
 from typing import Final
 
 from shipper.fields import UNITS, Field, Kind, Type
-from shipper.registry import DATASETS
+from shipper.registry import DATASETS, MINUTELY
 
 WIDTH: Final = 24
 MOST_SERIES: Final = 25  # a panel draws no more; the rest is in a sorted table
 TIME: Final = "@timestamp"
 HOST: Final = "host.name"
 ENTITY: Final = "cgroup.entity"
+MINUTELY_TOLD: Final = "once a minute"
 RECENT: Final = "2m"  # what has shipped in the last of it is up: more than one period of a minute
 
 
@@ -155,6 +156,11 @@ class Panel:
     def unit(self) -> str:
         """Of the axis, the number or the colour: a key of ``shipper.fields.UNITS``."""
         return unit(self, self.metrics[0]) if self.metrics else ""
+
+    @property
+    def minutely(self) -> bool:
+        """Whether it draws what is read once a minute, whatever the period."""
+        return any((self.dataset, metric.field) in MINUTELY for metric in self.metrics)
 
 
 @dataclass(frozen=True, slots=True)
@@ -369,6 +375,8 @@ def _verify(panel: Panel) -> None:
         raise BoardError("a panel needs a title, a description and a metric")
     if panel.view is View.STAT and len(panel.metrics) > _MOST_NUMBERS:
         raise BoardError("Kibana shows no more than two numbers at once")
+    if panel.minutely and MINUTELY_TOLD not in panel.help.lower():
+        raise BoardError(f"its values are read {MINUTELY_TOLD}; the description must say so")
     for metric in panel.metrics:
         _verify_metric(panel, metric)
     for test in panel.where:

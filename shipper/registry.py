@@ -52,14 +52,22 @@ _VERSION: Final = next(field for field in agent.FIELDS if field.name == "agent.v
 
 
 _MINUTE: Final = "One document per minute (or per tick, where its period is longer) and"
-_CADENCES: Final = {"process": _MINUTE, "sensor": _MINUTE, "event": "One document for"}
+# Dataset and name of each field that is read once a minute
+MINUTELY: Final = frozenset((one.dataset, field.name) for one in COLLECTORS if one.pause_s for field in one.all_fields)
+
+
+def _cadence(dataset: str) -> str:
+    if dataset == "event":
+        return "One document for"
+    pauses = [collector.pause_s for collector in COLLECTORS if collector.dataset == dataset]
+    return _MINUTE if pauses and all(pauses) else Dataset.cadence
 
 
 def _dataset(name: str, help_: str, module: str = "system", *, default: bool = True) -> Dataset:
     own = {AGENT: with_rates(agent.FIELDS), HOST: (_VERSION, PERIOD)}.get(name, ())
     collected = (field for collector in COLLECTORS if collector.dataset == name for field in collector.all_fields)
     fields, aliases = (*ENVELOPE, *own, *collected), ALIASES.get(name, ())
-    return Dataset(name, help_, module, fields, default, aliases, _CADENCES.get(name, Dataset.cadence))
+    return Dataset(name, help_, module, fields, default, aliases, _cadence(name))
 
 
 DATASETS: Final = {

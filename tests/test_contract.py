@@ -10,7 +10,7 @@ from shipper import templates
 from shipper.commands import render
 from shipper.config import Index
 from shipper.fields import UNITS, Field, Kind
-from shipper.registry import DATASETS, Dataset, every_field
+from shipper.registry import DATASETS, MINUTELY, Dataset, every_field
 
 REPOSITORY = Path(__file__).parent.parent
 MOST_DIMENSIONS = 16  # Elasticsearch 8.5 to 8.7; 8.8 takes 21
@@ -150,6 +150,15 @@ def test_every_field_is_explained_with_known_units() -> None:
         assert field.source.strip() or field.name in NO_FILE
         assert field.unit in UNITS
         assert bool(field.unit) or field.kind in {Kind.DIMENSION, Kind.NAME, Kind.ATTRIBUTE}
+
+
+def test_what_comes_once_a_minute_says_so() -> None:
+    """The dataset for all of its documents, or else the field."""
+    assert {dataset for dataset, _ in MINUTELY} >= {"process", "sensor", "host"}
+    for dataset, field in every_field():
+        if (dataset.name, field.name) in MINUTELY:
+            assert "per minute" in dataset.cadence or "read each minute" in field.help
+    assert [dataset.name for dataset in DATASETS.values() if "per minute" in dataset.cadence] == ["process", "sensor"]
 
 
 def test_every_counter_has_its_rate_beside_it() -> None:

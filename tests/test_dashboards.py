@@ -61,6 +61,8 @@ def board(*panels: Panel) -> Board:
         (lines("A", "a", "disk", avg("system.diskio.queue.count"), split=Split("labels", 2)), "cannot be split by"),
         (stat("A", "a", "host", replace(most("system.load.1"), unit="bytes")), "is in load, not in bytes"),
         (table("A", "a", "host", Split("host.name"), avg("system.load.1", "x"), avg("system.load.5", "x")), "one name"),
+        (lines("A", "a", "sensor", avg("system.sensor.temperature.celsius")), "read once a minute; the description"),
+        (lines("A", "a", "host", avg("system.process.summary.total")), "read once a minute; the description"),
     ],
 )  # fmt: skip
 def test_a_panel_that_would_mislead_cannot_be_rendered(panel: Panel, why: str) -> None:

@@ -173,7 +173,7 @@ _PROCESSES = Row(
         ),
         table(
             "Its processes",
-            "Those of the host's most hungry that are its own.",
+            "Its own among those of the host that use most CPU or memory; read once a minute.",
             "process",
             Split("process.name", 25),
             avg("system.process.cpu.total.pct", "CPU of one core"),

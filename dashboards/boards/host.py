@@ -53,7 +53,7 @@ _NOW = Row(
         ),
         stat(
             "Failed units",
-            "systemd units in state failed, most.",
+            "systemd units in state failed, most; read once a minute.",
             "host",
             most("system.systemd.units.failed.count"),
             width=3,
@@ -295,7 +295,7 @@ _PROCESSES = Row(
         ),
         lines(
             "Processes by state",
-            "Number.",
+            "Number; read once a minute.",
             "host",
             avg("system.process.summary.running", "running"),
             avg("system.process.summary.disk_sleep", "waiting for a disk"),
@@ -305,7 +305,7 @@ _PROCESSES = Row(
         lines("Open files", "On the host.", "host", avg("system.files.open.count", "open")),
         table(
             "Processes by CPU",
-            "Those that used most CPU or memory in a period, means; all of a core is 100 %.",
+            "Those that use most CPU or memory, read once a minute, means; all of a core is 100 %.",
             "process",
             Split("process.name", 20),
             avg("system.process.cpu.total.pct", "CPU of one core"),

@@ -227,7 +227,7 @@ def _lines(panel: Panel) -> tuple[str, Json]:
         "layers": [layer],
         "legend": {"isVisible": True, "position": "bottom", "showSingleSeries": True, "legendSize": "medium"},
         "valueLabels": "hide",
-        "fittingFunction": "None",  # a gap is a gap
+        "fittingFunction": "Linear" if panel.minutely else "None",  # a gap is a gap, but between two minutes
         "axisTitlesVisibilitySettings": everywhere,
         "yLeftExtent": {"mode": "full"}
         if panel.top is None or below

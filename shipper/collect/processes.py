@@ -41,9 +41,9 @@ _LETTERS: Final = {
 }  # fmt: skip
 
 FIELDS = (
-    gauge(f"{_PREFIX}.total", "count", "Processes", "proc/PID"),
+    gauge(f"{_PREFIX}.total", "count", "Processes; read each minute", "proc/PID"),
     *(
-        gauge(f"{_PREFIX}.{state}", "count", f"Processes {which}", "proc/PID/stat 3rd")
+        gauge(f"{_PREFIX}.{state}", "count", f"Processes {which}; read each minute", "proc/PID/stat 3rd")
         for state, which in _STATES.items()
     ),
 )

@@ -28,12 +28,12 @@ _SOURCE: Final = "systemd1.Manager ListUnits"
 _NAME, _ACTIVE = 0, 3  # of the tuple that ListUnits gives for each unit
 
 FIELDS = (
-    gauge("system.systemd.units.count", "count", "Units that are loaded", _SOURCE),
+    gauge("system.systemd.units.count", "count", "Units that are loaded; read each minute", _SOURCE),
     *(
-        gauge(f"system.systemd.units.{state}.count", "count", f"Units {which}", _SOURCE)
+        gauge(f"system.systemd.units.{state}.count", "count", f"Units {which}; read each minute", _SOURCE)
         for state, which in _STATES.items()
     ),
-    attribute("system.systemd.failed", f"Names of failed units, the first {_FAILED_MOST}", _SOURCE),
+    attribute("system.systemd.failed", f"Names of failed units, the first {_FAILED_MOST}; read each minute", _SOURCE),
 )
 
 
