@@ -18,6 +18,7 @@ from shipper.source import Descriptors, Reader, Root
 from shipper.timex import Timex
 
 T = TypeVar("T")
+_Run = tuple[list[dict[str, Value]], set[str]]
 
 _LONGEST: Final = 160
 _FEW_WORDS: Final = 3  # of a line in which a column needs no number
@@ -81,6 +82,8 @@ class Provenance:
     def __init__(self, root: Root, config: Config, contents: Mapping[str, bytes]) -> None:
         self._root, self._config = root, config
         self._contents = {path.lstrip("/"): data for path, data in contents.items()}
+        # Fields of one collector are asked of mostly the same changes
+        self._runs: dict[tuple[str, frozenset[tuple[str, bytes]]], _Run] = {}
 
     def lines(self, dataset: str, document: Mapping[str, Value], field: str) -> Iterator[str]:
         """``proc/stat:1: cpu  1000 0 500 …`` for each line that ``field`` of the document came from."""
@@ -96,8 +99,14 @@ class Provenance:
         told = f"  (column {column + 1})" if len(text.split()) > _FEW_WORDS and column >= 0 else ""
         return f"{path}:{line + 1}: {text[:_LONGEST]}{told}"
 
-    def run(self, collector: Collector, changed: Mapping[str, bytes]) -> tuple[list[dict[str, Value]], set[str]]:
+    def run(self, collector: Collector, changed: Mapping[str, bytes]) -> _Run:
         """Values of all readings, and the files that were opened for them; nothing where the collector fails."""
+        asked = (collector.name, frozenset(changed.items()))
+        if asked not in self._runs:
+            self._runs[asked] = self._run(collector, changed)
+        return self._runs[asked]
+
+    def _run(self, collector: Collector, changed: Mapping[str, bytes]) -> _Run:
         root = Replayed(self._root, self._contents, changed)
         reader = Reader(root)
         try:
