@@ -1,7 +1,8 @@
 """From inside the container the numbers are the host's: a reading there between two readings of the host itself.
 
 Counters have to lie between the two, without tolerance; what is fixed has to be equal; no field may be missing, and
-none be there that the host does not show. ALLOWED lists what may differ nevertheless.
+none be there that the host does not show. ALLOWED lists what may differ nevertheless. Other load moves values between
+the readings: where any differs all is read again, and only what differs each time is wrong.
 """
 
 import json
@@ -10,7 +11,7 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from types import MappingProxyType
 from typing import Any
@@ -31,6 +32,7 @@ SCRIPT = REPOSITORY / "units/nspawn/shipper-nspawn"
 ONCE = ("once", "--period", "1s")
 # Whole documents that are of the reader, not of the host
 OTHERS = frozenset({"shipper.agent"})
+LOOKS = 3
 # No field may be missing or wrong. What moves by itself between two readings, and is no counter: how far it may be off
 MOVES_PCT = 0.5
 MOVES_LEAST = {"bytes": 256 << 20, "count": 400, "ms": 10_000, "s": 10, "us": 50_000, "ns": 5e9, "ppm": 100}
@@ -66,15 +68,33 @@ def parsed(output: str) -> Entities:
     return found
 
 
-def differences(before: Entities, inside: Entities, after: Entities, own: str, line: str = "A") -> list[str]:
+Difference = tuple[tuple[str, ...], str]  # the entity, and its field or nothing
+
+
+def confirmed(host: Callable[[], Entities], container: Callable[[], Entities], own: str, line: str = "A") -> list[str]:
+    """What is wrong with each of LOOKS readings in the container, every one between two of the host."""
+    told: dict[Difference, str] = {}
+    before = host()
+    for look in range(LOOKS):
+        inside, after = container(), host()
+        wrong = differences(before, inside, after, own, line)
+        told = {key: text for key, text in wrong.items() if key in told or look == 0}
+        if not told:
+            break
+        before = after
+    return list(told.values())
+
+
+def differences(before: Entities, inside: Entities, after: Entities, own: str, line: str) -> dict[Difference, str]:
     """What is wrong with the reading ``inside``; ``own``: part of the paths of the container's own cgroups."""
-    found = [f"{one} is missing" for one in before.keys() & after.keys() - inside.keys() if _lasts(one)]
+    missing = [one for one in before.keys() & after.keys() - inside.keys() if _lasts(one)]
+    found = {(one, ""): f"{one} is missing" for one in missing}
     foreign = inside.keys() - before.keys() - after.keys()
-    found += [f"{one} is not of the host" for one in foreign if _lasts(one) and own not in one[-1]]
+    found |= {(one, ""): f"{one} is not of the host" for one in foreign if _lasts(one) and own not in one[-1]}
     for entity in before.keys() & inside.keys() & after.keys():
         if own not in entity[-1]:
             wrong = _of_entity(entity[0], before[entity], inside[entity], after[entity], ALLOWED[line])
-            found += [f"{entity}: {one}" for one in wrong]
+            found |= {(entity, name): f"{entity}: {name} {what}" for name, what in wrong}
     return found
 
 
@@ -84,17 +104,18 @@ def _lasts(entity: tuple[str, ...]) -> bool:
 
 def _of_entity(
     dataset: str, before: dict[str, Any], inside: dict[str, Any], after: dict[str, Any], absent: frozenset[str]
-) -> Iterator[str]:
+) -> Iterator[tuple[str, str]]:
+    """Name of each field that is wrong, and how."""
     fields = {field.name: field for field in DATASETS[dataset.removeprefix("shipper.")].fields}
     for name in sorted((before.keys() & after.keys()) - inside.keys() - absent):
         if not IDLE.fullmatch(name):
-            yield f"{name} is missing, the host has {before[name]}"
+            yield name, f"is missing, the host has {before[name]}"
     for name in sorted(inside.keys() - before.keys() - after.keys()):
         if not IDLE.fullmatch(name):
-            yield f"{name} = {inside[name]} is there, the host has none"
+            yield name, f"= {inside[name]} is there, the host has none"
     for name in sorted((before.keys() & inside.keys() & after.keys()) - {"@timestamp"} - LOG):
         if not _is_between(before[name], inside[name], after[name], fields.get(name)):
-            yield f"{name} = {inside[name]!r}, the host has {before[name]!r} and {after[name]!r}"
+            yield name, f"= {inside[name]!r}, the host has {before[name]!r} and {after[name]!r}"
 
 
 def _is_between(low: Any, value: Any, high: Any, field: Field | None) -> bool:
@@ -110,6 +131,16 @@ def _is_between(low: Any, value: Any, high: Any, field: Field | None) -> bool:
 def _near(value: float, low: float, high: float, unit: str) -> bool:
     slack = max(MOVES_PCT * abs(high), MOVES_LEAST.get(unit, 5))
     return low - slack <= value <= high + slack
+
+
+def test_what_differs_once_is_moved_by_others_and_what_differs_each_time_is_wrong() -> None:
+    def read(*committed: int) -> Callable[[], Entities]:
+        sizes = iter(committed)
+        return lambda: {("shipper.host", "h", "i"): {"system.memory.committed.bytes": next(sizes) << 30}}
+
+    assert confirmed(read(8, 8, 8), read(80, 8), "/own") == []
+    [told] = confirmed(read(8, 8, 8, 8), read(80, 80, 80), "/own")
+    assert "system.memory.committed.bytes = 85899345920, the host has 8589934592 and" in told
 
 
 @pytest.fixture(scope="module")
@@ -136,14 +167,15 @@ def test_on_this_machine(image: Image, settings: dict[str, str], mode: str) -> N
         enter = ["unshare", "--mount", "sh", "-ec", f'{entering}{away}exec "$@"', "-"]
         host = [*enter, sys.executable, "-m", "shipper", *ONCE]
         container = [*enter, str(SCRIPT), str(image.tar), "shipper", *ONCE]
-        before = parsed(output(host))
         for line, network in VIEWS:
-            inside = parsed(output(container, settings | {"NSPAWN_LINE": line, "NSPAWN_FLAGS": network}))
-            after = parsed(output(host))
-            if mode == "v1":
-                assert modes(inside) == {"v1"}
-            assert differences(before, inside, after, name, line) == []
-            before = after
+            flags = settings | {"NSPAWN_LINE": line, "NSPAWN_FLAGS": network}
+
+            def inside(flags: Mapping[str, str] = flags) -> Entities:
+                reading = parsed(output(container, flags))
+                assert mode != "v1" or modes(reading) == {"v1"}
+                return reading
+
+            assert confirmed(lambda: parsed(output(host)), inside, name, line) == []
 
 
 def modes(documents: Entities) -> set[str]:
@@ -183,24 +215,26 @@ def from_unit(one: Node, unit: str, command: str, *more: str) -> Entities:
 
 def test_on_a_v2_node_as_the_unit(booted: Node, image: Image) -> None:
     host = booted.enter(sys.executable, "-m", "shipper", *ONCE)
-    before = parsed(output(host))
     for line, network in VIEWS:
         command = f"/opt/bin/shipper-nspawn /opt/{image.tar.name} shipper"
         settings = f'Environment=NSPAWN_LINE={line} "NSPAWN_FLAGS={network}"'
-        inside = from_unit(booted, "shipper.service", command, settings)
-        after = parsed(output(host))
-        assert modes(inside) == {"v2"}
-        assert differences(before, inside, after, "/shipper.service", line) == []
-        before = after
+
+        def inside(command: str = command, settings: str = settings) -> Entities:
+            reading = from_unit(booted, "shipper.service", command, settings)
+            assert modes(reading) == {"v2"}
+            return reading
+
+        assert confirmed(lambda: parsed(output(host)), inside, "/shipper.service", line) == []
 
 
 def test_the_unit_without_a_container(booted: Node) -> None:
     booted.run("sh", "-ec", commands("host").replace("systemctl enable --now", "systemctl cat"))
     host = booted.enter(sys.executable, "-m", "shipper", *ONCE)
-    before = parsed(output(host))
-    inside = from_unit(booted, "shipper-host.service", "/opt/shipper/bin/shipper")
-    after = parsed(output(host))
-    assert differences(before, inside, after, "/shipper-host.service") == []
+
+    def inside() -> Entities:
+        return from_unit(booted, "shipper-host.service", "/opt/shipper/bin/shipper")
+
+    assert confirmed(lambda: parsed(output(host)), inside, "/shipper-host.service") == []
 
 
 @pytest.mark.parametrize("unit", ["shipper.service", "shipper-host.service"])
