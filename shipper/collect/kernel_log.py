@@ -23,11 +23,13 @@ from weakref import WeakKeyDictionary
 
 from shipper.collect.identity import deepest
 from shipper.collect.oom import Kill, Kills
+from shipper.isolate import Aside
 from shipper.parse import first_line
 from shipper.source import Reader, Root
 
 FILE: Final = "dev/kmsg"
 STATE: Final = "kernel-log.json"
+_DISK_S: Final = 0.25
 _FLAGS: Final = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
 _RECORD: Final = 1 << 13  # the kernel gives no longer ones
 _MOST_READ: Final = 20_000  # records a turn
@@ -84,6 +86,7 @@ class KernelLog:
         self.killed: Counter[str] = Counter()  # by cgroup, since the shipper started
         self.readable = False
         self.last, self._fresh = self._restored()
+        self._disk, self._saved = Aside("kernel-log"), None if self._fresh else self.last
 
     def __del__(self) -> None:
         if self._fd >= 0:
@@ -183,16 +186,19 @@ class KernelLog:
 
     def _save(self) -> None:
         """As safe as a rename is: without the file the next reader begins with what comes."""
-        if not self._state:
+        if not self._state or self.last == self._saved:
             return
         content = {"boot": self._boot, "sequence": self.last, "counts": dict(self.counts)}
-        with suppress(OSError):
-            fd = os.open(
-                f"{self._state}.new", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600
-            )
-            with open(fd, "wb") as file:
-                file.write(json.dumps(content).encode())
-            os.replace(f"{self._state}.new", self._state)
+        with suppress(OSError):  # a disk that hangs must not cost the host's other values
+            self._disk.run(lambda: _replace(self._state, json.dumps(content).encode()), _DISK_S)
+            self._saved = self.last
+
+
+def _replace(path: str, data: bytes) -> None:
+    fd = os.open(f"{path}.new", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    with open(fd, "wb") as file:
+        file.write(data)
+    os.replace(f"{path}.new", path)
 
 
 def _open(root: Root) -> int:
