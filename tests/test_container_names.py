@@ -4,6 +4,7 @@
 
 import json
 import os
+import sqlite3
 import threading
 import time
 from pathlib import Path
@@ -127,6 +128,63 @@ def host(directory: Path, path: str, files: Files, layout: str = "v2", **collect
 
 def of(found: Host, path: str, seconds: float = 10) -> dict[str, Value]:
     return found.tick(seconds)["cgroup"][path]
+
+
+def database(directory: Path, *tables: tuple[str, str, dict[str, Any]]) -> bytes:
+    """podman's, of sqlite."""
+    file = directory.with_suffix(".sql")
+    made = sqlite3.connect(file)
+    for table in ("ContainerConfig", "PodConfig"):
+        made.execute(f"CREATE TABLE IF NOT EXISTS {table} (ID TEXT PRIMARY KEY, JSON TEXT)")
+    for table, id_, config in tables:
+        made.execute(f"INSERT OR REPLACE INTO {table} VALUES (?, ?)", (id_, json.dumps(config)))
+    made.commit()
+    made.close()
+    return file.read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("slice_", "storage", "run"),
+    [
+        ("/machine.slice", STORAGE, "run/containers/storage"),
+        (USER_SLICE, "home/ann/.local/share/containers/storage", "run/user/1000/containers"),
+    ],
+)
+def test_podmans_database_tells_labels_and_pods(tmp_path: Path, slice_: str, storage: str, run: str) -> None:
+    pod = ID[::-1]
+    path = f"{slice_}/libpod-{ID}.scope"
+    told = database(
+        tmp_path, ("ContainerConfig", ID, {"name": "web-1", "labels": LABELS}), ("PodConfig", pod, {"name": "shop"})
+    )
+    files = {"etc/passwd": USERS, **stored(storage, "overlay", run, {"io.container.manager": "libpod"})}
+    found = host(tmp_path, path, {**files, f"{storage}/db.sql": told})
+    found.tree.write(f"sys/fs/cgroup{slice_}/machine-libpod_pod_{pod}.slice/cpu.stat", LAYOUTS["v2"][2])
+    values = found.tick()["cgroup"]
+    expected = PODMAN
+    assert {name: values[path].get(name) for name in expected} == expected
+    assert values[f"{slice_}/machine-libpod_pod_{pod}.slice"]["cgroup.name"] == "shop"
+    assert found.problems == {}
+
+
+def test_podman_rename_is_seen(tmp_path: Path) -> None:
+    path = f"/machine.slice/libpod-{ID}.scope"
+    files = stored(STORAGE, "overlay", "run/containers/storage", LIBPOD)
+    found = host(tmp_path, path, files)
+    assert of(found, path)["container.name"] == "web-1"
+    listed = f"{STORAGE}/overlay-containers/containers.json"
+    found.tree.write(listed, json.dumps(files[listed]).replace('["web-1"]', '["web-2"]'))
+    values = of(found, path, 60)
+    assert (values["container.name"], values["cgroup.name"]) == ("web-2", "web-2")
+
+
+def test_a_damaged_database_of_podman_costs_the_labels(tmp_path: Path) -> None:
+    path = f"/machine.slice/libpod-{ID}.scope"
+    files = stored(STORAGE, "overlay", "run/containers/storage", {"io.container.manager": "libpod"})
+    found = host(tmp_path, path, {**files, f"{STORAGE}/libpod/bolt_state.db": "x" * 9000})
+    values = of(found, path)
+    assert values["container.name"] == "web-1"
+    assert "container.labels" not in values
+    assert "not a database of podman" in found.problems[f"{STORAGE}/libpod/bolt_state.db"]
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)

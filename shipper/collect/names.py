@@ -56,6 +56,8 @@ class Naming:
             return files.find(self._identity, self._path)
         if kind is CgroupKind.POD and self._identity.runtime == "kubernetes":
             return files.find_pod(self._identity.id)
+        if kind is CgroupKind.POD and self._identity.runtime == "podman":
+            return files.find_podman_pod(self._identity.id, self._path)
         if kind is CgroupKind.SERVICE:
             file, described = units.description(reader, self._path)
             return Found(file, files.stamp(file), {units.FIELD.name: described}) if described else None

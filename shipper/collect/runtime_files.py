@@ -4,8 +4,8 @@
 - containerd (CRI, nerdctl, ctr): ``<state>/io.containerd.runtime.v2.task/<namespace>/<id>/config.json``, the OCI
   bundle, whose annotations hold what its client knows (containerd pkg/cri/annotations, nerdctl pkg/labels)
 - CRI-O and podman: ``<storage>/<driver>-containers/containers.json`` (containers/storage) and the OCI bundle in
-  ``<driver>-containers/<id>/userdata/config.json`` below the storage's root or its run root. podman keeps labels in
-  its database alone, which is not read.
+  ``<driver>-containers/<id>/userdata/config.json`` below the storage's root or its run root. Labels of podman's
+  containers and names of its pods: see ``podman_database``
 - kubelet, whatever the runtime: the names of ``var/log/containers/<pod>_<namespace>_<container>-<id>.log`` and
   ``var/log/pods/<namespace>_<pod>_<uid>``
 - systemd-machined: ``run/systemd/machines/<name>``
@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final, TypeVar
 
-from shipper.collect import docker_state, foreign
+from shipper.collect import docker_state, foreign, podman_database
 from shipper.collect.contract import matcher
 from shipper.collect.identity import Identity
 from shipper.config import Config
@@ -56,6 +56,7 @@ T = TypeVar("T")
 _TEXT: Final = 512
 _MOST_LABELS: Final = 64
 _LARGEST: Final = 4 << 20  # bytes of a file that a runtime shares among thousands of containers
+_LARGEST_DATABASE: Final = 16 << 20
 _MOST_NAMES: Final = 4096
 _MOST_ENTRIES: Final = 16_384
 _TASKS: Final = "io.containerd.runtime.v2.task"
@@ -155,6 +156,18 @@ class RuntimeFiles:
                 return found
         return None
 
+    def find_podman_pod(self, id_: str, path: str) -> Found | None:
+        """Name of a podman pod, from podman's database."""
+
+        def find() -> Found | None:
+            for root, uid in self._storages(path):
+                for file in self._databases(root):
+                    if name := text(self._in_database(file, uid, id_).get("name")):
+                        return Found(file, self.stamp(file), {"cgroup.name": name})
+            return None
+
+        return self._guarded(path, find, None)
+
     def find_pod(self, uid: str) -> Found | None:
         """Namespace and name of a pod, from the directories of its logs."""
         for name in self._names("var/log/pods"):
@@ -201,8 +214,7 @@ class RuntimeFiles:
         return None
 
     def _of_storage(self, identity: Identity, path: str) -> Found | None:
-        homes = self._homes(path, ".local/share/containers/storage")
-        for root, uid in (*_owned_by_system(self._storage), *homes):
+        for root, uid in self._storages(path):
             base = root.lstrip("/")
             for driver in self._names(base):
                 if not driver.endswith("-containers"):
@@ -212,16 +224,38 @@ class RuntimeFiles:
                 if entry:
                     bundle = self._bundle(base, driver, identity.id, path)
                     pid_file = f"{_run_root(path)}/{driver}/{identity.id}/userdata/pidfile"
-                    values = self._stored(entry, bundle, identity.runtime)
+                    values = self._stored(entry, bundle, self._labels(base, uid, identity.id), identity.runtime)
                     return Found(file, self.stamp(file), values, pid_file=pid_file)
         return None
 
-    def _stored(self, entry: Mapping[str, Any], bundle: Mapping[str, Any], runtime: str) -> Names:
+    def _storages(self, path: str) -> list[Owned]:
+        return [*_owned_by_system(self._storage), *self._homes(path, ".local/share/containers/storage")]
+
+    def _databases(self, root: str) -> Iterable[str]:
+        return (f"{root.lstrip('/')}/{name}" for name in podman_database.FILES)
+
+    def _labels(self, root: str, uid: int | None, id_: str) -> Mapping[str, Any]:
+        found = (_mapping(self._in_database(file, uid, id_).get("labels")) for file in self._databases(root))
+        return next(filter(None, found), {})
+
+    def _in_database(self, file: str, uid: int | None, id_: str) -> Mapping[str, Any]:
+        """What podman's database has of a container or pod; read anew when the file has changed."""
+        configs: podman_database.Configs = self._keep(file, partial(self._database, uid))
+        return configs.get(id_, {})
+
+    def _database(self, uid: int | None, file: str) -> podman_database.Configs:
+        data = self._read(file, uid, _LARGEST_DATABASE if uid is None else _LARGEST)
+        return (self._reader.parsed(file, data, podman_database.parse) if data else None) or {}
+
+    def _stored(
+        self, entry: Mapping[str, Any], bundle: Mapping[str, Any], own_labels: Mapping[str, Any], runtime: str
+    ) -> Names:
         annotations = _mapping(bundle.get("annotations"))
         own = _mapping(_parsed(entry.get("metadata")))
         names = entry.get("names")
-        name = text(own.get("name")) or text(names[0] if isinstance(names, list) and names else "")
-        labels = {**annotations, **_mapping(_parsed(annotations.get("io.kubernetes.cri-o.Labels")))}
+        # podman rename changes the list of names, not the metadata
+        name = text(names[0] if isinstance(names, list) and names else "") or text(own.get("name"))
+        labels = {**annotations, **_mapping(_parsed(annotations.get("io.kubernetes.cri-o.Labels"))), **own_labels}
         manager = "podman" if annotations.get("io.container.manager") == "libpod" else "cri-o"
         return self._values(runtime or manager, name, text(own.get("image-name")), labels)
 

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from engines import CGROUPS, IMAGE, WORK, containerd, docker, image, podman, swept
 
-from shipper.collect import cgroup
+from shipper.collect import cgroup, podman_database
 from shipper.collect.hierarchy import Mode, detect
 from shipper.config import Collect, Config
 from shipper.rates import Value
@@ -102,6 +102,21 @@ def test_podman(short: Path, documents: Callable[..., Documents]) -> None:
     assert number(values, "cgroup.cpu.usage.ns") == pytest.approx(theirs["CPUNano"], rel=0.02)
     assert number(values, "cgroup.memory.usage.bytes") == pytest.approx(theirs["MemUsage"], rel=0.02, abs=LAG)
     assert values["cgroup.pids.current"] == theirs["PIDs"]
+
+
+def test_what_only_podmans_database_tells(short: Path, documents: Callable[..., Documents]) -> None:
+    """A new name, labels, and the name of a pod: podman of Debian 12 keeps them in bolt."""
+    with podman(short / "p") as engine:
+        engine.run("pod", "create", "--infra=false", "--name", "shop")
+        id_ = engine.started("web-1", *labels("--label"), "--pod", "shop")
+        engine.run("rename", "web-1", "web-2")
+        pod = engine.run("pod", "inspect", "--format", "{{.ID}}", "shop").strip()
+        found = documents(storage_roots=(str(engine.storage),))
+        data = (engine.storage / "libpod/bolt_state.db").read_bytes()
+    [values] = (one for path, one in found.items() if path.endswith(f"/libpod-{id_}"))
+    expected = {"container.name": "web-2", "cgroup.name": "web-2", "container.labels": ALLOWED}
+    assert {name: values.get(name) for name in expected} == expected
+    assert podman_database.parse(data)[pod]["name"] == "shop"
 
 
 def test_containerd(short: Path, documents: Callable[..., Documents]) -> None:

@@ -168,12 +168,19 @@ def test_hosts_and_containers_appear_under_their_own_names(fleet: Fleet) -> None
         host = fleet.search("host", one)[-1]
         assert host["host"]["id"] == (one.tree / "etc/machine-id").read_text().strip()
         assert host["host"]["boot"]["id"] == one.run("cat", "/proc/sys/kernel/random/boot_id").strip()
+        assert reads_kernel_log(fleet, one)
         services = {each["cgroup"]["name"] for each in fleet.search("cgroup", one)}
         assert {"shipper.service", "systemd-journald.service"} <= services
     first, *others = fleet.nodes
     named = [{"exists": {"field": "container.name"}}]
     assert {each["container"]["name"] for each in fleet.search("cgroup", first, filters=named)} == {"web-1"}
     assert all(fleet.search("cgroup", one, filters=named) == [] for one in others)
+
+
+def reads_kernel_log(fleet: Fleet, one: Node) -> bool:
+    said = fleet.search("agent", one)[-1]["agent"].get("absent", {}).get("what", [])
+    counts = fleet.search("host", one)[-1]["system"].get("kernel", {}).get("log", {})
+    return "oom_kill" in counts and not any("kernel log" in each for each in said)
 
 
 def test_the_agent_says_ready_and_how_it_fares_to_the_hosts_systemd(fleet: Fleet) -> None:
@@ -367,6 +374,7 @@ def test_docker_by_hand(fleet: Fleet) -> None:
         fleet.until_newer(one, began + PERIOD_S)
         named = {each["container"]["name"] for each in fleet.search("cgroup", one) if "container" in each}
         assert {"web-1", "shipper"} <= named
+        assert reads_kernel_log(fleet, one)
     finally:
         one.run("docker", "stop", "--time", "30", "shipper")
     assert ledger(one).spooled == 0

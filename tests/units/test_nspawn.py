@@ -625,11 +625,13 @@ def real(place: Place) -> Iterator[Place]:
 @pytest.mark.parametrize("line", ["A", "B"])
 def test_the_program_gets_little_and_its_exit_code_is_passed_on(real: Place, image: Image, line: str) -> None:
     script = "grep -E '^(CapEff|NoNewPrivs|Seccomp):' /proc/self/status; touch /x /etc/x /media/root/x"
+    script += "; dmesg > /dev/null || echo syslog: refused; (: < /media/root/dev/kmsg) && echo kmsg: opened"
     script += "; touch /tmp/x && exit 7"
     done = real.call(image.tar, "/bin/sh", "-c", script, NSPAWN_LINE=line)
     assert done.returncode == 7
     found = dict(each.split() for each in done.stdout.splitlines())
-    assert int(found["CapEff:"], 16) == 1 << 2 | 1 << 19  # CAP_DAC_READ_SEARCH, CAP_SYS_PTRACE
+    assert int(found["CapEff:"], 16) == 1 << 2 | 1 << 19 | 1 << 34  # CAP_DAC_READ_SEARCH, CAP_SYS_PTRACE, CAP_SYSLOG
+    assert (found["syslog:"], found["kmsg:"]) == ("refused", "opened")
     assert (found["NoNewPrivs:"], found["Seccomp:"]) == ("1", "2")
     assert done.stderr.count("Read-only file system") == 3
     toolbox = real.call("shell", "sh", "-c", "ls /media/root/proc/1/stat; exit 3", NSPAWN_LINE=line)
