@@ -16,18 +16,22 @@ User = Callable[[str, str], list[str]]
 @pytest.fixture(scope="module")
 def secure() -> Iterator[eslocal.Cluster]:
     with eslocal.cluster(version="9.4.3", security=True) as cluster:
-        # At its start it makes the index of roles and keys, and refuses to read them until that index is there
-        deadline = time.monotonic() + 120
-        while "HTTP 404" not in refusal(cluster):
-            assert time.monotonic() < deadline
-            time.sleep(0.2)
+        ready(cluster)
         yield cluster
 
 
-def refusal(cluster: eslocal.Cluster) -> str:
-    with pytest.raises(eslocal.Error) as caught:
-        cluster.request("GET", "/_security/role/none")
-    return str(caught.value)
+def ready(cluster: eslocal.Cluster) -> None:
+    """The first role makes the index of roles and keys, which the server refuses to read until its shard is there."""
+    deadline = time.monotonic() + 120
+    while True:
+        try:
+            cluster.request("PUT", "/_security/role/first", {"cluster": ["monitor"]})
+            cluster.request("GET", "/_security/role/first")
+        except eslocal.Error:
+            assert time.monotonic() < deadline
+            time.sleep(0.2)
+        else:
+            return
 
 
 @pytest.fixture
