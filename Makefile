@@ -21,11 +21,11 @@ demo: setup  ## ship this machine into a real Elasticsearch and watch it come ba
 
 test: check  ## everything: make check, then fuzz, real Elasticsearch of both versions, real cgroups and containers
 	@mkdir -p build
-	@echo "tests of Elasticsearch here; those of containers and nodes beside them, shown when they are done"
-	@FUZZ=500 $(BIN)/pytest -m "(root or fuzz or bench) and not es" $(ARGS) >build/test-containers.log 2>&1 & beside=$$!; \
+	@echo "tests/es here; the tests of faults, containers and nodes beside them, shown when they are done"
+	@FUZZ=500 $(BIN)/pytest -m "es or root or fuzz or bench" --ignore=tests/es $(ARGS) >build/test-beside.log 2>&1 & beside=$$!; \
 	trap 'kill $$beside' INT TERM; \
-	$(BIN)/pytest -m es $(ARGS); es=$$?; \
-	wait $$beside; containers=$$?; cat build/test-containers.log; exit $$((es | containers))
+	$(BIN)/pytest -m "es or root or fuzz or bench" $(ARGS) tests/es; here=$$?; \
+	wait $$beside; there=$$?; cat build/test-beside.log; exit $$((here | there))
 
 fuzz: setup  ## each parser on 10,000 damaged inputs, each collector on 2,000: for the night
 	FUZZ=10000 $(BIN)/pytest -m fuzz $(ARGS)
