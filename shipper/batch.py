@@ -145,11 +145,10 @@ class Selector:
 
     def _probe(self) -> list[Item]:
         now = time.monotonic()
+        asking = [(index, entry) for index, entry in self._shut.items() if entry.until <= now]
+        due = self._ledger.due() if asking else []
         items: list[Item] = []
-        for index, entry in list(self._shut.items()):
-            if entry.until > now:
-                continue
-            due = self._ledger.due()
+        for index, entry in asking:
             probes = [self._first_of(index, entry.from_ms, due)]
             if not entry.from_ms:
                 probes.append(self._first_of(index, 0, due[::-1]))

@@ -1,9 +1,17 @@
-"""Files that are on disk when a call returns, or are as they were before."""
+"""Files that are whole when a call returns, or are as they were before; durable ones are on disk then."""
 
 import os
 
 NEW = ".new"
 """Suffix of a file that is being written: what bears it was never finished."""
+
+
+def replace(path: str, data: bytes) -> None:
+    """Replace ``path`` by a file with ``data`` in one step, which a crash of the host may undo. Raises OSError."""
+    fd = os.open(path + NEW, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    with open(fd, "wb") as file:
+        file.write(data)
+    os.replace(path + NEW, path)
 
 
 def write_durably(path: str, *parts: bytes) -> None:

@@ -20,7 +20,8 @@ from typing import Any, Final
 from shipper import __version__
 from shipper.agent import Report
 from shipper.clock import timestamp
-from shipper.durable import no_links
+from shipper.durable import NEW, no_links
+from shipper.durable import replace as replace_file
 from shipper.ledger import DeliveryState, Ledger
 from shipper.problems import grouped
 
@@ -95,18 +96,17 @@ def write(directory: str, content: Mapping[str, Any]) -> None:
     path = os.path.join(directory, FILE)
     data = json.dumps(content).encode()
     try:
-        _write(path + ".new", data, os.O_CREAT | os.O_TRUNC)
-        os.replace(path + ".new", path)
+        replace_file(path, data)
     except OSError:
         with suppress(OSError):
-            os.unlink(path + ".new")
+            os.unlink(path + NEW)
         with suppress(OSError):
             if len(data) <= _room(path):
-                _write(path, data, 0)
+                _overwrite(path, data)
 
 
-def _write(path: str, data: bytes, flags: int) -> None:
-    fd = os.open(path, os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC | flags, 0o600)
+def _overwrite(path: str, data: bytes) -> None:
+    fd = os.open(path, os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
     with open(fd, "wb") as file:
         file.write(data)
         file.truncate()

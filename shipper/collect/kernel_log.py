@@ -23,6 +23,7 @@ from weakref import WeakKeyDictionary
 
 from shipper.collect.identity import deepest
 from shipper.collect.oom import Kill, Kills
+from shipper.durable import replace
 from shipper.isolate import Aside
 from shipper.parse import first_line
 from shipper.source import Reader, Root
@@ -190,15 +191,8 @@ class KernelLog:
             return
         content = {"boot": self._boot, "sequence": self.last, "counts": dict(self.counts)}
         with suppress(OSError):  # a disk that hangs must not cost the host's other values
-            self._disk.run(lambda: _replace(self._state, json.dumps(content).encode()), _DISK_S)
+            self._disk.run(lambda: replace(self._state, json.dumps(content).encode()), _DISK_S)
             self._saved = self.last
-
-
-def _replace(path: str, data: bytes) -> None:
-    fd = os.open(f"{path}.new", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-    with open(fd, "wb") as file:
-        file.write(data)
-    os.replace(f"{path}.new", path)
 
 
 def _open(root: Root) -> int:
@@ -222,5 +216,5 @@ def of(reader: Reader, directory: str) -> KernelLog:
 
 
 def forget(root: Root) -> None:
-    """Read the log anew."""
+    """Read the log from its start again."""
     _LOGS.pop(root, None)
