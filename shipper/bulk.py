@@ -329,7 +329,7 @@ class Delivery:
         self._maybe_sent.add(sequence)  # a 503 may come after the document was written
         if answer.verdict in {Verdict.SHUT, Verdict.EARLY}:
             if answer.verdict is Verdict.SHUT and index not in self.state.resting:
-                text = f"Elasticsearch takes no documents for {index}: {answer.reason}; the others are sent"
+                text = f"Elasticsearch accepts no documents for {index}: {answer.reason}; the others are sent"
                 self._log.once(log.WARNING, f"shut {index}", text)
                 self.state.resting = {**self.state.resting, index: answer.reason}
             self._selector.shut(index, item.segment.tick_ms if answer.verdict is Verdict.EARLY else 0)
@@ -345,7 +345,7 @@ class Delivery:
             self._selector.open(index)
             self.state.resting = {name: why for name, why in self.state.resting.items() if name != index}
             if self._log.over(f"shut {index}"):
-                self._log.line(log.INFO, f"Elasticsearch takes documents for {index} again")
+                self._log.line(log.INFO, f"Elasticsearch accepts documents for {index} again")
 
     def _keep_rejected(self, refused: Sequence[tuple[Item, Answer]]) -> bool:
         """Whether the disk took them."""

@@ -190,7 +190,7 @@ def _retry_after(value: str | None) -> float:
 
 
 class Link:
-    """The agent's own connection. It is made anew as soon as a file with a secret or certificate has changed.
+    """The agent's own connection. It is replaced as soon as a file with a secret or certificate changes.
 
     Called with a bulk body; see ``bulk``. Raises ConfigError when it is made, Unavailable later, for files that cannot
     be used.

@@ -48,7 +48,7 @@ def key_body(config: Config) -> Body:
 def requests(config: Config, *, with_key: bool) -> list[Request]:
     """Roles, and the key if wanted, as ``setup --print`` shows them."""
     roles = [Request("PUT", f"/_security/role/{name}", body, "by --create-roles") for name, body in ROLES.items()]
-    key = [Request("POST", _PATH, key_body(config), "makes a key anew each time")] if with_key else []
+    key = [Request("POST", _PATH, key_body(config), "creates a new key each time")] if with_key else []
     return [*roles, *key]
 
 

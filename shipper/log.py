@@ -77,7 +77,7 @@ class Log:
         self.line(priority, f"{message} (and {count} times more since last told)" if count else message)
 
     def over(self, cause: str) -> bool:
-        """Whether ``cause`` had been told; it will be told anew when it comes back."""
+        """Whether ``cause`` had been told; it is told again when it comes back."""
         return self._told.pop(cause, None) is not None
 
 

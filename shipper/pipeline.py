@@ -70,7 +70,7 @@ class _Alarm:
 
 
 class Pipeline:
-    """Collects into the spool and delivers from it until it is stopped. ``reload``: it ended to be started anew."""
+    """Collects into the spool and delivers from it until it is stopped. ``reload``: it ended to be restarted."""
 
     def __init__(
         self, config: Config, send: Send, out: log.Log, ready: Ready = str, reload: Callable[[], Reload] = Reload
@@ -129,7 +129,7 @@ class Pipeline:
         if plan.fault:
             self._log.line(log.ERROR, f"not reloaded, the configuration is as before: {plan.fault}")
         elif not self._stopping:
-            self._log.line(log.INFO, "the configuration can be used; starting anew with it")
+            self._log.line(log.INFO, "the configuration can be used; restarting with it")
             self._new_spool = plan.spool
             self.reload = self._stopping = True
 

@@ -48,7 +48,7 @@ class Reading:
     """What one collector read of one entity at one moment.
 
     ``entity`` tells it from others of its dataset (``sda``, ``/system.slice/sshd.service``; empty for the host itself),
-    ``identity`` changes whenever its counters start anew, ``at_ns`` is Root.now_ns() beside the read of the counters.
+    ``identity`` changes whenever its counters restart, ``at_ns`` is Root.now_ns() beside the read of the counters.
     ``most``: ceilings of its counters, by name or unit.
     """
 

@@ -204,7 +204,7 @@ class Root:
         self.forget()
 
     def forget(self) -> None:
-        """Open the root directory anew at the next read."""
+        """Open the root directory again at the next read."""
         if self._top >= 0:
             os.close(self._top)
             self._top = -1

@@ -153,7 +153,7 @@ def troubles(content: Mapping[str, Any]) -> Iterator[str]:
     if delivery["trouble"]:
         yield f"Elasticsearch cannot be reached{_since(since_ms.get('delivery'))}: {delivery['trouble']}"
     for index, why in delivery.get("resting", {}).items():
-        yield f"Elasticsearch takes no documents for {index}: {why}; the others are sent"
+        yield f"Elasticsearch accepts no documents for {index}: {why}; the others are sent"
     if lost.get("rejected", 0) > 0:
         yield f"{lost['rejected']} documents were rejected since the start; `shipper spool ls` gives the reasons"
     if lost.get("dropped", 0) > 0:

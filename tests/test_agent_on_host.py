@@ -149,7 +149,7 @@ def test_reload_takes_the_new_configuration_and_refuses_a_wrong_one(
     refused = [line for line in told.splitlines() if "not reloaded, the configuration is as before: " in line]
     assert len(refused) == len(faults)
     assert all(words in line for words, line in zip(faults, refused, strict=True))
-    assert "the configuration can be used; starting anew with it" in told
+    assert "the configuration can be used; restarting with it" in told
     ledger = Ledger.load(Spool(str(tmp_path / "spool"), 1 << 30))
     names = [json.loads(one.document)["host"]["name"] for part in ledger.due() for one in ledger.spool.read(part)]
     assert names == sorted(names, reverse=True) and set(names) == {"before", "after"}

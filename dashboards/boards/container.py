@@ -34,7 +34,7 @@ _NOW = Row(
         ),
         stat(
             "Restarts",
-            "How often one of its name was made anew on this host, since the shipper started.",
+            "How often one of its name was recreated on this host, since the shipper started.",
             "cgroup",
             most("cgroup.restarts.count"),
         ),

@@ -135,7 +135,7 @@ _RANGE = Row(
             width=12,
         ),
         table(
-            "Killed for want of memory",
+            "OOM-killed",
             "Containers and services in which the kernel killed a process, and in how many periods.",
             "cgroup",
             Split(ENTITY, 25),

@@ -140,7 +140,7 @@ _MEMORY = Row(
         ),
         lines(
             "Major faults and OOM kills",
-            "Per second: faults that waited for a disk, and processes killed for want of memory.",
+            "Per second: faults that waited for a disk, and processes that were OOM-killed.",
             "host",
             avg("system.vm.faults.major.count_per_s", "major faults"),
             avg("system.vm.oom_kills.count_per_s", "OOM kills"),

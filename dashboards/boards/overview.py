@@ -199,7 +199,7 @@ _EVENTS = Row(
     (
         table(
             "Newest containers",
-            "Those of the last two minutes, by when they were started; how often one of the name was made anew on its host.",
+            "Those of the last two minutes, by when they were started; how often one of the name was recreated on its host.",
             "cgroup",
             Split(ENTITY, 25),
             most("cgroup.start", "started"),
@@ -209,7 +209,7 @@ _EVENTS = Row(
         ),
         table(
             "OOM kills",
-            "Containers and services in which the kernel killed a process for want of memory, and in how many periods.",
+            "Containers and services in which the kernel killed a process because memory ran out, and in how many periods.",
             "cgroup",
             Split(ENTITY, 25),
             most(TIME, "last"),

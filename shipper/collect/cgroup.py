@@ -60,7 +60,7 @@ FIELDS: tuple[Field, ...] = (
     gauge(
         "cgroup.restarts.count",
         "count",
-        "How often a cgroup of this service or name of a container was made anew since the shipper started",
+        "How often a cgroup of this service or name of a container was recreated since the shipper started",
         "inode numbers",
     ),
     gauge(
@@ -284,7 +284,7 @@ class Killed:
 
 
 class Restarts:
-    """How often cgroups of one name were made anew, of the ``most`` names seen last."""
+    """How often cgroups of one name were recreated, of the ``most`` names seen last."""
 
     def __init__(self, most: int) -> None:
         self._most = most

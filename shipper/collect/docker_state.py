@@ -1,7 +1,7 @@
 """What docker's file of a container says of its life: health, restarts, how it last ended (moby container/state.go).
 
 A container that is not running has no cgroup and no document, so all of this is of one that runs, is paused, or has just
-been started again; docker writes the file anew at each change.
+been started again; docker rewrites the file at each change.
 """
 
 from collections.abc import Mapping

@@ -1,6 +1,6 @@
 """What the kernel's log tells: counts on the host document, and one document for each OOM kill.
 
-On cgroup v1 a cgroup that is removed takes its count of OOM kills with it: a container that is killed and made anew for ever
+On cgroup v1 a cgroup that is removed takes its count of OOM kills with it: a container that is killed and recreated again and again
 would show none. The log has them all. See ``kernel_log`` for what is counted, ``oom`` for what a kill's lines look like.
 """
 

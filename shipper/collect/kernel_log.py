@@ -216,5 +216,5 @@ def of(reader: Reader, directory: str) -> KernelLog:
 
 
 def forget(root: Root) -> None:
-    """Read the log from its start again."""
+    """Open the log again at the next read."""
     _LOGS.pop(root, None)

@@ -41,7 +41,7 @@ _COLUMNS = (
     ("in.bytes", "bytes", "Bytes received"),
     ("in.packets", "count", "Packets received"),
     ("in.errors", "count", "Bad packets received"),
-    ("in.dropped", "count", "Packets received and dropped, by the kernel or for want of buffers in the device"),
+    ("in.dropped", "count", "Packets received and dropped, by the kernel or because the device had no free buffers"),
     ("in.fifo.count", "count", "Overruns of the device's receive queue"),
     ("in.frame.count", "count", "Framing errors"),
     ("in.compressed.count", "count", "Compressed packets received (SLIP, PPP)"),

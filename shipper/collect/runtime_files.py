@@ -239,7 +239,7 @@ class RuntimeFiles:
         return next(filter(None, found), {})
 
     def _in_database(self, file: str, uid: int | None, id_: str) -> Mapping[str, Any]:
-        """What podman's database has of a container or pod; read anew when the file has changed."""
+        """What podman's database has of a container or pod; read again when the file has changed."""
         configs: podman_database.Configs = self._keep(file, partial(self._database, uid))
         return configs.get(id_, {})
 

@@ -10,7 +10,7 @@ from shipper.errors import ConfigError
 
 HELP = (
     "collect every period and ship to Elasticsearch, until a signal: TERM and INT send what is left and end it; "
-    "HUP (not at a terminal) and USR1 read the configuration anew"
+    "HUP (not at a terminal) and USR1 reload the configuration"
 )
 
 
@@ -69,6 +69,6 @@ def load(args: argparse.Namespace) -> Config:
 
 
 def restart() -> None:
-    """Become the same program anew: same process, same command line, nothing left over from before."""
+    """Restart this program in place: same process, same command line, nothing left over from before."""
     sys.stderr.flush()
     os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])  # noqa: S606 – no shell

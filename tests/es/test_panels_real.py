@@ -27,7 +27,7 @@ pytestmark = [pytest.mark.root, pytest.mark.needs("dockerd", "busybox")]
 
 # What a machine may well not have at any given time: kills, quotas that bite, traffic, systemd, a discord of clocks
 QUIET = {
-    "OOM kills", "Killed for want of memory", "Failed units", "Clock in trouble", "Spool in trouble",
+    "OOM kills", "OOM-killed", "Failed units", "Clock in trouble", "Spool in trouble",
     "By network", "Received", "Network bytes", "Clock against Elasticsearch", "Disk bytes", "Disk operations of it",
     "By disk", "Disk reads", "Disk writes", "Files not readable", "Own pressure", "CPU pressure", "Memory pressure",
     "IO pressure", "Disk latency", "Longest waits for memory", "Its processes", "Restarts",

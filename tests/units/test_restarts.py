@@ -191,7 +191,7 @@ def test_a_reload_with_a_wrong_file_leaves_the_agent_as_it_was(real: Node) -> No
     until(lambda: "not reloaded, the configuration is as before: " in real.journal(unit), "the refusal")
     configure(real, 'labels = ["other"]')
     real.run("systemctl", "kill", "--kill-whom=main", "--signal=HUP", unit)
-    until(lambda: "the configuration can be used; starting anew with it" in real.journal(unit), "the reload")
+    until(lambda: "the configuration can be used; restarting with it" in real.journal(unit), "the reload")
     until(lambda: real.journal(unit).count("every 1s to metrics-shipper.*-default") == 2, "the new start")
     assert (real.systemctl("is-active", unit), real.main_pid(unit)) == ("active", before)
 
