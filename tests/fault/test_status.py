@@ -66,6 +66,16 @@ def test_status_tells_of_now_not_of_before_the_last_delivery(
     assert "0 spooled + 0 rejected + 0 dropped, when it was stopped" in status(spool)[1]
 
 
+def filled(filler: Path) -> bool:
+    """True, with no byte left on the disk: to be called again, as each segment that is sent and unlinked makes room."""
+    with filler.open("ab", buffering=0) as file:
+        for size in (65_536, 4096, 1):
+            with suppress(OSError):
+                while os.write(file.fileno(), b"x" * size):
+                    pass
+    return True
+
+
 @pytest.mark.root
 def test_a_full_disk_is_told_and_the_agent_stays_alive(es: eslocal.Cluster, namespace: str, small_disk: Path) -> None:
     """Kubernetes asks `shipper status` for liveness: it must not kill what holds the only copy in memory."""
@@ -73,12 +83,7 @@ def test_a_full_disk_is_told_and_the_agent_stays_alive(es: eslocal.Cluster, name
     with agent(es.url, namespace, spool) as process:
         until(spool, lambda one: one["documents"]["stored"] > 0, "delivery")
         filler = small_disk / "filler"
-        with filler.open("wb", buffering=0) as file:
-            for size in (65_536, 4096, 1):
-                with suppress(OSError):
-                    while os.write(file.fileno(), b"x" * size):
-                        pass
-        full = until(spool, lambda one: bool(one["disk"]), "the full disk")
+        full = until(spool, lambda one: filled(filler) and bool(one["disk"]), "the full disk")
         later = until(spool, lambda one: one["ticks"] >= full["ticks"] + 4, "four ticks more")
         code, output = status(spool)
         assert code == 0, output
