@@ -38,7 +38,7 @@ check: setup  ## the quick part: lint, types, rendered files, pure, golden and c
 	$(BIN)/pytest -m "not es and not root and not bench" $(ARGS)
 
 image: setup  ## the image for the nodes: build/shipper-VERSION.tar and -oci.tar (needs mmdebstrap)
-	@$(BIN)/python units/image/build.py $(ARGS)
+	@$(BIN)/python -m shipper.deploy.image.build $(ARGS)
 
 bench: setup  ## what the agent costs here, as root: per stage, against a C floor, instructions (bench/README.md has more)
 	$(BIN)/python -m bench.agent $(ARGS)

@@ -10,8 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from bench.compiled import compiled
-from shipper.collect.hierarchy import UNIFIED, Mode, detect
-from shipper.source import Reader, Root
+from shipper.kernel.hierarchy import UNIFIED, Mode, detect
+from shipper.kernel.source import Reader, Root
 
 _BUSY_S = 1.0  # until each of the busy has worked for the first time
 

@@ -25,18 +25,20 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, Self
 
-import eslocal
+import shipper_eslocal
+
 from bench import table
 from bench.index import cpu_s
-from dashboards import ask
-from dashboards.boards import BOARDS
-from dashboards.model import View
-from shipper import client, install
-from shipper.config import Bulk, Collect, Config, Elasticsearch, Index
-from shipper.errors import ServerError
-from shipper.explained import explain
-from shipper.pipeline import phase_s
-from shipper.tick import Identity
+from shipper.agent.loop import phase_s
+from shipper.agent.tick import Identity
+from shipper.base.errors import ServerError
+from shipper.deliver import client
+from shipper.deliver.connection_errors import explain
+from shipper.server import setup
+from shipper.settings.config import Bulk, Collect, Config, Elasticsearch, Index
+from shipper.view.dashboards import ask
+from shipper.view.dashboards.boards import BOARDS
+from shipper.view.dashboards.model import View
 
 sys.path.append(str(Path(__file__).parent.parent / "tests"))
 from fleetdocs import Fleet
@@ -189,7 +191,7 @@ class Searches:
         return took
 
 
-def level(cluster: eslocal.Cluster, fleet: Fleet, pool: ProcessPoolExecutor) -> Level:
+def level(cluster: shipper_eslocal.Cluster, fleet: Fleet, pool: ProcessPoolExecutor) -> Level:
     todo = made(fleet, pool)
     elasticsearch = Elasticsearch(hosts=tuple(cluster.urls), timeout_s=30)
     config = Config(elasticsearch=elasticsearch)
@@ -238,11 +240,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     args = parser.parse_args(arguments)
     levels: list[Level] = []
     workers = ProcessPoolExecutor(2, get_context("spawn"))
-    with workers as pool, eslocal.cluster(nodes=args.nodes, heap=args.heap, tuned=True) as cluster:
+    with workers as pool, shipper_eslocal.cluster(nodes=args.nodes, heap=args.heap, tuned=True) as cluster:
         for number in [0, *map(int, args.hosts.split(","))]:  # the first warms up
             index = Index(replicas=0 if args.nodes == 1 else 1, namespace=f"fleet{number}")
             with client.connect(Config(elasticsearch=Elasticsearch(hosts=(cluster.url,)), index=index)) as connection:
-                install.install(connection, Config(index=index), lambda _line: None)
+                setup.install(connection, Config(index=index), lambda _line: None)
             fleet = Fleet(
                 number or 10, args.containers, ticks=args.ticks, period_s=_PERIOD_S, namespace=index.namespace
             )

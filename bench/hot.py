@@ -14,13 +14,13 @@ from pathlib import Path
 from typing import Any
 
 from bench.replayed import ReplayedRoot
-from shipper.agent import Agent, Report
-from shipper.bulk import Delivery
-from shipper.config import Bulk, Collect, Config
-from shipper.ledger import Ledger
-from shipper.log import Log
-from shipper.spool import Spool
-from shipper.tick import Identity, Ticker
+from shipper.agent.self_metrics import Agent, Report
+from shipper.agent.tick import Identity, Ticker
+from shipper.base.log import Log
+from shipper.deliver.bulk import Delivery
+from shipper.deliver.ledger import Ledger
+from shipper.deliver.spool import Spool
+from shipper.settings.config import Bulk, Collect, Config
 
 HOSTS = Path(__file__).parent.parent / "tests" / "hosts"
 _WARM = 3  # ticks until all forms and layouts are known

@@ -14,13 +14,14 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+import shipper_eslocal
 
-import eslocal
 from bench import metricbeat, table
-from shipper import client, install
-from shipper.config import Bulk, Config, Elasticsearch, Index
-from shipper.registry import DATASETS
-from shipper.templates import dated_index
+from shipper.deliver import client
+from shipper.schema.datasets import DATASETS
+from shipper.schema.templates import dated_index
+from shipper.server import setup
+from shipper.settings.config import Bulk, Config, Elasticsearch, Index
 
 sys.path.append(str(Path(__file__).parent.parent / "tests"))
 from fleetdocs import Document, Fleet
@@ -69,12 +70,12 @@ def bodies(pairs: Iterable[tuple[str, bytes]]) -> Iterator[bytes]:
         yield b"".join(parts)
 
 
-def cpu_s(cluster: eslocal.Cluster) -> float:
+def cpu_s(cluster: shipper_eslocal.Cluster) -> float:
     """CPU time of the cluster's processes so far."""
     return sum(sum(psutil.Process(pid).cpu_times()[:2]) for pid in cluster.pids)
 
 
-def settled(cluster: eslocal.Cluster) -> float:
+def settled(cluster: shipper_eslocal.Cluster) -> float:
     """CPU time when the cluster has become idle."""
     used = cpu_s(cluster)
     while True:
@@ -84,7 +85,7 @@ def settled(cluster: eslocal.Cluster) -> float:
             return used
 
 
-def fill(cluster: eslocal.Cluster, fleet: Fleet, lines: Lines) -> tuple[float, dict[str, int], int]:
+def fill(cluster: shipper_eslocal.Cluster, fleet: Fleet, lines: Lines) -> tuple[float, dict[str, int], int]:
     """CPU seconds of the server, bytes of JSON by dataset, and the number of documents."""
     sizes: dict[str, int] = {}
     number = 0
@@ -108,21 +109,21 @@ def fill(cluster: eslocal.Cluster, fleet: Fleet, lines: Lines) -> tuple[float, d
     return settled(cluster) - began, sizes, number
 
 
-def stored(cluster: eslocal.Cluster, shape: str, dataset: str, pattern: str, json_bytes: int) -> Stored:
+def stored(cluster: shipper_eslocal.Cluster, shape: str, dataset: str, pattern: str, json_bytes: int) -> Stored:
     cluster.request("POST", f"/{pattern}/_forcemerge?max_num_segments=1", timeout=600)
     cluster.request("POST", f"/{pattern}/_flush", timeout=120)
     found: Any = cluster.request("GET", f"/{pattern}/_stats/store,docs")["_all"]["primaries"]
     return Stored(shape, dataset, found["docs"]["count"], json_bytes, found["store"]["size_in_bytes"])
 
 
-def set_up(cluster: eslocal.Cluster, layout: str, namespace: str = "default") -> None:
+def set_up(cluster: shipper_eslocal.Cluster, layout: str, namespace: str = "default") -> None:
     index = Index(layout=layout, replicas=0, namespace=namespace)
     config = Config(elasticsearch=Elasticsearch(hosts=(cluster.url,)), index=index)
     with client.connect(config) as connection:
-        install.install(connection, config, lambda _line: None)
+        setup.install(connection, config, lambda _line: None)
 
 
-def measure(cluster: eslocal.Cluster, fleet: Fleet, shape: str) -> tuple[float, int, list[Stored]]:
+def measure(cluster: shipper_eslocal.Cluster, fleet: Fleet, shape: str) -> tuple[float, int, list[Stored]]:
     lines: Lines
     if shape == "like Metricbeat":
         cluster.request("PUT", f"/_index_template/{metricbeat.TEMPLATE}", metricbeat.template())
@@ -143,7 +144,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     args = parser.parse_args(arguments)
     fleet = Fleet(hosts=args.hosts, containers=args.containers, ticks=args.ticks, period_s=10)
     found: dict[str, tuple[float, int, list[Stored]]] = {}
-    with eslocal.cluster(heap="1g", tuned=True) as cluster:
+    with shipper_eslocal.cluster(heap="1g", tuned=True) as cluster:
         warm = replace(fleet, ticks=max(args.ticks // 6, 6), namespace="warm")
         set_up(cluster, "datastream", warm.namespace)
         fill(cluster, warm, ours)  # the JVM compiles what it meets often

@@ -10,9 +10,9 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from shipper.document import nested
-from shipper.fields import Type
-from shipper.registry import every_field
+from shipper.deliver.document import nested
+from shipper.fields.field import Type
+from shipper.schema.datasets import every_field
 
 TEMPLATE = "metrics-likemetricbeat"
 STREAM = f"{TEMPLATE}-default"

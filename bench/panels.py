@@ -17,14 +17,15 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import eslocal
+import shipper_eslocal
+from shipper_eslocal import state
+from shipper_eslocal.cluster import Spec
+
 from bench import table
-from dashboards import ask, grafana
-from dashboards.ask import Span
-from dashboards.boards import BOARDS
-from dashboards.model import Board
-from eslocal import state
-from eslocal.cluster import Spec
+from shipper.view.dashboards import ask, grafana
+from shipper.view.dashboards.ask import Span
+from shipper.view.dashboards.boards import BOARDS
+from shipper.view.dashboards.model import Board
 
 sys.path.append(str(Path(__file__).parent.parent / "tests"))
 from fleetdocs import Fleet
@@ -70,9 +71,9 @@ def main() -> None:
 
 
 @contextmanager
-def _cluster(name: str) -> Iterator[eslocal.Cluster]:
+def _cluster(name: str) -> Iterator[shipper_eslocal.Cluster]:
     if not name:
-        with eslocal.cluster(heap=_HEAP, tuned=True) as cluster:
+        with shipper_eslocal.cluster(heap=_HEAP, tuned=True) as cluster:
             yield cluster
         return
     kept = state.find(name) or state.make(Spec(name, heap=_HEAP, tuned=True))
@@ -83,18 +84,18 @@ def _cluster(name: str) -> Iterator[eslocal.Cluster]:
         kept.stop()
 
 
-def _documents(cluster: eslocal.Cluster, dataset: str) -> int:
+def _documents(cluster: shipper_eslocal.Cluster, dataset: str) -> int:
     found = cluster.request("GET", f"/metrics-shipper.{dataset}-*/_count?allow_no_indices=true")
     return int(found["count"])
 
 
-def _range(cluster: eslocal.Cluster) -> Span:
+def _range(cluster: shipper_eslocal.Cluster) -> Span:
     aggs = {name: {name: {"field": "@timestamp"}} for name in ("min", "max")}
     found = cluster.request("POST", "/metrics-shipper.host-*/_search", {"size": 0, "aggs": aggs})["aggregations"]
     return ask.span(int(found["min"]["value"]), int(found["max"]["value"]))
 
 
-def _measured(cluster: eslocal.Cluster, board: Board, when: Span) -> Iterator[Cost]:
+def _measured(cluster: shipper_eslocal.Cluster, board: Board, when: Span) -> Iterator[Cost]:
     page = Page(json.loads(grafana.render(board)), when, _CHOSEN if board.uid in _ONE else {})
     shut = [panel for row in page.dashboard["panels"] if row["type"] == "row" for panel in row["panels"]]
     titles = {panel["title"] for panel in shut}
@@ -113,7 +114,7 @@ def _measured(cluster: eslocal.Cluster, board: Board, when: Span) -> Iterator[Co
         yield Cost(board.title, rows, len(panels), *numbers)
 
 
-def _asked(cluster: eslocal.Cluster, bodies: Sequence[bytes]) -> tuple[float, float]:
+def _asked(cluster: shipper_eslocal.Cluster, bodies: Sequence[bytes]) -> tuple[float, float]:
     """Milliseconds until all are answered, and of the slowest."""
 
     def one(body: bytes) -> float:

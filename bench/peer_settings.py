@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from shipper.collect.cgroup_files import table
-from shipper.collect.hierarchy import detect
-from shipper.source import Reader, Root
+from shipper.collect.cgroup.controllers import table
+from shipper.kernel.hierarchy import detect
+from shipper.kernel.source import Reader, Root
 
 _GZIP = b"\x1f\x8b"
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from captured import CapturedRoot
 
-from shipper.source import Files
+from shipper.kernel.source import Files
 
 _STEP_NS = 10_000_000_000
 

@@ -21,14 +21,16 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any
 
-from shipper import client, log, pipeline
-from shipper.agent import Agent, Report
-from shipper.bulk import FILTER_PATH, Delivery
-from shipper.config import Collect, Config, Elasticsearch, Host
-from shipper.ledger import Ledger
-from shipper.source import Files
-from shipper.spool import Spool
-from shipper.tick import Ticker
+from shipper.agent import loop
+from shipper.agent.self_metrics import Agent, Report
+from shipper.agent.tick import Ticker
+from shipper.base import log
+from shipper.deliver import client
+from shipper.deliver.bulk import FILTER_PATH, Delivery
+from shipper.deliver.ledger import Ledger
+from shipper.deliver.spool import Spool
+from shipper.kernel.source import Files
+from shipper.settings.config import Collect, Config, Elasticsearch, Host
 
 _SECOND_MS = 1000
 _PAUSE_S = 0.25  # so that counters move
@@ -49,7 +51,7 @@ class _Stages:
         assert self._sink.stdout
         url = f"http://127.0.0.1:{self._sink.stdout.readline().strip()}"
         config = Config(collect=Collect(period_s=1), elasticsearch=Elasticsearch(hosts=(url,)), host=Host(verify=False))
-        self._root, identity = pipeline.host(config)
+        self._root, identity = loop.host(config)
         collect, agent = config.collect, Agent(None, None)
         others = tuple(one for one in collect.datasets if one != "cgroup")
         self._cgroups = Ticker(Config(collect=Collect(datasets=("cgroup",))), self._root, identity, agent)

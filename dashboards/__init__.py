@@ -1,1 +1,1 @@
-"""The cluster's dashboards: one description (``model``, ``boards``), drawn by Grafana, Kibana and the report."""
+"""The rendered dashboards, as data of the distribution. Their source is shipper/view/dashboards."""

@@ -9,9 +9,10 @@ from collections.abc import Mapping, Sequence
 from types import ModuleType
 from typing import Any, Final, NoReturn
 
-from shipper import __version__, commands, config
-from shipper.errors import ConfigError, UserError
-from shipper.options import PREFIX
+from shipper import __version__, commands
+from shipper.base.errors import ConfigError, UserError
+from shipper.settings import config
+from shipper.settings.options import PREFIX
 
 # In the order of --help; a command exists as soon as its module does
 ORDER: Final = (

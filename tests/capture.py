@@ -22,9 +22,9 @@ from pathlib import Path
 
 import capture_containers
 
-from shipper.collect.filesystem import parse as mounts_of
-from shipper.collect.namespace import of_host, of_pid
-from shipper.source import Reader, Root
+from shipper.collect.host.filesystem import parse as mounts_of
+from shipper.kernel.namespace import of_host, of_pid
+from shipper.kernel.source import Reader, Root
 
 HOSTS = Path(__file__).parent / "hosts"
 BOOT_ID = "01234567-89ab-4cde-8f01-23456789abcd"

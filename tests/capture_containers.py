@@ -11,9 +11,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from shipper.collect import cgroup
-from shipper.config import Collect, Config
-from shipper.source import Descriptors, Reader, Root
+from shipper.collect.cgroup import cgroups
+from shipper.kernel.source import Descriptors, Reader, Root
+from shipper.settings.config import Collect, Config
 
 KEPT = frozenset(
     {
@@ -45,7 +45,7 @@ def asked_for(root: str, docker_roots: tuple[str, ...]) -> set[str]:
     noting = Noting(root)
     collect = Collect()
     config = Config(collect=replace(collect, docker_roots=(*collect.docker_roots, *docker_roots)))
-    list(cgroup.COLLECTOR.start(Reader(noting), config)())
+    list(cgroups.COLLECTOR.start(Reader(noting), config)())
     return noting.paths
 
 

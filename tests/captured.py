@@ -10,10 +10,10 @@ from typing import Any
 
 from shipper.collect import COLLECTORS
 from shipper.collect.contract import Collector
-from shipper.config import Config
-from shipper.rates import Reading, Value, rates
-from shipper.source import Descriptors, Problem, Reader, Root
-from shipper.timex import Timex
+from shipper.fields.rates import Reading, Value, rates
+from shipper.kernel.source import Descriptors, Problem, Reader, Root
+from shipper.kernel.timex import Timex
+from shipper.settings.config import Config
 
 HOSTS = Path(__file__).parent / "hosts"
 

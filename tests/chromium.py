@@ -10,9 +10,9 @@ from typing import Any, Final
 from selenium import webdriver
 from selenium.webdriver.support.ui import WebDriverWait
 
-from dashboards.ask import Answer, Span
-from dashboards.model import Panel, View
-from dashboards.report import units
+from shipper.view.dashboards.ask import Answer, Span
+from shipper.view.dashboards.model import Panel, View
+from shipper.view.report import unit_formats
 
 _ARGUMENTS: Final = (
     *("--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--window-size=1920,1080", "--hide-scrollbars"),
@@ -130,4 +130,4 @@ def answer(panel: Panel, when: Span, seen: dict[str, Any]) -> Answer:
 
 
 def _factor(unit: str, suffix: str) -> float:
-    return next(one.factor for one in units.SCALES[unit] if one.suffix == suffix)
+    return next(one.factor for one in unit_formats.SCALES[unit] if one.suffix == suffix)

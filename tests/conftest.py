@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from shipper.bus import SOCKETS
+from shipper.kernel.bus import SOCKETS
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

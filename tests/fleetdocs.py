@@ -27,12 +27,12 @@ from typing import Any, Final
 from fleetsim import Entity, Kind, Values, agent, captured, joined, noise
 
 from shipper import __version__
-from shipper.collect.cgroup_one import _entity
-from shipper.document import Writer
-from shipper.kibana import PERIOD
-from shipper.registry import DATASETS
-from shipper.templates import late_stream, stream
-from shipper.tick import Identity
+from shipper.agent.tick import Identity
+from shipper.collect.cgroup.member import _entity
+from shipper.deliver.document import Writer
+from shipper.fields.aliases import PERIOD
+from shipper.schema.datasets import DATASETS
+from shipper.schema.templates import late_stream, stream
 
 ODD_NAMES: Final = ('node"c', "node b/1", "nöde-☂", "[red]node[/red]")
 SERVICES: Final = ("web", "api", "db", "cache", "queue", "batch")

@@ -15,9 +15,10 @@ from typing import Any, Final
 
 from fleetdocs import Fleet
 
-from shipper import client, install
-from shipper.config import Bulk, Config, Elasticsearch, Index
-from shipper.errors import Unavailable
+from shipper.base.errors import Unavailable
+from shipper.deliver import client
+from shipper.server import setup
+from shipper.settings.config import Bulk, Config, Elasticsearch, Index
 
 _FILTER: Final = "errors,items.*.error,items.*.status"
 _WAITS_S: Final = (0.5, 1, 2, 4, 8, 8, 8)
@@ -39,7 +40,7 @@ def set_up(urls: list[str], namespace: str = "default", *, replicas: int = 0) ->
     """Templates as the product installs them."""
     config = _config(urls, replicas, namespace)
     with client.connect(config) as connection:
-        install.install(connection, config, lambda _line: None)
+        setup.install(connection, config, lambda _line: None)
 
 
 def load(urls: list[str], fleet: Fleet, *, workers: int = 2) -> Loaded:

@@ -18,16 +18,17 @@ from typing import Any, Final
 
 from captured import HOSTS, CapturedRoot
 
-from shipper.agent import FIELDS as AGENT_FIELDS
-from shipper.agent import Agent, Report
-from shipper.collect import COLLECTORS, filesystem, memory
+from shipper.agent.self_metrics import FIELDS as AGENT_FIELDS
+from shipper.agent.self_metrics import Agent, Report
+from shipper.collect import COLLECTORS
 from shipper.collect.contract import Derive, nothing
-from shipper.config import Config
-from shipper.fields import Field
-from shipper.ledger import DeliveryState, Ledger
-from shipper.rates import Reading, Value, rates
-from shipper.source import Reader
-from shipper.spool import Spool
+from shipper.collect.host import filesystem, memory
+from shipper.deliver.ledger import DeliveryState, Ledger
+from shipper.deliver.spool import Spool
+from shipper.fields.field import Field
+from shipper.fields.rates import Reading, Value, rates
+from shipper.kernel.source import Reader
+from shipper.settings.config import Config
 
 Values = dict[str, Any]
 CORES: Final = 16

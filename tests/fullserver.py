@@ -17,7 +17,7 @@ from fnmatch import fnmatchcase
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-from shipper.document import flat
+from shipper.deliver.document import flat
 
 Body = dict[str, Any]
 Answer = tuple[int, Any]

@@ -12,8 +12,9 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Final
 
-import eslocal
-from dashboards.ask import Answer, Span
+import shipper_eslocal
+
+from shipper.view.dashboards.ask import Answer, Span
 
 ALL: Final = "$__all"
 _TITLES: Final = {"avg": "Average", "max": "Max", "min": "Min", "count": "Count", "cardinality": "Unique Count"}
@@ -74,7 +75,7 @@ class Page:
         }
         return body
 
-    def options(self, cluster: eslocal.Cluster, name: str, index: str = "metrics-shipper.*") -> list[str]:
+    def options(self, cluster: shipper_eslocal.Cluster, name: str, index: str = "metrics-shipper.*") -> list[str]:
         """What can be chosen in a variable: terms in the time range, through its regular expression."""
         (variable,) = (one for one in self.dashboard["templating"]["list"] if one["name"] == name)
         wanted = json.loads(variable["query"])
@@ -87,7 +88,7 @@ class Page:
         matches = (re.match(pattern, one["key"]) for one in found)
         return list(dict.fromkeys(match[1] for match in matches if match))
 
-    def marks(self, cluster: eslocal.Cluster, index: str = "metrics-shipper.*") -> dict[str, list[int]]:
+    def marks(self, cluster: shipper_eslocal.Cluster, index: str = "metrics-shipper.*") -> dict[str, list[int]]:
         """Times of each annotation's documents, in order."""
         found = {}
         for one in self.dashboard["annotations"]["list"]:

@@ -30,9 +30,11 @@ def copied(directory: Path) -> Path:
 
 
 def built(sources: Path, directory: Path) -> Image:
-    command = [sys.executable, str(sources / "units/image/build.py"), str(directory)]
+    command = [sys.executable, "-m", "shipper.deploy.image.build", str(directory)]
     environment = {**os.environ, "SOURCE_DATE_EPOCH": "1700000000"}
-    done = subprocess.run(command, capture_output=True, text=True, timeout=280, check=False, env=environment)
+    done = subprocess.run(
+        command, capture_output=True, text=True, timeout=280, check=False, env=environment, cwd=sources
+    )
     assert done.returncode == 0, done.stderr
     tar, oci = (Path(line.split("  ", 1)[1]) for line in done.stdout.splitlines())
     return Image(tar, oci)

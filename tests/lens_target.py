@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from dashboards.ask import Answer, Span
+from shipper.view.dashboards.ask import Answer, Span
 
 _AGGREGATIONS: Final = {"average": "avg", "max": "max", "min": "min", "unique_count": "cardinality"}
 _TEST: Final = re.compile(

@@ -23,8 +23,8 @@ from pathlib import Path
 import psutil
 from readme import REPOSITORY
 
-from shipper.collect.hierarchy import detect
-from shipper.source import Reader, Root
+from shipper.kernel.hierarchy import detect
+from shipper.kernel.source import Reader, Root
 
 BOOT_S = 60.0
 NETWORK = "10.123.45."

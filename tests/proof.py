@@ -8,18 +8,18 @@ from functools import cached_property
 from typing import Any
 
 import polars as pl
+import shipper_eslocal
 from fleetdocs import Document, Fleet
 from fleetload import load
 from grafana_target import Page
 from lens_target import Lens
 from straight import Chosen, Gathered, ranks, straight
 
-import eslocal
-from dashboards import ask, grafana, kibana
-from dashboards.ask import Answer, Span, name
-from dashboards.model import ENTITY, HOST, Board, Panel, Stat, View, label, narrowed
-from shipper.document import Writer
-from shipper.registry import DATASETS
+from shipper.deliver.document import Writer
+from shipper.schema.datasets import DATASETS
+from shipper.view.dashboards import ask, grafana, kibana
+from shipper.view.dashboards.ask import Answer, Span, name
+from shipper.view.dashboards.model import ENTITY, HOST, Board, Panel, Stat, View, label, narrowed
 
 _UNIQUE_ERROR = 0.06  # cardinality above its precision threshold
 
@@ -49,7 +49,7 @@ _TROUBLE: dict[str, dict[str, Any]] = {
 class Proven:
     """A server that holds the documents of ``columns``, all of one namespace."""
 
-    cluster: eslocal.Cluster
+    cluster: shipper_eslocal.Cluster
     namespace: str
     columns: Mapping[str, pl.DataFrame]
     when: Span
@@ -99,7 +99,7 @@ def gathered(fleet: Fleet) -> dict[str, pl.DataFrame]:
     return columns.frames()
 
 
-def loaded(cluster: eslocal.Cluster, fleet: Fleet) -> Proven:
+def loaded(cluster: shipper_eslocal.Cluster, fleet: Fleet) -> Proven:
     load(list(cluster.urls), fleet)
     last_ms = fleet.tick_ms(fleet.ticks - 1)
     when = ask.span(fleet.tick_ms(0), last_ms, least_s=fleet.period_s)

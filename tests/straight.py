@@ -12,10 +12,10 @@ from typing import Any, Final
 
 import polars as pl
 
-from dashboards.ask import Answer, Span, name
-from dashboards.boards import BOARDS
-from dashboards.model import TIME, Metric, Panel, Stat, Test, View, find, label, narrowed, order, tests
-from shipper.fields import Type
+from shipper.fields.field import Type
+from shipper.view.dashboards.ask import Answer, Span, name
+from shipper.view.dashboards.boards import BOARDS
+from shipper.view.dashboards.model import TIME, Metric, Panel, Stat, Test, View, find, label, narrowed, order, tests
 
 _RECENT_MS: Final = 120_000
 Columns = Mapping[str, pl.DataFrame]

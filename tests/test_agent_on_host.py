@@ -16,13 +16,15 @@ from typing import Any
 
 import pytest
 
-from shipper import cli, log, status
-from shipper.config import Collect, Config, Host
-from shipper.config import Spool as SpoolOptions
-from shipper.ledger import Fate, Ledger
-from shipper.pipeline import Pipeline
-from shipper.segment import Entry
-from shipper.spool import Spool
+from shipper import cli
+from shipper.agent import status
+from shipper.agent.loop import Pipeline
+from shipper.base import log
+from shipper.deliver.ledger import Fate, Ledger
+from shipper.deliver.segment import Entry
+from shipper.deliver.spool import Spool
+from shipper.settings.config import Collect, Config, Host
+from shipper.settings.config import Spool as SpoolOptions
 
 _FEW = {"SHIPPER_COLLECT_DATASETS": "host,agent"}
 ACTION = b'{"create":{"_index":"metrics-shipper.host-default"}}'
@@ -277,8 +279,8 @@ def test_status_of_a_running_and_of_a_killed_agent(
 
 def test_an_agent_that_stands_still_is_seen(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     spool = Spool(str(tmp_path / "spool"), 1 << 20)
-    from shipper.agent import Report
-    from shipper.ledger import DeliveryState
+    from shipper.agent.self_metrics import Report
+    from shipper.deliver.ledger import DeliveryState
 
     content = status.gather(0, Report(1000, stuck=["disk"], failed={"x": "E: \x1b[2J"}), Ledger(spool), DeliveryState())
     status.write(spool.directory, {**content, "wall_ms": content["wall_ms"] - 5000})
@@ -290,8 +292,8 @@ def test_an_agent_that_stands_still_is_seen(tmp_path: Path, capfd: pytest.Captur
 
 
 def test_what_is_wrong_is_named_and_fails_strict(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    from shipper.agent import Report
-    from shipper.ledger import DeliveryState
+    from shipper.agent.self_metrics import Report
+    from shipper.deliver.ledger import DeliveryState
 
     ledger = Ledger.load(Spool(str(tmp_path / "spool"), 1 << 20))
     ledger.counts.rejected = 7  # of an earlier run
@@ -400,7 +402,7 @@ def test_the_watchdog_hears_nothing_while_delivery_stands_still(
     """Ticks are made all the time; what would be kept alive is an agent that delivers nothing."""
     address, sock = notified
     monkeypatch.setenv("NOTIFY_SOCKET", address)
-    monkeypatch.setattr("shipper.pipeline._REQUESTS", 0.0)  # any request takes too long
+    monkeypatch.setattr("shipper.agent.loop._REQUESTS", 0.0)  # any request takes too long
     entered, release = threading.Event(), threading.Event()
 
     def send(body: bytes, _shard_s: float) -> dict[str, Any]:

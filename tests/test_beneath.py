@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from casetrees import host_of
 
-from shipper import beneath, hostview
-from shipper.source import Reader, Root
+from shipper.kernel import beneath, hostview
+from shipper.kernel.source import Reader, Root
 
 Open = Callable[[int, str, int], int]
 
@@ -74,7 +74,7 @@ def test_nothing_leads_outside(read: Callable[[str], bytes], path: str, number: 
 
 @pytest.mark.parametrize("openat2", [True, False])
 def test_a_root_asks_for_everything_inside(openat2: bool, tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("shipper.beneath.has_openat2", lambda: openat2)
+    monkeypatch.setattr("shipper.kernel.beneath.has_openat2", lambda: openat2)
     root = Root(str(tree))
     assert root.read("var/lib/docker/a") == root.file("etc/a").read() == b"inside\n"
     assert root.names("var/lib/docker") == ["a"]
@@ -98,7 +98,7 @@ def refused(*_: object) -> int:
 
 
 def test_without_openat2_the_walk_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("shipper.beneath._openat2", refused)
+    monkeypatch.setattr("shipper.kernel.beneath._openat2", refused)
     beneath.has_openat2.cache_clear()
     assert beneath.opener() is beneath.by_walk
     monkeypatch.undo()

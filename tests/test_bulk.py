@@ -9,14 +9,14 @@ from typing import Any
 
 import pytest
 
-from shipper import replay
-from shipper.bulk import PROBE_S, SHARD_S, Delivery
-from shipper.config import Bulk
-from shipper.errors import BadRequest, TooLarge, Unavailable
-from shipper.ledger import Counts, Ledger
-from shipper.log import Log
-from shipper.segment import Entry, Segment
-from shipper.spool import Spool
+from shipper.base.errors import BadRequest, TooLarge, Unavailable
+from shipper.base.log import Log
+from shipper.deliver import replay
+from shipper.deliver.bulk import PROBE_S, SHARD_S, Delivery
+from shipper.deliver.ledger import Counts, Ledger
+from shipper.deliver.segment import Entry, Segment
+from shipper.deliver.spool import Spool
+from shipper.settings.config import Bulk
 
 STORED = {"create": {"status": 201}}
 TWIN = {"create": {"status": 409, "error": {"type": "version_conflict_engine_exception", "reason": "exists"}}}

@@ -9,9 +9,11 @@ import pytest
 from casetrees import host_of
 from trees import Host, config
 
-from shipper.collect import COLLECTORS, cgroup, cgroup_network, docker_state
-from shipper.rates import Value
-from shipper.source import Reader
+from shipper.collect import COLLECTORS
+from shipper.collect.cgroup import cgroups, container_network
+from shipper.collect.cgroup.runtime import docker_state
+from shipper.fields.rates import Value
+from shipper.kernel.source import Reader
 
 IO = {
     "cgroup.io.read.bytes": 7_000_000,
@@ -292,7 +294,7 @@ def test_a_bond_and_its_members_are_counted_once(sysfs: bool, tmp_path: Path) ->
 )
 def test_traffic_inside_a_container_is_not_its_traffic_to_the_outside(inside: tuple[str, ...], expected: int) -> None:
     text = NET + "".join(f"  {one}: 100 1 0 0 0 0 0 0 9 9 0 0 0 0 0 0\n" for one in ("lo", *inside))
-    assert cgroup_network.parse(text.encode())["cgroup.network.in.bytes"] == expected
+    assert container_network.parse(text.encode())["cgroup.network.in.bytes"] == expected
 
 
 def test_io_of_a_stacked_device_is_left_out_by_the_device_tree(tmp_path: Path) -> None:
@@ -319,8 +321,8 @@ def test_a_host_without_a_memory_controller_says_so(tmp_path: Path) -> None:
     host = host_of("03", tmp_path)
     host.tree.write("sys/fs/cgroup/cgroup.controllers", "cpu io pids\n")
     reader = Reader(host.tree)
-    list(cgroup.COLLECTOR.start(reader, config())())
-    assert set(cgroup.COLLECTOR.absent(reader)) == {"cgroup.memory"}
+    list(cgroups.COLLECTOR.start(reader, config())())
+    assert set(cgroups.COLLECTOR.absent(reader)) == {"cgroup.memory"}
 
 
 def test_what_looks_like_a_container_and_is_not_known_is_counted_and_named(tmp_path: Path) -> None:
@@ -328,8 +330,8 @@ def test_what_looks_like_a_container_and_is_not_known_is_counted_and_named(tmp_p
     for name in ("a" * 32, "b" * 32):
         host.tree.write(f"sys/fs/cgroup/boxes/box-{name}/cpu.stat", "usage_usec 1\n")
     reader = Reader(host.tree)
-    list(cgroup.COLLECTOR.start(reader, config())())
-    [told] = cgroup.COLLECTOR.absent(reader).values()
+    list(cgroups.COLLECTOR.start(reader, config())())
+    [told] = cgroups.COLLECTOR.absent(reader).values()
     assert told.startswith(f"2 cgroups have an id in their names: /boxes/box-{'a' * 32}, ")
 
 

@@ -12,11 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from shipper.collect import cgroup
-from shipper.collect.hierarchy import detect
-from shipper.config import Collect, Config
-from shipper.rates import Reading, rates
-from shipper.source import Descriptors, Reader, Root
+from shipper.collect.cgroup import cgroups
+from shipper.fields.rates import Reading, rates
+from shipper.kernel.hierarchy import detect
+from shipper.kernel.source import Descriptors, Reader, Root
+from shipper.settings.config import Collect, Config
 
 pytestmark = pytest.mark.root
 
@@ -90,7 +90,7 @@ def descriptors(engine: Engine) -> int:
 def test_churn_leaves_nothing(engine: Engine, tmp_path: Path) -> None:
     config = Config(collect=Collect(docker_roots=(str(tmp_path),), labels=("*",)))
     reader = Reader(Later("/", Descriptors(10_000)))
-    collect = cgroup.COLLECTOR.start(reader, config)
+    collect = cgroups.COLLECTOR.start(reader, config)
     before: dict[str, Reading] = {}
 
     def tick() -> dict[str, str]:
@@ -98,7 +98,7 @@ def test_churn_leaves_nothing(engine: Engine, tmp_path: Path) -> None:
         readings = {one.entity: one for one in collect() if one.entity.startswith(f"/{engine.parent}/")}
         names = {}
         for path, reading in readings.items():
-            found = rates(reading, before.get(path), cgroup.COLLECTOR.counters)
+            found = rates(reading, before.get(path), cgroups.COLLECTOR.counters)
             assert all(0 <= rate < 1e6 for rate in found.values())
             assert found.get("cgroup.cpu.cores", 0) == 0
             id_ = path.rpartition("docker-")[2].removesuffix(".scope")

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 from trees import Host, Tree, config
 
-from shipper.collect import cgroup
-from shipper.collect.hierarchy import Walker
-from shipper.rates import Value
-from shipper.source import Reader, Root
+from shipper.collect.cgroup import cgroups
+from shipper.fields.rates import Value
+from shipper.kernel.hierarchy import Walker
+from shipper.kernel.source import Reader, Root
 
 BOX = "/box.slice/a.service"
 DEVICES = "Character devices:\n  1 mem\n\nBlock devices:\n  8 sd\n253 device-mapper\n"
@@ -81,7 +81,7 @@ def v2(directory: Path, *paths: str, excluded: tuple[str, ...] = ()) -> Host:
     own = {f"{base}{path}/{name}": text for path in paths or (BOX,) for name, text in V2.items()}
     around = {f"{base}/box.slice/memory.max": "1500\n"}
     files = {**SHARED, f"{base}/cgroup.controllers": "cpu memory\n", **around, **own}
-    return Host(Tree(directory, files), cgroup.COLLECTOR, settings=config(cgroup_exclude=excluded))
+    return Host(Tree(directory, files), cgroups.COLLECTOR, settings=config(cgroup_exclude=excluded))
 
 
 def v1(directory: Path, *, hybrid: bool = False) -> Host:
@@ -89,7 +89,7 @@ def v1(directory: Path, *, hybrid: bool = False) -> Host:
     if hybrid:
         own |= {f"{V1_BASE}/unified/cgroup.controllers": "", f"{V1_BASE}/unified{BOX}/cpu.stat": "usage_usec 1\n"}
         own[f"{V1_BASE}/unified{BOX}/cgroup.events"] = "frozen 0\n"
-    return Host(Tree(directory, {**SHARED, **own}), cgroup.COLLECTOR, settings=config(cgroup_exclude=()))
+    return Host(Tree(directory, {**SHARED, **own}), cgroups.COLLECTOR, settings=config(cgroup_exclude=()))
 
 
 def box(host: Host, seconds: float = 10) -> dict[str, Value]:
@@ -254,7 +254,9 @@ def test_walk_of_many_hierarchies_looks_at_all_when_one_changed_or_a_read_failed
 def test_a_container_of_the_same_name_is_a_restart(tmp_path: Path) -> None:
     ids = ["a" * 64, "b" * 64]
     host = Host(
-        Tree(tmp_path, {"sys/fs/cgroup/cgroup.controllers": "\n"}), cgroup.COLLECTOR, settings=config(cgroup_exclude=())
+        Tree(tmp_path, {"sys/fs/cgroup/cgroup.controllers": "\n"}),
+        cgroups.COLLECTOR,
+        settings=config(cgroup_exclude=()),
     )
     found = []
     for id_ in ids:
@@ -279,7 +281,7 @@ def test_a_container_of_the_same_name_is_a_restart(tmp_path: Path) -> None:
 )
 def test_what_is_excluded_takes_all_below_it_along(globs: tuple[str, ...], left: set[str]) -> None:
     paths = ("/box.slice", "/box.slice/a.service", "/docker", "/docker/c1", "/docker/c1/d")
-    is_excluded, known = cgroup.excluded(globs), dict[str, bool]()
+    is_excluded, known = cgroups.excluded(globs), dict[str, bool]()
     assert {path for path in paths if not is_excluded(path, known)} == left
     assert is_excluded("/docker/c1/other", {}) == ("/docker" not in left or "/docker/c1" not in left)
 

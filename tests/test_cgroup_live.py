@@ -11,12 +11,12 @@ from pathlib import Path
 import psutil
 import pytest
 
-from shipper.collect import cgroup
-from shipper.collect.hierarchy import CGROUP_ROOT, Walker, detect
-from shipper.collect.identity import Node
-from shipper.config import Config
-from shipper.rates import Reading, rates
-from shipper.source import Descriptors, Reader, Root
+from shipper.collect.cgroup import cgroups
+from shipper.collect.cgroup.identity import Node
+from shipper.fields.rates import Reading, rates
+from shipper.kernel.hierarchy import CGROUP_ROOT, Walker, detect
+from shipper.kernel.source import Descriptors, Reader, Root
+from shipper.settings.config import Config
 
 pytestmark = pytest.mark.root
 
@@ -119,7 +119,7 @@ def device_below(path: Path) -> str:
 def test_cpu_memory_and_io_agree_with_the_process_itself(own: OwnCgroup, reader: Reader, tmp_path: Path) -> None:
     file = Path("/var/tmp") / f"{own.path[1:]}.io"
     counted = count_io(own, device_below(file.parent))
-    collect = cgroup.COLLECTOR.start(reader, Config())
+    collect = cgroups.COLLECTOR.start(reader, Config())
     arguments = [sys.executable, "-c", WORKER, str(file), *map(str, own.directories.values())]
     with subprocess.Popen(arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as worker:
         assert worker.stdin and worker.stdout
@@ -150,8 +150,8 @@ def test_cpu_memory_and_io_agree_with_the_process_itself(own: OwnCgroup, reader:
     assert user + system == pytest.approx(cpu, rel=0.02 if ours["cgroup.mode"] == "v2" else 0.35, abs=TICK_S)
     assert user > 0 and system > 0
 
-    values = {**ours, **rates(second, first, cgroup.COLLECTOR.counters)}
-    values |= cgroup.COLLECTOR.derive(values)
+    values = {**ours, **rates(second, first, cgroups.COLLECTOR.counters)}
+    values |= cgroups.COLLECTOR.derive(values)
     assert values["cgroup.cpu.cores"] == pytest.approx(cpu / seconds, rel=0.02, abs=TICK_S / seconds)
     assert values["cgroup.cpu.pct"] == pytest.approx(cpu / seconds / psutil.cpu_count(), rel=0.02, abs=TICK_S / seconds)
 
@@ -176,7 +176,7 @@ def test_cpu_memory_and_io_agree_with_the_process_itself(own: OwnCgroup, reader:
 
 
 def test_a_cgroup_that_is_gone_has_no_document_and_a_new_one_no_rate(own: OwnCgroup, reader: Reader) -> None:
-    collect = cgroup.COLLECTOR.start(reader, Config())
+    collect = cgroups.COLLECTOR.start(reader, Config())
     first = of(list(collect()), own.path)
     own.remove()
     assert of(list(collect()), own.path) is None
@@ -184,7 +184,7 @@ def test_a_cgroup_that_is_gone_has_no_document_and_a_new_one_no_rate(own: OwnCgr
     second = of(list(collect()), own.path)
     assert first and second
     assert first.identity != second.identity
-    assert rates(second, first, cgroup.COLLECTOR.counters) == {}
+    assert rates(second, first, cgroups.COLLECTOR.counters) == {}
     assert reader.take_problems() == []
 
 
@@ -196,7 +196,7 @@ def test_a_cgroup_that_vanishes_between_listing_and_reading(
         own.remove()
         return tree
 
-    collect = cgroup.COLLECTOR.start(reader, Config())
+    collect = cgroups.COLLECTOR.start(reader, Config())
     listed = Walker.walk
     monkeypatch.setattr(Walker, "walk", listed_then_removed)
     readings = list(collect())

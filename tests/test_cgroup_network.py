@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 from trees import Host, Tree, config
 
-from shipper.collect import cgroup, cgroup_network
-from shipper.collect.hierarchy import detect
-from shipper.parse import ParseError
-from shipper.rates import Reading, Value
-from shipper.source import Reader, Root
+from shipper.collect.cgroup import cgroups, container_network
+from shipper.fields.rates import Reading, Value
+from shipper.kernel.hierarchy import detect
+from shipper.kernel.parse import ParseError
+from shipper.kernel.source import Reader, Root
 
 ID = "4f1c0ffee0" * 6 + "abcd"
 HEADER = "Inter-|   Receive  |  Transmit\n face |bytes packets errs drop fifo frame compressed multicast|bytes packets errs drop fifo colls carrier compressed\n"  # noqa: E501
@@ -32,7 +32,7 @@ class Containers(Host):
 
     def __init__(self, directory: Path, **members: tuple[int, str]) -> None:
         files = {"sys/fs/cgroup/cgroup.controllers": "\n"}
-        super().__init__(Tree(directory, files), cgroup.COLLECTOR, settings=config(cgroup_exclude=()))
+        super().__init__(Tree(directory, files), cgroups.COLLECTOR, settings=config(cgroup_exclude=()))
         self.namespace(1, "net:[1]")
         for name, (pid, namespace) in members.items():
             self.tree.write(f"{self.directory(name)}/cpu.stat", "usage_usec 1\n")
@@ -113,7 +113,7 @@ def test_a_member_that_ended_is_replaced_at_once_by_another(tmp_path: Path) -> N
 )
 def test_damaged_net_dev_is_a_parse_error(text: str) -> None:
     with pytest.raises(ParseError):
-        cgroup_network.parse(text.encode())
+        container_network.parse(text.encode())
 
 
 # Joins the cgroups given, makes a network of two interfaces of its own, and moves a known number of bytes over it.
@@ -161,7 +161,7 @@ def descriptors() -> set[tuple[str, str]]:
 @pytest.mark.root
 def test_a_real_namespace_agrees_with_its_own_counters_and_is_not_kept_alive(directories: list[Path]) -> None:
     reader = Reader(Root())
-    collect = cgroup.COLLECTOR.start(reader, config(cgroup_exclude=()))
+    collect = cgroups.COLLECTOR.start(reader, config(cgroup_exclude=()))
     path = f"/{directories[0].name}"
 
     def reading() -> Reading:

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from shipper import cli
+from shipper.base.findings import Level
 from shipper.collect.contract import Collect
 from shipper.commands import check
-from shipper.findings import Level
-from shipper.source import Root
+from shipper.kernel.source import Root
 
 LINE = re.compile(r"(ok   |note |wrong)  \S.*")
 
@@ -75,7 +75,7 @@ def test_broken_collector_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     from dataclasses import replace
 
     from shipper.collect import COLLECTORS
-    from shipper.config import Config
+    from shipper.settings.config import Config
 
     def start(_reader: object, _config: object) -> Collect:
         raise ValueError("odd kernel")

@@ -15,9 +15,9 @@ from typing import Any
 
 import pytest
 
-from shipper import client
-from shipper.config import Bulk, Config, Elasticsearch, load
-from shipper.errors import ConfigError, ServerError, Unavailable
+from shipper.base.errors import ConfigError, ServerError, Unavailable
+from shipper.deliver import client
+from shipper.settings.config import Bulk, Config, Elasticsearch, load
 
 SECRET = "hunter2hunter2"
 

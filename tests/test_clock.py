@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shipper.clock import Clock, Used
+from shipper.base.tick_times import Clock, Used
 
 PERIOD_S = 10
 START_S = 1_795_000_000
@@ -127,9 +127,9 @@ def test_whatever_is_done_to_the_clock_no_time_comes_twice(steps: list[tuple[int
 
 @pytest.mark.parametrize("settled", [0, 1, 2])
 def test_used_times_are_found_again_with_the_ledger(tmp_path: object, settled: int) -> None:
-    from shipper.ledger import Fate, Ledger
-    from shipper.segment import Entry
-    from shipper.spool import Spool
+    from shipper.deliver.ledger import Fate, Ledger
+    from shipper.deliver.segment import Entry
+    from shipper.deliver.spool import Spool
 
     ledger = Ledger.load(Spool(str(tmp_path), 1 << 20))
     for tick_ms in (10_000, 20_000, 11_001):

@@ -3,8 +3,8 @@ from pathlib import Path
 import pytest
 from trees import Host, Tree
 
-from shipper.collect import cpu, load
-from shipper.parse import ParseError
+from shipper.collect.host import cpu, load
+from shipper.kernel.parse import ParseError
 
 STAT = """\
 cpu  13557 7 3978 198016 443 1 128 30 5 2

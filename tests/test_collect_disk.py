@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 from trees import Host, Tree, config
 
-from shipper.collect import disk
+from shipper.collect.host import disk
 
 # Columns as from Linux 5.5, 4.18 and 2.6.25
 FLUSH = "254 0 vda 100 11 2000 400 50 12 3000 600 2 500 1000 7 13 80 14 5 9\n"

@@ -10,11 +10,11 @@ import pytest
 from captured import Ticks
 from trees import Host, Tree, config
 
-from shipper.collect import filesystem
-from shipper.collect.filesystem import Mount, by_device, sizes, unescaped
-from shipper.config import Config
-from shipper.rates import Value
-from shipper.source import Root
+from shipper.collect.host import filesystem
+from shipper.collect.host.filesystem import Mount, by_device, sizes, unescaped
+from shipper.fields.rates import Value
+from shipper.kernel.source import Root
+from shipper.settings.config import Config
 
 PREFIX = "system.filesystem."
 

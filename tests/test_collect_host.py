@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 from trees import Host, Tree
 
-from shipper.collect import processes, uptime
-from shipper.source import Reader
+from shipper.collect.host import uptime
+from shipper.collect.process import processes
+from shipper.kernel.source import Reader
 
 RELEASE = """\
 # comment

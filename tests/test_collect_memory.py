@@ -4,8 +4,8 @@ from pathlib import Path
 import pytest
 from trees import Host, Tree
 
-from shipper.collect import memory, vmstat
-from shipper.parse import ParseError
+from shipper.collect.host import memory, vmstat
+from shipper.kernel.parse import ParseError
 
 KIB = 1024
 PAGE = os.sysconf("SC_PAGE_SIZE")

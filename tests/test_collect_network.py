@@ -3,9 +3,9 @@ from pathlib import Path
 import pytest
 from trees import SECOND, Host, Tree, config
 
-from shipper.collect import network
-from shipper.collect.network import _SLOW_NS
-from shipper.parse import ParseError
+from shipper.collect.host import network
+from shipper.collect.host.network import _SLOW_NS
+from shipper.kernel.parse import ParseError
 
 HEADER = """\
 Inter-|   Receive                                                |  Transmit

@@ -3,7 +3,7 @@ from pathlib import Path
 
 from trees import Host, Tree
 
-from shipper.collect import protocols
+from shipper.collect.host import protocols
 
 PAGE = os.sysconf("SC_PAGE_SIZE")
 NET = "proc/1/net"

@@ -12,10 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from trees import Host, Tree
 
-from shipper.collect import clock, conntrack, hardware, kernel, raid, sensors, storage_clients
 from shipper.collect.contract import Collector
-from shipper.parse import ParseError
-from shipper.timex import Timex, adjtimex
+from shipper.collect.host import clock_sync, conntrack, hardware, kernel_tables, raid, sensors, storage_clients
+from shipper.kernel.parse import ParseError
+from shipper.kernel.timex import Timex, adjtimex
 
 
 def tick(directory: Path, collector: Collector, files: dict[str, str]) -> dict[str, dict[str, Any]]:
@@ -27,7 +27,7 @@ def tick(directory: Path, collector: Collector, files: dict[str, str]) -> dict[s
 
 
 def test_kernel_tables(tmp_path: Path) -> None:
-    values = tick(tmp_path, kernel.COLLECTOR, {
+    values = tick(tmp_path, kernel_tables.COLLECTOR, {
         "proc/sys/kernel/random/entropy_avail": "256\n",
         "proc/sys/kernel/pid_max": "32768\n",
         "proc/sys/kernel/threads-max": "191958\n",
@@ -54,15 +54,15 @@ def test_kernel_tables(tmp_path: Path) -> None:
 
 def test_a_synchronised_clock_in_nanoseconds() -> None:
     timex = Timex(offset=-1_500, freq=65_536 * 12, maxerror=2_000, esterror=100, status=0x2000)
-    assert clock.values(0, timex) == {
+    assert clock_sync.values(0, timex) == {
         "system.clock.synchronised": True,
         "system.clock.offset.us": -1.5,
         "system.clock.error.estimated.us": 100,
         "system.clock.error.maximum.us": 2_000,
         "system.clock.frequency.ppm": 12.0,
     }
-    assert clock.values(5, Timex(offset=7, status=0x40))["system.clock.offset.us"] == 7.0
-    assert clock.values(5, Timex(status=0x40))["system.clock.synchronised"] is False
+    assert clock_sync.values(5, Timex(offset=7, status=0x40))["system.clock.offset.us"] == 7.0
+    assert clock_sync.values(5, Timex(status=0x40))["system.clock.synchronised"] is False
 
 
 def test_adjtimex_only_reads_and_its_structure_has_the_kernels_size() -> None:
@@ -209,7 +209,8 @@ def test_nfs_and_zfs(tmp_path: Path) -> None:
 
 
 PARSERS = [
-    kernel.files, kernel.inodes, conntrack.parse, raid.progress, storage_clients.nfs, storage_clients.arcstats,
+    kernel_tables.files, kernel_tables.inodes, conntrack.parse, raid.progress, storage_clients.nfs,
+    storage_clients.arcstats,
 ]  # fmt: skip
 
 

@@ -10,8 +10,8 @@ from jeepney.bus_messages import message_bus
 from jeepney.io.blocking import open_dbus_connection
 from trees import Host, Tree
 
-from shipper.bus import SOCKETS
-from shipper.collect import systemd
+from shipper.collect.host import systemd
+from shipper.kernel.bus import SOCKETS
 
 SOCKET = SOCKETS[0]
 
@@ -83,7 +83,7 @@ def test_a_bus_without_systemd_a_refusal_and_a_silent_one_are_named(bus: Path, m
 
 
 def test_a_stopped_manager_costs_the_time_limit_and_no_more(bus: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("shipper.bus._TIMEOUT_S", 0.2)
+    monkeypatch.setattr("shipper.kernel.bus._TIMEOUT_S", 0.2)
     Manager(bus, UNITS, silent=True)
     one = host(bus)
     assert one.host() == {}

@@ -16,12 +16,12 @@ from captured import Ticks
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shipper.collect import processes, top
-from shipper.collect.hierarchy import detect
-from shipper.collect.identity import CgroupKind
-from shipper.config import Collect, Config
-from shipper.parse import ParseError
-from shipper.source import Reader, Root
+from shipper.collect.cgroup.identity import CgroupKind
+from shipper.collect.process import busiest, processes
+from shipper.kernel.hierarchy import detect
+from shipper.kernel.parse import ParseError
+from shipper.kernel.source import Reader, Root
+from shipper.settings.config import Collect, Config
 
 STAT = (
     b"4211 (ng) inx: (w 1) S 4209 4211 4211 0 -1 4194368 812 0 3 0 1520 733 0 0 20 0 7 0 51020 10 300 "
@@ -83,14 +83,14 @@ def test_a_damaged_column_costs_that_column(column: str, lost: str, damage: str)
     ],
 )
 def test_the_cgroup_that_tells_most(text: str, path: str, kind: CgroupKind | None) -> None:
-    found = top.cgroup_of(text.encode())
+    found = busiest.cgroup_of(text.encode())
     assert found is not None
     assert (found[0], found[1].kind if found[1] else None) == (path, kind)
 
 
 @pytest.mark.parametrize("text", ["0::/\n", "0::/../../system.slice/sshd.service\n", "", "garbage"])
 def test_no_cgroup_is_told_rather_than_a_wrong_one(text: str) -> None:
-    assert top.cgroup_of(text.encode()) is None
+    assert busiest.cgroup_of(text.encode()) is None
 
 
 @pytest.mark.parametrize(
@@ -150,19 +150,19 @@ def test_no_cgroup_is_told_rather_than_a_wrong_one(text: str) -> None:
     ],
 )
 def test_secrets_are_scrubbed_from_arguments(arguments: list[str], shown: str) -> None:
-    found = top._Top(Reader(Root()), Config()).scrubbed(arguments)
+    found = busiest._Top(Reader(Root()), Config()).scrubbed(arguments)
     assert found == shown
     assert "X1" not in found
 
 
 def test_further_expressions_hide_their_group_only() -> None:
     config = Config(collect=replace(Collect(), command_line_scrub=(r"room (\S+)", r"nothing(at all)?")))
-    shown = top._Top(Reader(Root()), config).scrubbed(["app", "o", "room", "o", "nothing", "--token", "t"])
+    shown = busiest._Top(Reader(Root()), config).scrubbed(["app", "o", "room", "o", "nothing", "--token", "t"])
     assert shown == "app o room *** nothing --token ***"
 
 
 def test_a_secret_at_the_end_of_what_is_shown_is_not_cut_open() -> None:
-    line = top._Top(Reader(Root()), Config()).scrubbed(["app", "x" * 1010, "--password=X1", "y" * 5000])
+    line = busiest._Top(Reader(Root()), Config()).scrubbed(["app", "x" * 1010, "--password=X1", "y" * 5000])
     assert "X1" not in line
     assert len(line) == 1024
 
@@ -170,7 +170,7 @@ def test_a_secret_at_the_end_of_what_is_shown_is_not_cut_open() -> None:
 def looked(seconds: float, **collect: Any) -> dict[int, dict[str, Any]]:
     """Documents by process id, of two looks at this machine."""
     config = Config(collect=replace(Collect(), **collect))
-    ticks = Ticks(Root(), (top.COLLECTOR,), config)
+    ticks = Ticks(Root(), (busiest.COLLECTOR,), config)
     ticks.tick()
     time.sleep(seconds)
     documents = ticks.tick()["process"]
@@ -214,7 +214,7 @@ def test_a_busy_process_is_found_with_its_own_figures(worker: subprocess.Popen[s
 
 def test_a_process_that_began_since_the_look_before_has_a_share() -> None:
     """Of the time since its start: it may be gone at the next look."""
-    ticks = Ticks(Root(), (top.COLLECTOR,), Config(collect=replace(Collect(), processes=50)))
+    ticks = Ticks(Root(), (busiest.COLLECTOR,), Config(collect=replace(Collect(), processes=50)))
     ticks.tick()
     with subprocess.Popen([sys.executable, "-c", "while True: pass"]) as process:
         time.sleep(1.5)
@@ -260,13 +260,13 @@ def test_a_process_with_a_damaged_column_has_a_document_without_it(
 
 def test_psutil_is_left_as_it_was(worker: subprocess.Popen[str], tmp_path: Path) -> None:
     looked(0.0)
-    Ticks(Root(str(tmp_path)), (top.COLLECTOR,)).tick()
+    Ticks(Root(str(tmp_path)), (busiest.COLLECTOR,)).tick()
     assert psutil.Process(worker.pid).is_running()
     assert psutil.PROCFS_PATH == "/proc"
 
 
 def test_none_where_none_are_asked_for() -> None:
-    ticks = Ticks(Root(), (top.COLLECTOR,), Config(collect=Collect(processes=0)))
+    ticks = Ticks(Root(), (busiest.COLLECTOR,), Config(collect=Collect(processes=0)))
     assert ticks.tick() == {}
 
 

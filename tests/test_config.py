@@ -5,11 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from shipper import cli, config, tables
-from shipper.config import Config, load
-from shipper.errors import ConfigError
-from shipper.options import Option
-from shipper.registry import DATASETS
+from shipper import cli
+from shipper.base.errors import ConfigError
+from shipper.schema import reference
+from shipper.schema.datasets import DATASETS
+from shipper.settings import config
+from shipper.settings.config import Config, load
+from shipper.settings.options import Option
 
 PERIODS = "1s 2s 3s 4s 5s 6s 10s 12s 15s 20s 30s 1m 2m 3m 4m 5m 6m 10m 12m 15m 20m 30m 1h"
 HOSTS = "a list of http(s)://host:port without user or password"
@@ -229,7 +231,7 @@ def test_default_file_is_read_if_it_exists(tmp_path: Path, monkeypatch: pytest.M
 
 @pytest.mark.parametrize("uncommented", [False, True])
 def test_sample_gives_the_defaults(uncommented: bool, tmp_path: Path) -> None:
-    text = tables.sample()
+    text = reference.sample()
     if uncommented:
         text = re.sub(r"(?m)^#(?=[a-z ]+[a-z_]* = |  \")(?! [A-Z])", "", text)
     file = tmp_path / "shipper.toml"
@@ -245,7 +247,7 @@ def test_every_option_is_explained_and_its_default_is_allowed(one: Option) -> No
     assert one.help
     assert one.kind.allowed
     assert not one.help.endswith(".")
-    assert one.variable in tables.options_table()
+    assert one.variable in reference.options_table()
     if one.default is not None:
         assert one.kind.take(one.default) == one.default
 

@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from shipper import templates
 from shipper.commands import render
-from shipper.config import Index
-from shipper.fields import UNITS, Field, Kind
-from shipper.registry import DATASETS, MINUTELY, Dataset, every_field
+from shipper.fields.field import UNITS, Field, Kind
+from shipper.schema import templates
+from shipper.schema.datasets import DATASETS, MINUTELY, Dataset, every_field
+from shipper.settings.config import Index
 
 REPOSITORY = Path(__file__).parent.parent
 MOST_DIMENSIONS = 16  # Elasticsearch 8.5 to 8.7; 8.8 takes 21

@@ -9,9 +9,9 @@ import pytest
 
 from bench import day, instructions
 from bench.bare import command
-from shipper.config import Collect, Config
-from shipper.pipeline import phase_s
-from shipper.tick import Identity
+from shipper.agent.loop import phase_s
+from shipper.agent.tick import Identity
+from shipper.settings.config import Collect, Config
 
 # What only people, servers or workbenches need, or takes megabytes; asyncio comes with the client's transport
 LEFT_OUT = {
@@ -44,7 +44,7 @@ def after_ticks(tmp_path: Path, *options: str) -> tuple[set[str], float]:
 
 def test_run_imports_only_what_it_needs_and_stays_small(tmp_path: Path) -> None:
     modules, mib = after_ticks(tmp_path)
-    assert {"shipper.pipeline", "elastic_transport"} <= modules
+    assert {"shipper.agent.loop", "elastic_transport"} <= modules
     assert modules & LEFT_OUT == set()
     assert mib <= MOST_MIB
 

@@ -10,8 +10,8 @@ import pytest
 from captured import HOSTS, CapturedRoot, Ticks
 
 from shipper.collect import COLLECTORS
-from shipper.fields import Kind, Type
-from shipper.registry import DATASETS
+from shipper.fields.field import Kind, Type
+from shipper.schema.datasets import DATASETS
 
 HOST = HOSTS / "debian-12-hybrid"
 # One process more or less is seen in no value of its own; cgroups have their own test of this kind

@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 
-from dashboards import grafana, kibana
-from dashboards.boards import BOARDS
-from dashboards.model import (
+from shipper.schema.datasets import DATASETS
+from shipper.view.dashboards import grafana, kibana
+from shipper.view.dashboards.boards import BOARDS
+from shipper.view.dashboards.model import (
     MOST_SERIES,
     Board,
     BoardError,
@@ -26,7 +27,6 @@ from dashboards.model import (
     table,
     verify,
 )
-from shipper.registry import DATASETS
 
 IN_GRAFANA = {board.uid: json.loads(grafana.render(board)) for board in BOARDS}
 IN_KIBANA = {board.uid: [json.loads(line) for line in kibana.render(board).splitlines()] for board in BOARDS}

@@ -7,8 +7,8 @@ import pytest
 import yaml
 from sites import running
 
-from dashboards.boards import BOARDS
 from shipper.cli import main
+from shipper.view.dashboards.boards import BOARDS
 
 ROOT = Path(__file__).parent.parent
 UIDS = {board.uid for board in BOARDS}

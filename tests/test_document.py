@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shipper.document import DIMENSION_BYTES, Writer, dimension, nested
-from shipper.fields import Field, Kind, Type, attribute, gauge, real
-from shipper.fields import dimension as dimension_field
+from shipper.deliver.document import DIMENSION_BYTES, Writer, dimension, nested
+from shipper.fields.field import Field, Kind, Type, attribute, gauge, real
+from shipper.fields.field import dimension as dimension_field
 
 FIELDS = (
     dimension_field("d.path", "a dimension"),

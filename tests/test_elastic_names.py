@@ -12,8 +12,8 @@ from typing import Any, Final
 import pytest
 from captured import HOSTS
 
-from shipper.fields import Field
-from shipper.registry import DATASETS, every_field
+from shipper.fields.field import Field
+from shipper.schema.datasets import DATASETS, every_field
 
 TABLE: Final = Path(__file__).parent / "elastic_names.md"
 TYPES: Final = {"scaled_float": "double", "half_float": "double"}

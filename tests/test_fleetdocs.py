@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 from fleetdocs import ODD_NAMES, Document, Fleet
 
-from shipper.document import flat
-from shipper.fields import Kind
-from shipper.registry import DATASETS
+from shipper.deliver.document import flat
+from shipper.fields.field import Kind
+from shipper.schema.datasets import DATASETS
 
 START_MS = 1_795_478_400_000
 SMALL = Fleet(hosts=3, containers=6, ticks=8, period_s=60, start_ms=START_MS)

@@ -14,30 +14,26 @@ from captured import HOSTS
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from shipper.collect import (
+from shipper.collect.cgroup import cgroups, container_network, controllers, slow
+from shipper.collect.cgroup.controllers import CgroupFile
+from shipper.collect.host import (
     addresses,
-    cgroup,
-    cgroup_files,
-    cgroup_network,
-    cgroup_slow,
     conntrack,
     cpu,
     disk,
     filesystem,
-    kernel,
+    kernel_tables,
     load,
     memory,
     network,
-    processes,
     protocols,
     raid,
     storage_clients,
-    top,
     uptime,
     vmstat,
 )
-from shipper.collect.cgroup_files import CgroupFile
-from shipper.parse import LARGEST, ParseError, pressure
+from shipper.collect.process import busiest, processes
+from shipper.kernel.parse import LARGEST, ParseError, pressure
 
 INPUTS: Final = int(os.environ.get("FUZZ", "50"))
 NET: Final = "proc/1/net"
@@ -55,29 +51,29 @@ PARSERS: Final[list[tuple[str, Parser, str | bytes]]] = [
     ("disk", disk.parse, "proc/diskstats"),
     ("filesystem", filesystem.parse, "proc/1/mountinfo"),
     ("network", network.parse, f"{NET}/dev"),
-    ("container network", cgroup_network.parse, f"{NET}/dev"),
+    ("container network", container_network.parse, f"{NET}/dev"),
     ("sockstat", lambda text: protocols.sockstat(text, protocols._WANTED_SOCKETS), f"{NET}/sockstat"),
     ("snmp", lambda text: protocols.paired(text, protocols._WANTED_SNMP), f"{NET}/snmp"),
     ("netstat", lambda text: protocols.paired(text, protocols._WANTED_NETSTAT), f"{NET}/netstat"),
     ("process", processes.parse, "proc/1/stat"),
-    ("cgroup of a process", top.cgroup_of, b"5:memory:/docker/x\n0::/system.slice/sshd.service\n"),
+    ("cgroup of a process", busiest.cgroup_of, b"5:memory:/docker/x\n0::/system.slice/sshd.service\n"),
     ("uptime", uptime.parse, "proc/uptime"),
     ("IPv4 addresses", addresses.ipv4, b"Local:\n  |-- 192.0.2.2\n     /32 host LOCAL\n"),
     ("IPv6 addresses", addresses.ipv6, b"fd000000000000000000000000000002 04 40 00 82     eth0\n"),
     ("os-release", uptime.os_release, "etc/os-release"),
-    ("file-nr", kernel.files, b"1152\t0\t9223372036854775807\n"),
-    ("inode-nr", kernel.inodes, b"38270\t7162\n"),
+    ("file-nr", kernel_tables.files, b"1152\t0\t9223372036854775807\n"),
+    ("inode-nr", kernel_tables.inodes, b"38270\t7162\n"),
     ("conntrack", conntrack.parse, b"entries found drop\n00000012 00000000 00000003\n"),
     ("raid", raid.progress, b"250 / 1000\n"),
     ("nfs", storage_clients.nfs, NFS),
     ("zfs", storage_clients.arcstats, b"1 1 0x01\nname type data\nhits 4 90\nsize 4 1024\n"),
-    ("online", cgroup.online, b"0-3,6\n"),
+    ("online", cgroups.online, b"0-3,6\n"),
 ]
 # What the captured hosts have only empty
 SEEDS: Final = {"misc.current": b"sev 3\nsev_es 4\n", "rdma.current": b"mlx4_0 hca_handle=2 hca_object=2000\n"}
 TABLES: Final[dict[str, Mapping[Any, list[CgroupFile]]]] = {
-    "cgroup": cgroup_files.TABLES,
-    "cgroup slow": cgroup_slow.TABLES,
+    "cgroup": controllers.TABLES,
+    "cgroup slow": slow.TABLES,
 }
 
 

@@ -20,11 +20,12 @@ from casetrees import host_of
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from shipper.collect import COLLECTORS, kernel_log
+from shipper.collect import COLLECTORS
 from shipper.collect.contract import Collector
-from shipper.document import Writer
-from shipper.fields import Type
-from shipper.registry import DATASETS, ENVELOPE
+from shipper.collect.events import kernel_log
+from shipper.deliver.document import Writer
+from shipper.fields.field import Type
+from shipper.schema.datasets import DATASETS, ENVELOPE
 
 INPUTS: Final = int(os.environ.get("FUZZ", "50")) // 5
 NAMES: Final = sorted(path.name for path in HOSTS.iterdir() if (path / "0" / "moment.json").exists())

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from captured import HOSTS, CapturedRoot, Documents, Ticks
 
-from shipper.document import printable
+from shipper.deliver.document import printable
 
 CAPTURED = sorted(path.name for path in HOSTS.iterdir() if (path / "0" / "moment.json").exists())
 

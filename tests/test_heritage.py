@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from shipper.heritage import HERITAGE, Successor
-from shipper.registry import DATASETS
+from shipper.fields.heritage import HERITAGE, Successor
+from shipper.schema.datasets import DATASETS
 
 TWELVE = {
     *("cpu", "memory", "loadavg", "diskspace", "diskusage", "vmstat", "network", "sockets", "tcp", "proc"),

@@ -10,10 +10,10 @@ from jeepney.bus_messages import message_bus
 from jeepney.io.blocking import open_dbus_connection
 from trees import Tree
 
-from shipper import hostname, hostview
-from shipper.bus import SOCKETS
-from shipper.findings import Level
-from shipper.source import Reader
+from shipper.base.findings import Level
+from shipper.kernel import hostname, hostview
+from shipper.kernel.bus import SOCKETS
+from shipper.kernel.source import Reader
 
 KERNEL = "proc/sys/kernel/hostname"
 ANOTHER_UTS = "uts:[1]"

@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 from trees import Tree
 
-from shipper import hostview
-from shipper.collect.hierarchy import Mode
-from shipper.errors import HostViewError
-from shipper.findings import Level
-from shipper.hostview import HostView
-from shipper.source import Root
+from shipper.base.errors import HostViewError
+from shipper.base.findings import Level
+from shipper.kernel import hostview
+from shipper.kernel.hierarchy import Mode
+from shipper.kernel.hostview import HostView
+from shipper.kernel.source import Root
 
 MACHINE_ID = "0123456789abcdef0123456789abcdef"
 SHIPPER = [sys.executable, "-c", "import sys; from shipper.cli import main; sys.exit(main())"]

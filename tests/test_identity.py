@@ -2,7 +2,7 @@
 
 import pytest
 
-from shipper.collect.identity import (
+from shipper.collect.cgroup.identity import (
     CgroupKind,
     Identity,
     Node,

@@ -5,15 +5,17 @@ import json
 import pytest
 from fullserver import FullServer, serving
 
-from shipper import client, install, templates
-from shipper.config import Config, Elasticsearch, Index
-from shipper.errors import ServerError
+from shipper.base.errors import ServerError
+from shipper.deliver import client
+from shipper.schema import templates
+from shipper.server import setup
+from shipper.settings.config import Config, Elasticsearch, Index
 
 
 def set_up(stub: FullServer, index: Index) -> list[str]:
     config, lines = Config(elasticsearch=Elasticsearch(hosts=(stub.url,)), index=index), list[str]()
     with client.connect(config, {}) as connection:
-        install.install(connection, config, lines.append)
+        setup.install(connection, config, lines.append)
     return lines
 
 
@@ -22,7 +24,7 @@ def test_full_server_gets_exactly_what_is_printed(layout: str) -> None:
     index = Index(layout=layout)
     with serving(FullServer()) as stub:
         lines = set_up(stub, index)
-    assert stub.put == [(one.path, one.body) for one in install.requests(Config(index=index))]
+    assert stub.put == [(one.path, one.body) for one in setup.requests(Config(index=index))]
     assert ("created    data stream metrics-shipper.host-default" in lines) == (layout == "datastream")
     assert [line for line in lines if line.startswith(("left out   index", "not kept"))] == []
 

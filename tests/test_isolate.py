@@ -6,7 +6,7 @@ from contextlib import suppress
 
 import pytest
 
-from shipper.isolate import Aside, Crew
+from shipper.base.isolate import Aside, Crew
 
 DEADLINE_S = 0.2
 

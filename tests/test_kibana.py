@@ -6,9 +6,10 @@ import pytest
 from test_cgroup_network import Containers, net_dev
 from trees import Host, Tree, config
 
-from shipper.collect import addresses, cgroup
-from shipper.parse import ParseError
-from shipper.rates import Value
+from shipper.collect.cgroup import cgroups
+from shipper.collect.host import addresses
+from shipper.fields.rates import Value
+from shipper.kernel.parse import ParseError
 
 GROWTH = ("container.network.ingress.bytes", "container.network.egress.bytes")
 TRIE = """\
@@ -87,7 +88,7 @@ def test_working_set_of_the_smallest_limit_or_else_of_the_host(
         f"{at}/memory.current": "2060\n",
         f"{at}/memory.stat": "inactive_file 12\n",
     }
-    host = Host(Tree(tmp_path, files), cgroup.COLLECTOR, settings=config(cgroup_exclude=()))
+    host = Host(Tree(tmp_path, files), cgroups.COLLECTOR, settings=config(cgroup_exclude=()))
     found = host.tick()["cgroup"]["/a.slice/b.service"].get("cgroup.memory.working_set.pct")
     assert found == (pytest.approx(expected) if expected else None)
 

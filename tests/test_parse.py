@@ -9,9 +9,9 @@ from captured import HOSTS
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shipper import parse
-from shipper.collect import cpu, disk, filesystem, load, memory, network, protocols, uptime, vmstat
-from shipper.parse import LARGEST, ParseError
+from shipper.collect.host import cpu, disk, filesystem, load, memory, network, protocols, uptime, vmstat
+from shipper.kernel import parse
+from shipper.kernel.parse import LARGEST, ParseError
 
 PROC = HOSTS / "debian-12-hybrid" / "0" / "proc"
 NAMES = {b"a": "a", b"b": "b"}

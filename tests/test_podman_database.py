@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shipper.collect import podman_database
-from shipper.parse import ParseError
+from shipper.collect.cgroup.runtime import podman_database
+from shipper.kernel.parse import ParseError
 
 PAGE = 4096
 CONTAINERS: dict[str, dict[str, Any]] = {

@@ -1,7 +1,7 @@
 """What a single right would mend is one line, which names the right."""
 
-from shipper.problems import grouped
-from shipper.source import Problem
+from shipper.agent.problems import grouped
+from shipper.kernel.source import Problem
 
 
 def test_files_that_may_not_be_read_are_one_line() -> None:

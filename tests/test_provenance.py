@@ -12,10 +12,10 @@ from trees import Tree
 
 from shipper.collect import COLLECTORS
 from shipper.collect.contract import Collector
-from shipper.config import Config
-from shipper.provenance import Provenance
-from shipper.rates import Value
-from shipper.source import Reader, Root
+from shipper.collect.provenance import Provenance
+from shipper.fields.rates import Value
+from shipper.kernel.source import Reader, Root
+from shipper.settings.config import Config
 
 CONFIG = replace(Config(), spool=replace(Config().spool, directory=""))
 # Told by names and links of directories, by stat(2), statvfs(2) or psutil's own reads, so by no line of a file. Or told

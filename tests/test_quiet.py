@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from shipper.config import Collect, Config, Host, Spool
-from shipper.log import Log
-from shipper.pipeline import Pipeline
+from shipper.agent.loop import Pipeline
+from shipper.base.log import Log
+from shipper.settings.config import Collect, Config, Host, Spool
 
 PERIOD_S = 10
 TICKS = 3600 // PERIOD_S
@@ -39,7 +39,7 @@ def test_a_healthy_hour_is_silent(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     clock = Time()
-    monkeypatch.setattr("shipper.pipeline.time", clock)
+    monkeypatch.setattr("shipper.agent.loop.time", clock)
     config = Config(
         collect=Collect(period_s=PERIOD_S, datasets=("disk", "agent")),
         spool=Spool(directory=str(tmp_path)),

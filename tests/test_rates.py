@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shipper.fields import counter, cpu_time
-from shipper.rates import SHORTEST_NS, Reading, rates
+from shipper.fields.field import counter, cpu_time
+from shipper.fields.rates import SHORTEST_NS, Reading, rates
 
 READS = counter("reads.count", "count", "Reads", "file")
 IDLE = cpu_time("idle.ns", "Idle", "file", slack=3_000_000_000)

@@ -6,16 +6,16 @@ from typing import Any
 
 import pytest
 
-import dashboards
-from dashboards import ask, report
-from dashboards.ask import Answer
-from dashboards.colours import COLOURS
-from dashboards.model import HOST, Panel, Split, Steps, View, avg, label
-from dashboards.report import page, units
-from dashboards.report.figures import figure, shared
-from dashboards.report.search import Filled, Page
-from shipper import cli
-from shipper.fields import UNITS
+from shipper import cli, view
+from shipper.fields.field import UNITS
+from shipper.view import report
+from shipper.view.dashboards import ask
+from shipper.view.dashboards.ask import Answer
+from shipper.view.dashboards.colours import COLOURS
+from shipper.view.dashboards.model import HOST, Panel, Split, Steps, View, avg, label
+from shipper.view.report import page, unit_formats
+from shipper.view.report.figures import figure, shared
+from shipper.view.report.search import Filled, Page
 
 WHEN = ask.span(0, 3_600_000)  # buckets of 15 s
 GAP = [None] * 20
@@ -48,11 +48,11 @@ def lines(*names: str, **more: Any) -> Panel:
     ],
 )
 def test_values_for_people(value: float | None, unit: str, expected: str) -> None:
-    assert units.shown(value, unit) == expected
+    assert unit_formats.shown(value, unit) == expected
 
 
 def test_every_unit_has_a_scale() -> None:
-    assert units.SCALES.keys() == UNITS.keys()
+    assert unit_formats.SCALES.keys() == UNITS.keys()
 
 
 def test_a_gap_stays_a_gap_but_a_field_that_comes_once_a_minute_is_a_line() -> None:
@@ -168,9 +168,9 @@ def test_what_cannot_be_asked_is_one_line(arguments: list[str], said: str, capsy
 def test_without_plotly_it_says_what_to_install(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for name in [name for name in sys.modules if name.startswith(("dashboards.report", "plotly"))]:
+    for name in [name for name in sys.modules if name.startswith(("shipper.view.report", "plotly"))]:
         monkeypatch.delitem(sys.modules, name)
-    monkeypatch.delattr(dashboards, "report", raising=False)
+    monkeypatch.delattr(view, "report", raising=False)
     monkeypatch.setitem(sys.modules, "plotly", None)
     assert cli.main(["report"]) == 1
     assert capsys.readouterr().err == "shipper: report needs plotly: pip install 'shipper[view]'\n"

@@ -6,10 +6,13 @@ from typing import Any
 import pytest
 from fullserver import FullServer, serving
 
-from shipper import cli, client, effect, install, online, streams, templates
-from shipper.config import Config, Elasticsearch, Index
-from shipper.errors import ServerError
-from shipper.findings import Level
+from shipper import cli
+from shipper.base.errors import ServerError
+from shipper.base.findings import Level
+from shipper.deliver import client
+from shipper.schema import templates
+from shipper.server import checks, effect, setup, streams
+from shipper.settings.config import Config, Elasticsearch, Index
 
 HOST = "metrics-shipper.host-default"
 FIELD = {"type": "long", "time_series_metric": "gauge"}
@@ -30,14 +33,14 @@ def set_up(server: FullServer, index: Index | None = None, *, rollover: bool = F
     config, lines = configured(server, index or Index()), list[str]()
     server.put.clear()
     with client.connect(config, {}) as connection:
-        install.install(connection, config, lines.append, rollover=rollover)
+        setup.install(connection, config, lines.append, rollover=rollover)
     return lines
 
 
 def findings(server: FullServer, index: Index | None = None) -> list[tuple[Level, str]]:
     config = configured(server, index or Index())
     with client.connect(config, {}) as connection:
-        return [(one.level, one.text) for one in online.examine(connection, config)]
+        return [(one.level, one.text) for one in checks.examine(connection, config)]
 
 
 def wrong(server: FullServer, index: Index | None = None) -> list[str]:
@@ -271,7 +274,7 @@ def test_where_past_documents_can_go_into_the_series_setup_says_how() -> None:
 def test_what_a_cluster_or_policy_decides_is_noted(server: FullServer) -> None:
     about = {"lifecycle": {"effective_retention": "7d", "retention_determined_by": "max_global_retention"}}
     stream = streams.Stream(HOST, [], {**about, "ilm_policy": "metrics", "prefer_ilm": True})
-    assert [one.text for one in online._retention(stream)] == [
+    assert [one.text for one in checks._retention(stream)] == [
         f"data stream {HOST}: the cluster limits retention to 7d",
         f"data stream {HOST}: ILM policy metrics decides, not index.retention_days",
     ]

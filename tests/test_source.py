@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from shipper.source import Descriptors, Files, Root
+from shipper.kernel.source import Descriptors, Files, Root
 
 NAMES = ("a", "b", "c")
 

@@ -12,15 +12,15 @@ from pathlib import Path
 
 import pytest
 
-from shipper import status
-from shipper.config import Collect, Config, Host
-from shipper.config import Spool as SpoolOptions
-from shipper.errors import UserError
-from shipper.ledger import HELD_TICKS, Counts, Fate, Ledger
-from shipper.log import Log
-from shipper.pipeline import Pipeline
-from shipper.segment import Damaged, Entry
-from shipper.spool import Spool
+from shipper.agent import status
+from shipper.agent.loop import Pipeline
+from shipper.base.errors import UserError
+from shipper.base.log import Log
+from shipper.deliver.ledger import HELD_TICKS, Counts, Fate, Ledger
+from shipper.deliver.segment import Damaged, Entry
+from shipper.deliver.spool import Spool
+from shipper.settings.config import Collect, Config, Host
+from shipper.settings.config import Spool as SpoolOptions
 
 MOST = 1 << 20
 

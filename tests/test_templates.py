@@ -4,11 +4,13 @@ import json
 
 import pytest
 
-from shipper import cli, keys, templates
-from shipper.config import Index
-from shipper.fields import Alias, Field, Kind, Type, attribute, counter, dimension, gauge, real, with_rates
-from shipper.registry import DATASETS
-from shipper.templates import Features, Template, mappings, render
+from shipper import cli
+from shipper.fields.field import Alias, Field, Kind, Type, attribute, counter, dimension, gauge, real, with_rates
+from shipper.schema import templates
+from shipper.schema.datasets import DATASETS
+from shipper.schema.templates import Features, Template, mappings, render
+from shipper.server import keys
+from shipper.settings.config import Index
 
 HOUR_MS = 3_600_000
 

@@ -12,13 +12,13 @@ from typing import Any
 import pytest
 from captured import HOSTS, CapturedRoot
 
-from shipper.agent import Agent, Report
+from shipper.agent.self_metrics import Agent, Report
+from shipper.agent.tick import Identity, Ticker
 from shipper.collect import COLLECTORS, contract
-from shipper.config import Collect, Config, Host, Index
-from shipper.rates import Reading
-from shipper.registry import DATASETS
-from shipper.source import File, Reader
-from shipper.tick import Identity, Ticker
+from shipper.fields.rates import Reading
+from shipper.kernel.source import File, Reader
+from shipper.schema.datasets import DATASETS
+from shipper.settings.config import Collect, Config, Host, Index
 
 HOST = HOSTS / "debian-12-hybrid"
 TICK_MS = 1_763_918_400_000
@@ -141,7 +141,7 @@ def test_a_collector_that_raises_is_named_with_its_error(tmp_path: Path, monkeyp
         type(one)(one.name, one.dataset, one.fields, lambda *_: broken, one.derive) if one is load else one
         for one in COLLECTORS
     )
-    monkeypatch.setattr("shipper.tick.COLLECTORS", changed)
+    monkeypatch.setattr("shipper.agent.tick.COLLECTORS", changed)
     documents, _, report = Hosted(tmp_path).tick()
     assert report.failed == {"load": "ZeroDivisionError: oops"}
     assert of(documents, "agent")[0]["agent"]["collectors"]["failed"] == ["load: ZeroDivisionError: oops"]
@@ -163,7 +163,7 @@ def test_a_collector_whose_start_raises_is_named_and_started_again(
     changed = tuple(
         type(one)(one.name, one.dataset, one.fields, start, one.derive) if one is load else one for one in COLLECTORS
     )
-    monkeypatch.setattr("shipper.tick.COLLECTORS", changed)
+    monkeypatch.setattr("shipper.agent.tick.COLLECTORS", changed)
     host = Hosted(tmp_path)
     documents, _, report = host.tick()
     assert report.failed == {"load": "PermissionError: [Errno 13] no"}

@@ -4,10 +4,9 @@ import sys
 
 import pytest
 
-import shipper
 from shipper import cli
-from shipper.top_table import HOSTS, Column, cell, matching, ordered, plain, span
-from shipper.top_view import Row, Seen
+from shipper.view.fleet import Row, Seen
+from shipper.view.top_table import HOSTS, Column, cell, matching, ordered, plain, span
 
 NAME, CPU = HOSTS[0], HOSTS[1]
 ROWS: list[Row] = [
@@ -57,8 +56,8 @@ def test_plain_table_is_aligned() -> None:
 def test_without_textual_it_says_what_to_install(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.delitem(sys.modules, "shipper.top_screen", raising=False)
-    monkeypatch.delattr(shipper, "top_screen", raising=False)
+    monkeypatch.delitem(sys.modules, "shipper.view.top_screen", raising=False)
+    monkeypatch.delattr("shipper.view.top_screen", raising=False)
     monkeypatch.setitem(sys.modules, "textual", None)
     assert cli.main(["top"]) == 1
     assert capsys.readouterr().err == "shipper: top needs textual: pip install 'shipper[view]'\n"

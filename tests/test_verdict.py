@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from shipper.verdict import Verdict, judge, kind
+from shipper.deliver.verdict import Verdict, judge, kind
 
 TICK = int(datetime(2026, 11, 23, 18, 26, tzinfo=UTC).timestamp() * 1000)
 RANGES = "is outside of ranges of currently writable indices [[2026-11-21T18:26:07.415Z,2026-11-24T18:26:07.415Z]]"

@@ -10,7 +10,7 @@ from captured import Documents, Ticks
 from trees import config
 
 from shipper.collect import COLLECTORS
-from shipper.source import Root
+from shipper.kernel.source import Root
 
 MIB = 1 << 20
 ALL = tuple(one for one in COLLECTORS if one.dataset != "cgroup")

@@ -7,9 +7,9 @@ from pathlib import Path
 from captured import Documents, Ticks
 
 from shipper.collect.contract import Collector
-from shipper.config import Collect, Config
-from shipper.rates import Value
-from shipper.source import Descriptors, Root
+from shipper.fields.rates import Value
+from shipper.kernel.source import Descriptors, Root
+from shipper.settings.config import Collect, Config
 
 SECOND = 1_000_000_000
 

@@ -1,31 +1,30 @@
 """The collectors, in the order in which they run and in which their fields stand in the documents."""
 
-from shipper.collect import (
+from shipper.collect.cgroup import cgroups
+from shipper.collect.contract import Collector
+from shipper.collect.events import kernel_events
+from shipper.collect.host import (
     addresses,
-    cgroup,
-    clock,
+    clock_sync,
     conntrack,
     cpu,
     disk,
-    events,
     filesystem,
     hardware,
-    kernel,
+    kernel_tables,
     load,
     memory,
     network,
     pressure,
-    processes,
     protocols,
     raid,
     sensors,
     storage_clients,
     systemd,
-    top,
     uptime,
     vmstat,
 )
-from shipper.collect.contract import Collector
+from shipper.collect.process import busiest, processes
 
 COLLECTORS: tuple[Collector, ...] = (
     uptime.COLLECTOR,
@@ -40,9 +39,9 @@ COLLECTORS: tuple[Collector, ...] = (
     protocols.COLLECTOR,
     conntrack.COLLECTOR,
     storage_clients.COLLECTOR,
-    kernel.COLLECTOR,
-    events.COUNTS,
-    clock.COLLECTOR,
+    kernel_tables.COLLECTOR,
+    kernel_events.COUNTS,
+    clock_sync.COLLECTOR,
     hardware.COLLECTOR,
     processes.COLLECTOR,
     systemd.COLLECTOR,
@@ -50,9 +49,9 @@ COLLECTORS: tuple[Collector, ...] = (
     filesystem.COLLECTOR,
     network.COLLECTOR,
     cpu.CORES,
-    top.COLLECTOR,
+    busiest.COLLECTOR,
     raid.COLLECTOR,
     sensors.COLLECTOR,
-    events.COLLECTOR,
-    cgroup.COLLECTOR,
+    kernel_events.COLLECTOR,
+    cgroups.COLLECTOR,
 )

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from shipper.fields import Field, with_rates
-from shipper.rates import Ceiling, Reading, Value
-from shipper.source import Reader
+from shipper.fields.field import Field, with_rates
+from shipper.fields.rates import Ceiling, Reading, Value
+from shipper.kernel.source import Reader
 
 if TYPE_CHECKING:
-    from shipper.config import Config
+    from shipper.settings.config import Config
 
 Collect = Callable[[], Iterable[Reading]]
 Derive = Callable[[dict[str, Value]], dict[str, Value]]

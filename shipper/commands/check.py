@@ -8,16 +8,16 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from shipper import hostview
+from shipper.agent.problems import grouped
+from shipper.agent.reload import connection_faults
+from shipper.base.errors import ConfigError, HostViewError, ServerError, UserError
+from shipper.base.findings import Finding, Level, note, ok, wrong
 from shipper.collect import COLLECTORS
 from shipper.collect.contract import Collector
-from shipper.config import Config
-from shipper.errors import ConfigError, HostViewError, ServerError, UserError
-from shipper.findings import Finding, Level, note, ok, wrong
-from shipper.problems import grouped
-from shipper.rates import Reading
-from shipper.source import Reader, Root
-from shipper.usable import connection_faults
+from shipper.fields.rates import Reading
+from shipper.kernel import hostview
+from shipper.kernel.source import Reader, Root
+from shipper.settings.config import Config
 
 HELP = "check configuration, host view, spool and (--online) server; say what is found"
 _MOST_NAMED = 12
@@ -125,8 +125,8 @@ def spool(directory: Path, most: int) -> Iterator[Finding]:
 
 
 def online(config: Config) -> Iterator[Finding]:
-    from shipper import client
-    from shipper import online as server
+    from shipper.deliver import client
+    from shipper.server import checks as server
 
     hosts = config.elasticsearch.hosts
     try:
@@ -144,7 +144,7 @@ def online(config: Config) -> Iterator[Finding]:
 
 def silence(config: Config, host: str) -> str:
     """Why one of several servers gives no answer at all; empty if it gives one, be it a refusal. Raises ConfigError."""
-    from shipper import client
+    from shipper.deliver import client
 
     alone = replace(config, elasticsearch=replace(config.elasticsearch, hosts=(host,)))
     try:

@@ -4,8 +4,8 @@ import argparse
 import os
 from pathlib import Path
 
-from shipper.config import Config
-from shipper.errors import ConfigError, UserError
+from shipper.base.errors import ConfigError, UserError
+from shipper.settings.config import Config
 
 HELP = "put the dashboards into a Grafana or a Kibana"
 SECTIONS = ()
@@ -26,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, _config: Config) -> int:
     try:
-        from dashboards import place
+        from shipper.view.dashboards import publish
     except ImportError as missing:
         raise UserError(f"installing dashboards needs {missing.name}, which the image on nodes does not have") from None
     if args.grafana and (args.space or args.namespace):
@@ -37,8 +37,8 @@ def run(args: argparse.Namespace, _config: Config) -> int:
     token = args.token_file.read_text(encoding="utf-8").strip() if args.token_file else ""
     scheme = "Bearer" if args.grafana else "ApiKey"
     authorization = f"{scheme} {token}" if token else ""
-    site = place.Site(args.grafana or args.kibana, authorization, str(args.ca_file or ""))
-    done = place.into_grafana(site) if args.grafana else place.into_kibana(site, args.space, args.namespace)
+    site = publish.Site(args.grafana or args.kibana, authorization, str(args.ca_file or ""))
+    done = publish.into_grafana(site) if args.grafana else publish.into_kibana(site, args.space, args.namespace)
     for line in done:
         print(line)
     return 0

@@ -8,12 +8,12 @@ import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
+from shipper.base.errors import UserError
 from shipper.commands import report
-from shipper.config import Config
-from shipper.errors import UserError
+from shipper.settings.config import Config
 
 if TYPE_CHECKING:
-    from eslocal import Cluster
+    from shipper_eslocal import Cluster
 
 HELP = "start Elasticsearch here, ship this machine into it and watch it come back"
 SECTIONS = ("collect", "index", "host")
@@ -33,16 +33,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, config: Config) -> int:
     try:
-        import eslocal
-        from shipper.screen import Screen
+        import shipper_eslocal
+
+        from shipper.view.demo_screen import Screen
     except ImportError as missing:
         raise UserError(f"the demo needs {missing.name}: pip install 'shipper[view,local]'") from None
 
     try:
-        es = eslocal.named(_NAME)
+        es = shipper_eslocal.named(_NAME)
         print(f"Elasticsearch {es.version} starts …", file=sys.stderr, flush=True)
         es.start()
-    except eslocal.Error as error:
+    except shipper_eslocal.Error as error:
         raise UserError(str(error)) from None
     try:
         first_ms = round(time.time() * 1000)
@@ -70,13 +71,15 @@ def _configured(config: Config, es: "Cluster", spool: str) -> Config:
 def _ship(config: Config, screen: Any) -> None:
     from functools import partial
 
-    from shipper import client, install, log
-    from shipper.bulk import FILTER_PATH
-    from shipper.pipeline import Pipeline, use_utc
+    from shipper.agent.loop import Pipeline, use_utc
+    from shipper.base import log
+    from shipper.deliver import client
+    from shipper.deliver.bulk import FILTER_PATH
+    from shipper.server import setup
 
     use_utc()
     with client.connect(config) as connection, client.connect(config) as reading:
-        install.install(connection, config, lambda _line: None)
+        setup.install(connection, config, lambda _line: None)
         pipeline = Pipeline(config, partial(client.bulk, connection, filter_path=FILTER_PATH), log.Log(journal=False))
         done = threading.Event()
         watcher = threading.Thread(target=_watch, args=(reading, config, pipeline.identity.id, screen, done))
@@ -91,9 +94,9 @@ def _ship(config: Config, screen: Any) -> None:
 
 def _watch(connection: Any, config: Config, host_id: str, screen: Any, done: threading.Event) -> None:
     """Show each tick as soon as search finds it, and at the end the last one."""
-    from shipper.client import call
-    from shipper.errors import ServerError
-    from shipper.view import latest
+    from shipper.base.errors import ServerError
+    from shipper.deliver.client import call
+    from shipper.view.last_tick import latest
 
     last = ""
     ended = False
@@ -117,11 +120,11 @@ def _report(path: str, config: Config, first_ms: int) -> str:
 
 
 def _tell(es: "Cluster", config: Config, *, stays: bool) -> None:
-    from shipper.view import questions
+    from shipper.view.last_tick import questions
 
     if not stays:
         return
     print(f"\nElasticsearch goes on at {es.url}. Ask it the same with curl:")
     for question, command in questions(es.url, config.index):
         print(f"\n# {question}\n{command}")
-    print(f"\nStop it: {sys.executable} -m eslocal stop --name {_NAME}")
+    print(f"\nStop it: {sys.executable} -m shipper_eslocal stop --name {_NAME}")

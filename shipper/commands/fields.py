@@ -3,10 +3,10 @@
 import argparse
 from collections.abc import Iterable, Iterator
 
-from shipper.config import Config
-from shipper.errors import UserError
-from shipper.fields import Field
-from shipper.registry import every_field
+from shipper.base.errors import UserError
+from shipper.fields.field import Field
+from shipper.schema.datasets import every_field
+from shipper.settings.config import Config
 
 HELP = "print name, type, unit and meaning of the fields that contain WORD"
 SECTIONS = ()

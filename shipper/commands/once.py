@@ -8,30 +8,30 @@ import time
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from shipper.config import Config
-from shipper.errors import UserError
+from shipper.base.errors import UserError
+from shipper.settings.config import Config
 
 if TYPE_CHECKING:
-    from shipper.provenance import Provenance
-    from shipper.segment import Entry
-    from shipper.source import Root
-    from shipper.tick import Identity
+    from shipper.agent.tick import Identity
+    from shipper.collect.provenance import Provenance
+    from shipper.deliver.segment import Entry
+    from shipper.kernel.source import Root
 
 HELP = "read twice, one period apart, and print the documents"
 SECTIONS = ("collect", "host")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    from shipper.registry import DATASETS
+    from shipper.schema.datasets import DATASETS
 
     parser.add_argument("--dataset", choices=list(DATASETS), help="only documents of this dataset")
     parser.add_argument("--explain", metavar="FIELD", help="tell the file and line its value came from instead")
 
 
 def run(args: argparse.Namespace, config: Config) -> int:
-    from shipper.explain import TracedRoot
-    from shipper.pipeline import host
-    from shipper.provenance import Provenance
+    from shipper.agent.loop import host
+    from shipper.collect.explain import TracedRoot
+    from shipper.collect.provenance import Provenance
 
     datasets = _datasets(args.dataset, args.explain)
     if datasets:
@@ -49,7 +49,7 @@ def run(args: argparse.Namespace, config: Config) -> int:
 
 def _datasets(dataset: str | None, field: str | None) -> tuple[str, ...]:
     """The datasets to read; empty for all that are configured."""
-    from shipper.registry import DATASETS, every_field
+    from shipper.schema.datasets import DATASETS, every_field
 
     if not field:
         return (dataset,) if dataset else ()
@@ -61,8 +61,8 @@ def _datasets(dataset: str | None, field: str | None) -> tuple[str, ...]:
 
 
 def _documents(config: Config, root: "Root", identity: "Identity") -> "list[Entry]":
-    from shipper.agent import Agent, Report
-    from shipper.tick import Ticker
+    from shipper.agent.self_metrics import Agent, Report
+    from shipper.agent.tick import Ticker
 
     ticker = Ticker(config, root, identity, Agent(None, None))
     ticker.prime()
@@ -75,9 +75,9 @@ def _documents(config: Config, root: "Root", identity: "Identity") -> "list[Entr
 
 
 def _explain(field: str, entries: "list[Entry]", provenance: "Provenance") -> int:
-    from shipper.document import flat
-    from shipper.explain import Explainer
-    from shipper.registry import DATASETS
+    from shipper.collect.explain import Explainer
+    from shipper.deliver.document import flat
+    from shipper.schema.datasets import DATASETS
 
     found = False
     for entry in entries:
@@ -92,6 +92,6 @@ def _explain(field: str, entries: "list[Entry]", provenance: "Provenance") -> in
 
 
 def _source(field: str) -> str:
-    from shipper.registry import every_field
+    from shipper.schema.datasets import every_field
 
     return next(declared.source for _, declared in every_field() if declared.name == field)

@@ -6,9 +6,10 @@ import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from shipper import tables, templates, units
-from shipper.config import Config, Index
-from shipper.errors import UserError
+from shipper.base.errors import UserError
+from shipper.deploy import units
+from shipper.schema import reference, templates
+from shipper.settings.config import Config, Index
 
 HELP = "write mappings/, the dashboards, the units and the sample configuration from what is declared in Python"
 SECTIONS = ()
@@ -43,7 +44,7 @@ def run(args: argparse.Namespace, _config: Config) -> int:
 
 def rendered() -> dict[str, str]:
     """Path below the repository → contents, of every file that is rendered."""
-    files = {"mappings/README.md": tables.mappings_readme(), SAMPLE: tables.sample()}
+    files = {"mappings/README.md": reference.mappings_readme(), SAMPLE: reference.sample()}
     for layout in ("datastream", "dated"):
         for template in templates.render(Index(layout=layout)):
             text = json.dumps(template.body, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
@@ -54,10 +55,10 @@ def rendered() -> dict[str, str]:
 
 def _dashboards() -> dict[str, str]:
     try:
-        from dashboards import grafana, kibana
+        from shipper.view.dashboards import grafana, kibana
     except ImportError as missing:
         raise UserError(f"rendering dashboards needs {missing.name}: make setup") from None
-    from dashboards.boards import BOARDS
+    from shipper.view.dashboards.boards import BOARDS
 
     made = {f"dashboards/grafana/boards/{board.uid}.json": grafana.render(board) for board in BOARDS}
     return made | {f"dashboards/kibana/boards/{board.uid}.ndjson": kibana.render(board) for board in BOARDS}

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Final
 
-from shipper.config import Config
-from shipper.errors import ConfigError, UserError
-from shipper.options import NotAllowed, duration
+from shipper.base.errors import ConfigError, UserError
+from shipper.settings.config import Config
+from shipper.settings.options import NotAllowed, duration
 
 HELP = "write the dashboards of a time range into one HTML page, to look at offline or attach to an incident"
 SECTIONS = ("elasticsearch", "index")
@@ -70,11 +70,11 @@ def run(args: argparse.Namespace, config: Config) -> int:
 def write(path: str, config: Config, first_ms: int, last_ms: int, **chosen: Sequence[str]) -> str:
     """Make the page of what is ``chosen`` (see ``dashboards.report.make``); ``path``, as an absolute one."""
     try:
-        from dashboards import report
+        from shipper.view import report
     except ImportError as missing:
         library = str(missing.name).partition(".")[0]
         raise UserError(f"report needs {library}: pip install 'shipper[view]'") from None
-    from shipper import client
+    from shipper.deliver import client
 
     with client.connect(config) as connection:
         page = report.make(connection, config.index, first_ms, last_ms, **chosen)

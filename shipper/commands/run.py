@@ -5,8 +5,8 @@ import os
 import signal
 import sys
 
-from shipper.config import Config
-from shipper.errors import ConfigError
+from shipper.base.errors import ConfigError
+from shipper.settings.config import Config
 
 HELP = (
     "collect every period and ship to Elasticsearch, until a signal: TERM and INT send what is left and end it; "
@@ -19,12 +19,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace, config: Config) -> int:
-    from shipper import client, inspection, log, memory
-    from shipper.bulk import FILTER_PATH
-    from shipper.pipeline import RELOAD, Pipeline, use_utc
-    from shipper.usable import connection_faults, reload
+    from shipper.agent import inspection, process_memory
+    from shipper.agent.loop import RELOAD, Pipeline, use_utc
+    from shipper.agent.reload import connection_faults, reload
+    from shipper.base import log
+    from shipper.deliver import client
+    from shipper.deliver.bulk import FILTER_PATH
 
-    memory.one_arena()
+    process_memory.one_arena()
     use_utc()
     for number in RELOAD:
         signal.signal(number, signal.SIG_IGN)  # until there is something to reload; kept by the program that it becomes
@@ -36,7 +38,7 @@ def run(args: argparse.Namespace, config: Config) -> int:
         pipeline = Pipeline(config, link, out, link.ready, lambda: reload(lambda: load(args), config))
         out.line(log.INFO, purpose(config, pipeline.identity.name))
         inspection.start(config, pipeline.delivery.state, out)
-        memory.settle()
+        process_memory.settle()
         pipeline.run()
     finally:
         link.close()
@@ -48,7 +50,7 @@ def run(args: argparse.Namespace, config: Config) -> int:
 def purpose(config: Config, name: str) -> str:
     """What is shipped, where to, how often."""
     from shipper import __version__
-    from shipper.options import shown_duration
+    from shipper.settings.options import shown_duration
 
     where, index = ", ".join(config.elasticsearch.hosts), config.index
     streams = "shipper-*" if index.layout == "dated" else f"metrics-shipper.*-{index.namespace}"
@@ -61,7 +63,7 @@ def purpose(config: Config, name: str) -> str:
 
 def load(args: argparse.Namespace) -> Config:
     """The configuration as it stands now. Raises ConfigError."""
-    from shipper import config
+    from shipper.settings import config
 
     known = {one.path for one in config.all_options()}
     flags = {key: one for key, one in vars(args).items() if key in known}

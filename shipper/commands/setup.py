@@ -7,11 +7,12 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from shipper.config import Config
-from shipper.errors import ConfigError, UserError
+from shipper.base.errors import ConfigError, UserError
+from shipper.settings.config import Config
 
 if TYPE_CHECKING:
-    from shipper import client, install, plan
+    from shipper.deliver import client
+    from shipper.server import plan, setup
 
 HELP = "bring Elasticsearch in line with the configuration: templates, data streams, retention; make keys and roles"
 SECTIONS = ("elasticsearch", "index", "collect")
@@ -35,26 +36,27 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace, config: Config) -> int:
-    from shipper import client, install, keys
+    from shipper.deliver import client
+    from shipper.server import keys, setup
 
     _refuse_combinations(args)
     if args.show:
-        for request in [*install.requests(config), *keys.requests(config, with_key=args.create_key)]:
+        for request in [*setup.requests(config), *keys.requests(config, with_key=args.create_key)]:
             show(request)
         return 0
     with client.connect(config) as connection:
         if args.delete_old:
-            install.delete_old(connection, config, datetime.now(UTC).date(), say)
+            setup.delete_old(connection, config, datetime.now(UTC).date(), say)
         elif args.create_roles:
-            install.take(connection, keys.role_steps(connection), say, agree(args))
+            setup.take(connection, keys.role_steps(connection), say, agree(args))
         elif args.create_key:
             print(keys.create_key(connection, config))
         elif args.remove:
             _remove(connection, config, args)
         elif args.dry_run:
-            install.dry_run(connection, config, say, rollover=args.rollover)
+            setup.dry_run(connection, config, say, rollover=args.rollover)
         else:
-            install.install(connection, config, say, consent=agree(args), rollover=args.rollover)
+            setup.install(connection, config, say, consent=agree(args), rollover=args.rollover)
     return 0
 
 
@@ -73,7 +75,7 @@ def say(line: str) -> None:
     print(line, flush=True)
 
 
-def agree(args: argparse.Namespace) -> "install.Consent":
+def agree(args: argparse.Namespace) -> "setup.Consent":
     """What asks for consent: nothing with --yes, else the terminal."""
 
     def ask(changes: Sequence[str]) -> bool:
@@ -93,7 +95,7 @@ def confirmed(question: str, answer: str) -> bool:
 
 
 def _remove(connection: "client.Connection", config: Config, args: argparse.Namespace) -> None:
-    from shipper import removal
+    from shipper.server import removal
 
     if args.data and not args.yes:
         found = removal.data(connection, config)

@@ -6,11 +6,11 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Final
 
-from shipper.config import Config
-from shipper.errors import UserError
+from shipper.base.errors import UserError
+from shipper.settings.config import Config
 
 if TYPE_CHECKING:
-    from shipper.segment import Entry
+    from shipper.deliver.segment import Entry
 
 HELP = "look at the documents on disk: waiting for the server, or rejected by it; the agent may run meanwhile"
 SECTIONS = ("spool",)
@@ -51,9 +51,9 @@ def run(args: argparse.Namespace, config: Config) -> int:
 def ls(directory: str, _what: str) -> int:
     from collections import Counter
 
-    from shipper import spool
-    from shipper.clock import timestamp
-    from shipper.replay import rejected
+    from shipper.base.tick_times import timestamp
+    from shipper.deliver import spool
+    from shipper.deliver.replay import rejected
 
     for path, found in spool.look(directory):
         if isinstance(found, str):
@@ -76,7 +76,7 @@ def ls(directory: str, _what: str) -> int:
 
 
 def show(directory: str, what: str) -> int:
-    from shipper.replay import rejected
+    from shipper.deliver.replay import rejected
 
     if what == _REJECTED:
         for one in rejected(directory):
@@ -89,7 +89,7 @@ def show(directory: str, what: str) -> int:
 
 
 def export(directory: str, what: str) -> int:
-    from shipper.replay import rejected
+    from shipper.deliver.replay import rejected
 
     found = (one.entry() for one in rejected(directory) if one) if what == _REJECTED else entries(directory, what)
     for entry in found:
@@ -98,19 +98,19 @@ def export(directory: str, what: str) -> int:
 
 
 def replay(directory: str, what: str) -> int:
-    from shipper.replay import give_back
+    from shipper.deliver.replay import give_back
 
     return _hand_over(directory, give_back(directory, what), "sends")
 
 
 def discard(directory: str, what: str) -> int:
-    from shipper.replay import discard
+    from shipper.deliver.replay import discard
 
     return _hand_over(directory, discard(directory, what), "deletes")
 
 
 def _hand_over(directory: str, count: int, does: str) -> int:
-    from shipper import spool
+    from shipper.deliver import spool
 
     running = spool.in_use(directory)
     when = f"the running agent {does} them" if running else f"the agent {does} them when it is started"
@@ -120,7 +120,7 @@ def _hand_over(directory: str, count: int, does: str) -> int:
 
 def entries(directory: str, what: str) -> "Iterator[Entry]":
     """Documents of segment ``what``, or of all. Also those whose fate is known while others of their segment wait."""
-    from shipper import segment, spool
+    from shipper.deliver import segment, spool
 
     if what and not what.isdecimal():
         raise UserError(f"{what}: neither the number of a segment nor {_REJECTED}")

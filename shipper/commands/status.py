@@ -8,7 +8,7 @@ import json
 import time
 from typing import Any
 
-from shipper.config import Config
+from shipper.settings.config import Config
 
 HELP = (
     "show the running agent: where every document ended, delivery, last tick, what is in trouble; exit status 0 if it "
@@ -28,7 +28,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace, config: Config) -> int:
-    from shipper import spool, status
+    from shipper.agent import status
+    from shipper.deliver import spool
 
     directory = config.spool.directory
     running = spool.in_use(directory)
@@ -47,7 +48,7 @@ def run(args: argparse.Namespace, config: Config) -> int:
 
 
 def show(directory: str, content: dict[str, Any], now_ms: int, *, running: bool) -> None:
-    from shipper import status
+    from shipper.agent import status
 
     if running and content:
         for line in status.lines(content, now_ms):

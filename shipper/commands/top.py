@@ -5,8 +5,8 @@ import sys
 from dataclasses import replace
 from typing import Final
 
-from shipper.config import Config
-from shipper.errors import UserError
+from shipper.base.errors import UserError
+from shipper.settings.config import Config
 
 HELP = "show all hosts and what runs on them, now or earlier, read from Elasticsearch"
 SECTIONS = ("elasticsearch", "index")
@@ -29,23 +29,24 @@ def _seconds(text: str) -> float:
 
 def run(args: argparse.Namespace, config: Config) -> int:
     try:
-        from shipper import top_screen, top_table
+        from shipper.view import top_screen, top_table
     except ImportError as missing:
         raise UserError(f"top needs {missing.name}: pip install 'shipper[view]'") from None
-    from shipper import client, top_view
+    from shipper.deliver import client
+    from shipper.view import fleet
 
     patient = replace(config.elasticsearch, timeout_s=min(config.elasticsearch.timeout_s, _PATIENCE_S))
     with client.connect(replace(config, elasticsearch=patient)) as connection:
         if not sys.stdout.isatty():
             index, host = config.index, args.host
-            seen = top_view.cgroups(connection, index, host) if host else top_view.hosts(connection, index)
+            seen = fleet.cgroups(connection, index, host) if host else fleet.hosts(connection, index)
             print("\n".join(top_table.plain(seen, top_table.CGROUPS if host else top_table.HOSTS)))
             if ahead := top_table.future(seen):
                 print(f"shipper: {ahead}", file=sys.stderr)
             return 0
         app = top_screen.Top(
-            lambda at_ms: top_view.hosts(connection, config.index, at_ms),
-            lambda host, at_ms: top_view.cgroups(connection, config.index, host, at_ms),
+            lambda at_ms: fleet.hosts(connection, config.index, at_ms),
+            lambda host, at_ms: fleet.cgroups(connection, config.index, host, at_ms),
             every_s=args.every,
         )
         app.host = args.host

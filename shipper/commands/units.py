@@ -6,8 +6,10 @@ import os
 import re
 from pathlib import Path
 
-from shipper import config, tables, units
-from shipper.errors import ConfigError, UserError
+from shipper.base.errors import ConfigError, UserError
+from shipper.deploy import units
+from shipper.schema import reference
+from shipper.settings import config
 
 HELP = "list, print or install the units, manifests and jobs that start the shipper on every host"
 SECTIONS = ()
@@ -45,7 +47,7 @@ def run(args: argparse.Namespace, _config: config.Config) -> int:
     for file in way.files:
         install(args.root, file.target, units.render(file, args.image), file.mode, dry_run=args.dry_run)
     if not (args.root / config.DEFAULT_FILE.lstrip("/")).exists():  # the operator's: never replaced
-        install(args.root, config.DEFAULT_FILE, tables.sample(), 0o644, dry_run=args.dry_run)
+        install(args.root, config.DEFAULT_FILE, reference.sample(), 0o644, dry_run=args.dry_run)
     print("\n".join(f"then       {command}" for command in way.after))
     return 0
 

@@ -5,8 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-
-import eslocal
+import shipper_eslocal
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -16,21 +15,21 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="session")
-def es9() -> Iterator[eslocal.Cluster]:
-    with eslocal.cluster(version="9.4.3") as cluster:
+def es9() -> Iterator[shipper_eslocal.Cluster]:
+    with shipper_eslocal.cluster(version="9.4.3") as cluster:
         yield cluster
 
 
 @pytest.fixture(scope="session")
-def es8() -> Iterator[eslocal.Cluster]:
-    with eslocal.cluster(version="8.19.21") as cluster:
+def es8() -> Iterator[shipper_eslocal.Cluster]:
+    with shipper_eslocal.cluster(version="8.19.21") as cluster:
         yield cluster
 
 
 @pytest.fixture(params=["es9", "es8"])
-def es(request: pytest.FixtureRequest) -> eslocal.Cluster:
+def es(request: pytest.FixtureRequest) -> shipper_eslocal.Cluster:
     """Each test that takes this runs against both versions."""
-    cluster: eslocal.Cluster = request.getfixturevalue(request.param)
+    cluster: shipper_eslocal.Cluster = request.getfixturevalue(request.param)
     return cluster
 
 
@@ -41,7 +40,7 @@ def namespace() -> str:
 
 
 @pytest.fixture
-def clean_es(es: eslocal.Cluster) -> eslocal.Cluster:
+def clean_es(es: shipper_eslocal.Cluster) -> shipper_eslocal.Cluster:
     """The server without any plain index. Data streams stay: keep them apart by `namespace`."""
     es.request("DELETE", "/*?expand_wildcards=open,closed")
     return es

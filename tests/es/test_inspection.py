@@ -6,11 +6,11 @@ import sys
 import time
 from pathlib import Path
 
-import eslocal
+import shipper_eslocal
 
 
 def test_a_template_that_wins_over_ours_stands_in_the_agent_document(
-    es: eslocal.Cluster, namespace: str, tmp_path: Path
+    es: shipper_eslocal.Cluster, namespace: str, tmp_path: Path
 ) -> None:
     """The stream is made by a template that somebody adds after set-up; documents are stored all the same."""
     words = ["--elasticsearch-hosts", es.url, "--index-namespace", namespace]

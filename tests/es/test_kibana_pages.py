@@ -12,15 +12,16 @@ from typing import Any
 
 import fleetload
 import pytest
+import shipper_eslocal
 from fleetdocs import Document, Fleet
 
-import eslocal
-from shipper import client, install
-from shipper.bulk import FILTER_PATH
-from shipper.config import Collect, Config, Elasticsearch, Host, Index, Spool
-from shipper.document import flat
-from shipper.log import Log
-from shipper.pipeline import Pipeline, use_utc
+from shipper.agent.loop import Pipeline, use_utc
+from shipper.base.log import Log
+from shipper.deliver import client
+from shipper.deliver.bulk import FILTER_PATH
+from shipper.deliver.document import flat
+from shipper.server import setup
+from shipper.settings.config import Collect, Config, Elasticsearch, Host, Index, Spool
 
 PERIOD_S = 1
 TICKS = 6
@@ -33,7 +34,9 @@ Values = dict[str, Any]
 class Page:
     """Aggregations over the documents that a page of Kibana takes for one host or container."""
 
-    def __init__(self, es: eslocal.Cluster, module: str, *entity: tuple[str, str], period_s: int = PERIOD_S) -> None:
+    def __init__(
+        self, es: shipper_eslocal.Cluster, module: str, *entity: tuple[str, str], period_s: int = PERIOD_S
+    ) -> None:
         self._es, self._period_s = es, period_s
         self._filter = [{"term": {name: value}} for name, value in (("event.module", module), *entity)]
 
@@ -59,14 +62,14 @@ def mean(documents: list[Values], field: str) -> float:
     return fmean(one[field] for one in documents if field in one)
 
 
-@pytest.fixture(scope="module", params=eslocal.VERSIONS)
-def server(request: pytest.FixtureRequest) -> Iterator[eslocal.Cluster]:
-    with eslocal.cluster(version=request.param) as cluster:
+@pytest.fixture(scope="module", params=shipper_eslocal.VERSIONS)
+def server(request: pytest.FixtureRequest) -> Iterator[shipper_eslocal.Cluster]:
+    with shipper_eslocal.cluster(version=request.param) as cluster:
         yield cluster
 
 
 @pytest.fixture(scope="module")
-def shipped(server: eslocal.Cluster, tmp_path_factory: pytest.TempPathFactory) -> list[Values]:
+def shipped(server: shipper_eslocal.Cluster, tmp_path_factory: pytest.TempPathFactory) -> list[Values]:
     """What this machine shipped in six seconds, oldest first."""
     config = Config(
         elasticsearch=Elasticsearch(hosts=(server.url,)),
@@ -77,7 +80,7 @@ def shipped(server: eslocal.Cluster, tmp_path_factory: pytest.TempPathFactory) -
     )
     use_utc()
     with client.connect(config) as connection:
-        install.install(connection, config, lambda _line: None)
+        setup.install(connection, config, lambda _line: None)
         one = Pipeline(config, partial(client.bulk, connection, filter_path=FILTER_PATH), Log(journal=False))
         one.run()
     server.request("POST", "/metrics-*/_refresh")
@@ -93,7 +96,7 @@ def host(shipped: list[Values]) -> list[Values]:
 
 
 @pytest.fixture
-def page(server: eslocal.Cluster) -> Page:
+def page(server: shipper_eslocal.Cluster) -> Page:
     return Page(server, "system", ("host.name", "kibana-page"))
 
 
@@ -181,7 +184,7 @@ FLEET = Fleet(hosts=2, containers=5, ticks=10, period_s=60, namespace="pages", n
 
 
 @pytest.fixture(scope="module")
-def containers(server: eslocal.Cluster) -> dict[str, list[Values]]:
+def containers(server: shipper_eslocal.Cluster) -> dict[str, list[Values]]:
     """Documents by container.id."""
     fleetload.load([server.url], FLEET, workers=1)
     found: dict[str, list[Values]] = {}
@@ -192,7 +195,9 @@ def containers(server: eslocal.Cluster) -> dict[str, list[Values]]:
 
 
 @TRAFFIC
-def test_network_of_a_host(ecs: str, ours: str, server: eslocal.Cluster, containers: dict[str, list[Values]]) -> None:
+def test_network_of_a_host(
+    ecs: str, ours: str, server: shipper_eslocal.Cluster, containers: dict[str, list[Values]]
+) -> None:
     for number in range(FLEET.hosts):
         page = Page(server, "system", ("host.name", FLEET.host_name(number)))
         sums, periods = page.of("sum", f"host.network.{ecs}.bytes") * 8, FLEET.ticks - 1
@@ -231,7 +236,7 @@ CONTAINERS: dict[str, tuple[Callable[[Page], float], str, float]] = {
 
 @pytest.mark.parametrize("title", CONTAINERS)
 def test_a_figure_of_the_containers_page(
-    title: str, server: eslocal.Cluster, containers: dict[str, list[Values]]
+    title: str, server: shipper_eslocal.Cluster, containers: dict[str, list[Values]]
 ) -> None:
     asked, ours, factor = CONTAINERS[title]
     for id_, documents in containers.items():
@@ -241,7 +246,7 @@ def test_a_figure_of_the_containers_page(
 
 
 def test_traffic_over_a_containers_interfaces_in_the_inventory(
-    server: eslocal.Cluster, containers: dict[str, list[Values]]
+    server: shipper_eslocal.Cluster, containers: dict[str, list[Values]]
 ) -> None:
     moved = {"moved": {"sum": {"field": "docker.network.inbound.bytes"}}}
     for id_, documents in containers.items():
@@ -253,7 +258,7 @@ def test_traffic_over_a_containers_interfaces_in_the_inventory(
 
 
 def test_containers_of_every_runtime_are_there_under_their_names(
-    server: eslocal.Cluster, containers: dict[str, list[Values]]
+    server: shipper_eslocal.Cluster, containers: dict[str, list[Values]]
 ) -> None:
     page = Page(server, "docker")
     by = {
@@ -269,7 +274,9 @@ def test_containers_of_every_runtime_are_there_under_their_names(
     assert runtimes == {"docker", "containerd"}
 
 
-def test_services_and_slices_are_no_containers(server: eslocal.Cluster, containers: dict[str, list[Values]]) -> None:
+def test_services_and_slices_are_no_containers(
+    server: shipper_eslocal.Cluster, containers: dict[str, list[Values]]
+) -> None:
     others: list[Document] = [
         one for one in FLEET.documents() if one.dataset == "cgroup" and "container.id" not in one.values
     ]

@@ -13,28 +13,28 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+import shipper_eslocal
 from fleetdocs import ODD_NAMES, Fleet
 from grafana_target import ALL
 from proof import Proven, Troubled, check, differences, drawn, loaded
 from sites import running
 
-import eslocal
-from dashboards.boards import BOARDS
-from dashboards.model import ENTITY, HOST, TIME
-from shipper import templates
-from shipper.config import Index
+from shipper.schema import templates
+from shipper.settings.config import Index
+from shipper.view.dashboards.boards import BOARDS
+from shipper.view.dashboards.model import ENTITY, HOST, TIME
 
 BY_UID = {board.uid: board for board in BOARDS}
 
 
 @pytest.fixture(scope="module")
-def server() -> Iterator[eslocal.Cluster]:
-    with eslocal.cluster(heap="1g") as cluster:
+def server() -> Iterator[shipper_eslocal.Cluster]:
+    with shipper_eslocal.cluster(heap="1g") as cluster:
         yield cluster
 
 
 @pytest.fixture(scope="module")
-def day(server: eslocal.Cluster) -> Proven:
+def day(server: shipper_eslocal.Cluster) -> Proven:
     """Three hosts over 24 hours: odd names, one rebooted, one gone, one late."""
     fleet = Troubled(
         hosts=3,
@@ -51,13 +51,13 @@ def day(server: eslocal.Cluster) -> Proven:
 
 
 @pytest.fixture(scope="module")
-def fleet(server: eslocal.Cluster) -> Proven:
+def fleet(server: shipper_eslocal.Cluster) -> Proven:
     """300 hosts of 30 containers over an hour."""
     return loaded(server, Troubled(hosts=300, containers=30, ticks=7, period_s=600, namespace="fleet"))
 
 
 @pytest.fixture(scope="module")
-def single(server: eslocal.Cluster) -> Proven:
+def single(server: shipper_eslocal.Cluster) -> Proven:
     return loaded(server, Troubled(hosts=1, containers=2, ticks=30, period_s=10, namespace="single"))
 
 
@@ -135,7 +135,7 @@ def test_what_compose_provisions_is_what_the_shipper_needs(tmp_path: Path) -> No
         file.parent.mkdir(exist_ok=True)
         file.write_text(json.dumps(one.body))
         assert (root / "mappings" / file.relative_to(tmp_path)).exists()
-    with eslocal.cluster() as cluster, running() as kibana_site:
+    with shipper_eslocal.cluster() as cluster, running() as kibana_site:
         environment = {
             "PATH": os.environ["PATH"],
             "ELASTICSEARCH": cluster.url,

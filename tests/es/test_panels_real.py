@@ -6,20 +6,21 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+import shipper_eslocal
 from engines import docker
 from proof import Proven, check
 from straight import Gathered
 
-import eslocal
-from dashboards import ask
-from dashboards.boards import BOARDS
-from dashboards.model import Board
-from shipper import client, install
-from shipper.bulk import FILTER_PATH
-from shipper.config import Collect, Config, Elasticsearch, Host, Index, Spool
-from shipper.document import flat
-from shipper.log import Log
-from shipper.pipeline import Pipeline, use_utc
+from shipper.agent.loop import Pipeline, use_utc
+from shipper.base.log import Log
+from shipper.deliver import client
+from shipper.deliver.bulk import FILTER_PATH
+from shipper.deliver.document import flat
+from shipper.server import setup
+from shipper.settings.config import Collect, Config, Elasticsearch, Host, Index, Spool
+from shipper.view.dashboards import ask
+from shipper.view.dashboards.boards import BOARDS
+from shipper.view.dashboards.model import Board
 
 HOST = "real-1"
 TICKS = 8
@@ -34,11 +35,11 @@ QUIET = {
 }  # fmt: skip
 
 
-@pytest.fixture(scope="module", params=eslocal.VERSIONS)
+@pytest.fixture(scope="module", params=shipper_eslocal.VERSIONS)
 def real(request: pytest.FixtureRequest) -> Iterator[Proven]:
     """What this machine shipped in a few seconds."""
     with (
-        eslocal.cluster(version=request.param) as cluster,
+        shipper_eslocal.cluster(version=request.param) as cluster,
         tempfile.TemporaryDirectory(prefix="s-") as directory,
         docker(Path(directory) / "d") as engine,
     ):
@@ -52,13 +53,13 @@ def real(request: pytest.FixtureRequest) -> Iterator[Proven]:
         )
         use_utc()
         with client.connect(config) as connection:
-            install.install(connection, config, lambda _line: None)
+            setup.install(connection, config, lambda _line: None)
             pipeline = Pipeline(config, partial(client.bulk, connection, filter_path=FILTER_PATH), Log(journal=False))
             pipeline.run()
         yield _as_columns(cluster, pipeline.ledger.counts.stored)
 
 
-def _as_columns(cluster: eslocal.Cluster, stored: int) -> Proven:
+def _as_columns(cluster: shipper_eslocal.Cluster, stored: int) -> Proven:
     cluster.request("POST", "/metrics-*/_refresh")
     query = {"size": 10_000, "sort": ["@timestamp"], "track_total_hits": True}
     hits = cluster.request("POST", "/metrics-shipper.*-real/_search", query)["hits"]["hits"]

@@ -19,9 +19,8 @@ from typing import Any
 import fleetload
 import pytest
 import requests
+import shipper_eslocal
 from fleetdocs import Fleet
-
-import eslocal
 
 PAGE = (Path(__file__).parents[2] / "dashboards" / "queries.md").read_text()
 NOW = datetime(2026, 11, 23, 9, 20, tzinfo=UTC)
@@ -69,9 +68,9 @@ def _block(text: str, kind: str) -> str:
 QUESTIONS = questions()
 
 
-@pytest.fixture(scope="module", params=eslocal.VERSIONS)
-def server(request: pytest.FixtureRequest) -> Iterator[eslocal.Cluster]:
-    with eslocal.cluster(version=request.param) as cluster:
+@pytest.fixture(scope="module", params=shipper_eslocal.VERSIONS)
+def server(request: pytest.FixtureRequest) -> Iterator[shipper_eslocal.Cluster]:
+    with shipper_eslocal.cluster(version=request.param) as cluster:
         fleetload.load([cluster.url], FLEET, workers=1)
         yield cluster
 
@@ -85,7 +84,7 @@ def documents() -> dict[str, list[Values]]:
     return found
 
 
-def ask(server: eslocal.Cluster, curl: str) -> Values:
+def ask(server: shipper_eslocal.Cluster, curl: str) -> Values:
     """The aggregations that the command on the page gives, at NOW."""
     moment = f"{NOW:%Y-%m-%dT%H:%M:%SZ}||"
     command, _, url, _, header, _, body = shlex.split(curl.replace("$ES", server.url))
@@ -320,7 +319,7 @@ ANSWERS = (
 
 @pytest.mark.parametrize("number", range(1, 13), ids=lambda one: f"{one}-{ANSWERS[one - 1].__name__}")
 def test_the_answer_is_that_of_the_documents(
-    number: int, server: eslocal.Cluster, documents: dict[str, list[Values]]
+    number: int, server: shipper_eslocal.Cluster, documents: dict[str, list[Values]]
 ) -> None:
     ANSWERS[number - 1](ask(server, QUESTIONS[number - 1].curl), documents)
 
@@ -328,7 +327,7 @@ def test_the_answer_is_that_of_the_documents(
 Rows = list[tuple[Any, Values]]
 
 
-def table(server: eslocal.Cluster, esql: str) -> list[Values]:
+def table(server: shipper_eslocal.Cluster, esql: str) -> list[Values]:
     """The rows that an ES|QL block gives at NOW, by column; times as a search gives them, in ms."""
     text = esql.replace("NOW()", f'"{NOW:%Y-%m-%dT%H:%M:%SZ}"::DATETIME')
     url = f"{server.url}/_query?allow_partial_results=false"
@@ -424,7 +423,7 @@ SAME: dict[int, Callable[[list[Values], Values], None]] = {
 @pytest.mark.parametrize("stream", ["series", "late"])
 @pytest.mark.parametrize("question", QUESTIONS, ids=lambda one: str(one.number))
 @pytest.mark.parametrize("server", ["8.19.21"], indirect=True)
-def test_esql_gives_the_answer_of_its_search(server: eslocal.Cluster, question: Question, stream: str) -> None:
+def test_esql_gives_the_answer_of_its_search(server: shipper_eslocal.Cluster, question: Question, stream: str) -> None:
     series = re.compile(r"metrics-shipper\.(\w+)(?:-\*|\*)")
     wanted = r"metrics-shipper.\1.late-*" if stream == "late" else r"metrics-shipper.\1-*"
     answer = ask(server, series.sub(wanted, question.curl))
@@ -432,7 +431,7 @@ def test_esql_gives_the_answer_of_its_search(server: eslocal.Cluster, question: 
 
 
 @pytest.mark.parametrize("server", ["8.19.21"], indirect=True)
-def test_what_the_page_says_of_esql(server: eslocal.Cluster) -> None:
+def test_what_the_page_says_of_esql(server: shipper_eslocal.Cluster) -> None:
     counter = "system.network.total.`in`.bytes"
     ((most,),) = (row.values() for row in table(server, f"FROM metrics-shipper.host-* | STATS MAX({counter}::LONG)"))
     assert most > 0
@@ -444,7 +443,7 @@ def test_what_the_page_says_of_esql(server: eslocal.Cluster) -> None:
 
 @pytest.mark.needs("curl")
 @pytest.mark.parametrize("server", ["8.19.21"], indirect=True)
-def test_the_shell_function_of_the_page_sends_a_block(server: eslocal.Cluster) -> None:
+def test_the_shell_function_of_the_page_sends_a_block(server: shipper_eslocal.Cluster) -> None:
     (function,) = re.findall(r"^    (esql\(\) .*?)    # then", PAGE, flags=re.MULTILINE | re.DOTALL)
     done = subprocess.run(
         ["bash", "-c", f"{function}\nesql"],

@@ -6,15 +6,17 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+import shipper_eslocal
 from chromium import Browser, answer, chromium
 from fleetdocs import Fleet
 from proof import Proven, Troubled, differences, loaded
 
-import eslocal
-from dashboards.model import ENTITY, HOST, Panel, View, narrowed, sorted_by
-from dashboards.report import NAMES
-from shipper import cli, client, install
-from shipper.config import Config, Elasticsearch, Index
+from shipper import cli
+from shipper.deliver import client
+from shipper.server import setup
+from shipper.settings.config import Config, Elasticsearch, Index
+from shipper.view.dashboards.model import ENTITY, HOST, Panel, View, narrowed, sorted_by
+from shipper.view.report import NAMES
 
 pytestmark = pytest.mark.needs("chromedriver")
 HOSTILE = ("<script>alert(1)</script>", 'node"c', "a&amp;<b>b</b>")
@@ -23,13 +25,13 @@ IMAGES = Path(__file__).parents[2] / "dashboards" / "images"
 
 
 @pytest.fixture(scope="module")
-def server() -> Iterator[eslocal.Cluster]:
-    with eslocal.cluster() as cluster:
+def server() -> Iterator[shipper_eslocal.Cluster]:
+    with shipper_eslocal.cluster() as cluster:
         yield cluster
 
 
 @pytest.fixture(scope="module")
-def data(server: eslocal.Cluster) -> Proven:
+def data(server: shipper_eslocal.Cluster) -> Proven:
     """An hour of three hosts with names that are markup: one rebooted, one gone."""
     return loaded(
         server,
@@ -188,7 +190,7 @@ def test_nothing_to_report_is_one_line(data: Proven, tmp_path: Path, capsys: pyt
 
 def test_a_key_that_may_only_read_is_enough(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     fleet = Fleet(hosts=1, containers=2, ticks=30, period_s=10)
-    with eslocal.cluster(security=True) as secure:
+    with shipper_eslocal.cluster(security=True) as secure:
         admin = Elasticsearch(
             hosts=(secure.url,),
             username=str(secure.username),
@@ -197,7 +199,7 @@ def test_a_key_that_may_only_read_is_enough(tmp_path: Path, capsys: pytest.Captu
         )
         config = Config(elasticsearch=admin, index=Index(replicas=0))
         with client.connect(config, {}) as connection:
-            install.install(connection, config, lambda _line: None)
+            setup.install(connection, config, lambda _line: None)
         for body in fleet.bulk():
             assert not secure.request("POST", "/_bulk?refresh=true", body.data)["errors"]
         rights = {"reader": {"index": [{"names": ["metrics-shipper.*"], "privileges": ["read"]}]}}
@@ -215,7 +217,7 @@ def test_a_key_that_may_only_read_is_enough(tmp_path: Path, capsys: pytest.Captu
 
 
 def test_pictures_for_the_readme(
-    server: eslocal.Cluster, browser: Browser, tmp_path: Path, update_golden: bool
+    server: shipper_eslocal.Cluster, browser: Browser, tmp_path: Path, update_golden: bool
 ) -> None:
     """Written anew with --update-golden."""
     if not update_golden:

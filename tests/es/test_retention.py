@@ -3,34 +3,37 @@
 from datetime import date
 
 import pytest
+import shipper_eslocal
 
-import eslocal
-from shipper import client, install
-from shipper.config import Config, Elasticsearch, Index
+from shipper.deliver import client
+from shipper.server import setup
+from shipper.settings.config import Config, Elasticsearch, Index
 
 KEPT = ["shipper-host-2026.11.10", "shipper-host-2026.11.24", "shipper-other-2020.01.01", "shipper-host-2026.13.01x"]
 OLD = ["shipper-host-2026.11.09", "shipper-cgroup-2020.02.29"]
 
 
-def test_only_our_own_days_before_the_retention_are_deleted(clean_es: eslocal.Cluster) -> None:
+def test_only_our_own_days_before_the_retention_are_deleted(clean_es: shipper_eslocal.Cluster) -> None:
     for name in (*KEPT, *OLD):
         clean_es.request("PUT", f"/{name}", {"settings": {"index.number_of_replicas": 0}})
     config = Config(elasticsearch=Elasticsearch(hosts=(clean_es.url,)), index=Index(layout="dated", retention_days=14))
     said: list[str] = []
     with client.connect(config) as connection:
-        install.delete_old(connection, config, date(2026, 11, 24), said.append)
+        setup.delete_old(connection, config, date(2026, 11, 24), said.append)
     left = [one["name"] for one in clean_es.request("GET", "/_resolve/index/shipper-*")["indices"]]
     assert sorted(left) == sorted(KEPT)
     assert sorted(said) == sorted(f"deleted    {name}" for name in OLD)
 
 
 @pytest.mark.parametrize("index", [Index(), Index(layout="dated", retention_days=0)])
-def test_nothing_is_deleted_where_the_server_keeps_time_or_nobody_does(es: eslocal.Cluster, index: Index) -> None:
+def test_nothing_is_deleted_where_the_server_keeps_time_or_nobody_does(
+    es: shipper_eslocal.Cluster, index: Index
+) -> None:
     config = Config(elasticsearch=Elasticsearch(hosts=(es.url,)), index=index)
     said: list[str] = []
     with client.connect(config) as connection:
         es.request("PUT", "/shipper-host-2001.01.01", {"settings": {"index.number_of_replicas": 0}})
-        install.delete_old(connection, config, date(2026, 11, 24), said.append)
+        setup.delete_old(connection, config, date(2026, 11, 24), said.append)
     assert es.request("GET", "/_resolve/index/shipper-host-2001*")["indices"]
     es.request("DELETE", "/shipper-host-2001.01.01")
     assert len(said) == 1

@@ -5,29 +5,30 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import shipper_eslocal
 
-import eslocal
-from shipper import cli, keys
+from shipper import cli
+from shipper.server import keys
 
 PASSWORD = "a long password for tests"
 User = Callable[[str, str], list[str]]
 
 
 @pytest.fixture(scope="module")
-def secure() -> Iterator[eslocal.Cluster]:
-    with eslocal.cluster(version="9.4.3", security=True) as cluster:
+def secure() -> Iterator[shipper_eslocal.Cluster]:
+    with shipper_eslocal.cluster(version="9.4.3", security=True) as cluster:
         ready(cluster)
         yield cluster
 
 
-def ready(cluster: eslocal.Cluster) -> None:
+def ready(cluster: shipper_eslocal.Cluster) -> None:
     """The first role makes the index of roles and keys, which the server refuses to read until its shard is there."""
     deadline = time.monotonic() + 120
     while True:
         try:
             cluster.request("PUT", "/_security/role/first", {"cluster": ["monitor"]})
             cluster.request("GET", "/_security/role/first")
-        except eslocal.Error:
+        except shipper_eslocal.Error:
             assert time.monotonic() < deadline
             time.sleep(0.2)
         else:
@@ -35,7 +36,7 @@ def ready(cluster: eslocal.Cluster) -> None:
 
 
 @pytest.fixture
-def admin(secure: eslocal.Cluster) -> list[str]:
+def admin(secure: shipper_eslocal.Cluster) -> list[str]:
     return [
         *("--elasticsearch-hosts", secure.url, "--elasticsearch-ca-file", str(secure.ca_file)),
         *("--elasticsearch-username", str(secure.username), "--elasticsearch-password-file", str(secure.password_file)),
@@ -43,7 +44,7 @@ def admin(secure: eslocal.Cluster) -> list[str]:
 
 
 @pytest.fixture
-def user(secure: eslocal.Cluster, admin: list[str], tmp_path: Path) -> User:
+def user(secure: shipper_eslocal.Cluster, admin: list[str], tmp_path: Path) -> User:
     """Options of a user who has one role."""
 
     def made(name: str, role: str) -> list[str]:
@@ -56,7 +57,7 @@ def user(secure: eslocal.Cluster, admin: list[str], tmp_path: Path) -> User:
     return made
 
 
-def live_keys(secure: eslocal.Cluster) -> list[str]:
+def live_keys(secure: shipper_eslocal.Cluster) -> list[str]:
     answer = secure.request("GET", "/_security/api_key")
     return [one["name"] for one in answer["api_keys"] if not one["invalidated"]]
 
@@ -68,7 +69,7 @@ def roles(admin: list[str]) -> None:
 
 @pytest.mark.usefixtures("roles")
 def test_the_role_for_setup_is_enough_for_all_of_it(
-    secure: eslocal.Cluster, user: User, namespace: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    secure: shipper_eslocal.Cluster, user: User, namespace: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     words = ["--index-namespace", namespace, *user(f"sets-up-{namespace}", "shipper_setup")]
     assert cli.main(["setup", *words]) == 0
@@ -95,7 +96,7 @@ def test_the_role_for_setup_is_enough_for_all_of_it(
 
 @pytest.mark.usefixtures("roles")
 def test_a_key_that_could_not_ship_is_not_made(
-    secure: eslocal.Cluster, user: User, namespace: str, capsys: pytest.CaptureFixture[str]
+    secure: shipper_eslocal.Cluster, user: User, namespace: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     secure.request("PUT", "/_security/role/only-keys", {"cluster": ["manage_own_api_key"]})
     powerless = user("powerless", "only-keys")
@@ -109,7 +110,7 @@ def test_a_key_that_could_not_ship_is_not_made(
 
 @pytest.mark.usefixtures("roles")
 def test_a_key_touches_no_template(
-    secure: eslocal.Cluster, user: User, namespace: str, capsys: pytest.CaptureFixture[str]
+    secure: shipper_eslocal.Cluster, user: User, namespace: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     words = ["--index-namespace", namespace, *user("makes-keys", "shipper_setup")]
     assert cli.main(["setup", "--index-retention-days", "90", *words]) == 0
@@ -123,7 +124,7 @@ def test_a_key_touches_no_template(
 
 @pytest.mark.usefixtures("roles")
 def test_agent_and_reader_may_do_their_own_work_alone(
-    secure: eslocal.Cluster, admin: list[str], user: User, namespace: str, capsys: pytest.CaptureFixture[str]
+    secure: shipper_eslocal.Cluster, admin: list[str], user: User, namespace: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert cli.main(["setup", "--index-namespace", namespace, *admin]) == 0
     agent, reader = user("agent", "shipper_agent"), user("reader", "shipper_reader")
@@ -141,7 +142,7 @@ def test_agent_and_reader_may_do_their_own_work_alone(
 
 @pytest.mark.usefixtures("roles")
 def test_a_role_that_somebody_changed_is_kept(
-    secure: eslocal.Cluster, admin: list[str], capsys: pytest.CaptureFixture[str]
+    secure: shipper_eslocal.Cluster, admin: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     changed = {**keys.ROLES["shipper_reader"], "cluster": ["monitor"]}
     secure.request("PUT", "/_security/role/shipper_reader", changed)

@@ -7,21 +7,22 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import shipper_eslocal
 
-import eslocal
-from shipper import cli, client
-from shipper.config import Config, Elasticsearch
-from shipper.errors import ServerError
+from shipper import cli
+from shipper.base.errors import ServerError
+from shipper.deliver import client
+from shipper.settings.config import Config, Elasticsearch
 
 
 @pytest.fixture(scope="module")
-def secure() -> Iterator[eslocal.Cluster]:
-    with eslocal.cluster(version="9.4.3", security=True) as cluster:
+def secure() -> Iterator[shipper_eslocal.Cluster]:
+    with shipper_eslocal.cluster(version="9.4.3", security=True) as cluster:
         yield cluster
 
 
 @pytest.fixture
-def admin(secure: eslocal.Cluster) -> Elasticsearch:
+def admin(secure: shipper_eslocal.Cluster) -> Elasticsearch:
     return Elasticsearch(
         hosts=(secure.url,),
         username=str(secure.username),
@@ -41,19 +42,21 @@ def refusal(wanted: Elasticsearch) -> str:
     return str(caught.value)
 
 
-def fingerprint(secure: eslocal.Cluster) -> str:
+def fingerprint(secure: shipper_eslocal.Cluster) -> str:
     host, port = secure.url.removeprefix("https://").split(":")
     certificate = ssl.PEM_cert_to_DER_cert(ssl.get_server_certificate((host, int(port))))
     return hashlib.sha256(certificate).hexdigest().upper()
 
 
-def test_server_is_trusted_by_its_authority_or_fingerprint(admin: Elasticsearch, secure: eslocal.Cluster) -> None:
+def test_server_is_trusted_by_its_authority_or_fingerprint(
+    admin: Elasticsearch, secure: shipper_eslocal.Cluster
+) -> None:
     assert nodes(admin) == 1
     assert nodes(replace(admin, ca_file="", verify=False)) == 1
     assert nodes(replace(admin, ca_file="", ca_fingerprint=fingerprint(secure))) == 1
 
 
-def test_server_of_another_authority_is_refused(admin: Elasticsearch, secure: eslocal.Cluster) -> None:
+def test_server_of_another_authority_is_refused(admin: Elasticsearch, secure: shipper_eslocal.Cluster) -> None:
     unknown = refusal(replace(admin, ca_file=""))
     assert unknown.startswith(f"{secure.url}: TLS: the certificate is not accepted: ")
     assert refusal(replace(admin, ca_file="", ca_fingerprint="00" * 32)).startswith(f"{secure.url}: TLS: ")
@@ -68,7 +71,7 @@ def test_wrong_credentials_are_one_line(admin: Elasticsearch, tmp_path: Path) ->
 
 
 def test_key_that_may_only_ship(
-    admin: Elasticsearch, secure: eslocal.Cluster, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    admin: Elasticsearch, secure: shipper_eslocal.Cluster, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     names = ["metrics-shipper.*"]
     rights = {"shipper": {"index": [{"names": names, "privileges": ["create_doc", "auto_configure"]}]}}
@@ -101,7 +104,7 @@ def test_key_that_may_only_ship(
 
 
 def test_set_up_without_the_right_to_know_the_server(
-    admin: Elasticsearch, secure: eslocal.Cluster, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    admin: Elasticsearch, secure: shipper_eslocal.Cluster, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """It is taken for a full one, until it refuses a setting by name."""
     rights = {"setup": {"cluster": ["manage_index_templates"]}}

@@ -13,24 +13,25 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import shipper_eslocal
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from fault.proxy import proxy
 
-import eslocal
-from shipper import cli, client
-from shipper.bulk import FILTER_PATH, Delivery
-from shipper.client import Link
-from shipper.config import Bulk, Config, Elasticsearch, Index
-from shipper.document import Writer
-from shipper.errors import ServerError, Unavailable
-from shipper.ledger import Counts, Ledger
-from shipper.log import Log
-from shipper.registry import DATASETS
-from shipper.segment import Entry
-from shipper.spool import Spool
+from shipper import cli
+from shipper.base.errors import ServerError, Unavailable
+from shipper.base.log import Log
+from shipper.deliver import client
+from shipper.deliver.bulk import FILTER_PATH, Delivery
+from shipper.deliver.client import Link
+from shipper.deliver.document import Writer
+from shipper.deliver.ledger import Counts, Ledger
+from shipper.deliver.segment import Entry
+from shipper.deliver.spool import Spool
+from shipper.schema.datasets import DATASETS
+from shipper.settings.config import Bulk, Config, Elasticsearch, Index
 
 TICK = "2026-11-23T18:00:00.000Z"
 HOSTILE = {
@@ -47,13 +48,13 @@ HOSTILE = {
 
 
 @pytest.fixture(scope="module")
-def secure() -> Iterator[eslocal.Cluster]:
-    with eslocal.cluster(version="9.4.3", security=True) as cluster:
+def secure() -> Iterator[shipper_eslocal.Cluster]:
+    with shipper_eslocal.cluster(version="9.4.3", security=True) as cluster:
         yield cluster
 
 
 @pytest.fixture(scope="module")
-def admin(secure: eslocal.Cluster) -> list[str]:
+def admin(secure: shipper_eslocal.Cluster) -> list[str]:
     return [
         *("--elasticsearch-hosts", secure.url, "--elasticsearch-ca-file", str(secure.ca_file)),
         *("--elasticsearch-username", str(secure.username), "--elasticsearch-password-file", str(secure.password_file)),
@@ -73,7 +74,7 @@ class Key:
 
 @pytest.fixture
 def key(
-    secure: eslocal.Cluster, admin: list[str], namespace: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+    secure: shipper_eslocal.Cluster, admin: list[str], namespace: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> Key:
     """What `shipper setup --create-key` prints, in a file."""
     assert cli.main(["setup", "--index-namespace", namespace, *admin]) == 0
@@ -110,13 +111,13 @@ def drain(delivery: Delivery) -> None:
         pass
 
 
-def count(secure: eslocal.Cluster, namespace: str) -> int:
+def count(secure: shipper_eslocal.Cluster, namespace: str) -> int:
     target = f"metrics-shipper.*-{namespace}"
     secure.request("POST", f"/{target}/_refresh")
     return int(secure.request("GET", f"/{target}/_count")["count"])
 
 
-def test_the_created_key_ships(secure: eslocal.Cluster, key: Key, tmp_path: Path) -> None:
+def test_the_created_key_ships(secure: shipper_eslocal.Cluster, key: Key, tmp_path: Path) -> None:
     namespace = key.config.index.namespace
     entries = [entry(namespace), entry(namespace, dataset="agent"), entry(namespace, dataset="host.late")]
     ledger, delivery = line(key.config, tmp_path / "spool", entries)
@@ -173,7 +174,7 @@ def test_an_index_of_another_name_is_held_and_the_own_go_on(key: Key, tmp_path: 
 
 
 def test_a_revoked_key_holds_everything_until_a_new_one_is_in_the_file(
-    secure: eslocal.Cluster, key: Key, admin: list[str], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+    secure: shipper_eslocal.Cluster, key: Key, admin: list[str], tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     namespace = key.config.index.namespace
     ledger, delivery = line(key.config, tmp_path / "spool", [entry(namespace, 1)])
@@ -201,7 +202,9 @@ def test_a_key_file_that_is_gone_is_no_end(key: Key, tmp_path: Path) -> None:
     assert ledger.counts == Counts(collected=1, stored=1)
 
 
-def test_password_and_bearer_token_ship(secure: eslocal.Cluster, key: Key, namespace: str, tmp_path: Path) -> None:
+def test_password_and_bearer_token_ship(
+    secure: shipper_eslocal.Cluster, key: Key, namespace: str, tmp_path: Path
+) -> None:
     basic = replace(
         key.config.elasticsearch,
         api_key_file="",
@@ -216,7 +219,7 @@ def test_password_and_bearer_token_ship(secure: eslocal.Cluster, key: Key, names
     secure.request("POST", "/_security/user/probe", {"password": password, "roles": ["superuser"]})
     try:
         token = secure.request("POST", "/_security/oauth2/token", grant)["access_token"]
-    except eslocal.Error:  # the licence has no tokens: what is sent is seen by the answer
+    except shipper_eslocal.Error:  # the licence has no tokens: what is sent is seen by the answer
         token = "not-a-token"
     bearer = replace(basic, username="", bearer_token_file=str(private(tmp_path / "token", token)))
     with client.connect(replace(key.config, elasticsearch=bearer), {}) as connection:
@@ -271,7 +274,7 @@ def serving(pair: Pair, ca: Pair | None = None) -> ssl.SSLContext:
     return context
 
 
-def trouble(es: eslocal.Cluster, wanted: Elasticsearch) -> str:
+def trouble(es: shipper_eslocal.Cluster, wanted: Elasticsearch) -> str:
     link = Link(Config(elasticsearch=wanted), FILTER_PATH, {})
     try:
         link.ready()
@@ -283,7 +286,7 @@ def trouble(es: eslocal.Cluster, wanted: Elasticsearch) -> str:
 
 
 def test_wrong_authority_expired_certificate_and_client_certificate(
-    es9: eslocal.Cluster, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    es9: shipper_eslocal.Cluster, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     ca, other = certificate(tmp_path, "ca"), certificate(tmp_path, "other")
     good, expired = certificate(tmp_path, "good", issuer=ca), certificate(tmp_path, "expired", days=-1, issuer=ca)
@@ -309,7 +312,7 @@ def test_wrong_authority_expired_certificate_and_client_certificate(
         assert trouble(es9, unverified) == trouble(es9, known)
 
 
-def test_a_server_whose_certificate_is_renewed_is_reached_again(es9: eslocal.Cluster, tmp_path: Path) -> None:
+def test_a_server_whose_certificate_is_renewed_is_reached_again(es9: shipper_eslocal.Cluster, tmp_path: Path) -> None:
     first, second = certificate(tmp_path, "first"), certificate(tmp_path, "second")
     file = tmp_path / "ca.pem"
     file.write_bytes(first.file.read_bytes())
@@ -322,7 +325,7 @@ def test_a_server_whose_certificate_is_renewed_is_reached_again(es9: eslocal.Clu
         link.close()
 
 
-def test_no_secret_in_log_print_or_error(key: Key, secure: eslocal.Cluster, tmp_path: Path) -> None:
+def test_no_secret_in_log_print_or_error(key: Key, secure: shipper_eslocal.Cluster, tmp_path: Path) -> None:
     """All output of all commands that use the key, with the most talkative logging."""
     secret = key.text.partition(":")[2]
     main = "import logging, sys; logging.basicConfig(level=1); from shipper.cli import main; sys.exit(main())"
@@ -349,7 +352,7 @@ def test_no_secret_in_log_print_or_error(key: Key, secure: eslocal.Cluster, tmp_
         assert file.is_dir() or secret.encode() not in file.read_bytes()
 
 
-def test_verify_false_warns_at_every_start(es9: eslocal.Cluster, caplog: pytest.LogCaptureFixture) -> None:
+def test_verify_false_warns_at_every_start(es9: shipper_eslocal.Cluster, caplog: pytest.LogCaptureFixture) -> None:
     wanted = Config(elasticsearch=Elasticsearch(hosts=("https://127.0.0.1:1",), verify=False))
     for _ in range(2):
         caplog.clear()
@@ -359,7 +362,7 @@ def test_verify_false_warns_at_every_start(es9: eslocal.Cluster, caplog: pytest.
 
 
 def test_hostile_names_break_neither_body_nor_mapping(
-    es9: eslocal.Cluster, namespace: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+    es9: shipper_eslocal.Cluster, namespace: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     config = Config(elasticsearch=Elasticsearch(hosts=(es9.url,)), index=Index(namespace=namespace))
     assert cli.main(["setup", "--elasticsearch-hosts", es9.url, "--index-namespace", namespace]) == 0

@@ -12,22 +12,25 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import shipper_eslocal
 from captured import HOSTS, CapturedRoot, Ticks
 
-import eslocal
-from shipper import cli, client, install, templates
-from shipper.config import Config, Elasticsearch, Index
-from shipper.document import Writer
-from shipper.registry import DATASETS
+from shipper import cli
+from shipper.deliver import client
+from shipper.deliver.document import Writer
+from shipper.schema import templates
+from shipper.schema.datasets import DATASETS
+from shipper.server import setup
+from shipper.settings.config import Config, Elasticsearch, Index
 
 LAYOUTS = ("datastream", "dated")
 NOW_MS = int(time.time()) * 1000
 ENVELOPE = {"host.name": "node-1", "host.id": "0" * 32, "event.module": "system", "labels": {"rack": "a1"}}
 
 
-@pytest.fixture(scope="module", params=eslocal.VERSIONS)
-def server(request: pytest.FixtureRequest) -> Iterator[eslocal.Cluster]:
-    with eslocal.cluster(version=request.param) as cluster:
+@pytest.fixture(scope="module", params=shipper_eslocal.VERSIONS)
+def server(request: pytest.FixtureRequest) -> Iterator[shipper_eslocal.Cluster]:
+    with shipper_eslocal.cluster(version=request.param) as cluster:
         yield cluster
 
 
@@ -36,15 +39,15 @@ def layout(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
-def configured(server: eslocal.Cluster, index: Index) -> Config:
+def configured(server: shipper_eslocal.Cluster, index: Index) -> Config:
     return Config(elasticsearch=Elasticsearch(hosts=(server.url,)), index=index)
 
 
-def set_up(server: eslocal.Cluster, index: Index) -> list[str]:
+def set_up(server: shipper_eslocal.Cluster, index: Index) -> list[str]:
     """The lines that set-up says."""
     config, lines = configured(server, index), list[str]()
     with client.connect(config) as connection:
-        install.install(connection, config, lines.append)
+        setup.install(connection, config, lines.append)
     return lines
 
 
@@ -54,7 +57,7 @@ def actions(lines: list[str]) -> dict[str, str]:
     return {found[3].rstrip(":"): found[0] for found in words}
 
 
-def put_version(server: eslocal.Cluster, name: str, version: int) -> Mapping[str, Any]:
+def put_version(server: shipper_eslocal.Cluster, name: str, version: int) -> Mapping[str, Any]:
     """Make the server's template ``name`` one of another version, recognisable by its description."""
     (found,) = server.request("GET", f"/_index_template/{name}")["index_templates"]
     body = {key: value for key, value in found["index_template"].items() if not key.endswith("_millis")}
@@ -63,12 +66,12 @@ def put_version(server: eslocal.Cluster, name: str, version: int) -> Mapping[str
     return body
 
 
-def meta(server: eslocal.Cluster, name: str) -> Any:
+def meta(server: shipper_eslocal.Cluster, name: str) -> Any:
     (found,) = server.request("GET", f"/_index_template/{name}")["index_templates"]
     return found["index_template"]["_meta"]
 
 
-def test_second_setup_changes_nothing(server: eslocal.Cluster, layout: str) -> None:
+def test_second_setup_changes_nothing(server: shipper_eslocal.Cluster, layout: str) -> None:
     index = Index(layout=layout)
     names = {one.name for one in templates.render(index)}
     first, second = actions(set_up(server, index)), actions(set_up(server, index))
@@ -76,14 +79,14 @@ def test_second_setup_changes_nothing(server: eslocal.Cluster, layout: str) -> N
     assert set(second.values()) == {"unchanged"}
 
 
-def test_what_the_server_lacks_is_said(server: eslocal.Cluster) -> None:
+def test_what_the_server_lacks_is_said(server: shipper_eslocal.Cluster) -> None:
     lines = set_up(server, Index())
     assert f"server     Elasticsearch {server.version}" == lines[0]
     assert "left out   index.look_back_time: the server has no module data-streams" in lines
     assert any(line.startswith("not kept   retention of 30 days: ") for line in lines)
 
 
-def test_older_is_upgraded_newer_is_kept(server: eslocal.Cluster, layout: str) -> None:
+def test_older_is_upgraded_newer_is_kept(server: shipper_eslocal.Cluster, layout: str) -> None:
     index = Index(layout=layout)
     set_up(server, index)
     older, newer = [one.name for one in templates.render(index) if one.kind == "index"][:2]
@@ -98,7 +101,7 @@ def test_older_is_upgraded_newer_is_kept(server: eslocal.Cluster, layout: str) -
     assert actions(set_up(server, index))[newer] == "upgraded"
 
 
-def test_change_of_configuration_updates(server: eslocal.Cluster) -> None:
+def test_change_of_configuration_updates(server: shipper_eslocal.Cluster) -> None:
     set_up(server, Index())
     changed = actions(set_up(server, Index(retention_days=3, replicas=0)))
     assert {name for name, action in changed.items() if action == "updated"} == {
@@ -109,7 +112,7 @@ def test_change_of_configuration_updates(server: eslocal.Cluster) -> None:
     assert set(actions(set_up(server, Index())).values()) == {"updated", "unchanged"}
 
 
-def test_operators_component_is_never_touched_and_counts(server: eslocal.Cluster, layout: str) -> None:
+def test_operators_component_is_never_touched_and_counts(server: shipper_eslocal.Cluster, layout: str) -> None:
     set_up(server, Index(layout=layout))
     custom = {"template": {"settings": {"index.refresh_interval": "7s"}}}
     server.request("PUT", f"/_component_template/{templates.CUSTOM}", custom)
@@ -136,7 +139,7 @@ def documents(tmp_path: Path) -> dict[str, list[dict[str, Any]]]:
 
 
 def send(
-    server: eslocal.Cluster, index: str, dataset: str, values: list[dict[str, Any]], ids: bool
+    server: shipper_eslocal.Cluster, index: str, dataset: str, values: list[dict[str, Any]], ids: bool
 ) -> list[dict[str, Any]]:
     """Bulk-create, and the verdict on each document."""
     writer = Writer(DATASETS[dataset].fields)
@@ -164,7 +167,7 @@ def flat(tree: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def test_captured_documents_are_stored_once_and_found(
-    server: eslocal.Cluster, layout: str, namespace: str, tmp_path: Path
+    server: shipper_eslocal.Cluster, layout: str, namespace: str, tmp_path: Path
 ) -> None:
     set_up(server, Index(layout=layout, replicas=0, namespace=namespace))
     for dataset, values in documents(tmp_path).items():
@@ -180,7 +183,7 @@ def test_captured_documents_are_stored_once_and_found(
 
 
 def test_mapping_in_the_server_is_what_was_rendered(
-    server: eslocal.Cluster, layout: str, namespace: str, tmp_path: Path
+    server: shipper_eslocal.Cluster, layout: str, namespace: str, tmp_path: Path
 ) -> None:
     set_up(server, Index(layout=layout, replicas=0, namespace=namespace))
     for dataset, values in documents(tmp_path).items():
@@ -194,7 +197,7 @@ def test_mapping_in_the_server_is_what_was_rendered(
         assert dict(flat(there["mappings"]["properties"])) == dict(flat(wanted["properties"]))
 
 
-def test_late_stream_takes_what_is_old(server: eslocal.Cluster, namespace: str, tmp_path: Path) -> None:
+def test_late_stream_takes_what_is_old(server: shipper_eslocal.Cluster, namespace: str, tmp_path: Path) -> None:
     set_up(server, Index(replicas=0, namespace=namespace))
     old = {**documents(tmp_path)["host"][0], "@timestamp": NOW_MS - 90 * 86_400_000}
     late = templates.late_stream("host", namespace)
@@ -204,7 +207,7 @@ def test_late_stream_takes_what_is_old(server: eslocal.Cluster, namespace: str, 
 
 
 def test_metric_is_found_by_range_and_averaged_without_an_index(
-    server: eslocal.Cluster, namespace: str, tmp_path: Path
+    server: shipper_eslocal.Cluster, namespace: str, tmp_path: Path
 ) -> None:
     set_up(server, Index(replicas=0, namespace=namespace))
     index = templates.stream("host", namespace)
@@ -219,9 +222,9 @@ def test_metric_is_found_by_range_and_averaged_without_an_index(
 
 
 def test_upgrade_brings_new_fields_into_the_index_written_to(
-    server: eslocal.Cluster, namespace: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    server: shipper_eslocal.Cluster, namespace: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from shipper.fields import gauge
+    from shipper.fields.field import gauge
 
     set_up(server, Index(replicas=0, namespace=namespace))
     index = templates.stream("agent", namespace)
@@ -242,7 +245,9 @@ def test_upgrade_brings_new_fields_into_the_index_written_to(
         server.request("PUT", one.path, dict(one.body))
 
 
-def test_online_check_of_a_server_that_was_set_up(server: eslocal.Cluster, capsys: pytest.CaptureFixture[str]) -> None:
+def test_online_check_of_a_server_that_was_set_up(
+    server: shipper_eslocal.Cluster, capsys: pytest.CaptureFixture[str]
+) -> None:
     from shipper import cli
 
     wanted = ["--elasticsearch-hosts", server.url, "--index-layout", "dated", "--host-name", "a"]
@@ -260,7 +265,7 @@ def test_online_check_of_a_server_that_was_set_up(server: eslocal.Cluster, capsy
     )
 
 
-def test_stages_of_downsampling_reach_the_server_or_are_said_to_be_left_out(server: eslocal.Cluster) -> None:
+def test_stages_of_downsampling_reach_the_server_or_are_said_to_be_left_out(server: shipper_eslocal.Cluster) -> None:
     lines = set_up(server, Index(downsample=("7d:10m", "30d:1h"), retention_days=90))
     (found,) = server.request("GET", "/_index_template/metrics-shipper.host-default")["index_templates"]
     lifecycle = found["index_template"]["template"]["lifecycle"]
@@ -272,7 +277,7 @@ def test_stages_of_downsampling_reach_the_server_or_are_said_to_be_left_out(serv
 
 
 def test_a_dead_server_among_several_is_named_and_spoils_nothing(
-    server: eslocal.Cluster, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    server: shipper_eslocal.Cluster, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     dead = "http://127.0.0.1:9"
     options = ["--elasticsearch-hosts", f"{dead},{server.url}", "--host-name", "a", "--host-verify", "false"]
@@ -286,7 +291,7 @@ def test_a_dead_server_among_several_is_named_and_spoils_nothing(
 
 
 def test_without_security_there_are_no_keys_and_the_error_says_so(
-    server: eslocal.Cluster, capsys: pytest.CaptureFixture[str]
+    server: shipper_eslocal.Cluster, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for option in ("--create-key", "--create-roles"):
         assert cli.main(["setup", option, "--elasticsearch-hosts", server.url, "--yes"]) == 4

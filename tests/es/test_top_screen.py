@@ -14,17 +14,19 @@ from typing import Any
 
 import fleetload
 import pytest
+import shipper_eslocal
 from fleetdocs import ODD_NAMES, Document, Fleet
 from textual.pilot import Pilot
 from textual.widgets import DataTable, Static
 
-import eslocal
-from shipper import cli, client, top_view, view
-from shipper.config import Config, Elasticsearch, Index
-from shipper.errors import ServerError
-from shipper.screen import shown
-from shipper.top_screen import Top
-from shipper.top_table import CGROUPS, HOSTS, Column, span
+from shipper import cli
+from shipper.base.errors import ServerError
+from shipper.deliver import client
+from shipper.settings.config import Config, Elasticsearch, Index
+from shipper.view import fleet, last_tick
+from shipper.view.demo_screen import shown
+from shipper.view.top_screen import Top
+from shipper.view.top_table import CGROUPS, HOSTS, Column, span
 
 SHIPPER = str(Path(sys.executable).with_name("shipper"))
 PERIOD_S = 10
@@ -36,7 +38,7 @@ Drive = Callable[[Top, Pilot[None]], Awaitable[None]]
 
 
 @cache
-def fleet() -> Fleet:
+def simulated_fleet() -> Fleet:
     """Made when the server is ready for it: ``top`` looks at the last minutes."""
     return Fleet(
         hosts=6, containers=7, ticks=TICKS, period_s=PERIOD_S, names=ODD_NAMES, gone={SILENT: FIRST_SILENT},
@@ -45,18 +47,18 @@ def fleet() -> Fleet:
 
 
 @pytest.fixture(scope="module")
-def server() -> Iterator[eslocal.Cluster]:
-    with eslocal.cluster() as cluster:
-        fleetload.load([cluster.url], fleet(), workers=1)
+def server() -> Iterator[shipper_eslocal.Cluster]:
+    with shipper_eslocal.cluster() as cluster:
+        fleetload.load([cluster.url], simulated_fleet(), workers=1)
         yield cluster
 
 
 @pytest.fixture(scope="module")
-def documents(server: eslocal.Cluster) -> list[Document]:
-    return list(fleet().documents())
+def documents(server: shipper_eslocal.Cluster) -> list[Document]:
+    return list(simulated_fleet().documents())
 
 
-def configured(server: eslocal.Cluster, namespace: str = NAMESPACE) -> Config:
+def configured(server: shipper_eslocal.Cluster, namespace: str = NAMESPACE) -> Config:
     return Config(elasticsearch=Elasticsearch(hosts=(server.url,)), index=Index(namespace=namespace))
 
 
@@ -66,8 +68,8 @@ def driven(config: Config, drive: Drive) -> None:
     async def run() -> None:
         with client.connect(config) as connection:
             app = Top(
-                lambda at_ms: top_view.hosts(connection, config.index, at_ms),
-                lambda host, at_ms: top_view.cgroups(connection, config.index, host, at_ms),
+                lambda at_ms: fleet.hosts(connection, config.index, at_ms),
+                lambda host, at_ms: fleet.cgroups(connection, config.index, host, at_ms),
                 every_s=3600,
             )
             async with app.run_test(size=(300, 50)) as pilot:
@@ -120,17 +122,19 @@ def expected(values: dict[str, Any], columns: tuple[Column, ...]) -> list[str]:
 
 def host_row(documents: list[Document], name: str, tick: int, newest: int) -> list[str]:
     (values,) = at(documents, "host", tick, **{"host.name": name})
-    recent = range(newest - top_view._SLOW_S // PERIOD_S, newest + 1)
+    recent = range(newest - fleet._SLOW_S // PERIOD_S, newest + 1)
     mounts = [one for near in recent for one in at(documents, "filesystem", near, **{"host.name": name})]
     ran = {one.get("container.id") for near in recent for one in at(documents, "cgroup", near, **{"host.name": name})}
-    more: dict[str, Any] = {top_view.AGE: (newest - tick) * PERIOD_S * 1000}
+    more: dict[str, Any] = {fleet.AGE: (newest - tick) * PERIOD_S * 1000}
     if mounts:
-        more[top_view.FULLEST] = max(one["system.filesystem.used.pct"] for one in mounts)
-        more[top_view.CONTAINERS] = len(ran - {None})
+        more[fleet.FULLEST] = max(one["system.filesystem.used.pct"] for one in mounts)
+        more[fleet.CONTAINERS] = len(ran - {None})
     return expected({**values, **more}, HOSTS)
 
 
-def test_hosts_are_those_of_the_documents_busiest_first(server: eslocal.Cluster, documents: list[Document]) -> None:
+def test_hosts_are_those_of_the_documents_busiest_first(
+    server: shipper_eslocal.Cluster, documents: list[Document]
+) -> None:
     async def drive(app: Top, _pilot: Pilot[None]) -> None:
         rows = [host_row(documents, one["host.name"], LAST, LAST) for one in at(documents, "host", LAST)]
         silent = host_row(documents, ODD_NAMES[SILENT], FIRST_SILENT - 1, LAST)
@@ -138,62 +142,64 @@ def test_hosts_are_those_of_the_documents_busiest_first(server: eslocal.Cluster,
         cpu = [float(row[1].rstrip("%")) for row in table(app)]
         assert cpu == sorted(cpu, reverse=True)
         assert silent[-1] == "3m 20s"
-        assert title(app).startswith(f"{fleet().hosts} hosts · now")
+        assert title(app).startswith(f"{simulated_fleet().hosts} hosts · now")
 
     driven(configured(server), drive)
 
 
-def test_what_runs_on_a_host_on_enter_and_back(server: eslocal.Cluster, documents: list[Document]) -> None:
+def test_what_runs_on_a_host_on_enter_and_back(server: shipper_eslocal.Cluster, documents: list[Document]) -> None:
     async def drive(app: Top, pilot: Pilot[None]) -> None:
         await press(app, pilot, "down", "enter")
         host = app.host
-        assert host in fleet().names or host.startswith("node-")
+        assert host in simulated_fleet().names or host.startswith("node-")
         running = [one for one in at(documents, "cgroup", LAST if host != ODD_NAMES[SILENT] else FIRST_SILENT - 1)
                    if one["host.name"] == host and not one["cgroup.aggregate"]]  # fmt: skip
         assert sorted(table(app)) == sorted(expected(one, CGROUPS) for one in running)
-        assert len(running) == fleet().containers + fleet().services
+        assert len(running) == simulated_fleet().containers + simulated_fleet().services
         assert f"{host}: containers and services" in title(app)
         await press(app, pilot, "escape")
-        assert len(table(app)) == fleet().hosts
+        assert len(table(app)) == simulated_fleet().hosts
 
     driven(configured(server), drive)
 
 
-def test_names_like_markup_stand_as_they_are(server: eslocal.Cluster) -> None:
+def test_names_like_markup_stand_as_they_are(server: shipper_eslocal.Cluster) -> None:
     async def drive(app: Top, pilot: Pilot[None]) -> None:
         assert {row[0] for row in table(app)} >= set(ODD_NAMES)
         await press(app, pilot, "slash", *"[RED]", "enter")
         assert [row[0] for row in table(app)] == ["[red]node[/red]"]
-        assert title(app).startswith(f"1 of {fleet().hosts} hosts")
+        assert title(app).startswith(f"1 of {simulated_fleet().hosts} hosts")
         await press(app, pilot, "enter")
         assert app.host == "[red]node[/red]"
         assert "[red]node[/red]: containers" in title(app)
-        assert len(table(app)) == fleet().containers + fleet().services
+        assert len(table(app)) == simulated_fleet().containers + simulated_fleet().services
 
     driven(configured(server), drive)
 
 
-def test_time_travel_to_ticks_before_and_back_to_now(server: eslocal.Cluster, documents: list[Document]) -> None:
+def test_time_travel_to_ticks_before_and_back_to_now(
+    server: shipper_eslocal.Cluster, documents: list[Document]
+) -> None:
     async def drive(app: Top, pilot: Pilot[None]) -> None:
         await press(app, pilot, "left", "left")
         for one in at(documents, "host", LAST - 2):
             assert host_row(documents, one["host.name"], LAST - 2, LAST - 2) in table(app)
-        assert app.at_ms == fleet().tick_ms(LAST - 2)
+        assert app.at_ms == simulated_fleet().tick_ms(LAST - 2)
         await press(app, pilot, "right")
-        assert app.at_ms == fleet().tick_ms(LAST - 1)
+        assert app.at_ms == simulated_fleet().tick_ms(LAST - 1)
         await press(app, pilot, "slash", "left", "enter")  # while typing, the keys are the input's
-        assert app.at_ms == fleet().tick_ms(LAST - 1)
+        assert app.at_ms == simulated_fleet().tick_ms(LAST - 1)
         await press(app, pilot, "ctrl+left")
         assert table(app) == []
         assert status(app).startswith("no documents in the 15m 0s before 20")
         await press(app, pilot, "n")
         assert app.at_ms is None
-        assert (len(table(app)), status(app)) == (fleet().hosts, "")
+        assert (len(table(app)), status(app)) == (simulated_fleet().hosts, "")
 
     driven(configured(server), drive)
 
 
-def test_order_by_any_column_and_turned(server: eslocal.Cluster, documents: list[Document]) -> None:
+def test_order_by_any_column_and_turned(server: shipper_eslocal.Cluster, documents: list[Document]) -> None:
     async def drive(app: Top, pilot: Pilot[None]) -> None:
         by_load = sorted(at(documents, "host", LAST), key=lambda one: -one["system.load.norm.1"])
         await press(app, pilot, "s")
@@ -202,12 +208,14 @@ def test_order_by_any_column_and_turned(server: eslocal.Cluster, documents: list
         await press(app, pilot, "r")
         assert [row[0] for row in table(app) if row[0] != ODD_NAMES[SILENT]] == shown_names[::-1]
         await press(app, pilot, "S", "S", "r")
-        assert [row[0] for row in table(app)] == sorted(fleet().host_name(one) for one in range(fleet().hosts))
+        assert [row[0] for row in table(app)] == sorted(
+            simulated_fleet().host_name(one) for one in range(simulated_fleet().hosts)
+        )
 
     driven(configured(server), drive)
 
 
-def test_the_cursor_stays_on_its_host_when_the_order_changes(server: eslocal.Cluster) -> None:
+def test_the_cursor_stays_on_its_host_when_the_order_changes(server: shipper_eslocal.Cluster) -> None:
     async def drive(app: Top, pilot: Pilot[None]) -> None:
         await press(app, pilot, "down", "down")
         name = table(app)[2][0]
@@ -218,7 +226,7 @@ def test_the_cursor_stays_on_its_host_when_the_order_changes(server: eslocal.Clu
     driven(configured(server), drive)
 
 
-def test_an_empty_cluster_says_so(server: eslocal.Cluster) -> None:
+def test_an_empty_cluster_says_so(server: shipper_eslocal.Cluster) -> None:
     async def drive(app: Top, _pilot: Pilot[None]) -> None:
         assert table(app) == []
         assert status(app) == "no documents in the 15m 0s before now"
@@ -226,19 +234,19 @@ def test_an_empty_cluster_says_so(server: eslocal.Cluster) -> None:
     driven(configured(server, "nobody"), drive)
 
 
-def test_a_server_that_goes_away_is_one_line_and_what_was_seen_stays(server: eslocal.Cluster) -> None:
+def test_a_server_that_goes_away_is_one_line_and_what_was_seen_stays(server: shipper_eslocal.Cluster) -> None:
     away = "http://127.0.0.1:9: connection refused"
 
     async def run() -> None:
         with client.connect(configured(server)) as connection:
             there = True
 
-            def hosts(at_ms: int | None) -> top_view.Seen:
+            def hosts(at_ms: int | None) -> fleet.Seen:
                 if not there:
                     raise ServerError(away)
-                return top_view.hosts(connection, Index(namespace=NAMESPACE), at_ms)
+                return fleet.hosts(connection, Index(namespace=NAMESPACE), at_ms)
 
-            app = Top(hosts, lambda _host, _at: top_view.Seen("", []), every_s=3600)
+            app = Top(hosts, lambda _host, _at: fleet.Seen("", []), every_s=3600)
             async with app.run_test(size=(300, 50)) as pilot:
                 await settled(app, pilot)
                 before, there = table(app), False
@@ -254,7 +262,7 @@ def test_a_server_that_goes_away_is_one_line_and_what_was_seen_stays(server: esl
 
 
 def test_a_clock_that_is_ahead_holds_up_nobodys_view(
-    server: eslocal.Cluster, capsys: pytest.CaptureFixture[str]
+    server: shipper_eslocal.Cluster, capsys: pytest.CaptureFixture[str]
 ) -> None:
     fleetload.set_up([server.url], "future")
     now_s = time.time()
@@ -271,32 +279,32 @@ def test_a_clock_that_is_ahead_holds_up_nobodys_view(
         server.request("POST", f"/metrics-shipper.{dataset}-future/_refresh")
     config = configured(server, "future")
     with client.connect(config) as connection:
-        seen = top_view.hosts(connection, config.index)
-        assert {row["host.name"]: row[top_view.AGE] for row in seen.rows} == {"good": 0, "ahead": 0}
+        seen = fleet.hosts(connection, config.index)
+        assert {row["host.name"]: row[fleet.AGE] for row in seen.rows} == {"good": 0, "ahead": 0}
         assert abs(seen.at_ms / 1000 - now_s + 20) < 1
         assert list(seen.future) == ["ahead"]
-        assert abs(top_view.milliseconds(seen.future["ahead"]) / 1000 - now_s - 3600) < 1
-        assert abs(top_view.cgroups(connection, config.index, "ahead").at_ms / 1000 - now_s + 20) < 1
-        newest = view.latest(connection, config.index, "ahead")
-        assert newest and abs(top_view.milliseconds(newest.tick) / 1000 - now_s + 20) < 1
+        assert abs(fleet.milliseconds(seen.future["ahead"]) / 1000 - now_s - 3600) < 1
+        assert abs(fleet.cgroups(connection, config.index, "ahead").at_ms / 1000 - now_s + 20) < 1
+        newest = last_tick.latest(connection, config.index, "ahead")
+        assert newest and abs(fleet.milliseconds(newest.tick) / 1000 - now_s + 20) < 1
     assert cli.main(["top", "--elasticsearch-hosts", server.url, "--index-namespace", "future"]) == 0
     assert "documents of the future, left out; a clock is or was ahead: ahead (up to 2" in capsys.readouterr().err
 
 
-def test_without_a_terminal_it_is_lines_of_text(server: eslocal.Cluster, documents: list[Document]) -> None:
+def test_without_a_terminal_it_is_lines_of_text(server: shipper_eslocal.Cluster, documents: list[Document]) -> None:
     clean = {name: value for name, value in os.environ.items() if not name.startswith("SHIPPER_")}
     command = [SHIPPER, "top", "--elasticsearch-hosts", server.url, "--index-namespace", NAMESPACE]
     result = subprocess.run(command, env=clean, capture_output=True, text=True, timeout=60, check=True)
     lines = result.stdout.splitlines()
     assert lines[0].split()[:2] == ["host", "CPU"]
-    assert len(lines) == fleet().hosts + 1
+    assert len(lines) == simulated_fleet().hosts + 1
     for one in at(documents, "host", LAST):
         row = host_row(documents, one["host.name"], LAST, LAST)
         assert any(line.startswith(row[0]) and row[1] in line for line in lines)
     result = subprocess.run(
         [*command, "--host", "node b/1"], env=clean, capture_output=True, text=True, timeout=60, check=True
     )
-    assert len(result.stdout.splitlines()) == 1 + fleet().containers + fleet().services
+    assert len(result.stdout.splitlines()) == 1 + simulated_fleet().containers + simulated_fleet().services
 
 
 def test_a_server_that_is_not_there_is_one_line_and_exit_code_4() -> None:
@@ -308,7 +316,7 @@ def test_a_server_that_is_not_there_is_one_line_and_exit_code_4() -> None:
 
 def test_a_key_that_may_only_read_is_enough(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     rights = {"index": [{"names": ["metrics-shipper.*"], "privileges": ["read"]}]}
-    with eslocal.cluster(security=True) as secure:
+    with shipper_eslocal.cluster(security=True) as secure:
         where = ["--elasticsearch-hosts", secure.url, "--elasticsearch-ca-file", str(secure.ca_file)]
         user = ["--elasticsearch-username", str(secure.username)]
         assert cli.main(["setup", *where, *user, "--elasticsearch-password-file", str(secure.password_file)]) == 0

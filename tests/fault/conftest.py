@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import shipper_eslocal
 from fault.line import Line, configured
 from fault.proxy import Proxy, proxy
 
-import eslocal
-from shipper import client, install
-from shipper.config import Config, Elasticsearch, Index
+from shipper.deliver import client
+from shipper.server import setup
+from shipper.settings.config import Config, Elasticsearch, Index
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -24,17 +25,17 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 def set_up(config: Config) -> None:
     with client.connect(config) as connection:
-        install.install(connection, config, lambda _line: None)
+        setup.install(connection, config, lambda _line: None)
 
 
 @pytest.fixture(scope="session")
-def es() -> Iterator[eslocal.Cluster]:
-    with eslocal.cluster() as cluster:
+def es() -> Iterator[shipper_eslocal.Cluster]:
+    with shipper_eslocal.cluster() as cluster:
         yield cluster
 
 
 @pytest.fixture
-def namespace(es: eslocal.Cluster) -> str:
+def namespace(es: shipper_eslocal.Cluster) -> str:
     """A namespace of the test's own, with its templates."""
     name = f"t{secrets.token_hex(4)}"
     set_up(Config(elasticsearch=Elasticsearch(hosts=(es.url,)), index=Index(namespace=name)))
@@ -42,7 +43,7 @@ def namespace(es: eslocal.Cluster) -> str:
 
 
 @pytest.fixture
-def between(es: eslocal.Cluster) -> Iterator[Proxy]:
+def between(es: shipper_eslocal.Cluster) -> Iterator[Proxy]:
     """The proxy before the server."""
     with proxy(es.url) as one:
         yield one

@@ -9,17 +9,18 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import eslocal
-from shipper.agent import Agent, Report
-from shipper.bulk import FILTER_PATH, Delivery
-from shipper.client import Link
-from shipper.config import Bulk, Collect, Config, Elasticsearch, Host, Index
-from shipper.config import Spool as SpoolOptions
-from shipper.ledger import Ledger
-from shipper.log import Log
-from shipper.pipeline import host
-from shipper.spool import Spool
-from shipper.tick import Ticker
+import shipper_eslocal
+
+from shipper.agent.loop import host
+from shipper.agent.self_metrics import Agent, Report
+from shipper.agent.tick import Ticker
+from shipper.base.log import Log
+from shipper.deliver.bulk import FILTER_PATH, Delivery
+from shipper.deliver.client import Link
+from shipper.deliver.ledger import Ledger
+from shipper.deliver.spool import Spool
+from shipper.settings.config import Bulk, Collect, Config, Elasticsearch, Host, Index
+from shipper.settings.config import Spool as SpoolOptions
 
 PERIOD_MS = 1000
 DATASETS = ("host", "disk", "agent")
@@ -92,7 +93,7 @@ def balanced(ledger: Ledger) -> None:
         assert counts.collected == parts, (counts, ledger.spooled)
 
 
-def found(es: eslocal.Cluster, config: Config, pattern: str = "*") -> Counter[int]:
+def found(es: shipper_eslocal.Cluster, config: Config, pattern: str = "*") -> Counter[int]:
     """Documents of the host in Elasticsearch by their time, ms; each entity at most once in each."""
     target = f"metrics-shipper.{pattern}-{config.index.namespace}"
     es.request("POST", f"/{target}/_refresh")
@@ -130,7 +131,7 @@ def iso(time_ms: int) -> str:
     return datetime.fromtimestamp(time_ms / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-def own_template(es: eslocal.Cluster, dataset: str, namespace: str, settings: Mapping[str, Any]) -> None:
+def own_template(es: shipper_eslocal.Cluster, dataset: str, namespace: str, settings: Mapping[str, Any]) -> None:
     """Have the stream of ``namespace`` made with ``settings`` beside those of the common template."""
     name = f"metrics-shipper.{dataset}-{namespace}"
     body = es.request("GET", f"/_index_template/{name}")["index_templates"][0]["index_template"]

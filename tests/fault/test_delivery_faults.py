@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+import shipper_eslocal
 from fault.line import Line, found
 from fault.proxy import (
     Fault,
@@ -26,12 +27,10 @@ from fault.proxy import (
     status,
 )
 
-import eslocal
-
 Make = Callable[..., Line]
 
 
-def all_found(es: eslocal.Cluster, line: Line) -> None:
+def all_found(es: shipper_eslocal.Cluster, line: Line) -> None:
     """Every document of every tick is there, once; none anywhere else."""
     assert found(es, line.config) == line.ticks
     counts = line.ledger.counts
@@ -39,7 +38,7 @@ def all_found(es: eslocal.Cluster, line: Line) -> None:
     assert line.delivery.state.twins == 0
 
 
-def test_server_away_for_300_ticks(es: eslocal.Cluster, between: Proxy, make: Make) -> None:
+def test_server_away_for_300_ticks(es: shipper_eslocal.Cluster, between: Proxy, make: Make) -> None:
     line = make(between.url)
     line.run(3)
     between.down()
@@ -65,7 +64,7 @@ def test_server_away_for_300_ticks(es: eslocal.Cluster, between: Proxy, make: Ma
     ],
     ids=["429", "503", "429 by item", "503 by item", "cut before", "cut amid", "nonsense", "other json"],
 )
-def test_a_third_of_the_answers_is_a_fault(es: eslocal.Cluster, between: Proxy, make: Make, fault: Any) -> None:
+def test_a_third_of_the_answers_is_a_fault(es: shipper_eslocal.Cluster, between: Proxy, make: Make, fault: Any) -> None:
     line = make(between.url)
     between.fault = fault
     for _ in range(10):
@@ -75,7 +74,9 @@ def test_a_third_of_the_answers_is_a_fault(es: eslocal.Cluster, between: Proxy, 
     all_found(es, line)
 
 
-def test_answers_of_one_byte_per_second_hold_nothing_up(es: eslocal.Cluster, between: Proxy, make: Make) -> None:
+def test_answers_of_one_byte_per_second_hold_nothing_up(
+    es: shipper_eslocal.Cluster, between: Proxy, make: Make
+) -> None:
     """The whole request has timeout_s, however it dribbles."""
     line = make(between.url, elasticsearch={"timeout_s": 1})
     between.fault = Sometimes(1.0, byte_per_second)
@@ -88,7 +89,7 @@ def test_answers_of_one_byte_per_second_hold_nothing_up(es: eslocal.Cluster, bet
     all_found(es, line)
 
 
-def test_no_body_over_64_kib(es: eslocal.Cluster, between: Proxy, make: Make) -> None:
+def test_no_body_over_64_kib(es: shipper_eslocal.Cluster, between: Proxy, make: Make) -> None:
     line = make(between.url)
     between.down()
     line.run(60)
@@ -109,7 +110,7 @@ def test_no_body_over_64_kib(es: eslocal.Cluster, between: Proxy, make: Make) ->
 
 @pytest.mark.parametrize("block", ["read_only", "read_only_allow_delete", "write"])
 def test_an_index_that_is_blocked_holds_its_documents(
-    es: eslocal.Cluster, make: Make, namespace: str, block: str
+    es: shipper_eslocal.Cluster, make: Make, namespace: str, block: str
 ) -> None:
     """A full disk blocks with read_only_allow_delete; an operator with the others."""
     line = make(es.url)
@@ -128,7 +129,7 @@ def test_an_index_that_is_blocked_holds_its_documents(
     all_found(es, line)
 
 
-def test_the_server_killed_amid_a_bulk(es: eslocal.Cluster, between: Proxy, make: Make) -> None:
+def test_the_server_killed_amid_a_bulk(es: shipper_eslocal.Cluster, between: Proxy, make: Make) -> None:
     line = make(between.url)
     line.run(5)
     line.drain()
@@ -155,7 +156,7 @@ def test_the_server_killed_amid_a_bulk(es: eslocal.Cluster, between: Proxy, make
 
 
 def test_names_that_cannot_be_resolved_for_a_while(
-    es: eslocal.Cluster, make: Make, monkeypatch: pytest.MonkeyPatch
+    es: shipper_eslocal.Cluster, make: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     line = make(es.url.replace("127.0.0.1", "localhost"), elasticsearch={"hosts": (_named(es.url),)})
     real = socket.getaddrinfo
@@ -180,7 +181,7 @@ def _named(url: str) -> str:
     return url.replace("127.0.0.1", "search.example")
 
 
-def test_one_of_two_nodes_away_is_no_outage(es: eslocal.Cluster, make: Make) -> None:
+def test_one_of_two_nodes_away_is_no_outage(es: shipper_eslocal.Cluster, make: Make) -> None:
     with proxy(es.url) as first, proxy(es.url) as second:
         line = make(first.url, elasticsearch={"hosts": (first.url, second.url)})
         line.run(4)
@@ -197,7 +198,7 @@ def test_one_of_two_nodes_away_is_no_outage(es: eslocal.Cluster, make: Make) -> 
         all_found(es, line)
 
 
-def test_after_retry_after_a_small_question_is_asked(es: eslocal.Cluster, between: Proxy, make: Make) -> None:
+def test_after_retry_after_a_small_question_is_asked(es: shipper_eslocal.Cluster, between: Proxy, make: Make) -> None:
     """An hour is asked for; no bulk request goes out while the small question is refused as well."""
     line = make(between.url)
     questions = [0]
@@ -223,7 +224,7 @@ def test_after_retry_after_a_small_question_is_asked(es: eslocal.Cluster, betwee
 
 
 def test_the_date_of_an_answer_shows_the_skew(
-    es: eslocal.Cluster, between: Proxy, make: Make, capfd: pytest.CaptureFixture[str]
+    es: shipper_eslocal.Cluster, between: Proxy, make: Make, capfd: pytest.CaptureFixture[str]
 ) -> None:
     def dated(request: Request, forward: Forward) -> Reply:
         answer = forward(request)
@@ -240,7 +241,7 @@ def test_the_date_of_an_answer_shows_the_skew(
 
 
 def test_a_server_without_templates_gets_nothing(
-    namespace: str, make: Make, between: Proxy, es: eslocal.Cluster
+    namespace: str, make: Make, between: Proxy, es: shipper_eslocal.Cluster
 ) -> None:
     """As a fresh server answers; a bare bulk would have made streams with guessed mappings."""
 

@@ -11,14 +11,14 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
+import shipper_eslocal
 from fault.line import Line, balanced, found
 from fault.proxy import Proxy
 from fault.test_delivery_faults import all_found
 
-import eslocal
-from shipper.ledger import Ledger
-from shipper.segment import Entry
-from shipper.spool import Spool
+from shipper.deliver.ledger import Ledger
+from shipper.deliver.segment import Entry
+from shipper.deliver.spool import Spool
 
 Make = Callable[..., Line]
 FROZEN_S = 10.0
@@ -56,7 +56,7 @@ def frozen(directory: Path, seconds: float) -> Iterator[None]:
 
 @pytest.mark.root
 @pytest.mark.needs("mkfs.ext4")
-def test_a_hung_disk_stops_neither_ticks_nor_delivery(es: eslocal.Cluster, make: Make, freezable: Path) -> None:
+def test_a_hung_disk_stops_neither_ticks_nor_delivery(es: shipper_eslocal.Cluster, make: Make, freezable: Path) -> None:
     line = make(es.url, directory=freezable / "spool")
     line.delivery.start()
     line.run(2)
@@ -90,7 +90,7 @@ def test_a_hung_disk_stops_neither_ticks_nor_delivery(es: eslocal.Cluster, make:
 
 @pytest.mark.root
 def test_a_damaged_segment_on_a_read_only_disk_stops_nothing(
-    es: eslocal.Cluster, between: Proxy, make: Make, small_disk: Path
+    es: shipper_eslocal.Cluster, between: Proxy, make: Make, small_disk: Path
 ) -> None:
     between.down()
     line = make(between.url, directory=small_disk / "spool")
@@ -113,7 +113,7 @@ def test_a_damaged_segment_on_a_read_only_disk_stops_nothing(
 
 @pytest.mark.root
 def test_a_file_system_that_goes_away_for_a_while(
-    es: eslocal.Cluster, between: Proxy, make: Make, tmp_path: Path, small_disk: Path
+    es: shipper_eslocal.Cluster, between: Proxy, make: Make, tmp_path: Path, small_disk: Path
 ) -> None:
     """Unmounted below the running agent: it keeps what it had opened."""
     between.down()
@@ -132,7 +132,7 @@ def test_a_file_system_that_goes_away_for_a_while(
     line.close()
 
 
-def test_no_descriptor_left_is_no_damage(es: eslocal.Cluster, between: Proxy, make: Make) -> None:
+def test_no_descriptor_left_is_no_damage(es: shipper_eslocal.Cluster, between: Proxy, make: Make) -> None:
     """EMFILE for each file of the spool, in this very process."""
     import resource
 
@@ -199,7 +199,7 @@ ledger.close()
 
 
 @pytest.mark.root
-def test_a_full_disk_then_a_stop(es: eslocal.Cluster, between: Proxy, make: Make, small_disk: Path) -> None:
+def test_a_full_disk_then_a_stop(es: shipper_eslocal.Cluster, between: Proxy, make: Make, small_disk: Path) -> None:
     """What is held in memory at the end is counted; the equation holds over the restart, and over a kill -9."""
     between.down()
     line = make(between.url, directory=small_disk / "spool")
@@ -255,7 +255,7 @@ def test_segments_harmed_while_no_agent_runs_are_counted(tmp_path: Path, harm: s
 @pytest.mark.parametrize("harm", ["damaged", "missing"])
 def test_a_ledger_that_is_lost_claims_nothing(tmp_path: Path, harm: str) -> None:
     ledger = filled(tmp_path / "spool", 4)
-    from shipper.ledger import Fate
+    from shipper.deliver.ledger import Fate
 
     ledger.settle({1: dict.fromkeys(range(3), Fate.STORED)})
     ledger.close()
@@ -286,7 +286,7 @@ def test_a_spool_directory_that_is_removed_is_made_again_and_its_loss_counted(tm
     ledger.put(9000, [ENTRY] * 3)
     assert (ledger.counts.collected, ledger.counts.dropped, ledger.spooled) == (15, 12, 3)
     assert ledger.trouble == ""
-    from shipper.errors import UserError
+    from shipper.base.errors import UserError
 
     with pytest.raises(UserError, match="in use by another shipper"):
         Spool(str(directory), 1 << 30)

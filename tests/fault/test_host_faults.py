@@ -13,11 +13,11 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
+import shipper_eslocal
 from fault.line import DATASETS, PERIOD_MS, Line, balanced, configured, found, open_for, own_template
 from fault.proxy import Proxy
 
-import eslocal
-from shipper.clock import Clock
+from shipper.base.tick_times import Clock
 
 Make = Callable[..., Line]
 TESTS = Path(__file__).parent.parent
@@ -35,7 +35,7 @@ def driver(name: str, number: int, url: str, namespace: str, directory: Path) ->
     return [[int(word) for word in line.split()] for line in done.stdout.splitlines()]
 
 
-def test_200_kills_at_random_moments(es: eslocal.Cluster, make: Make, namespace: str, tmp_path: Path) -> None:
+def test_200_kills_at_random_moments(es: shipper_eslocal.Cluster, make: Make, namespace: str, tmp_path: Path) -> None:
     ((collected, stored, duplicate),) = driver("kills", KILLS, es.url, namespace, tmp_path)
     safe = Counter({int(tick): int(n) for tick, n in map(str.split, (tmp_path / "ticks").read_text().splitlines())})
     line = make(es.url)
@@ -59,7 +59,7 @@ def test_memory_is_flat_through_an_hour_of_outage(namespace: str, tmp_path: Path
 
 
 @pytest.mark.root
-def test_a_spool_on_1_mib(es: eslocal.Cluster, between: Proxy, make: Make, small_disk: Path) -> None:
+def test_a_spool_on_1_mib(es: shipper_eslocal.Cluster, between: Proxy, make: Make, small_disk: Path) -> None:
     """More than fits: the rest is held for HELD_TICKS, then dropped and counted; the agent goes on and recovers."""
     between.down()
     line = make(between.url, directory=small_disk / "spool")
@@ -85,7 +85,7 @@ def test_a_spool_on_1_mib(es: eslocal.Cluster, between: Proxy, make: Make, small
 
 
 @pytest.mark.root
-def test_ten_ticks_of_a_full_disk_lose_nothing(es: eslocal.Cluster, make: Make, small_disk: Path) -> None:
+def test_ten_ticks_of_a_full_disk_lose_nothing(es: shipper_eslocal.Cluster, make: Make, small_disk: Path) -> None:
     line = make(es.url, directory=small_disk / "spool")
     line.run(2)
     filler = small_disk / "filler"
@@ -107,7 +107,7 @@ def test_ten_ticks_of_a_full_disk_lose_nothing(es: eslocal.Cluster, make: Make, 
 
 @pytest.mark.parametrize("region", ["format", "tick", "documents", "crc32", "check", "action", "document", "end"])
 def test_a_flipped_bit_costs_its_segment_only(
-    es: eslocal.Cluster, between: Proxy, make: Make, tmp_path: Path, region: str
+    es: shipper_eslocal.Cluster, between: Proxy, make: Make, tmp_path: Path, region: str
 ) -> None:
     """Each byte of a segment is in tests/test_spool.py; here one of each region, through to the server."""
     between.down()
@@ -137,7 +137,7 @@ def test_a_flipped_bit_costs_its_segment_only(
 
 @pytest.mark.parametrize("order", ["newest-first", "oldest-first"])
 def test_three_days_of_spool_into_a_fresh_time_series(
-    es: eslocal.Cluster, between: Proxy, make: Make, namespace: str, order: str
+    es: shipper_eslocal.Cluster, between: Proxy, make: Make, namespace: str, order: str
 ) -> None:
     """A stream open for two hours back, as one is made without look_back_time: what is older goes to the late one."""
     now_ms = time.time_ns() // 1_000_000
@@ -160,7 +160,7 @@ def test_three_days_of_spool_into_a_fresh_time_series(
 
 
 @pytest.mark.parametrize("step_s", [-3600, 3600])
-def test_the_clock_set_by_an_hour(es: eslocal.Cluster, make: Make, step_s: int) -> None:
+def test_the_clock_set_by_an_hour(es: shipper_eslocal.Cluster, make: Make, step_s: int) -> None:
     """Ten minutes, the step, and on for more than the hour that comes again: no silence, no twin, no storm."""
     line = make(es.url)
     wall_s, boot_s, made = line.next_ms // 1000, 1000, 0
@@ -183,8 +183,10 @@ def test_the_clock_set_by_an_hour(es: eslocal.Cluster, make: Make, step_s: int) 
     assert clock.missed == 0
 
 
-def test_a_poison_document_blocks_neither_older_nor_newer(es: eslocal.Cluster, make: Make, namespace: str) -> None:
-    from shipper.segment import Entry
+def test_a_poison_document_blocks_neither_older_nor_newer(
+    es: shipper_eslocal.Cluster, make: Make, namespace: str
+) -> None:
+    from shipper.deliver.segment import Entry
 
     line = make(es.url)
     line.tick()
@@ -199,7 +201,7 @@ def test_a_poison_document_blocks_neither_older_nor_newer(es: eslocal.Cluster, m
     balanced(line.ledger)
 
 
-def test_how_many_ticks_a_kill_costs(es: eslocal.Cluster, namespace: str, tmp_path: Path) -> None:
+def test_how_many_ticks_a_kill_costs(es: shipper_eslocal.Cluster, namespace: str, tmp_path: Path) -> None:
     """The running agent is killed at random moments and started again at once, as its unit does."""
     from fault.test_log_faults import agent, seen
 

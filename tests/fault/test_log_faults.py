@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import shipper_eslocal
 from fault.proxy import Proxy
 
-import eslocal
-from shipper import status
+from shipper.agent import status
 
 LIMIT_S = 60.0
 MAIN = "import sys; from shipper.cli import main; sys.exit(main())"
@@ -83,7 +83,7 @@ def reader_that_stands_still() -> Iterator[int]:
 
 @pytest.mark.parametrize("log", [full, closed_pipe, reader_that_stands_still])
 def test_delivery_goes_on_without_a_log(
-    es: eslocal.Cluster, between: Proxy, namespace: str, tmp_path: Path, log: Any
+    es: shipper_eslocal.Cluster, between: Proxy, namespace: str, tmp_path: Path, log: Any
 ) -> None:
     """The server is away for a while, which is worth a line, and then back."""
     spool = tmp_path / "spool"
@@ -99,7 +99,9 @@ def test_delivery_goes_on_without_a_log(
 
 
 @pytest.mark.root
-def test_spool_and_log_on_one_full_disk(es: eslocal.Cluster, between: Proxy, namespace: str, small_disk: Path) -> None:
+def test_spool_and_log_on_one_full_disk(
+    es: shipper_eslocal.Cluster, between: Proxy, namespace: str, small_disk: Path
+) -> None:
     between.down()
     with (small_disk / "log").open("wb") as log, agent(between.url, namespace, small_disk / "spool", log) as process:
         until(lambda: seen(small_disk / "spool", "spooled") >= 2)

@@ -4,11 +4,10 @@ import time
 from collections.abc import Callable
 
 import pytest
+import shipper_eslocal
 from fault.line import Line, balanced
 from fault.proxy import Fault, Forward, Proxy, Reply, Request, byte_per_second, nonsense, passing, status
 from fault.test_delivery_faults import all_found
-
-import eslocal
 
 Make = Callable[..., Line]
 FAULT_S = 8.0
@@ -42,7 +41,7 @@ FAULTS: dict[str, Fault | None] = {
 
 @pytest.mark.parametrize("name", FAULTS)
 def test_delivery_is_back_within_five_seconds(
-    es: eslocal.Cluster, between: Proxy, make: Make, name: str, capfd: pytest.CaptureFixture[str]
+    es: shipper_eslocal.Cluster, between: Proxy, make: Make, name: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
     line = make(between.url, elasticsearch={"timeout_s": 2}, bulk={"backoff_max_s": 5})
     line.delivery.start()

@@ -6,11 +6,10 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+import shipper_eslocal
 from fault.line import DATASETS, Line, found, open_for, own_template
 from fault.proxy import Forward, Proxy, Reply, Request, passing
 from fault.test_delivery_faults import all_found
-
-import eslocal
 
 Make = Callable[..., Line]
 
@@ -29,7 +28,9 @@ def waits(line: Line, dataset: str) -> bool:
     return any(f".{dataset}-" in index for index in line.delivery.state.resting)
 
 
-def test_a_stream_without_a_primary_shard_holds_up_no_other(es: eslocal.Cluster, make: Make, namespace: str) -> None:
+def test_a_stream_without_a_primary_shard_holds_up_no_other(
+    es: shipper_eslocal.Cluster, make: Make, namespace: str
+) -> None:
     """Its shard can be placed on no node. A bulk request would wait a minute for it, with all that it carries."""
     own_template(es, "disk", namespace, {"index.routing.allocation.require._name": "nowhere"})
     line = make(es.url)
@@ -51,7 +52,7 @@ def test_a_stream_without_a_primary_shard_holds_up_no_other(es: eslocal.Cluster,
     all_found(es, line)
 
 
-def test_no_room_for_another_shard(es: eslocal.Cluster, make: Make) -> None:
+def test_no_room_for_another_shard(es: shipper_eslocal.Cluster, make: Make) -> None:
     """cluster.max_shards_per_node is reached: no stream can be made, 400 for every document."""
     limit = {"persistent": {"cluster.max_shards_per_node": 1}}
     es.request("PUT", "/_cluster/settings", limit)
@@ -68,7 +69,7 @@ def test_no_room_for_another_shard(es: eslocal.Cluster, make: Make) -> None:
 
 @pytest.mark.parametrize("state", ["closed", "missing pipeline"])
 def test_an_index_that_takes_nothing_for_no_fault_of_the_documents(
-    es: eslocal.Cluster, make: Make, namespace: str, state: str
+    es: shipper_eslocal.Cluster, make: Make, namespace: str, state: str
 ) -> None:
     line = make(es.url)
     line.run(2)
@@ -91,7 +92,7 @@ def test_an_index_that_takes_nothing_for_no_fault_of_the_documents(
     all_found(es, line)
 
 
-def test_a_proxy_that_takes_content_encoding_away(es: eslocal.Cluster, between: Proxy, make: Make) -> None:
+def test_a_proxy_that_takes_content_encoding_away(es: shipper_eslocal.Cluster, between: Proxy, make: Make) -> None:
     """The server sees gzip where it expects lines, and refuses each request as a whole."""
     line = make(between.url)
     between.fault = without_encoding
@@ -113,7 +114,7 @@ def without_encoding(request: Request, forward: Forward) -> Reply:
 
 
 def test_what_a_failure_store_took_for_its_time_reaches_the_late_stream(
-    es: eslocal.Cluster, between: Proxy, make: Make, namespace: str
+    es: shipper_eslocal.Cluster, between: Proxy, make: Make, namespace: str
 ) -> None:
     """A cluster setting turns failure stores on: a document out of the range of times is answered with 201."""
     between.fault = with_failure_store
@@ -145,7 +146,7 @@ def with_failure_store(request: Request, forward: Forward) -> Reply:
 
 
 def test_two_shippers_of_one_name_claim_only_what_is_there(
-    es: eslocal.Cluster, make: Make, tmp_path: Any, capfd: pytest.CaptureFixture[str]
+    es: shipper_eslocal.Cluster, make: Make, tmp_path: Any, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """A cloned machine: the second to send is told at its first tick, and both ledgers are true."""
     first, second = make(es.url, directory=tmp_path / "a"), make(es.url, directory=tmp_path / "b")

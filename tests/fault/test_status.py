@@ -12,8 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
-import eslocal
+import shipper_eslocal
 
 LIMIT_S = 60.0
 MAIN = "import sys; from shipper.cli import main; sys.exit(main())"
@@ -49,7 +48,7 @@ def until(spool: Path, met: Callable[[dict[str, Any]], bool], what: str) -> dict
 
 
 def test_status_tells_of_now_not_of_before_the_last_delivery(
-    es: eslocal.Cluster, namespace: str, tmp_path: Path
+    es: shipper_eslocal.Cluster, namespace: str, tmp_path: Path
 ) -> None:
     spool = tmp_path / "spool"
     with agent(es.url, namespace, spool) as process:
@@ -77,7 +76,9 @@ def filled(filler: Path) -> bool:
 
 
 @pytest.mark.root
-def test_a_full_disk_is_told_and_the_agent_stays_alive(es: eslocal.Cluster, namespace: str, small_disk: Path) -> None:
+def test_a_full_disk_is_told_and_the_agent_stays_alive(
+    es: shipper_eslocal.Cluster, namespace: str, small_disk: Path
+) -> None:
     """Kubernetes asks `shipper status` for liveness: it must not kill what holds the only copy in memory."""
     spool = small_disk / "spool"
     with agent(es.url, namespace, spool) as process:

@@ -9,9 +9,9 @@ import pytest
 from captured import HOSTS, CapturedRoot, Documents, Ticks
 from engines import CGROUPS, docker
 
-from shipper.collect import cgroup
-from shipper.config import Collect, Config
-from shipper.source import Descriptors, Root
+from shipper.collect.cgroup import cgroups
+from shipper.kernel.source import Descriptors, Root
+from shipper.settings.config import Collect, Config
 
 CAPTURED = sorted(path.name for path in HOSTS.iterdir() if (path / "0" / "moment.json").exists())
 for without_tasks in ("debian-12-hybrid", "debian-12-odd-names"):
@@ -36,7 +36,7 @@ def usages(documents: Documents, below: str = "/") -> tuple[int, int]:
 def test_on_every_captured_host_leaves_add_up_to_the_topmost(host: str, tmp_path: Path) -> None:
     """Growth from the first moment to the second: what came before may have been of cgroups that are gone."""
     root = CapturedRoot(HOSTS / host, tmp_path)
-    ticks = Ticks(root, [cgroup.COLLECTOR])
+    ticks = Ticks(root, [cgroups.COLLECTOR])
     seen = []
     for moment in (0, 1):
         root.show(moment)
@@ -82,7 +82,7 @@ def test_real_containers_nested_ones_included(short: Path) -> None:
         pids = members(outer)
         with nested(f"/docker/{outer}", pids[:2]) as (inner, rest):
             config = Config(collect=Collect(docker_roots=(str(engine.data_root),)))
-            ticks = Ticks(Root("/", Descriptors(1000)), [cgroup.COLLECTOR], config)
+            ticks = Ticks(Root("/", Descriptors(1000)), [cgroups.COLLECTOR], config)
             before = ticks.tick()
             engine.run("exec", "other", "/bin/sh", "-c", BUSY)
             after = ticks.tick()

@@ -14,11 +14,12 @@ from typing import Any
 import pytest
 from engines import CGROUPS, IMAGE, WORK, containerd, docker, image, podman, swept
 
-from shipper.collect import cgroup, podman_database
-from shipper.collect.hierarchy import Mode, detect
-from shipper.config import Collect, Config
-from shipper.rates import Value
-from shipper.source import Descriptors, Reader, Root
+from shipper.collect.cgroup import cgroups
+from shipper.collect.cgroup.runtime import podman_database
+from shipper.fields.rates import Value
+from shipper.kernel.hierarchy import Mode, detect
+from shipper.kernel.source import Descriptors, Reader, Root
+from shipper.settings.config import Collect, Config
 
 pytestmark = pytest.mark.root
 
@@ -40,8 +41,8 @@ def documents() -> Iterator[Callable[..., Documents]]:
         readers.append(reader)
         config = Config(collect=Collect(labels=("role", "com.docker.compose.*"), **options))
         found = {}
-        for reading in cgroup.COLLECTOR.start(reader, config)():
-            reading.values |= cgroup.COLLECTOR.derive(reading.values)
+        for reading in cgroups.COLLECTOR.start(reader, config)():
+            reading.values |= cgroups.COLLECTOR.derive(reading.values)
             found[reading.entity] = reading.values
         assert reader.take_problems() == []
         return found

@@ -12,9 +12,10 @@ import pytest
 from captured import Ticks
 from nodes import Node
 
-from shipper.collect import cgroup, systemd
-from shipper.rates import Value
-from shipper.source import Root
+from shipper.collect.cgroup import cgroups
+from shipper.collect.host import systemd
+from shipper.fields.rates import Value
+from shipper.kernel.source import Root
 
 pytestmark = [pytest.mark.root, pytest.mark.needs("systemd-nspawn", "dbus-daemon", "ip")]
 
@@ -39,9 +40,9 @@ def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
         yield one
 
 
-def cgroups() -> dict[str, dict[str, Value]]:
+def cgroup_documents() -> dict[str, dict[str, Value]]:
     """The documents of this machine's cgroups by path."""
-    ticks = Ticks(Root(), (cgroup.COLLECTOR,))
+    ticks = Ticks(Root(), (cgroups.COLLECTOR,))
     try:
         return ticks.tick()["cgroup"]
     finally:
@@ -50,9 +51,9 @@ def cgroups() -> dict[str, dict[str, Value]]:
 
 def test_cpu_of_a_service_is_what_systemd_accounts(node: Node) -> None:
     path = f"{node.cgroup}/system.slice/busy.service"
-    before = cgroups()[path]
+    before = cgroup_documents()[path]
     theirs = int(node.systemctl("show", "--property=CPUUsageNSec", "--value", "busy.service"))
-    after = cgroups()[path]
+    after = cgroup_documents()[path]
     assert (before["cgroup.kind"], before["cgroup.name"], before["cgroup.aggregate"]) == (
         "service",
         "busy.service",
@@ -68,7 +69,7 @@ def test_every_running_service_of_systemd_has_a_document(node: Node) -> None:
     listed = node.systemctl("list-units", "--type=service", "--state=running", "--no-legend", "--plain").splitlines()
     running = {line.split()[0] for line in listed}
     assert "busy.service" in running
-    named = {values["cgroup.name"] for path, values in cgroups().items() if path.startswith(node.cgroup)}
+    named = {values["cgroup.name"] for path, values in cgroup_documents().items() if path.startswith(node.cgroup)}
     assert running <= named
 
 

@@ -23,14 +23,14 @@ from urllib.parse import urlsplit
 import fleetd
 import psutil
 import pytest
+import shipper_eslocal
 from engines import image as busybox
 from imaging import Image
 from nodes import PROGRAM, SERVER, Bridge, Node, node, run, space, until
 from readme import REPOSITORY, commands
 
-import eslocal
-from shipper.ledger import Ledger
-from shipper.spool import Spool
+from shipper.deliver.ledger import Ledger
+from shipper.deliver.spool import Spool
 
 pytestmark = [
     pytest.mark.root,
@@ -57,7 +57,7 @@ WEB = "docker run --detach --name {} --network none shop/web:1.2 /bin/sleep 1000
 
 @dataclass
 class Fleet:
-    es: eslocal.Cluster
+    es: shipper_eslocal.Cluster
     namespace: str
     bridge: Bridge
     nodes: list[Node]
@@ -92,7 +92,7 @@ def missing(ticks: list[int]) -> int:
 @pytest.fixture(scope="module")
 def fleet(image: Image, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
     with ExitStack() as stack:
-        es = stack.enter_context(eslocal.cluster(security=True))
+        es = stack.enter_context(shipper_eslocal.cluster(security=True))
         base = stack.enter_context(space(tmp_path_factory.mktemp("nodes")))
         where = urlsplit(es.url)
         bridge = stack.enter_context(Bridge((str(where.hostname), int(where.port or 0))).made())
@@ -277,8 +277,9 @@ def upgraded(image: Image, tar: Path) -> None:
     shutil.copy(image.tar, tar)
     with tarfile.open(tar, "a") as file:
         file.addfile(tarfile.TarInfo("./etc/upgraded"))
-    program = "import sys, oci, pathlib; oci.archive(pathlib.Path(sys.argv[1]), '0.1.1', 0)"
-    run("env", f"PYTHONPATH={REPOSITORY}/units/image", sys.executable, "-c", program, tar)
+    program = "import sys; from pathlib import Path; from shipper.deploy.image import oci; "
+    program += "oci.archive(Path(sys.argv[1]), '0.1.1', 0)"
+    run("env", f"PYTHONPATH={REPOSITORY}", sys.executable, "-c", program, tar)
 
 
 def test_node_is_killed_and_comes_back_while_the_network_is_down(fleet: Fleet) -> None:

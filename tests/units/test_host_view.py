@@ -21,10 +21,10 @@ from imaging import Image
 from nodes import PROGRAM, Bridge, Node, node, own_cgroup, run, space
 from readme import REPOSITORY, commands
 
-from shipper.collect import kernel_log
-from shipper.document import flat
-from shipper.fields import Field, Kind
-from shipper.registry import DATASETS
+from shipper.collect.events import kernel_log
+from shipper.deliver.document import flat
+from shipper.fields.field import Field, Kind
+from shipper.schema.datasets import DATASETS
 
 pytestmark = [pytest.mark.root, pytest.mark.needs("systemd-nspawn", "mmdebstrap", "ip")]
 

@@ -19,7 +19,8 @@ from nodes import PROGRAM as REAL
 from nodes import Bridge, Node, node, run, space, until
 from readme import README
 
-from shipper import cli, units
+from shipper import cli
+from shipper.deploy import units
 
 UNITS = ("shipper.service", "shipper-host.service", "fleet.service")
 PROGRAM = (

@@ -12,7 +12,8 @@ import pytest
 import yaml
 from readme import README, REPOSITORY
 
-from shipper import cli, units
+from shipper import cli
+from shipper.deploy import units
 
 UNITS = REPOSITORY / "units"
 SYSTEMD = [path for path in units.files() if path.startswith("systemd/")]
@@ -107,7 +108,7 @@ def test_all_ways_stop_late_enough_to_send_what_is_left(
     assert task["kill_timeout"] == f'"{stop}s"'
     services = [quadlet, *(ini(text(path)) for path in (*SYSTEMD, *FLEET))]
     assert {one["Service"]["TimeoutStopSec"][0] for one in services} == {str(stop)}
-    from shipper.config import Spool
+    from shipper.settings.config import Spool
 
     assert stop > Spool().flush_s
 

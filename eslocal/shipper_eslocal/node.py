@@ -1,0 +1,111 @@
+"""One node of a cluster: its folder, its settings, its process and its log."""
+
+import contextlib
+import json
+import re
+import shutil
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from shipper_eslocal import jvm, secure
+
+FOLDERS = ("config", "data", "logs", "plugins", "tmp")
+LOGGING = """\
+status = error
+appender.console.type = Console
+appender.console.name = console
+appender.console.layout.type = PatternLayout
+appender.console.layout.pattern = [%d{ISO8601}][%-5p][%c{1}] %m%n
+rootLogger.level = info
+rootLogger.appenderRef.console.ref = console
+"""
+TELLING = re.compile(r"^Caused by: |(Exception|Error)\b.*: |\[(ERROR|FATAL)")
+
+
+@dataclass
+class Node:
+    home: Path
+    port: int
+    transport_port: int
+    process: psutil.Process | None = None
+
+    @property
+    def log(self) -> Path:
+        return self.home / "logs" / "server.log"
+
+    @property
+    def dump(self) -> Path:
+        return self.home / "classes.jsa"
+
+    def write(self, settings: dict[str, Any], secrets: Path | None) -> None:
+        """Write the node's folder; `secrets` is the cluster's folder with certificates and password, if secured."""
+        for folder in FOLDERS:
+            (self.home / folder).mkdir(parents=True, exist_ok=True)
+        config = self.home / "config"
+        (config / "log4j2.properties").write_text(LOGGING)
+        own = {"node.name": self.home.name, "http.port": self.port, "transport.port": self.transport_port}
+        if secrets:
+            shutil.copytree(secrets / "tls", config / "tls", dirs_exist_ok=True)  # it reads only below its config
+            secure.write_administrator(config, (secrets / "password").read_text())
+        (config / "elasticsearch.yml").write_text(json.dumps(settings | own, indent=1) + "\n")  # JSON is YAML
+
+    def launch(self, install: Path, *, heap: str, tuned: bool, write_archive: bool, ephemeral: Path | None) -> None:
+        """Start the process in a session of its own; it ends with this one if its cluster's folder is ephemeral."""
+        self.dump.unlink(missing_ok=True)  # of a start that failed
+        archive = jvm.class_archive(install)
+        command = jvm.command(
+            install,
+            self.home,
+            heap=heap,
+            tuned=tuned,
+            archive=archive if archive.exists() else jvm.base_archive(install),
+            dump=self.dump if write_archive and not tuned and not archive.exists() else None,
+            ephemeral=ephemeral,
+        )
+        with self.log.open("wb") as log:
+            self.process = psutil.Popen(
+                command,
+                stdin=subprocess.PIPE if ephemeral else subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                cwd=self.home,
+                env=jvm.environment(),
+                start_new_session=True,
+            )
+
+    def find(self) -> None:
+        """Take up the process that another command has started for this home, if there is one."""
+        for process in psutil.process_iter():
+            with contextlib.suppress(psutil.Error):
+                if str(self.home) in process.cmdline():
+                    self.process = process
+                    return
+
+    def is_running(self) -> bool:
+        if self.process is None:
+            return False
+        try:
+            return self.process.is_running() and self.process.status() != psutil.STATUS_ZOMBIE
+        except psutil.NoSuchProcess:
+            return False
+
+    def adopt_archive(self, install: Path) -> None:
+        """Put the class archive that an orderly stop has left into the cache, whole or not at all."""
+        if self.dump.exists() and self.dump.stat().st_size:
+            part = jvm.class_archive(install).with_name(f"classes-{self.port}.part")
+            shutil.move(self.dump, part)
+            part.replace(jvm.class_archive(install))
+
+    def last_words(self) -> str:
+        """The log line that tells most: the last cause, error or exception, else the last line."""
+        try:
+            lines = [line.strip() for line in self.log.read_text(errors="replace").splitlines() if line.strip()]
+        except OSError:
+            return "no log"
+        plain = [re.sub(r"^\[[^\]]*\]\[WARN \]\[stderr\] ", "", line) for line in lines]
+        telling = [line for line in plain if TELLING.search(line) and not line.startswith("at ")]
+        return (telling or plain or ["empty log"])[-1][:400]

@@ -1,0 +1,1 @@
+"""The agent: main loop, ticks, its own document, status, reload."""

@@ -1,0 +1,44 @@
+"""What ``check --online`` finds, asked once while the agent runs: after the first delivery, in a thread of its own.
+
+A server that was set up wrongly takes documents all the same, and loses them later. What is wrong goes into the log and
+into the agent document. Agents' credentials may not ask for most of it; what they may not ask is left out.
+"""
+
+import threading
+import time
+from contextlib import suppress
+from typing import Final
+
+from shipper.base import log
+from shipper.base.errors import UserError
+from shipper.deliver.ledger import DeliveryState
+from shipper.settings.config import Config
+
+_NEXT_LOOK_S: Final = 1.0
+
+
+def start(config: Config, state: DeliveryState, out: log.Log) -> None:
+    """Ask in the background; ``state.findings`` gets what is wrong."""
+    with suppress(RuntimeError):  # no thread can be started: the agent does without
+        threading.Thread(target=_inspect, args=(config, state, out), name="inspection", daemon=True).start()
+
+
+def _inspect(config: Config, state: DeliveryState, out: log.Log) -> None:
+    while not state.reachable:
+        time.sleep(_NEXT_LOOK_S)
+    state.findings = wrong(config)
+    for text in state.findings:
+        out.line(log.ERROR, f"server: {text}")
+
+
+def wrong(config: Config) -> list[str]:
+    """Everything that is wrong on the server; empty where it cannot be asked."""
+    from shipper.base.findings import Level  # noqa: PLC0415
+    from shipper.deliver import client  # noqa: PLC0415
+    from shipper.server import checks  # noqa: PLC0415 – not before something was delivered
+
+    try:
+        with client.connect(config) as connection:
+            return [one.text for one in checks.examine(connection, config) if one.level is Level.WRONG]
+    except UserError:
+        return []

@@ -1,0 +1,324 @@
+"""The agent's main loop: ticks on aligned seconds, each made into one spool segment, delivered by another thread."""
+
+import os
+import select
+import signal
+import sys
+import time
+import zlib
+from collections.abc import Callable
+from contextlib import suppress
+from types import FrameType
+from typing import Any, Final
+
+import schedule
+
+from shipper.agent import notify, status
+from shipper.agent.problems import grouped
+from shipper.agent.reload import Reload
+from shipper.agent.self_metrics import Agent, Report
+from shipper.agent.tick import Identity, Ticker
+from shipper.base import log
+from shipper.base.tick_times import Clock
+from shipper.deliver import replay
+from shipper.deliver.bulk import Delivery, Ready, Send
+from shipper.deliver.ledger import Ledger
+from shipper.deliver.segment import Entry
+from shipper.deliver.spool import Spool
+from shipper.kernel import hostview
+from shipper.kernel.source import Descriptors, Root
+from shipper.settings.config import Config
+
+_MINUTE: Final = 60
+SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
+RELOAD: Final = (signal.SIGHUP, signal.SIGUSR1)  # HUP ends it at a terminal: that is how one closes
+_RELOAD_FLUSH_S: Final = 1.0  # what is not sent by then goes out after the reload
+_FUTURE_MS: Final = 86_400_000  # no server takes documents from further ahead of its clock
+_REQUESTS: Final = 2.0  # how many timeouts of a request delivery may stand still
+
+
+def host(config: Config) -> tuple[Root, Identity]:
+    """The host root and the host's identity. Raises HostViewError where it is not the host that is seen."""
+    root = Root(config.collect.host_root, Descriptors.of_this_process())
+    view = hostview.examine(root, config.host.name)
+    if config.host.verify:
+        hostview.require(view)
+    return root, Identity(view.name, view.id, config.host.labels, config.index.label_fields)
+
+
+def phase_s(identity: Identity, config: Config) -> float:
+    """When in the first half of its period this host sends: a fleet has one time for its ticks, and one server."""
+    part = zlib.crc32(f"{identity.id} {identity.name}".encode("utf-8", "backslashreplace")) / (1 << 32)
+    return part * config.collect.period_s / 2
+
+
+class _Alarm:
+    """Wakes the main thread, also from a signal handler: there an Event that is waited for could lock up."""
+
+    def __init__(self) -> None:
+        self._fd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        self._poll = select.poll()
+        self._poll.register(self._fd, select.POLLIN)
+
+    def set(self) -> None:
+        os.eventfd_write(self._fd, 1)
+
+    def wait(self, seconds: float) -> None:
+        self._poll.poll(seconds * 1000)
+        with suppress(BlockingIOError):
+            os.eventfd_read(self._fd)
+
+    def __del__(self) -> None:
+        os.close(self._fd)
+
+
+class Pipeline:
+    """Collects into the spool and delivers from it until it is stopped. ``reload``: it ended to be restarted."""
+
+    def __init__(
+        self, config: Config, send: Send, out: log.Log, ready: Ready = str, reload: Callable[[], Reload] = Reload
+    ) -> None:
+        """``reload`` is asked at a signal of RELOAD: whether the configuration that would be read then can be used."""
+        self._config = config
+        self._examine_reload = reload
+        self._new_spool = ""
+        self._log = out
+        root, self.identity = host(config)
+        self.ledger = Ledger.load(Spool(config.spool.directory, config.spool.max_bytes))
+        phase = phase_s(self.identity, config)
+        self.delivery = Delivery(self.ledger, send, config.bulk, out, ready, phase_s=phase, on_idle=self._delivered)
+        self._status = status.Status(self.ledger, self.delivery.state, config.collect.period_s * 1000)
+        self._is_delivered = False
+        self._ticker = Ticker(config, root, self.identity, Agent(self.ledger, self.delivery.state, out))
+        self._clock = Clock(config.collect.period_s * 1000, self.ledger.used)
+        self._alarm = _Alarm()
+        self._stopping = self._asked_to_reload = self.reload = False
+        self._ticks = self._previous_us = 0
+        self._began_ms = time.clock_gettime_ns(time.CLOCK_BOOTTIME) // 1_000_000
+        self._tell_start()
+
+    def run(self, after_tick: Callable[[int], None] = lambda _tick_ms: None) -> None:
+        """Tick until a signal or for the configured number of ticks, then flush. ``after_tick`` gets each tick's ms."""
+        former = {number: signal.signal(number, self._stop) for number in (*SIGNALS, *RELOAD)}
+        self.delivery.start()
+        try:
+            self._publish(self._status.now())  # what is there is of another run
+            self._ticker.prime()
+            notify.tell(notify.READY, notify.status("collecting"))
+            self._loop(after_tick)
+        finally:
+            self._end()
+            for number, handler in former.items():
+                signal.signal(number, handler)
+
+    def stop(self) -> None:
+        self._stopping = True
+        self._alarm.set()
+
+    def _delivered(self) -> None:
+        self._is_delivered = True
+        self._alarm.set()
+
+    def _stop(self, number: int, _frame: FrameType | None) -> None:
+        if number in RELOAD and not (number == signal.SIGHUP and sys.stdin and sys.stdin.isatty()):
+            self._asked_to_reload = True
+        else:
+            self._stopping, self.reload = True, False
+        self._alarm.set()
+
+    def _consider_reload(self) -> None:
+        self._asked_to_reload = False
+        plan = self._examine_reload()
+        if plan.fault:
+            self._log.line(log.ERROR, f"not reloaded, the configuration is as before: {plan.fault}")
+        elif not self._stopping:
+            self._log.line(log.INFO, "the configuration can be used; restarting with it")
+            self._new_spool = plan.spool
+            self.reload = self._stopping = True
+
+    def _end(self) -> None:
+        if self.reload:
+            notify.reloading()
+            self.delivery.stop(self._config.spool.flush_s if self._new_spool else _RELOAD_FLUSH_S)
+            self._close()
+            self._tell_left_behind()
+            return
+        notify.tell(notify.STOPPING, notify.status("sending what is left"))
+        self.delivery.stop(self._config.spool.flush_s)
+        self._close()
+        self._publish(self._status.now(stopped=True))
+        if self.ledger.spooled:
+            self._log.line(log.INFO, f"stopped; {self.ledger.spooled} documents wait in the spool")
+
+    def _close(self) -> None:
+        lost = self.ledger.close()
+        if lost:
+            why = self.ledger.trouble or "the disk took none"
+            self._log.line(log.ERROR, f"spool: {lost} documents that were held in memory are lost: {why}")
+
+    def _tell_left_behind(self) -> None:
+        left, old = self.ledger.spooled, self._config.spool.directory
+        if self._new_spool and left:
+            self._log.line(
+                log.WARNING,
+                f"{left} documents wait in {old}, which is no longer the spool; "
+                "set spool.directory back until they are sent",
+            )
+
+    def _loop(self, after_tick: Callable[[int], None]) -> None:
+        period_s = self._config.collect.period_s
+        scheduler = _scheduler(period_s, lambda: self._tick(after_tick))
+        while not self._stopping:
+            scheduler.run_pending()
+            idle_s = scheduler.idle_seconds or 0.0
+            if idle_s > 2 * period_s:  # the clock was set back
+                scheduler = _scheduler(period_s, lambda: self._tick(after_tick))
+                idle_s = 0.0
+            if not self._enough():
+                self._alarm.wait(max(idle_s, 0.0))
+            if self._is_delivered:
+                self._is_delivered = False
+                self._publish(self._status.now())
+            if self._asked_to_reload:
+                self._consider_reload()
+
+    def _enough(self) -> bool:
+        wanted = self._config.collect.ticks
+        if wanted and self._ticks >= wanted:
+            self._stopping = True
+        return self._stopping
+
+    def _tick(self, after_tick: Callable[[int], None]) -> None:
+        if self._enough():
+            return
+        now_ns = time.time_ns()
+        tick_ms = self._clock.choose(now_ns, time.clock_gettime_ns(time.CLOCK_BOOTTIME))
+        if not tick_ms:
+            return  # several times that were missed come due at once
+        began_ns = time.monotonic_ns()
+        self._ticks += 1
+        report = Report(
+            period_ms=self._clock.period_ms,
+            delay_us=max(0, now_ns // 1000 - tick_ms * 1000),
+            previous_us=self._previous_us,
+            ticks=self._ticks,
+            missed=self._clock.missed,
+            stepped_ms=self._clock.stepped_ms,
+        )
+        try:
+            entries = self._ticker.tick(tick_ms, report)
+        except Exception as error:  # noqa: BLE001 – one tick is lost, and the watchdog hears nothing of it
+            self.ledger.used.note(tick_ms)
+            self._log.once(log.ERROR, f"tick {error!r}", f"the tick failed: {error!r}")
+            return
+        self._spool(tick_ms, entries)
+        self.delivery.wake()
+        self._tell(tick_ms, report)
+        self._previous_us = (time.monotonic_ns() - began_ns) // 1000
+        after_tick(tick_ms)
+
+    def _spool(self, tick_ms: int, entries: list[Entry]) -> None:
+        dropped = self.ledger.counts.dropped
+        oldest_ms, old_run = self._oldest()
+        self.ledger.put(tick_ms, entries, oldest_ms, old_run=old_run)
+        self.ledger.look_again()
+        lost = self.ledger.counts.dropped - dropped
+        if lost > 0:
+            why = self.ledger.trouble or "it is full, or they were too old, or their files were removed"
+            self._log.once(log.ERROR, "dropped", f"spool: {lost} documents are lost: {why}")
+        for problem in replay.take(self.ledger):
+            self._log.once(log.WARNING, problem, problem)
+
+    def _oldest(self) -> tuple[int, bool]:
+        """Before which time documents are dropped for their age, and whether those of this run can be that old.
+
+        This host's own clock says nothing of their age: at boot it may be years off. The server's does, once it is
+        known; until then the oldest are dropped only where the spool is full.
+        """
+        boot_ms = time.clock_gettime_ns(time.CLOCK_BOOTTIME) // 1_000_000
+        max_age_ms = self._config.spool.max_age_s * 1000
+        server_ms = self.delivery.state.server_ms
+        if server_ms is None:
+            return 0, False
+        if self.ledger.used.forget_future(server_ms + boot_ms + _FUTURE_MS):
+            self._log.line(log.WARNING, "the spool named a newest tick in the far future; it is ignored")
+        return server_ms + boot_ms - max_age_ms, boot_ms - self._began_ms > max_age_ms
+
+    def _tell_start(self) -> None:
+        for name, why in self.ledger.spool.damaged.items():
+            self._log.line(log.ERROR, f"spool: {name}: {why}; moved to damaged/")
+        if self.ledger.unreadable:
+            text = (
+                f"spool: the ledger is not used: {self.ledger.unreadable}; counts begin now, what was before is unknown"
+            )
+            self._log.line(log.ERROR, text)
+        if self.ledger.spool.unread:
+            name, why = next(iter(self.ledger.spool.unread.items()))
+            count = len(self.ledger.spool.unread)
+            self._log.line(
+                log.ERROR, f"spool: {count} files cannot be read, such as {name}: {why}; they are tried again"
+            )
+        if self.ledger.recovered > 0:
+            self._log.line(log.ERROR, f"spool: {self.ledger.recovered} documents of earlier runs are lost")
+        watchdog_s = notify.watchdog_s()
+        if 0 < watchdog_s < 2 * self._config.collect.period_s:
+            self._log.line(log.WARNING, f"WatchdogSec={watchdog_s:g} is less than two periods: systemd will kill this")
+
+    def _tell(self, tick_ms: int, report: Report) -> None:
+        for name, error in report.failed.items():
+            self._log.once(log.ERROR, f"collector {name} {error[:40]}", f"collector {name} failed: {error}")
+        for name in report.stuck:
+            deadline = self._config.collect.deadline_s
+            self._log.once(
+                log.WARNING, f"stuck {name}", f"collector {name} is over its deadline of {deadline} s, skipped"
+            )
+        for cause, text in grouped(problem for _, problem in report.problems):
+            self._log.once(log.WARNING, cause, f"{text}; their fields are left out")
+        if self.ledger.trouble:
+            self._log.once(log.ERROR, "spool", f"spool: {self.ledger.trouble}; documents wait in memory")
+        elif self._log.over("spool"):
+            self._log.line(log.INFO, "spool: the disk takes documents again")
+        if report.stepped_ms:
+            way = "forward" if report.stepped_ms > 0 else "back"
+            seconds = abs(report.stepped_ms) / 1000
+            self._log.once(log.WARNING, f"clock {way}", f"the clock jumped {way} by {seconds:g} s")
+        content = self._status.tick(tick_ms, report)
+        self._publish(content)
+        self._keep_alive(status.equation(content["documents"]))
+
+    def _publish(self, content: dict[str, Any]) -> None:
+        def write() -> None:
+            if self.ledger.spool.elsewhere():
+                text = f"spool: {self._config.spool.directory} is another directory now; restart to use that one"
+                self._log.once(log.WARNING, "elsewhere", text)
+            status.write(self._config.spool.directory, content)
+
+        with suppress(OSError):
+            self.ledger.spool.on_disk(write)
+
+    def _keep_alive(self, words: str) -> None:
+        """Tell the watchdog that both loops live: this one makes ticks, and delivery is idle or moves."""
+        self.delivery.revive()
+        limit_s = _REQUESTS * self._config.elasticsearch.timeout_s
+        if self.delivery.is_alive(limit_s):
+            notify.tell(notify.WATCHDOG, notify.status(words))
+        else:
+            self._log.once(log.ERROR, "delivery hangs", f"delivery has not moved for {limit_s:g} s")
+
+
+def _scheduler(period_s: int, job: Callable[[], None]) -> schedule.Scheduler:
+    """One entry per aligned time of the hour: ``every(n)`` would drift by the length of each job."""
+    scheduler = schedule.Scheduler()
+    if period_s <= _MINUTE:
+        for second in range(0, _MINUTE, period_s):
+            scheduler.every().minute.at(f":{second:02d}").do(job)
+    else:
+        for minute in range(0, _MINUTE, period_s // _MINUTE):
+            scheduler.every().hour.at(f":{minute:02d}").do(job)
+    return scheduler
+
+
+def use_utc() -> None:
+    """``schedule`` counts in local time, and would be silent for the hour that daylight saving time repeats."""
+    os.environ["TZ"] = "UTC"
+    time.tzset()

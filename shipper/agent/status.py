@@ -1,0 +1,213 @@
+"""What the agent tells of itself to those on the same host: ``status.json`` in the spool directory.
+
+It is written at each tick, when a delivery is done, and at the end. No port and no socket: whoever may read the spool
+may read it. It is not synced: after a crash it says nothing that the ledger does not say better. A full disk takes no
+new file, but the one that is there can still be overwritten.
+
+Three questions, three answers: ``is_late`` (liveness: does the agent make ticks), ``is_ready`` (has it made one) and
+``troubles`` (health: is something wrong that a person has to look at).
+"""
+
+import errno
+import json
+import os
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from dataclasses import asdict, replace
+from typing import Any, Final
+
+from shipper import __version__
+from shipper.agent.problems import grouped
+from shipper.agent.self_metrics import Report
+from shipper.base.durable import NEW, no_links
+from shipper.base.durable import replace as replace_file
+from shipper.base.tick_times import timestamp
+from shipper.deliver.ledger import DeliveryState, Ledger
+
+FILE: Final = "status.json"
+_MOST: Final = 1 << 20
+_TICKS_LATE: Final = 3
+_BLOCK: Final = 4096  # of a file system: within its last block a file grows without space
+_SKEW_MS: Final = 10_000
+_FULL: Final = (os.strerror(errno.ENOSPC), os.strerror(errno.EDQUOT))
+_READS, _READ_AGAIN_S = 5, 0.02
+_PARTS: Final = ("stored", "late", "spooled", "rejected", "dropped")
+
+
+def gather(tick_ms: int, report: Report, ledger: Ledger, delivery: DeliveryState) -> dict[str, Any]:
+    with ledger.lock:
+        documents = {**asdict(ledger.counts), "spooled": ledger.spooled}
+        return {
+            "version": __version__,
+            "pid": os.getpid(),
+            "tick_ms": tick_ms,
+            "wall_ms": _now_ms(),
+            "period_ms": report.period_ms,
+            "ticks": report.ticks,
+            "missed": report.missed,
+            "documents": documents,
+            "rejected": ledger.rejected_for(),
+            "bytes": ledger.spool.size,
+            "disk": ledger.trouble,
+            "delivery": asdict(delivery),
+            "failed": report.failed,
+            "stuck": report.stuck,
+            "problems": [text for _, text in grouped(one for _, one in report.problems)][:20],
+            "absent": [f"{what}: {why}" for what, why in report.absent.items()][:20],
+        }
+
+
+class Status:
+    """The content over time: ``since_ms`` tells when a trouble began, ``since_start`` what ended badly in this run."""
+
+    def __init__(self, ledger: Ledger, delivery: DeliveryState, period_ms: int) -> None:
+        self._ledger, self._delivery = ledger, delivery
+        self._start = replace(ledger.counts)
+        self._since_ms: dict[str, int] = {}
+        self._tick: tuple[int, int, Report] = (0, _now_ms(), Report(period_ms))
+
+    def tick(self, tick_ms: int, report: Report) -> dict[str, Any]:
+        """The content after a tick."""
+        self._tick = (tick_ms, _now_ms(), report)
+        return self.now()
+
+    def now(self, *, stopped: bool = False) -> dict[str, Any]:
+        """The content since the last tick: what was delivered meanwhile."""
+        tick_ms, wall_ms, report = self._tick
+        content = gather(tick_ms, report, self._ledger, self._delivery)
+        documents = content["documents"]
+        lost = {name: documents[name] - getattr(self._start, name) for name in ("rejected", "dropped")}
+        for name, trouble in {"disk": content["disk"], "delivery": content["delivery"]["trouble"]}.items():
+            if trouble:
+                self._since_ms.setdefault(name, content["wall_ms"])
+            else:
+                self._since_ms.pop(name, None)
+        since_ms = dict(self._since_ms)
+        return {**content, "wall_ms": wall_ms, "since_start": lost, "since_ms": since_ms, "stopped": stopped}
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+def write(directory: str, content: Mapping[str, Any]) -> None:
+    """Replace the file; where the disk has no room for another, overwrite it."""
+    path = os.path.join(directory, FILE)
+    data = json.dumps(content).encode()
+    try:
+        replace_file(path, data)
+    except OSError:
+        with suppress(OSError):
+            os.unlink(path + NEW)
+        with suppress(OSError):
+            if len(data) <= _room(path):
+                _overwrite(path, data)
+
+
+def _overwrite(path: str, data: bytes) -> None:
+    fd = os.open(path, os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    with open(fd, "wb") as file:
+        file.write(data)
+        file.truncate()
+
+
+def _room(path: str) -> int:
+    """Bytes that the file can have without more space than it has."""
+    return -(-os.stat(path).st_size // _BLOCK) * _BLOCK
+
+
+def read(directory: str) -> dict[str, Any]:
+    """The content; empty if there is none that can be read. Raises OSError where reading is forbidden."""
+    for _ in range(_READS):
+        try:
+            with open(os.path.join(directory, FILE), "rb", opener=no_links) as file:
+                found = json.loads(file.read(_MOST))
+        except FileNotFoundError:
+            return {}
+        except (ValueError, RecursionError):  # it is just being overwritten
+            time.sleep(_READ_AGAIN_S)
+            continue
+        return found if isinstance(found, dict) else {}
+    return {}
+
+
+def is_late(content: Mapping[str, Any], now_ms: int) -> bool:
+    """Whether ticks stay away. A last tick far ahead was made before the clock was set back: it is late, too."""
+    age_ms = now_ms - content["wall_ms"]
+    return not -content["period_ms"] <= age_ms <= _TICKS_LATE * content["period_ms"]
+
+
+def is_ready(content: Mapping[str, Any]) -> bool:
+    """Whether the host was seen and a tick was made."""
+    return bool(content.get("ticks"))
+
+
+def troubles(content: Mapping[str, Any]) -> Iterator[str]:
+    """What is wrong, though the agent lives: one line each."""
+    lost, since_ms, delivery = content.get("since_start", {}), content.get("since_ms", {}), content["delivery"]
+    if content["disk"]:
+        how = "is full" if content["disk"] in _FULL else "takes nothing"
+        since = _since(since_ms.get("disk"))
+        yield f"the disk of the spool {how}{since}: {content['disk']}; documents wait in memory"
+    if delivery["trouble"]:
+        yield f"Elasticsearch cannot be reached{_since(since_ms.get('delivery'))}: {delivery['trouble']}"
+    for index, why in delivery.get("resting", {}).items():
+        yield f"Elasticsearch accepts no documents for {index}: {why}; the others are sent"
+    if lost.get("rejected", 0) > 0:
+        yield f"{lost['rejected']} documents were rejected since the start; `shipper spool ls` gives the reasons"
+    if lost.get("dropped", 0) > 0:
+        yield f"{lost['dropped']} documents were dropped since the start"
+    if delivery["twins"]:
+        yield f"{delivery['twins']} documents were stored before they were sent: another host has this name and id"
+    if abs(delivery["skew_ms"] or 0) > _SKEW_MS:
+        yield f"this host's clock is {delivery['skew_ms'] / 1000:+.0f} s off the server's"
+    yield from (f"server: {text}" for text in delivery.get("findings", ()))
+    yield from (f"collector {name} failed: {error}" for name, error in content["failed"].items())
+    yield from (f"collector {name} is over its deadline" for name in content["stuck"])
+
+
+def lines(content: Mapping[str, Any], now_ms: int) -> Iterator[str]:
+    """``content`` for a person."""
+    age_s = (now_ms - content["wall_ms"]) / 1000
+    late = ": too long ago" if is_late(content, now_ms) else ""
+    yield f"agent      {content['version']}, pid {content['pid']}, a tick every {content['period_ms'] / 1000:g} s"
+    if is_ready(content):
+        yield f"last tick  {timestamp(content['tick_ms'])}, {age_s:.0f} s ago{late}"
+    else:
+        yield f"last tick  none yet, started {age_s:.0f} s ago{late}"
+    yield f"ticks      {content['ticks']} since the start, {content['missed']} missed"
+    yield f"documents  {equation(content['documents'])}"
+    yield from (f"rejected   {one}" for one in content["rejected"])
+    yield f"spool      {content['documents']['spooled']} documents, {content['bytes']} bytes{_colon(content['disk'])}"
+    yield _delivery(content["delivery"], content.get("since_ms", {}).get("delivery"))
+    yield from (f"failed     collector {name}: {error}" for name, error in content["failed"].items())
+    yield from (f"stuck      collector {name}" for name in content["stuck"])
+    yield from (f"left out   {one}" for one in content["problems"])
+    yield from (f"absent     {one}" for one in content.get("absent", ()))
+    found = list(troubles(content))
+    yield from (f"trouble    {one}" for one in found)
+    if not found:
+        yield "trouble    none"
+
+
+def equation(documents: Mapping[str, int]) -> str:
+    """``31 collected = 30 stored + 0 late + 1 spooled + 0 rejected + 0 dropped``, and whether it holds."""
+    parts = " + ".join(f"{documents[name]} {name}" for name in _PARTS)
+    holds = documents["collected"] == sum(documents[name] for name in _PARTS)
+    return f"{documents['collected']} collected {'=' if holds else '≠'} {parts}"
+
+
+def _colon(text: str) -> str:
+    return f": {text}" if text else ""
+
+
+def _delivery(state: Mapping[str, Any], since_ms: int | None) -> str:
+    skew = f", clock {state['skew_ms']:+d} ms against the server's" if state["skew_ms"] is not None else ""
+    if state["trouble"]:
+        return f"delivery   {state['circuit']}{_since(since_ms)}{skew}: {state['trouble']}"
+    return f"delivery   {'reaches Elasticsearch' if state['reachable'] else 'nothing sent yet'}{skew}"
+
+
+def _since(since_ms: int | None) -> str:
+    return f" since {timestamp(since_ms)}" if since_ms else ""

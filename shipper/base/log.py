@@ -1,0 +1,102 @@
+"""The agent's log: one line to standard error, never at the cost of anything else.
+
+For the journal a line begins with the priority that journald understands (sd-daemon(3)), elsewhere with the time and a
+word. Quiet when all is well; a cause that goes on is told once per hour with the number of times it came.
+
+A line that standard error does not take at once (a full disk, a closed pipe, a reader that stands still) is dropped and
+counted; the next line that is taken says how many were.
+"""
+
+import os
+import select
+import stat
+import sys
+import time
+from contextlib import suppress
+from datetime import UTC, datetime
+from typing import Final
+
+from shipper.base.isolate import Aside
+
+ERROR: Final = 3
+WARNING: Final = 4
+INFO: Final = 6
+
+_WORDS: Final = {ERROR: "error", WARNING: "warning", INFO: "info"}
+_AGAIN_S: Final = 3600.0
+_CAUSES_MOST: Final = 1000
+_LINE_MOST: Final = 4000  # bytes: a pipe that is ready takes PIPE_BUF without waiting, pipe(7)
+_FILE_S: Final = 0.5  # a file's disk that takes longer for a line is one that takes none
+_STDERR: Final = 2
+
+
+class Log:
+    """Lines to standard error. Control characters in a message are shown as escapes: what is logged may be hostile."""
+
+    def __init__(self, *, journal: bool | None = None) -> None:
+        self._ready = _open_stderr()
+        kind = os.fstat(_STDERR).st_mode
+        self._journal = _is_journal(kind) if journal is None else journal
+        self._file = Aside("log") if stat.S_ISREG(kind) else None
+        self._told: dict[str, tuple[float, int]] = {}
+        self._untold = 0
+        self.dropped = 0
+
+    def line(self, priority: int, message: str) -> None:
+        if self._untold and self._write(self._line(WARNING, f"{self._untold} lines of this log could not be written")):
+            self._untold = 0
+        if not self._write(self._line(priority, message)):
+            self._untold += 1
+            self.dropped += 1
+
+    def _line(self, priority: int, message: str) -> bytes:
+        text = "".join(char if char.isprintable() else ascii(char)[1:-1] for char in message)
+        now = datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+        prefix = f"<{priority}>shipper:" if self._journal else f"{now} {_WORDS[priority]}: shipper:"
+        return f"{prefix} {text}".encode("utf-8", "backslashreplace")[:_LINE_MOST] + b"\n"
+
+    def _write(self, line: bytes) -> bool:
+        """Whether standard error took the line at once."""
+        try:
+            if self._file:
+                return self._file.run(lambda: os.write(_STDERR, line), _FILE_S) == len(line)
+            return bool(self._ready.poll(0)) and os.write(_STDERR, line) == len(line)
+        except OSError:
+            return False
+
+    def once(self, priority: int, cause: str, message: str) -> None:
+        """``message`` unless ``cause`` was told in the last hour; then it is only counted."""
+        now = time.monotonic()
+        last, count = self._told.get(cause, (-_AGAIN_S, 0))
+        if now - last < _AGAIN_S:
+            self._told[cause] = (last, count + 1)
+            return
+        if len(self._told) >= _CAUSES_MOST:
+            self._told.clear()
+        self._told[cause] = (now, 0)
+        self.line(priority, f"{message} (and {count} times more since last told)" if count else message)
+
+    def over(self, cause: str) -> bool:
+        """Whether ``cause`` had been told; it is told again when it comes back."""
+        return self._told.pop(cause, None) is not None
+
+
+def _open_stderr() -> select.poll:
+    """Standard error, to be asked whether it takes a line. A closed one is replaced: no file may get its number."""
+    try:
+        os.fstat(_STDERR)
+    except OSError:
+        null = os.open(os.devnull, os.O_WRONLY)
+        if null != _STDERR:
+            os.dup2(null, _STDERR)
+            os.close(null)
+    with suppress(AttributeError, OSError, ValueError):
+        sys.stderr.flush()
+    ready = select.poll()
+    ready.register(_STDERR, select.POLLOUT)
+    return ready
+
+
+def _is_journal(kind: int) -> bool:
+    """Systemd sets JOURNAL_STREAM where it connects standard error to the journal; a file is somebody's redirection."""
+    return "JOURNAL_STREAM" in os.environ and not stat.S_ISREG(kind) and not os.isatty(_STDERR)

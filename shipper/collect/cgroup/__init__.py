@@ -1,0 +1,1 @@
+"""The collector of cgroups: containers, services, machines, scopes, pods and slices."""

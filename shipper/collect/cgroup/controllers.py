@@ -1,0 +1,398 @@
+"""Which file of a cgroup gives which field, for v2 and v1; the same fields from both.
+
+v2: https://docs.kernel.org/admin-guide/cgroup-v2.html, v1: https://docs.kernel.org/admin-guide/cgroup-v1/. A controller's
+files exist only where the parent cgroup turned it on, keys come and go between kernels: each file and key is optional.
+"""
+
+import math
+import os
+import re
+from collections.abc import Callable, Mapping, MutableMapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, Final
+
+from shipper.collect.host import pressure
+from shipper.fields.field import Field, Kind, Type, attribute, counter, cpu_time, gauge, real
+from shipper.fields.rates import Value
+from shipper.kernel.hierarchy import UNIFIED, Layout, Mode
+from shipper.kernel.parse import LARGEST, Keyed, ParseError, integer, lines, shown, signed, then
+from shipper.kernel.parse import pressure as parse_pressure
+
+# Values of fields, and a few that finish() and the collector make fields of
+Parse = Callable[[bytes], Mapping[str, Any]]
+
+FIELDS: Final[tuple[Field, ...]] = (
+    cpu_time("cgroup.cpu.usage.ns", "CPU time used", "cpu.stat usage_usec; v1 cpuacct.usage", "cgroup.cpu.cores"),
+    cpu_time("cgroup.cpu.user.ns", "CPU time in user mode; in v1 sampled at each tick", "cpu.stat user_usec; v1 cpuacct.usage_user", "cgroup.cpu.user.cores"),
+    cpu_time("cgroup.cpu.system.ns", "CPU time in the kernel; in v1 sampled at each tick", "cpu.stat system_usec; v1 cpuacct.usage_sys", "cgroup.cpu.system.cores"),
+    counter("cgroup.cpu.periods.count", "count", "Quota periods in which it ran", "cpu.stat nr_periods"),
+    counter("cgroup.cpu.throttled.count", "count", "Quota periods in which it was throttled", "cpu.stat nr_throttled"),
+    cpu_time("cgroup.cpu.throttled.ns", "Time for which it was throttled, over its CPUs", "cpu.stat throttled_usec; v1 throttled_time", "cgroup.cpu.throttled.cores"),
+    real("cgroup.cpu.limit.cores", "cores", "CPUs its own quota allows; absent: no quota", "cpu.max; v1 cpu.cfs_quota_us / cpu.cfs_period_us"),
+    Field("cgroup.cpu.weight", Type.LONG, Kind.ATTRIBUTE, "", "Its share against its siblings, 100 unless set", "cpu.weight; v1 cpu.shares × 100 / 1024"),
+    gauge("cgroup.memory.usage.bytes", "bytes", "Memory charged, page cache included", "memory.current; v1 memory.usage_in_bytes"),
+    gauge("cgroup.memory.peak.bytes", "bytes", "Highest usage so far", "memory.peak (Linux 5.19); v1 memory.max_usage_in_bytes"),
+    gauge("cgroup.memory.limit.bytes", "bytes", "Its own hard limit; absent: none", "memory.max; v1 memory.limit_in_bytes"),
+    gauge("cgroup.memory.high.bytes", "bytes", "Usage above which it is slowed and reclaimed; absent: none", "memory.high"),
+    gauge("cgroup.memory.limit.effective.bytes", "bytes", "The smallest limit of its own and those around it; absent: none", "memory.max of it and its ancestors; v1 memory.stat hierarchical_memory_limit"),
+    gauge("cgroup.memory.low.bytes", "bytes", "Usage that is reclaimed only if nothing else is left", "memory.low"),
+    gauge("cgroup.memory.min.bytes", "bytes", "Usage that is never reclaimed", "memory.min"),
+    gauge("cgroup.memory.anon.bytes", "bytes", "Anonymous memory", "memory.stat anon; v1 total_rss"),
+    gauge("cgroup.memory.file.bytes", "bytes", "Page cache, shmem included", "memory.stat file; v1 total_cache"),
+    gauge("cgroup.memory.kernel.bytes", "bytes", "Kernel memory", "memory.stat kernel (Linux 5.18); v1 memory.kmem.usage_in_bytes"),
+    gauge("cgroup.memory.slab.bytes", "bytes", "Kernel slabs", "memory.stat slab"),
+    gauge("cgroup.memory.sock.bytes", "bytes", "Socket buffers", "memory.stat sock; v1 memory.kmem.tcp.usage_in_bytes"),
+    gauge("cgroup.memory.shmem.bytes", "bytes", "Shared memory and tmpfs", "memory.stat shmem; v1 total_shmem"),
+    gauge("cgroup.memory.mapped.bytes", "bytes", "Mapped files", "memory.stat file_mapped; v1 total_mapped_file"),
+    gauge("cgroup.memory.dirty.bytes", "bytes", "Page cache waiting to be written", "memory.stat file_dirty; v1 total_dirty"),
+    gauge("cgroup.memory.swap.usage.bytes", "bytes", "Swap used", "memory.swap.current; v1 memory.stat total_swap"),
+    gauge("cgroup.memory.swap.limit.bytes", "bytes", "Most swap it may use; absent: no limit of its own", "memory.swap.max"),
+    gauge("cgroup.memory.zswap.bytes", "bytes", "Memory that its compressed swap takes", "memory.stat zswap (Linux 5.19)"),
+    gauge("cgroup.memory.zswapped.bytes", "bytes", "Memory before it was compressed into zswap", "memory.stat zswapped (Linux 5.19)"),
+    counter("cgroup.memory.refaults.anon.count", "count", "Anonymous pages read back soon after they were reclaimed", "memory.stat workingset_refault_anon; v1 total_workingset_refault_anon"),
+    counter("cgroup.memory.refaults.file.count", "count", "File pages read back soon after they were reclaimed", "memory.stat workingset_refault_file, before Linux 5.9 workingset_refault; v1 total_workingset_refault_file"),
+    counter("cgroup.memory.scanned.count", "count", "Pages looked at for reclaim", "memory.stat pgscan"),
+    counter("cgroup.memory.reclaimed.count", "count", "Pages reclaimed", "memory.stat pgsteal"),
+    counter("cgroup.memory.faults.count", "count", "Page faults", "memory.stat pgfault; v1 total_pgfault"),
+    counter("cgroup.memory.major_faults.count", "count", "Page faults that read from disk", "memory.stat pgmajfault; v1 total_pgmajfault"),
+    counter("cgroup.memory.events.max.count", "count", "Times the limit was hit", "memory.events max; v1 memory.failcnt"),
+    counter("cgroup.memory.events.high.count", "count", "Times it was slowed by memory.high", "memory.events high"),
+    counter("cgroup.memory.events.oom.count", "count", "Times an allocation failed at the limit", "memory.events oom"),
+    counter("cgroup.memory.events.oom_kill.count", "count", "Processes killed for lack of memory", "memory.events oom_kill; v1 memory.oom_control"),
+    counter("cgroup.memory.events.low.count", "count", "Times it was reclaimed below memory.low", "memory.events low"),
+    counter("cgroup.memory.events.oom_group_kill.count", "count", "Times all of it was killed together for lack of memory", "memory.events oom_group_kill (Linux 5.17)"),
+    gauge("cgroup.pids.current", "count", "Tasks (threads)", "pids.current"),
+    gauge("cgroup.pids.limit", "count", "Most tasks allowed; absent: no limit; read each minute", "pids.max"),
+    gauge("cgroup.pids.peak", "count", "Most tasks so far; read every 5 minutes", "pids.peak (Linux 6.1)"),
+    counter("cgroup.pids.events.max.count", "count", "Forks refused for its limit", "pids.events max"),
+    counter("cgroup.io.read.bytes", "bytes", "Read from block devices, stacked ones left out", "io.stat rbytes; v1 blkio.throttle.io_service_bytes_recursive"),
+    counter("cgroup.io.write.bytes", "bytes", "Written to block devices, stacked ones left out", "io.stat wbytes; v1 the same file"),
+    counter("cgroup.io.read.count", "count", "Reads from block devices", "io.stat rios; v1 blkio.throttle.io_serviced_recursive"),
+    counter("cgroup.io.write.count", "count", "Writes to block devices", "io.stat wios; v1 the same file"),
+    counter("cgroup.io.discard.bytes", "bytes", "Discarded on block devices", "io.stat dbytes; v1 blkio.throttle.io_service_bytes_recursive Discard"),
+    counter("cgroup.io.discard.count", "count", "Discards on block devices", "io.stat dios; v1 blkio.throttle.io_serviced_recursive Discard"),
+    attribute("cgroup.io.busiest.name", "Device it moved most bytes to and from since the last tick", "io.stat; v1 blkio.throttle.io_service_bytes_recursive; proc/diskstats"),
+    real("cgroup.io.busiest.bytes_per_s", "bytes/s", "Bytes moved to and from that device", "the same files"),
+    *pressure.fields("cgroup.pressure", "{}.pressure"),
+)  # fmt: skip
+
+INACTIVE_FILE: Final = "inactive file"  # these are made into fields and not published themselves
+INHERITED_LIMIT: Final = "inherited memory limit"
+_QUOTA: Final = "quota us"
+PERIOD: Final = "period us"
+_IO: Final = {"bytes": "io bytes", "count": "io count"}  # direction → device MAJ:MIN → number
+
+_NS_PER_TICK: Final = 1_000_000_000 // os.sysconf("SC_CLK_TCK")
+_MOST_KEPT: Final = 256
+_UNLIMITED: Final = b"18446744073709551615"  # before Linux 3.19
+V1_UNLIMITED: Final = 0x7FFF_FFFF_FFFF_0000  # the largest page count: rounded down differently by page size
+
+
+@dataclass(frozen=True)
+class CgroupFile:
+    """One file of one controller. It is not read where a file before it already gave the value ``unless``.
+
+    ``field``: it holds this one number and nothing else, which needs no ``parse``. ``needs``: in cgroup2, the controller
+    that brings it; every cgroup has the others. ``own``: it counts the cgroup's own tasks, not those of cgroups below it.
+    """
+
+    controller: str
+    name: str
+    parse: Parse
+    unless: str = ""
+    field: str = ""
+    needs: str = ""
+    own: bool = False
+
+
+def single(controller: str, name: str, field: str, needs: str = "") -> CgroupFile:
+    return CgroupFile(controller, name, number(field), field=field, needs=needs)
+
+
+def number(field: str) -> Parse:
+    return lambda text: {field: integer(text)}
+
+
+def limit(field: str) -> Parse:
+    """A limit; no field where there is none."""
+
+    def parse(text: bytes) -> Mapping[str, Value]:
+        if text.strip() in (b"max", _UNLIMITED) or (value := integer(text)) >= V1_UNLIMITED:
+            return {}
+        return {field: value}
+
+    return _kept(parse)
+
+
+def weight_of_shares(text: bytes) -> Mapping[str, Value]:
+    """v1 ``cpu.shares`` on the scale of v2, as the kernel itself does it (cpu_weight_read_u64 in kernel/sched/core.c)."""
+    return {"cgroup.cpu.weight": (integer(text) * 100 + 512) // 1024}
+
+
+def _keys(wanted: Mapping[bytes, str], scale: int = 1) -> Parse:
+    return Keyed({key: (field, scale) for key, field in wanted.items()})
+
+
+def _memory_stat_v1(wanted: Mapping[bytes, str]) -> Parse:
+    parse = _keys(wanted)
+
+    def parse_again(text: bytes) -> Mapping[str, Value]:
+        try:
+            return parse(text)
+        except ParseError:
+            return parse(text.replace(b"hierarchical_memory_limit " + _UNLIMITED + b"\n", b""))
+
+    return parse_again
+
+
+_SPANS: Final = ("avg10", "avg60", "avg300")
+_AS_ALWAYS: Final = re.compile(
+    rb"some avg10=([0-9.]{4,5}) avg60=([0-9.]{4,5}) avg300=([0-9.]{4,5}) total=([0-9]{1,18})\n"
+    rb"full avg10=([0-9.]{4,5}) avg60=([0-9.]{4,5}) avg300=([0-9.]{4,5}) total=([0-9]{1,18})\n"
+)
+
+
+@lru_cache(maxsize=2048)
+def _share(percent: bytes) -> float:
+    """More than 1, also where it is no number, sends the caller to the careful way."""
+    try:
+        return float(percent) / 100
+    except ValueError:
+        return math.inf
+
+
+def _pressure(resource: str) -> Parse:
+    """As ``parse.pressure``, which is dear thrice for each container, in the form that all kernels since 5.2 write."""
+    prefix = f"cgroup.pressure.{resource}"
+    names = [f"{prefix}.{kind}.{span}.pct" for kind in ("some", "full") for span in _SPANS]
+    totals = [f"{prefix}.{kind}.us" for kind in ("some", "full")]
+    order = (*names[:3], totals[0], *names[3:], totals[1])
+    carefully = then(parse_pressure, lambda found: pressure.values(prefix, found))
+
+    def parse(text: bytes) -> Mapping[str, Value]:
+        match = _AS_ALWAYS.fullmatch(text)
+        if match is None:
+            return carefully(text)
+        some10, some60, some300, some, full10, full60, full300, full = match.groups()
+        shares = (
+            _share(some10), _share(some60), _share(some300), int(some),
+            _share(full10), _share(full60), _share(full300), int(full),
+        )  # fmt: skip
+        if max(shares[:3]) > 1 or max(shares[4:7]) > 1:
+            return carefully(text)
+        return dict(zip(order, shares, strict=True))
+
+    return _kept(parse)
+
+
+def _kept(parse: Parse) -> Parse:
+    """``parse`` of texts that are often the same, for one cgroup over time or for many idle ones."""
+    return lru_cache(maxsize=_MOST_KEPT)(parse)
+
+
+_TIMES: Final = {
+    b"usage_usec": "cgroup.cpu.usage.ns",
+    b"user_usec": "cgroup.cpu.user.ns",
+    b"system_usec": "cgroup.cpu.system.ns",
+    b"throttled_usec": "cgroup.cpu.throttled.ns",
+}
+_PERIODS: Final = {b"nr_periods": "cgroup.cpu.periods.count", b"nr_throttled": "cgroup.cpu.throttled.count"}
+
+
+def _cpu_stat() -> Parse:
+    scaled = {**dict.fromkeys(_TIMES, 1000), **dict.fromkeys(_PERIODS, 1)}
+    return Keyed({key: (field, scaled[key]) for key, field in {**_TIMES, **_PERIODS}.items()})
+
+
+def _cpu_max(text: bytes) -> Mapping[str, Value]:
+    """``max 100000`` or ``50000 100000``: quota and period in µs."""
+    quota, _, period = text.strip().partition(b" ")
+    return {} if quota == b"max" else {_QUOTA: integer(quota), PERIOD: integer(period)}
+
+
+def _cfs_quota(text: bytes) -> Mapping[str, Value]:
+    quota = signed(text)
+    return {_QUOTA: quota} if quota > 0 else {}
+
+
+_IO_KEYS: Final = {
+    b"rbytes": ("bytes", "read"), b"wbytes": ("bytes", "write"), b"dbytes": ("bytes", "discard"),
+    b"rios": ("count", "read"), b"wios": ("count", "write"), b"dios": ("count", "discard"),
+}  # fmt: skip
+_BLKIO_KEYS: Final = {b"Read": "read", b"Write": "write", b"Discard": "discard"}
+
+# direction → device → number
+_Moved = dict[str, dict[str, int]]
+
+
+def _io_stat(text: bytes) -> Mapping[str, Any]:
+    """``253:0 rbytes=4096 wbytes=0 rios=1 wios=0 dbytes=0 dios=0`` a device; one without io may have no keys."""
+    moved: dict[str, _Moved] = {"bytes": {}, "count": {}}
+    bad = ""
+    for line in text.split(b"\n"):
+        number, *pairs = line.split() or [b""]
+        for pair in pairs:
+            key, _, amount = pair.partition(b"=")
+            if key in _IO_KEYS:
+                unit, direction = _IO_KEYS[key]
+                try:
+                    moved[unit].setdefault(direction, {})[_device(number)] = integer(amount)
+                except ParseError as error:
+                    bad = bad or str(error)
+    found = {_IO[unit]: amounts for unit, amounts in moved.items() if amounts}
+    if bad:
+        raise ParseError(bad, found)
+    return found
+
+
+def _blkio(unit: str) -> Parse:
+    """``8:0 Read 4096`` a device and operation, at the end ``Total 4096``."""
+
+    def parse_line(line: bytes) -> tuple[str, str, int] | None:
+        words = line.split()
+        if len(words) == 3 and words[1] in _BLKIO_KEYS:  # noqa: PLR2004
+            return _BLKIO_KEYS[words[1]], _device(words[0]), integer(words[2])
+        if len(words) not in (2, 3):
+            raise ParseError("neither device, operation, number nor a total")
+        return None
+
+    def by_direction(rows: list[tuple[str, str, int]]) -> Mapping[str, Any]:
+        moved: _Moved = {}
+        for direction, device, amount in rows:
+            moved.setdefault(direction, {})[device] = amount
+        return {_IO[unit]: moved}
+
+    idle: Mapping[str, Any] = {_IO[unit]: {}}
+    parse_rows = then(lambda text: lines(text, parse_line), by_direction)
+    return lambda text: idle if text == b"Total 0\n" else parse_rows(text)
+
+
+def _device(number: bytes) -> str:
+    major, _, minor = number.partition(b":")
+    if not (major.isdigit() and minor.isdigit()):
+        raise ParseError(f"not a device number: {shown(number)}")
+    return number.decode()
+
+
+def finish(values: MutableMapping[str, Any], stacked: Mapping[str, bool]) -> dict[str, int]:
+    """Make quota and per-device io in ``values`` into fields; the bytes moved so far by device, ``stacked`` ones left out."""
+    quota, period = values.pop(_QUOTA, None), values.pop(PERIOD, None)
+    if quota and period:
+        values["cgroup.cpu.limit.cores"] = quota / period
+    devices: dict[str, int] = {}
+    for unit, key in _IO.items():
+        for direction, amounts in (values.pop(key, None) or {}).items():
+            total = 0
+            for device, amount in amounts.items():
+                if not stacked[device]:
+                    total += amount
+                    if unit == "bytes":
+                        devices[device] = devices.get(device, 0) + amount
+            if total <= LARGEST:
+                values[f"cgroup.io.{direction}.{unit}"] = total
+    return devices
+
+
+def drop_io(values: MutableMapping[str, Any]) -> None:
+    """Leave out io that the kernel does not count."""
+    for key in _IO.values():
+        values.pop(key, None)
+
+
+_PRESSURE: Final = [CgroupFile(UNIFIED, f"{name}.pressure", _pressure(name)) for name in pressure.RESOURCES]
+
+_V2: Final = [
+    CgroupFile(UNIFIED, "cpu.stat", _cpu_stat()),
+    CgroupFile(UNIFIED, "cpu.max", _kept(_cpu_max), needs="cpu"),
+    single(UNIFIED, "memory.current", "cgroup.memory.usage.bytes", needs="memory"),
+    single(UNIFIED, "memory.peak", "cgroup.memory.peak.bytes", needs="memory"),
+    CgroupFile(UNIFIED, "memory.max", limit("cgroup.memory.limit.bytes"), needs="memory"),
+    CgroupFile(UNIFIED, "memory.high", limit("cgroup.memory.high.bytes"), needs="memory"),
+    CgroupFile(UNIFIED, "memory.stat", _keys({
+        b"anon": "cgroup.memory.anon.bytes",
+        b"file": "cgroup.memory.file.bytes",
+        b"kernel": "cgroup.memory.kernel.bytes",
+        b"slab": "cgroup.memory.slab.bytes",
+        b"sock": "cgroup.memory.sock.bytes",
+        b"shmem": "cgroup.memory.shmem.bytes",
+        b"file_mapped": "cgroup.memory.mapped.bytes",
+        b"file_dirty": "cgroup.memory.dirty.bytes",
+        b"inactive_file": INACTIVE_FILE,
+        b"pgfault": "cgroup.memory.faults.count",
+        b"pgmajfault": "cgroup.memory.major_faults.count",
+        b"zswap": "cgroup.memory.zswap.bytes",
+        b"zswapped": "cgroup.memory.zswapped.bytes",
+        b"workingset_refault": "cgroup.memory.refaults.file.count",
+        b"workingset_refault_anon": "cgroup.memory.refaults.anon.count",
+        b"workingset_refault_file": "cgroup.memory.refaults.file.count",
+        b"pgscan": "cgroup.memory.scanned.count",
+        b"pgsteal": "cgroup.memory.reclaimed.count",
+    }), needs="memory"),
+    single(UNIFIED, "memory.swap.current", "cgroup.memory.swap.usage.bytes", needs="memory"),
+    CgroupFile(UNIFIED, "memory.events", _kept(_keys({
+        b"low": "cgroup.memory.events.low.count",
+        b"high": "cgroup.memory.events.high.count",
+        b"max": "cgroup.memory.events.max.count",
+        b"oom": "cgroup.memory.events.oom.count",
+        b"oom_kill": "cgroup.memory.events.oom_kill.count",
+        b"oom_group_kill": "cgroup.memory.events.oom_group_kill.count",
+    })), needs="memory"),
+    single(UNIFIED, "pids.current", "cgroup.pids.current", needs="pids"),
+    CgroupFile(UNIFIED, "pids.events", _kept(_keys({b"max": "cgroup.pids.events.max.count"})), needs="pids"),
+    CgroupFile(UNIFIED, "io.stat", _io_stat, needs="io"),
+    *_PRESSURE,
+]  # fmt: skip
+
+_V1: Final = [
+    single("cpuacct", "cpuacct.usage", "cgroup.cpu.usage.ns"),
+    single("cpuacct", "cpuacct.usage_user", "cgroup.cpu.user.ns"),
+    single("cpuacct", "cpuacct.usage_sys", "cgroup.cpu.system.ns"),
+    # before Linux 4.9 only in clock ticks
+    CgroupFile("cpuacct", "cpuacct.stat", _keys(
+        {b"user": "cgroup.cpu.user.ns", b"system": "cgroup.cpu.system.ns"}, _NS_PER_TICK
+    ), unless="cgroup.cpu.user.ns"),
+    CgroupFile("cpu", "cpu.stat", _keys({**_PERIODS, b"throttled_time": "cgroup.cpu.throttled.ns"})),
+    CgroupFile("cpu", "cpu.cfs_quota_us", _kept(_cfs_quota)),
+    single("memory", "memory.usage_in_bytes", "cgroup.memory.usage.bytes"),
+    single("memory", "memory.max_usage_in_bytes", "cgroup.memory.peak.bytes"),
+    CgroupFile("memory", "memory.limit_in_bytes", limit("cgroup.memory.limit.bytes")),
+    # total_ counts the cgroups below too, as all of v2 does
+    CgroupFile("memory", "memory.stat", _memory_stat_v1({
+        b"total_rss": "cgroup.memory.anon.bytes",
+        b"total_cache": "cgroup.memory.file.bytes",
+        b"total_shmem": "cgroup.memory.shmem.bytes",
+        b"total_mapped_file": "cgroup.memory.mapped.bytes",
+        b"total_dirty": "cgroup.memory.dirty.bytes",
+        b"total_inactive_file": INACTIVE_FILE,
+        b"total_swap": "cgroup.memory.swap.usage.bytes",
+        b"total_pgfault": "cgroup.memory.faults.count",
+        b"total_pgmajfault": "cgroup.memory.major_faults.count",
+        b"total_workingset_refault": "cgroup.memory.refaults.file.count",
+        b"total_workingset_refault_anon": "cgroup.memory.refaults.anon.count",
+        b"total_workingset_refault_file": "cgroup.memory.refaults.file.count",
+        b"hierarchical_memory_limit": INHERITED_LIMIT,
+    })),
+    single("memory", "memory.kmem.usage_in_bytes", "cgroup.memory.kernel.bytes"),
+    CgroupFile("memory", "memory.kmem.tcp.usage_in_bytes", _kept(number("cgroup.memory.sock.bytes"))),
+    CgroupFile("memory", "memory.failcnt", _kept(number("cgroup.memory.events.max.count"))),
+    CgroupFile("memory", "memory.oom_control", _kept(_keys({b"oom_kill": "cgroup.memory.events.oom_kill.count"}))),
+    single("pids", "pids.current", "cgroup.pids.current"),
+    CgroupFile("pids", "pids.events", _kept(_keys({b"max": "cgroup.pids.events.max.count"}))),
+    CgroupFile("blkio", "blkio.throttle.io_service_bytes_recursive", _blkio("bytes")),
+    CgroupFile("blkio", "blkio.throttle.io_serviced_recursive", _blkio("count")),
+    # before Linux 4.16 without the cgroups below
+    CgroupFile("blkio", "blkio.throttle.io_service_bytes", _blkio("bytes"), unless=_IO["bytes"], own=True),
+    CgroupFile("blkio", "blkio.throttle.io_serviced", _blkio("count"), unless=_IO["count"], own=True),
+]  # fmt: skip
+
+# Every cgroup of cgroup2 has cpu.stat, with times without any controller: where v1 gives them it is not read
+_TIMES_OF_UNIFIED: Final = CgroupFile(UNIFIED, "cpu.stat", _cpu_stat(), unless="cgroup.cpu.usage.ns")
+
+TABLES: Final = {"v2": _V2, "v1": _V1}
+
+
+def table(layout: Layout) -> list[CgroupFile]:
+    """The files to read in a host's cgroups, by the hierarchy that each controller is in."""
+    v2 = _V2 if layout.mode is Mode.V2 or "cpu" in layout.unified else [_TIMES_OF_UNIFIED, *_V2[1:]]
+    return [spec for spec in (*_V1, *v2) if layout.has(spec.controller, spec.needs)]

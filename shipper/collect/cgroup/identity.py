@@ -1,0 +1,243 @@
+"""What a cgroup is, told from its path alone: no runtime socket, no guess.
+
+One table of names; the deepest component with a name of its own wins. *The documents that are not aggregates are a
+partition*: a sum over them counts every task once. (cgroup v2 has no tasks in inner cgroups; v1 may.)
+
+- A container or machine counts as a whole. What has a name within it (its services, its pods, containers of a docker in it)
+  is published as ``aggregate``, for its usage is in the container's already.
+- A slice, pod or service that others of the table lie in is an ``aggregate``: its usage contains theirs.
+- Cgroups within a workload that have no name of their own (``payload`` and ``supervisor`` of systemd-nspawn, ``init.scope``,
+  ``worker-3``) fold into it, unless it is a service that is an aggregate: then they are published as scopes.
+
+Where the names come from: moby daemon/oci_linux.go, kubelet pod_container_manager_linux.go, containerd pkg/cri, cri-o
+internal/config/cgmgr, podman container_internal_linux.go, systemd nspawn-cgroup.c and machine.c, lxc cgfsng.c.
+"""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from functools import lru_cache
+from typing import Final
+
+from shipper.fields.field import constant
+
+ENTITY: Final = constant(
+    "cgroup.entity",
+    "Name of a cgroup for people, unique in the fleet: web-1@node-3, pod/container@node-3, ssh.service@node-3",
+    "cgroup.name, else the path; host.name",
+)
+
+
+class CgroupKind(StrEnum):
+    CONTAINER = "container"
+    SERVICE = "service"
+    MACHINE = "machine"
+    SCOPE = "scope"
+    SLICE = "slice"
+    POD = "pod"
+
+
+@dataclass(slots=True)
+class Node:
+    """A cgroup directory: inode numbers by hierarchy (one in v2) and the cgroups below it by name."""
+
+    inodes: dict[str, int] = field(default_factory=dict)
+    children: dict[str, "Node"] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """``id`` and ``runtime`` are empty where the path does not tell them."""
+
+    kind: CgroupKind
+    name: str
+    aggregate: bool = False
+    runtime: str = ""
+    id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class _Rule:
+    pattern: re.Pattern[str]
+    kind: CgroupKind
+    runtime: str = ""
+
+
+_HEX: Final = r"(?P<id>[0-9a-f]{64})"
+_UUID: Final = r"[0-9A-Fa-f]{8}(?:[-_][0-9A-Fa-f]{4}){3}[-_][0-9A-Fa-f]{12}"
+# What runtimes put before an id → who they are. With runc's systemd form for a manager that does not use systemd, the name
+# is <slice>:<prefix>:<id>
+_PREFIXES: Final = {
+    "docker": "docker",
+    "cri-containerd": "containerd",
+    "nerdctl": "containerd",
+    "k8s.io": "containerd",
+    "crio": "cri-o",
+    "libpod": "podman",
+}
+
+
+def _rules(kind: CgroupKind, *patterns: tuple[str, str]) -> list[_Rule]:
+    return [_Rule(re.compile(pattern), kind, runtime) for pattern, runtime in patterns]
+
+
+# Matched against "parent/name", whole; the first that fits decides.
+_RULES: Final = [
+    *_rules(
+        CgroupKind.POD,
+        (rf"libpod_parent/{_HEX}", "podman"),
+        (rf".*libpod_pod_{_HEX}\.slice", "podman"),
+    ),
+    *_rules(
+        CgroupKind.CONTAINER,
+        *((rf"[^/]*/{prefix}-{_HEX}(\.scope)?", runtime) for prefix, runtime in _PREFIXES.items()),
+        *((rf"[^/]*/[^/:]*:{prefix}:{_HEX}", runtime) for prefix, runtime in _PREFIXES.items()),
+        (rf"docker/{_HEX}", "docker"),
+        (r"buildkit/(?P<id>[0-9a-z]{25})", "docker"),
+        (rf"k8s\.io/{_HEX}", "containerd"),
+        (r"default/(?P<id>[A-Za-z0-9][A-Za-z0-9._-]{0,75})", "containerd"),  # ctr: the id is a name that people give
+        (r"[0-9a-f]{32}/(?P<id>[0-9a-f]{32}-[0-9]+)", "containerd"),  # ECS on Fargate: task/container
+        (rf".*/libpod-payload-{_HEX}", "podman"),
+        (r".*/buildah-(?P<id>buildah[0-9]+)\.scope", "podman"),
+        (r".*/lxc\.payload\.(?P<id>.+)", "lxc"),
+        (r"(lxc|lxc\.payload)/(?P<id>.+)", "lxc"),
+        (rf"(nomad|share|reserve)(\.slice)?/(?P<id>{_UUID}\.(?P<name>.+?))(\.scope)?", "nomad"),
+        (r"garden/(?P<id>[0-9a-z-]+)", "garden"),
+        # Whoever it is: 64 hexadecimal digits at the end are a container's
+        (rf"[^/]*/((?!.*conmon).*[^0-9a-f])?{_HEX}(\.scope)?", ""),
+    ),
+    *_rules(
+        CgroupKind.MACHINE,
+        (r".*/machine-(?P<id>(qemu|lxc)\\x2d.+)\.scope", "libvirt"),
+        (r".*/(?P<id>.+)\.libvirt-(qemu|lxc)", "libvirt"),
+        (r"qemu/(?P<id>.+)", "libvirt"),  # /libvirt/qemu/NAME before 1.0.5
+        (r"qemu\.slice/(?P<id>[0-9]+)\.scope", "qemu"),  # Proxmox
+        (r".*/machine-(?P<id>.+)\.scope", "systemd-nspawn"),
+        (r".*/systemd-nspawn@(?P<id>.+)\.service", "systemd-nspawn"),
+        (r"machine\.slice/(?!(libpod|crio|runc|crun|run|buildah|podman)-)(?P<id>.+)\.scope", "systemd-nspawn"),
+    ),
+    *_rules(
+        CgroupKind.POD,
+        (r"[^/]*/([^/]*-)?kubepods(-[a-z]+)?-pod(?P<id>[0-9A-Fa-f_]+)\.slice", "kubernetes"),
+        (r"(kubepods|burstable|besteffort|guaranteed)/pod(?P<id>[0-9A-Fa-f-]+)", "kubernetes"),
+    ),
+    *_rules(
+        CgroupKind.SLICE,
+        (r".*\.slice", ""),
+        (
+            r"/(docker|kubepods|libpod_parent|machine|lxc(\.payload|\.monitor)?|user|system|default|k8s\.io|nomad|garden)",
+            "",
+        ),
+    ),
+    *_rules(CgroupKind.SERVICE, (r".*\.service", "")),
+]
+_POD_OF: Final = re.compile(rf"pod({_UUID}|[0-9a-f]{{32}})(?:\.slice)?[/:]")
+_LIKE_AN_ID: Final = re.compile(rf"[0-9a-f]{{32}}|{_UUID}")
+# systemd-run's and what watches over a container
+_NOT_LIKE_ONE: Final = re.compile(r"run-.*|.*conmon.*|.*\.service|.*\.slice")
+_SCOPE: Final = re.compile(r".+\.scope")
+_HOLDS_NO_TASKS: Final = (".mount", ".automount", ".swap", ".socket", ".device", ".target", ".timer", ".path")
+_HOLDERS: Final = (CgroupKind.SLICE, CgroupKind.POD)
+# Counted as a whole, whatever lies in them: systemd, docker, pods of KinD
+WHOLE: Final = (CgroupKind.CONTAINER, CgroupKind.MACHINE)
+_SHORT: Final = 12
+_LONG_ID: Final = re.compile(r"[0-9a-f]{64}")
+_OF_LIBVIRT: Final = re.compile(r"^(qemu|lxc)-\d+-")  # virSystemdMakeMachineName in libvirt's util/virsystemd.c
+
+
+def unescape(name: str) -> str:
+    r"""Systemd's ``\x2d`` → ``-``; bytes beyond ASCII are UTF-8 (https://systemd.io: systemd-escape(1))."""
+    raw = re.sub(
+        rb"\\x([0-9a-f]{2})", lambda match: bytes([int(match[1], 16)]), name.encode("utf-8", "surrogateescape")
+    )
+    return raw.decode("utf-8", "surrogateescape")
+
+
+@lru_cache(maxsize=4096)  # entries of containers that are gone are the price of a change costing little
+def recognise(parent: str, name: str) -> Identity | None:
+    """The identity that a cgroup's own name gives it; None where it has none of its own."""
+    for rule in _RULES:
+        match = rule.pattern.fullmatch(f"{parent}/{name}")
+        if match:
+            return _identity(rule, match, name)
+    if _SCOPE.fullmatch(name) and name != "init.scope":
+        return Identity(CgroupKind.SCOPE, name)
+    return None
+
+
+def _identity(rule: _Rule, match: re.Match[str], name: str) -> Identity:
+    groups = match.groupdict()
+    id_ = groups.get("id") or ""
+    short = id_[:_SHORT] if _LONG_ID.fullmatch(id_) else id_
+    if rule.kind is CgroupKind.CONTAINER:
+        return Identity(rule.kind, groups.get("name") or short, runtime=rule.runtime, id=id_)
+    if rule.kind is CgroupKind.MACHINE:
+        machine = unescape(id_)
+        name = _OF_LIBVIRT.sub("", machine) if rule.runtime == "libvirt" else machine
+        return Identity(rule.kind, name, runtime=rule.runtime, id=machine)
+    if rule.kind is CgroupKind.POD:
+        name = short.replace("_", "-")
+        return Identity(rule.kind, name, aggregate=True, runtime=rule.runtime, id=id_.replace("_", "-"))
+    return Identity(rule.kind, name, aggregate=rule.kind is CgroupKind.SLICE)
+
+
+def pod_uid(path: str) -> str:
+    """UID of the Kubernetes pod that the cgroup ``path`` lies in; empty if in none."""
+    match = _POD_OF.search(path)
+    return match[1].replace("_", "-") if match else ""
+
+
+def looks_like_a_container(name: str, kind: CgroupKind) -> bool:
+    """Whether a cgroup that no rule knows has a name such as runtimes give: with an id in it."""
+    if kind is not CgroupKind.SCOPE or _NOT_LIKE_ONE.fullmatch(name):
+        return False
+    return _LIKE_AN_ID.search(name) is not None
+
+
+def identify(root: Node) -> Iterator[tuple[str, Node, Identity]]:
+    """Path (``/system.slice/sshd.service``), node and identity of every cgroup that is published; parents first."""
+    for name, node in root.children.items():
+        yield from _below("", "", name, node, folding=False, within=False)
+
+
+def _below(
+    path: str, parent: str, name: str, node: Node, *, folding: bool, within: bool
+) -> Iterator[tuple[str, Node, Identity]]:
+    """``folding``: a cgroup without a name of its own is part of the workload around it; ``within`` a container."""
+    if name.endswith(_HOLDS_NO_TASKS):
+        return
+    here = f"{path}/{name}"
+    identity = recognise(parent, name)
+    inner = any(_holds_named(child, child_name, name) for child_name, child in node.children.items())
+    if identity is None:
+        if folding and not inner:
+            return
+        holder = inner or (bool(node.children) and not folding)
+        identity = Identity(CgroupKind.SLICE if holder else CgroupKind.SCOPE, name, aggregate=holder)
+        fold_below = within
+    elif identity.kind in _HOLDERS:
+        fold_below = within
+    else:
+        whole = identity.kind in WHOLE
+        fold_below = whole or within or not inner
+        identity = replace(identity, aggregate=inner and not whole)
+    yield here, node, replace(identity, aggregate=True) if within else identity
+    within = within or identity.kind in WHOLE
+    for child_name, child in node.children.items():
+        yield from _below(here, name, child_name, child, folding=fold_below, within=within)
+
+
+def _holds_named(node: Node, name: str, parent: str) -> bool:
+    return recognise(parent, name) is not None or any(
+        _holds_named(child, child_name, name) for child_name, child in node.children.items()
+    )
+
+
+def deepest(parts: list[str]) -> tuple[str, Identity] | None:
+    """Path and identity of the deepest cgroup of a path that has a name of its own and is no aggregate by its kind."""
+    for depth in range(len(parts), 0, -1):
+        identity = recognise(parts[depth - 2] if depth > 1 else "", parts[depth - 1])
+        if identity and not identity.aggregate:
+            return "/" + "/".join(parts[:depth]), identity
+    return None

@@ -1,0 +1,261 @@
+"""One cgroup over time: its kept files, what it is called, and what is read of it less often than at each tick."""
+
+from collections.abc import Hashable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Final
+from zlib import crc32
+
+from shipper.collect.cgroup import container_network
+from shipper.collect.cgroup.controllers import CgroupFile
+from shipper.collect.cgroup.identity import CgroupKind, Identity, Node, pod_uid
+from shipper.collect.cgroup.names import Naming
+from shipper.collect.cgroup.runtime.containers import Names, RuntimeFiles
+from shipper.collect.cgroup.slow import Slow
+from shipper.fields.aliases import CONTAINERS, PERIOD
+from shipper.fields.rates import Ceiling, Value
+from shipper.kernel.hierarchy import Layout
+from shipper.kernel.namespace import of_pid
+from shipper.kernel.parse import ParseError, integer
+from shipper.kernel.source import Reader
+
+_NS_PER_S: Final = 1_000_000_000
+_NS_PER_MS: Final = 1_000_000
+_MINUTE_NS: Final = 60 * _NS_PER_S
+_SETTINGS_NS: Final = 5 * _MINUTE_NS
+_HOLDERS: Final = (CgroupKind.SLICE, CgroupKind.POD)
+_RUN_BY_OTHERS: Final = (CgroupKind.CONTAINER, CgroupKind.MACHINE)
+_MOST_ASKED: Final = 8
+_BUSIEST: Final = Ceiling(1e11)  # bytes, as of a disk
+
+
+@dataclass
+class Host:
+    """What the cgroups of one host share."""
+
+    reader: Reader
+    layout: Layout
+    slow: Slow
+    files: RuntimeFiles
+    table: list[CgroupFile]
+    network: str  # its own namespace; empty if it cannot be told
+    period_ms: int
+
+    def __post_init__(self) -> None:
+        # Once for all cgroups
+        self.mode, self.hierarchies = self.layout.mode, self.layout.hierarchies
+        self.entries = list(enumerate(self.table))
+
+
+class Cgroup:
+    """``read`` at each tick, ``refresh`` before it; ``close`` when it is gone."""
+
+    def __init__(self, host: Host, path: str, node: Node, identity: Identity) -> None:
+        self.path = path
+        self.node, self.identity = node, identity
+        self.inodes: Hashable = tuple(sorted(node.inodes.items()))
+        self.namespace = ""
+        self.missed = False  # a file that was there before
+        self._host = host
+        self._files = host.reader.root.files(self._file, len(host.table))
+        self._present = self._possible(node)
+        self._absent: list[tuple[int, CgroupFile]] = []
+        self._naming = Naming(path, identity)
+        self._named: Names = self._naming.values
+        self._described: dict[str, Value] = {}
+        self._settings: dict[str, Value] = {}
+        self._state: dict[str, Value] = {}
+        self._pid = 0
+        self._minute_at = self._settings_at = 0
+        self._moved: dict[str, int] = {}
+        self._moved_at = 0
+        self._start_ns, self.started_ns = _start(host, path, node)
+
+    @property
+    def name(self) -> Hashable:
+        """What stays the same when a container or service is started anew; None where nothing tells it."""
+        known = self._naming.values
+        if self.identity.kind is CgroupKind.CONTAINER:
+            given = self.identity.id if self.identity.name == self.identity.id else None  # by people, to lxc and ctr
+            name = known.get("container.name", given)
+            pod = (known.get("kubernetes.namespace"), known.get("kubernetes.pod.name"))
+            return (self.identity.kind, *map(str, pod), str(name)) if name else None
+        return self.path if self.identity.kind in (CgroupKind.SERVICE, CgroupKind.MACHINE) else None
+
+    def _file(self, at: int) -> str:
+        spec = self._host.table[at]
+        return f"{self._host.hierarchies[spec.controller]}{self.path}/{spec.name}"
+
+    def _possible(self, node: Node) -> list[tuple[int, CgroupFile]]:
+        """The files that it may have; those that count its own tasks alone say nothing of one with others below it."""
+        return [
+            entry
+            for entry in self._host.entries
+            if entry[1].controller in node.inodes and not (entry[1].own and node.children)
+        ]
+
+    def become(self, node: Node, identity: Identity) -> None:
+        """The tree around it has changed."""
+        if bool(node.children) != bool(self.node.children):
+            self._present, self._absent = self._possible(node), []
+        self.node = node
+        if identity != self.identity:
+            self.identity, self._described = identity, {}
+
+    def refresh(self, now_ns: int) -> None:
+        """Names, settings, processes and the network namespace, where they are due."""
+        self._naming.refresh(self._host.reader, self._host.files, now_ns)
+        if now_ns < self._minute_at:
+            return
+        spread = crc32(self.path.encode("utf-8", "surrogateescape")) % 30 * _NS_PER_S if not self._minute_at else 0
+        self._minute_at = now_ns + _MINUTE_NS - spread
+        self._present += self._absent
+        self._absent = []
+        self._members()
+        if now_ns >= self._settings_at:
+            self._settings_at = now_ns + _SETTINGS_NS - 10 * spread
+            self._settings = self._host.slow.settings(self.path, self.node)
+
+    def _members(self) -> None:
+        """Count its processes and find one to see its network through."""
+        self._state = self._host.slow.state(self.path, self.node)
+        if self.identity.kind in _HOLDERS:
+            return
+        pids = self._host.slow.processes(self.path, self.node)
+        if pids:
+            self._state["cgroup.processes.count"] = len(pids)
+        pids = [pid for pid in pids if pid]
+        if not pids and (pid := self._naming.pid(self._host.reader, self._host.files)):
+            pids = [pid]
+        reader, host_network = self._host.reader, self._host.network
+        asked = _MOST_ASKED if self.identity.kind in _RUN_BY_OTHERS else 1
+        for pid in pids[:asked] if host_network else ():
+            namespace = of_pid(reader, pid, "net")
+            if namespace and namespace != host_network:
+                self._pid, self.namespace = pid, namespace
+                return
+        self._pid, self.namespace = 0, ""
+
+    def network(self) -> dict[str, Value]:
+        """Counters of its network namespace; looked for anew where the process known is gone."""
+        for _ in range(2):
+            if not self.namespace:
+                break
+            values = container_network.read(self._host.reader, self._pid, self.namespace)
+            if values is not None:
+                return values
+            self._members()
+        return {}
+
+    def describe(self) -> dict[str, Value]:
+        """What it is and is called."""
+        if not self._described or self._named is not self._naming.values:
+            self._named = self._naming.values
+            self._described = _description(self.path, self.identity, self._host, self._start_ns, self._named)
+        return self._described
+
+    def read(self, now_ns: int) -> dict[str, Any]:
+        """Values of the files of each tick; empty if it is gone."""
+        values: dict[str, Any] = {}
+        reader = self._host.reader
+        gone: list[tuple[int, CgroupFile]] = []
+        for entry in self._present:
+            at, spec = entry
+            if spec.unless in values:
+                continue
+            try:
+                data = self._files.read(at)
+                if not data:
+                    continue
+                if spec.field:
+                    values[spec.field] = integer(data)
+                else:
+                    values.update(spec.parse(data))
+            except OSError as error:
+                if reader.refused(self._file(at), error):
+                    gone.append(entry)
+            except ParseError as error:
+                reader.problem(self._file(at), str(error))
+                values.update(error.partial or {})
+        self.missed = bool(gone)
+        if gone:  # a controller that is off, asked again each minute; or the cgroup itself is gone
+            self._absent += gone
+            self._present = [entry for entry in self._present if entry not in gone]
+        if values:
+            self._add_slow(values, now_ns)
+        return values
+
+    def _add_slow(self, values: dict[str, Any], now_ns: int) -> None:
+        values.update(self._state)
+        values.update(self._settings)
+        if self._start_ns:
+            values["cgroup.uptime.ms"] = max(now_ns - self.started_ns, 0) // _NS_PER_MS
+
+    def busiest(self, moved: dict[str, int], now_ns: int) -> tuple[str, float] | None:
+        """The device with most bytes since the call before, and how many a second; None if none moved any."""
+        before, self._moved = self._moved, moved
+        since, self._moved_at = now_ns - self._moved_at, now_ns
+        if not before or since <= 0:
+            return None
+        grown = {device: amount - before.get(device, 0) for device, amount in moved.items()}
+        device = max(grown, key=grown.__getitem__, default="")
+        possible = device and grown[device] > 0 and _BUSIEST.allows(grown[device], since)
+        return (device, grown[device] * _NS_PER_S / since) if possible else None
+
+    def close(self) -> None:
+        self._files.close()
+
+
+def _start(host: Host, path: str, node: Node) -> tuple[int, int]:
+    """When its directories were made, in ns since 1970 and on the clock of rates; (0, now) if that cannot be told.
+
+    A directory of kernfs has the time at which the kernel first needed its inode: in mkdir(2), but anew where the inode
+    was dropped for want of memory since, so the earliest time of all hierarchies is taken, and it may be late, never
+    early. After a chown of it, ctime and mtime also move when a cgroup is made below it, atime does not
+    (kernfs_add_one in fs/kernfs/dir.c).
+    """
+    now_ns, times = host.reader.now_ns(), []
+    for controller in node.inodes:
+        directory = f"{host.hierarchies[controller]}{path}"
+        stat = host.reader.attempt(directory, lambda directory=directory: host.reader.root.stat(directory))  # type: ignore[misc]
+        times += [int(one * 1e9) for one in (stat.st_ctime, stat.st_mtime, stat.st_atime) if one] if stat else []
+    if not times:
+        return 0, now_ns
+    return min(times), now_ns - (host.reader.root.wall_ns() - min(times))
+
+
+def _description(path: str, identity: Identity, host: Host, start_ns: int, named: Names) -> dict[str, Value]:
+    values: dict[str, Value] = {
+        "cgroup.path": path,
+        "cgroup.kind": identity.kind.value,
+        "cgroup.name": identity.name,
+        "cgroup.aggregate": identity.aggregate,
+        "cgroup.depth": path.count("/"),
+        "cgroup.mode": host.mode.value,
+    }
+    if start_ns:
+        start = datetime.fromtimestamp(start_ns / _NS_PER_S, UTC)
+        values["cgroup.start"] = start.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    if identity.kind in _RUN_BY_OTHERS:
+        values |= {"container.id": identity.id, "container.name": identity.name}
+        values |= {"event.module": CONTAINERS, PERIOD.name: host.period_ms}
+        if identity.runtime:
+            values["container.runtime"] = identity.runtime
+    if identity.kind is CgroupKind.POD and identity.runtime == "kubernetes":
+        values["kubernetes.pod.uid"] = identity.id
+    elif uid := pod_uid(path):
+        values["kubernetes.pod.uid"] = uid
+    values |= named
+    for shown in ("container.name", "kubernetes.pod.name"):
+        if shown in named and (shown == "container.name") == (identity.kind in _RUN_BY_OTHERS):
+            values["cgroup.name"] = named[shown]
+    values["cgroup.entity"] = _entity(path, values)
+    return values
+
+
+def _entity(path: str, values: Names) -> str:
+    """What tells this cgroup from the others of its host: a name if there is one, else the path."""
+    name, pod = values["cgroup.name"], values.get("kubernetes.pod.name")
+    if "container.id" in values:
+        return f"{pod}/{name}" if pod else f"{name}"
+    return f"{name}" if path == f"/system.slice/{name}" else path.strip("/")

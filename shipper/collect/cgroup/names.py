@@ -1,0 +1,65 @@
+"""Names of one cgroup over time: found once, looked at again slowly, and looked for at growing distances until found."""
+
+from typing import Final
+
+from shipper.collect.cgroup.identity import CgroupKind, Identity
+from shipper.collect.cgroup.runtime import unit_files
+from shipper.collect.cgroup.runtime.containers import Found, Names, RuntimeFiles
+from shipper.kernel.source import Reader
+
+_NS_PER_S: Final = 1_000_000_000
+_FIRST_NS: Final = 5 * _NS_PER_S
+_SLOWEST_NS: Final = 600 * _NS_PER_S
+_AGAIN_NS: Final = 60 * _NS_PER_S
+
+
+class Naming:
+    """What the runtime's or the unit's file says of one cgroup. ``values`` is a new dict whenever something changed."""
+
+    __slots__ = ("_found", "_identity", "_next_ns", "_path", "_pause_ns", "values")
+
+    def __init__(self, path: str, identity: Identity) -> None:
+        self.values: Names = {}
+        self._path, self._identity = path, identity
+        self._found: Found | None = None
+        self._next_ns = 0
+        self._pause_ns = _FIRST_NS
+
+    def refresh(self, reader: Reader, files: RuntimeFiles, now_ns: int) -> None:
+        if now_ns < self._next_ns:
+            return
+        known = self._found
+        if known and files.is_current(self._path, known):
+            self._next_ns = now_ns + _AGAIN_NS
+            return
+        found = self._find(reader, files)
+        if found:
+            self._found, self.values = found, found.values
+            self._next_ns = now_ns + _AGAIN_NS
+        else:
+            self._next_ns = now_ns + self._pause_ns
+            self._pause_ns = min(2 * self._pause_ns, _SLOWEST_NS)
+
+    def pid(self, reader: Reader, files: RuntimeFiles) -> int:
+        """The container's first process as the runtime noted it, if it is still in this cgroup; 0 if none is known."""
+        pid = files.first_pid(self._path, self._found) if self._found else 0
+        if not pid:
+            return 0
+        # relative to our own cgroup namespace, so only its end can be told
+        lines = (reader.read_once(f"proc/{pid}/cgroup") or b"").decode("utf-8", "surrogateescape").splitlines()
+        own = self._path.rpartition("/")[2]
+        return pid if any(own in line.split(":", 2)[-1].split("/") for line in lines) else 0
+
+    def _find(self, reader: Reader, files: RuntimeFiles) -> Found | None:
+        kind = self._identity.kind
+        if kind in (CgroupKind.CONTAINER, CgroupKind.MACHINE):
+            return files.find(self._identity, self._path)
+        if kind is CgroupKind.POD and self._identity.runtime == "kubernetes":
+            return files.find_pod(self._identity.id)
+        if kind is CgroupKind.POD and self._identity.runtime == "podman":
+            return files.find_podman_pod(self._identity.id, self._path)
+        if kind is CgroupKind.SERVICE:
+            file, described = unit_files.description(reader, self._path)
+            return Found(file, files.stamp(file), {unit_files.FIELD.name: described}) if described else None
+        self._pause_ns = _SLOWEST_NS
+        return None

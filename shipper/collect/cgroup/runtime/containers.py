@@ -1,0 +1,401 @@
+"""Names, images and labels of containers from the runtimes' own files below the host root; no runtime is asked.
+
+- docker: ``<data root>/containers/<id>/config.v2.json`` (moby container/container.go)
+- containerd (CRI, nerdctl, ctr): ``<state>/io.containerd.runtime.v2.task/<namespace>/<id>/config.json``, the OCI
+  bundle, whose annotations hold what its client knows (containerd pkg/cri/annotations, nerdctl pkg/labels)
+- CRI-O and podman: ``<storage>/<driver>-containers/containers.json`` (containers/storage) and the OCI bundle in
+  ``<driver>-containers/<id>/userdata/config.json`` below the storage's root or its run root. Labels of podman's
+  containers and names of its pods: see ``podman_database``
+- kubelet, whatever the runtime: the names of ``var/log/containers/<pod>_<namespace>_<container>-<id>.log`` and
+  ``var/log/pods/<namespace>_<pod>_<uid>``
+- systemd-machined: ``run/systemd/machines/<name>``
+
+What containers write of themselves is taken as hostile: texts are cut and made printable, other types are dropped,
+an id that is not one file name is not looked for. What lies in a user's home is looked at through ``foreign``.
+"""
+
+import json
+import os
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Final, TypeVar
+
+from shipper.collect.cgroup.identity import Identity
+from shipper.collect.cgroup.runtime import docker_state, foreign, podman_database
+from shipper.collect.contract import matcher
+from shipper.fields.field import Field, Type, attribute, constant
+from shipper.fields.rates import Value
+from shipper.kernel.source import Reader
+from shipper.settings.config import Config
+
+_OF_RUNTIME: Final = "the runtime's own files"
+FIELDS: Final[tuple[Field, ...]] = (
+    constant("container.image.name", "Image the container was made from", _OF_RUNTIME),
+    attribute(
+        "container.labels",
+        "Labels of the container that collect.labels allows; apart from labels, which are the operator's own",
+        _OF_RUNTIME,
+        Type.FLATTENED,
+    ),
+    constant("kubernetes.namespace", "Namespace of the pod", f"{_OF_RUNTIME}; var/log/pods"),
+    constant("kubernetes.pod.name", "Name of the pod", f"{_OF_RUNTIME}; var/log/pods"),
+    constant("kubernetes.pod.uid", "UID of the pod", "the path; the runtime's own files"),
+    constant("kubernetes.container.name", "Name of the container in its pod", f"{_OF_RUNTIME}; var/log/containers"),
+    *docker_state.FIELDS,
+)
+
+Stamp = tuple[int, int, int]
+Owned = tuple[str, int | None]
+"""A directory, and the user to whom it belongs; None for the system's."""
+Names = dict[str, Value]
+
+T = TypeVar("T")
+
+_TEXT: Final = 512
+_MOST_LABELS: Final = 64
+_LARGEST: Final = 4 << 20  # bytes of a file that a runtime shares among thousands of containers
+_LARGEST_DATABASE: Final = 16 << 20
+_MOST_NAMES: Final = 4096
+_MOST_ENTRIES: Final = 16_384
+_TASKS: Final = "io.containerd.runtime.v2.task"
+_FILE_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:-]{0,254}")
+_POD: Final = re.compile(
+    r"pod([0-9A-Fa-f]{8}(?:[-_][0-9A-Fa-f]{4}){3}[-_][0-9A-Fa-f]{12}|[0-9a-f]{32})(?:\.slice)?/[^/]+$"
+)
+_LOG: Final = re.compile(r"([^_]+)_([^_]+)_(.+)-([0-9a-f]{64})\.log")
+_PAUSE: Final = "POD"  # kubelet's name for what holds a pod's namespaces
+# Keys of annotations and labels, the first that is there counts
+_KUBERNETES: Final = {
+    "kubernetes.namespace": ("io.kubernetes.cri.sandbox-namespace", "io.kubernetes.pod.namespace"),
+    "kubernetes.pod.name": ("io.kubernetes.cri.sandbox-name", "io.kubernetes.pod.name"),
+    "kubernetes.pod.uid": ("io.kubernetes.cri.sandbox-uid", "io.kubernetes.pod.uid"),
+    "kubernetes.container.name": ("io.kubernetes.cri.container-name", "io.kubernetes.container.name"),
+}
+_IMAGES: Final = ("io.kubernetes.cri.image-name", "io.kubernetes.cri-o.ImageName", "io.kubernetes.cri-o.Image")
+_TYPES: Final = ("io.kubernetes.cri.container-type", "io.kubernetes.cri-o.ContainerType", "io.kubernetes.docker.type")
+
+
+def text(value: object) -> str:
+    """``value`` as a name that can be shown: printable, of bounded length; empty if it is none."""
+    if not isinstance(value, str):
+        return ""
+    return "".join(char if char.isprintable() else "\ufffd" for char in value[:_TEXT])
+
+
+def is_file_name(name: str) -> bool:
+    return _FILE_NAME.fullmatch(name) is not None
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What one file gave; the file is read again when its ``stamp`` changes."""
+
+    file: str
+    stamp: Stamp | None
+    values: Names
+    pid: int = 0  # of the container's first process, where the file tells it
+    pid_file: str = ""  # where it stands otherwise
+
+
+class RuntimeFiles:
+    """All runtimes' files of one host. Directory listings and shared files are kept until they change."""
+
+    def __init__(self, reader: Reader, config: Config) -> None:
+        self._reader = reader
+        self._foreign = foreign.Foreign(reader)
+        self._docker = config.collect.docker_roots
+        self._containerd = config.collect.containerd_states
+        self._storage = config.collect.storage_roots
+        self._allowed = matcher(config.collect.labels)
+        self._shared: dict[str, tuple[Stamp | None, Any]] = {}
+        self._sources: dict[str, tuple[Callable[[Identity, str], Found | None], ...]] = {
+            "docker": (self._of_docker,),
+            "containerd": (self._of_containerd, self._of_kubelet),
+            "cri-o": (self._of_storage, self._of_kubelet),
+            "podman": (self._of_storage,),
+            "systemd-nspawn": (self._of_machine,),
+            "libvirt": (self._of_machine,),
+            "": (self._of_docker, self._of_containerd, self._of_storage, self._of_kubelet),
+        }
+
+    def begin(self) -> None:
+        """A tick begins."""
+        self._foreign.begin()
+
+    def find(self, identity: Identity, path: str) -> Found | None:
+        """What is known of the container or machine in cgroup ``path``; None while nothing is."""
+        if not is_file_name(identity.id):
+            return None
+        return self._guarded(path, lambda: self._find(identity, path), None)
+
+    def is_current(self, path: str, found: Found) -> bool:
+        """Whether the file that told of cgroup ``path`` is as it was."""
+        if not found.file:
+            return False
+        return self._guarded(path, lambda: self.stamp(found.file) == found.stamp, True)  # noqa: FBT003
+
+    def first_pid(self, path: str, found: Found) -> int:
+        """The container's first process as the runtime noted it; 0 if it did not."""
+        if found.pid or not found.pid_file:
+            return found.pid
+        digits = self._guarded(path, lambda: self._read(found.pid_file, foreign.owner(path)) or b"", b"").strip()
+        return int(digits) if digits.isdigit() and len(digits) < 10 else 0  # noqa: PLR2004
+
+    def _guarded(self, path: str, call: Callable[[], T], default: T) -> T:
+        uid = foreign.owner(path)
+        return call() if uid is None else self._foreign.ask(uid, call, default)
+
+    def _find(self, identity: Identity, path: str) -> Found | None:
+        for source in self._sources.get(identity.runtime, ()):
+            found = source(identity, path)
+            if found:
+                if uid := pod_uid(path):
+                    found.values.setdefault("kubernetes.pod.uid", uid)
+                return found
+        return None
+
+    def find_podman_pod(self, id_: str, path: str) -> Found | None:
+        """Name of a podman pod, from podman's database."""
+
+        def find() -> Found | None:
+            for root, uid in self._storages(path):
+                for file in self._databases(root):
+                    if name := text(self._in_database(file, uid, id_).get("name")):
+                        return Found(file, self.stamp(file), {"cgroup.name": name})
+            return None
+
+        return self._guarded(path, find, None)
+
+    def find_pod(self, uid: str) -> Found | None:
+        """Namespace and name of a pod, from the directories of its logs."""
+        for name in self._names("var/log/pods"):
+            namespace, _, rest = name.partition("_")
+            pod, _, known = rest.rpartition("_")
+            if known == uid and pod:
+                values: Names = {"kubernetes.namespace": text(namespace), "kubernetes.pod.name": text(pod)}
+                return Found("", None, values)
+        return None
+
+    def stamp(self, file: str) -> Stamp | None:
+        """Changes whenever the file does; None if it is absent."""
+        stat = self._reader.attempt(file, lambda: self._reader.root.stat(file))
+        return (stat.st_mtime_ns, stat.st_size, stat.st_ino) if stat else None
+
+    def _of_docker(self, identity: Identity, path: str) -> Found | None:
+        system = (*self._docker, *self._configured_docker())
+        for root, uid in (*_owned_by_system(system), *self._homes(path, ".local/share/docker")):
+            file = f"{root.lstrip('/')}/containers/{identity.id}/config.v2.json"
+            stamp = self.stamp(file)
+            content = self._object(file, uid) if stamp else None
+            if content is not None:
+                config = _mapping(content.get("Config"))
+                labels = _mapping(config.get("Labels"))
+                name = text(content.get("Name")).lstrip("/")
+                image = text(config.get("Image"))
+                pid = _mapping(content.get("State")).get("Pid")
+                values = self._values("docker", name, image, labels) | docker_state.values(content)
+                return Found(file, stamp, values, pid if isinstance(pid, int) else 0)
+        return None
+
+    def _of_containerd(self, identity: Identity, _path: str) -> Found | None:
+        for state in self._containerd:
+            tasks = f"{state.lstrip('/')}/{_TASKS}"
+            for namespace in self._names(tasks):
+                file = f"{tasks}/{namespace}/{identity.id}/config.json"
+                stamp = self.stamp(file)
+                content = self._object(file) if stamp else None
+                if content is not None:
+                    annotations = _mapping(content.get("annotations"))
+                    name = text(annotations.get("nerdctl/name"))
+                    pid_file = f"{tasks}/{namespace}/{identity.id}/init.pid"
+                    return Found(file, stamp, self._values("containerd", name, "", annotations), pid_file=pid_file)
+        return None
+
+    def _of_storage(self, identity: Identity, path: str) -> Found | None:
+        for root, uid in self._storages(path):
+            base = root.lstrip("/")
+            for driver in self._names(base):
+                if not driver.endswith("-containers"):
+                    continue
+                file = f"{base}/{driver}/containers.json"
+                entry = self._keep(file, partial(self._storage_entries, uid)).get(identity.id)
+                if entry:
+                    bundle = self._bundle(base, driver, identity.id, path)
+                    pid_file = f"{_run_root(path)}/{driver}/{identity.id}/userdata/pidfile"
+                    values = self._stored(entry, bundle, self._labels(base, uid, identity.id), identity.runtime)
+                    return Found(file, self.stamp(file), values, pid_file=pid_file)
+        return None
+
+    def _storages(self, path: str) -> list[Owned]:
+        return [*_owned_by_system(self._storage), *self._homes(path, ".local/share/containers/storage")]
+
+    def _databases(self, root: str) -> Iterable[str]:
+        return (f"{root.lstrip('/')}/{name}" for name in podman_database.FILES)
+
+    def _labels(self, root: str, uid: int | None, id_: str) -> Mapping[str, Any]:
+        found = (_mapping(self._in_database(file, uid, id_).get("labels")) for file in self._databases(root))
+        return next(filter(None, found), {})
+
+    def _in_database(self, file: str, uid: int | None, id_: str) -> Mapping[str, Any]:
+        """What podman's database has of a container or pod; read again when the file has changed."""
+        configs: podman_database.Configs = self._keep(file, partial(self._database, uid))
+        return configs.get(id_, {})
+
+    def _database(self, uid: int | None, file: str) -> podman_database.Configs:
+        data = self._read(file, uid, _LARGEST_DATABASE if uid is None else _LARGEST)
+        return (self._reader.parsed(file, data, podman_database.parse) if data else None) or {}
+
+    def _stored(
+        self, entry: Mapping[str, Any], bundle: Mapping[str, Any], own_labels: Mapping[str, Any], runtime: str
+    ) -> Names:
+        annotations = _mapping(bundle.get("annotations"))
+        own = _mapping(_parsed(entry.get("metadata")))
+        names = entry.get("names")
+        # podman rename changes the list of names, not the metadata
+        name = text(names[0] if isinstance(names, list) and names else "") or text(own.get("name"))
+        labels = {**annotations, **_mapping(_parsed(annotations.get("io.kubernetes.cri-o.Labels"))), **own_labels}
+        manager = "podman" if annotations.get("io.container.manager") == "libpod" else "cri-o"
+        return self._values(runtime or manager, name, text(own.get("image-name")), labels)
+
+    def _bundle(self, base: str, driver: str, id_: str, path: str) -> Mapping[str, Any]:
+        for place in (base, _run_root(path)):
+            file = f"{place}/{driver}/{id_}/userdata/config.json"
+            if self.stamp(file):
+                return self._object(file, foreign.owner(path)) or {}
+        return {}
+
+    def _of_kubelet(self, identity: Identity, _path: str) -> Found | None:
+        for name in self._names("var/log/containers"):
+            match = _LOG.fullmatch(name) if identity.id in name else None
+            if match and match[4] == identity.id:
+                pod, namespace, container = map(text, match.groups()[:3])
+                values: Names = {
+                    "container.name": container,
+                    "kubernetes.namespace": namespace,
+                    "kubernetes.pod.name": pod,
+                    "kubernetes.container.name": container,
+                }
+                return Found("", None, values)
+        return None
+
+    def _of_machine(self, identity: Identity, _path: str) -> Found | None:
+        """``NAME=…``, ``ROOT=/var/lib/machines/debian`` a line: the tree that it runs in stands for the image."""
+        file = f"run/systemd/machines/{identity.id}"
+        stamp = self.stamp(file)
+        data = self._read(file) if stamp else None
+        if data is None:
+            return None
+        pairs = dict(line.split("=", 1) for line in data.decode("utf-8", "replace").splitlines() if "=" in line)
+        image = text(os.path.basename(pairs.get("ROOT", "").strip('"').rstrip("/")))
+        leader = pairs.get("LEADER", "")
+        pid = int(leader) if leader.isdigit() and len(leader) < 10 else 0  # noqa: PLR2004
+        return Found(file, stamp, {"container.image.name": image} if image else {}, pid)
+
+    def _values(self, runtime: str, name: str, image: str, labels: Mapping[str, Any]) -> Names:
+        values: Names = {"container.runtime": runtime}
+        for field, keys in _KUBERNETES.items():
+            if found := _first(labels, keys):
+                values[field] = found
+        if _first(labels, _TYPES) in ("sandbox", "podsandbox"):
+            values["kubernetes.container.name"] = _PAUSE
+        if name := text(values.get("kubernetes.container.name")) or name:
+            values["container.name"] = name
+        if image := _first(labels, _IMAGES) or image:
+            values["container.image.name"] = image
+        allowed = self._allowed_labels(labels)
+        return {**values, "container.labels": allowed} if allowed else values
+
+    def _allowed_labels(self, labels: Mapping[str, Any]) -> dict[str, str]:
+        shown = {
+            text(key): text(value) for key, value in labels.items() if isinstance(value, str) and self._allowed(key)
+        }
+        return dict(sorted(shown.items())[:_MOST_LABELS])
+
+    def _storage_entries(self, uid: int | None, file: str) -> dict[str, Mapping[str, Any]]:
+        entries = self._json(file, uid, _LARGEST if uid is None else foreign.LARGEST)
+        found = (_mapping(entry) for entry in entries[:_MOST_ENTRIES]) if isinstance(entries, list) else ()
+        return {text(entry.get("id")): {key: entry.get(key) for key in ("names", "metadata")} for entry in found}
+
+    def _configured_docker(self) -> Iterable[str]:
+        def data_root(file: str) -> list[str]:
+            root = text(_mapping(self._json(file)).get("data-root"))
+            return [root] if root.startswith("/") else []
+
+        return self._keep("etc/docker/daemon.json", data_root) or ()
+
+    def _homes(self, path: str, below: str) -> list[Owned]:
+        """``below`` the home of the user in whose slice ``path`` is: where runtimes without root keep their files."""
+        uid = foreign.owner(path)
+        home = self._keep("etc/passwd", self._passwd).get(str(uid)) if uid is not None else None
+        return [(f"{home}/{below}", uid)] if home else []
+
+    def _passwd(self, file: str) -> dict[str, str]:
+        data = self._reader.read_once(file) or b""
+        words = (line.split(":") for line in data.decode("utf-8", "replace").splitlines())
+        return {word[2]: word[5] for word in words if len(word) > 5 and word[5].startswith("/")}  # noqa: PLR2004
+
+    def _names(self, directory: str) -> list[str]:
+        found: list[str] = self._keep(directory, lambda path: self._reader.names(path, _MOST_NAMES)) or []
+        return found
+
+    def _keep(self, file: str, make: Callable[[str], Any]) -> Any:
+        """``make(file)``, again when the file or directory has changed; an empty dict if it is absent."""
+        stamp = self.stamp(file)
+        if stamp is None:
+            self._shared.pop(file, None)
+            return {}
+        known = self._shared.get(file)
+        if known is None or known[0] != stamp:
+            known = self._shared[file] = (stamp, make(file))
+        return known[1]
+
+    def _object(self, file: str, uid: int | None = None) -> dict[str, Any] | None:
+        content = self._json(file, uid)
+        return content if isinstance(content, dict) else None
+
+    def _read(self, file: str, uid: int | None = None, most: int = foreign.LARGEST) -> bytes | None:
+        return self._reader.read_owned(file, uid, most)
+
+    def _json(self, file: str, uid: int | None = None, most: int = foreign.LARGEST) -> Any:
+        data = self._read(file, uid, most)
+        if data is None:
+            return None
+        try:
+            return json.loads(data)
+        except (ValueError, RecursionError):  # a file half written is looked at again later
+            self._reader.problem(file, "not JSON")
+            return None
+
+
+def _run_root(path: str) -> str:
+    """Where podman and CRI-O keep what lasts as long as the host is up."""
+    uid = foreign.owner(path)
+    return "run/containers/storage" if uid is None else f"run/user/{uid}/containers"
+
+
+def _owned_by_system(roots: Iterable[str]) -> list[Owned]:
+    return [(root, None) for root in roots]
+
+
+def pod_uid(path: str) -> str:
+    """UID of the Kubernetes pod that the cgroup ``path`` lies in; empty if in none."""
+    match = _POD.search(path)
+    return match[1].replace("_", "-") if match else ""
+
+
+def _mapping(value: object) -> Mapping[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _parsed(value: object) -> object:
+    """JSON within JSON, as containers/storage and CRI-O keep it."""
+    try:
+        return json.loads(value) if isinstance(value, str) else None
+    except (ValueError, RecursionError):
+        return None
+
+
+def _first(table: Mapping[str, Any], keys: Iterable[str]) -> str:
+    return next((found for key in keys if (found := text(table.get(key)))), "")

@@ -1,0 +1,179 @@
+"""What is read of a cgroup less often than each tick: processes and freezer each minute, settings and rare controllers
+every five minutes.
+
+``cgroup.procs`` is dear for large cgroups: the kernel makes, and in v1 sorts, the list of all (kernel/cgroup/cgroup-v1.c,
+pidlist_array_load). Who reads it from a pid namespace of its own sees only that namespace's (v1) or zeros (v2).
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from typing import Any, Final
+
+from shipper.collect.cgroup.controllers import PERIOD, CgroupFile, limit, number, weight_of_shares
+from shipper.collect.cgroup.identity import Node
+from shipper.fields.field import Field, Type, attribute, gauge
+from shipper.fields.rates import Value
+from shipper.kernel.hierarchy import UNIFIED, Layout, Mode, rare
+from shipper.kernel.namespace import own_processes
+from shipper.kernel.parse import LARGEST, ParseError, integer, key_values, lines, then
+from shipper.kernel.source import Reader
+
+_SIZES: Final = ("64KB", "2MB", "32MB", "512MB", "1GB", "16GB")
+_NAMED_SIZES: Final = ("2MB", "1GB")
+_MISC: Final = {b"sev": "sev", b"sev_es": "sev_es", b"tdx": "tdx"}
+_RDMA: Final = {b"hca_handle": "cgroup.rdma.handles.count", b"hca_object": "cgroup.rdma.objects.count"}
+
+FIELDS: Final[tuple[Field, ...]] = (
+    gauge("cgroup.processes.count", "count", "Processes, those of folded cgroups below included; read each minute", "cgroup.procs"),
+    attribute("cgroup.frozen", "Whether it is frozen (paused); read each minute", "cgroup.events frozen; v1 freezer.state", Type.BOOLEAN),
+    gauge("cgroup.hugetlb.usage.bytes", "bytes", "Huge pages of all sizes; read every 5 minutes", "hugetlb.SIZE.current; v1 hugetlb.SIZE.usage_in_bytes"),
+    *(
+        gauge(f"cgroup.hugetlb.{size.lower()}.usage.bytes", "bytes", f"Huge pages of {size}; read every 5 minutes", f"hugetlb.{size}.current; v1 hugetlb.{size}.usage_in_bytes")
+        for size in _NAMED_SIZES
+    ),
+    gauge("cgroup.rdma.handles.count", "count", "HCA handles on all RDMA devices; read every 5 minutes", "rdma.current hca_handle"),
+    gauge("cgroup.rdma.objects.count", "count", "HCA objects on all RDMA devices; read every 5 minutes", "rdma.current hca_object"),
+    *(
+        gauge(f"cgroup.misc.{name}.count", "count", f"Address space ids of {name.upper()} in use; read every 5 minutes", f"misc.current {name}")
+        for name in _MISC.values()
+    ),
+)  # fmt: skip
+# A cgroup's processes are listed in the first of these that it is in
+_LISTED_IN: Final = ("pids", "memory", "cpuacct", "cpu", "blkio", UNIFIED)
+# v1 hierarchies in which nothing is read at each tick
+_RARE: Final = ("freezer", "hugetlb", "rdma", "misc")
+
+
+def _hugetlb(size: str) -> tuple[CgroupFile, CgroupFile]:
+    parse = number(f"hugetlb {size}")
+    v2 = CgroupFile(UNIFIED, f"hugetlb.{size}.current", parse, needs="hugetlb")
+    return v2, CgroupFile("hugetlb", f"hugetlb.{size}.usage_in_bytes", parse)
+
+
+def _is_frozen(found: Mapping[str, int]) -> Mapping[str, Value]:
+    return {"cgroup.frozen": found["frozen"] == 1} if found else {}
+
+
+# ``frozen 1`` a line of cgroup.events (Linux 5.2)
+_frozen = then(lambda text: key_values(text, {b"frozen": "frozen"}), _is_frozen)
+
+
+def _freezer(text: bytes) -> Mapping[str, Value]:
+    state = text.strip()
+    if state not in (b"THAWED", b"FREEZING", b"FROZEN"):
+        raise ParseError("neither THAWED, FREEZING nor FROZEN")
+    return {"cgroup.frozen": state == b"FROZEN"}
+
+
+def _rdma(text: bytes) -> Mapping[str, Value]:
+    """``mlx4_0 hca_handle=2 hca_object=2000`` a device; the sum over all is known where each one's number is."""
+    total: dict[str, Value] = {}
+    bad: dict[str, str] = {}
+    for pair in text.split():
+        key, _, amount = pair.partition(b"=")
+        if key in _RDMA:
+            field = _RDMA[key]
+            try:
+                total[field] = integer(amount) + int(total.get(field, 0))  # type: ignore[arg-type]
+            except ParseError as error:
+                bad[field] = str(error)
+    if bad:
+        raise ParseError(next(iter(bad.values())), {field: sum_ for field, sum_ in total.items() if field not in bad})
+    return total
+
+
+def _misc(text: bytes) -> Mapping[str, Value]:
+    return {**key_values(text, {key: f"cgroup.misc.{name}.count" for key, name in _MISC.items()})}
+
+
+_V2: Final = [
+    CgroupFile(UNIFIED, "cpu.weight", number("cgroup.cpu.weight"), needs="cpu"),
+    CgroupFile(UNIFIED, "memory.low", limit("cgroup.memory.low.bytes"), needs="memory"),
+    CgroupFile(UNIFIED, "memory.min", limit("cgroup.memory.min.bytes"), needs="memory"),
+    CgroupFile(UNIFIED, "memory.swap.max", limit("cgroup.memory.swap.limit.bytes"), needs="memory"),
+    CgroupFile(UNIFIED, "pids.peak", number("cgroup.pids.peak"), needs="pids"),
+    *(_hugetlb(size)[0] for size in _SIZES),
+    CgroupFile(UNIFIED, "rdma.current", _rdma, needs="rdma"),
+    CgroupFile(UNIFIED, "misc.current", _misc, needs="misc"),
+]
+_V1: Final = [
+    CgroupFile("cpu", "cpu.shares", weight_of_shares),
+    CgroupFile("pids", "pids.peak", number("cgroup.pids.peak")),
+    *(_hugetlb(size)[1] for size in _SIZES),
+    CgroupFile("rdma", "rdma.current", _rdma),
+    CgroupFile("misc", "misc.current", _misc),
+]
+_STATE: Final = [
+    CgroupFile("cpu", "cpu.cfs_period_us", number(PERIOD)),
+    CgroupFile("pids", "pids.max", limit("cgroup.pids.limit")),
+    CgroupFile(UNIFIED, "pids.max", limit("cgroup.pids.limit"), unless="cgroup.pids.limit", needs="pids"),
+    CgroupFile("freezer", "freezer.state", _freezer),
+    CgroupFile(UNIFIED, "cgroup.events", _frozen, unless="cgroup.frozen"),
+]
+
+TABLES: Final = {"v2": _V2, "v1": _V1, "state": _STATE}
+
+
+class Slow:
+    """The slow reads of one host's cgroups: only of controllers that it has."""
+
+    def __init__(self, reader: Reader, layout: Layout) -> None:
+        self._reader = reader
+        self._own_processes = own_processes(reader)
+        more = rare(reader, _RARE) if layout.mode is not Mode.V2 else {}
+        self._layout = replace(layout, hierarchies={**more, **layout.hierarchies})
+        self._hierarchies = self._layout.hierarchies
+        self._settings = self._possible([*_V1, *_V2])
+        self._state = self._possible(_STATE)
+
+    def _possible(self, table: list[CgroupFile]) -> list[CgroupFile]:
+        return [spec for spec in table if self._layout.has(spec.controller, spec.needs)]
+
+    def settings(self, path: str, node: Node) -> dict[str, Value]:
+        """What is read every five minutes."""
+        return _with_hugetlb(self._read(self._settings, path, node))
+
+    def state(self, path: str, node: Node) -> dict[str, Value]:
+        """What is read each minute."""
+        return self._read(self._state, path, node)
+
+    def _read(self, table: list[CgroupFile], path: str, node: Node) -> dict[str, Value]:
+        values: dict[str, Value] = {}
+        for spec in table:
+            if spec.unless in values or (spec.controller not in _RARE and spec.controller not in node.inodes):
+                continue
+            name = f"{self._hierarchies[spec.controller]}{path}/{spec.name}"
+            data = self._reader.read_once(name)
+            if data:
+                values.update(self._reader.parsed(name, data, spec.parse) or {})
+        return values
+
+    def processes(self, path: str, node: Node) -> list[int]:
+        """Pids of its processes and of those in the cgroups below it.
+
+        Seen from a process namespace of our own, v2 lists the host's as 0; v1 leaves them out, so there it is not asked.
+        """
+        listed_in = (UNIFIED,) if self._own_processes else _LISTED_IN
+        controller = next((one for one in listed_in if one in node.inodes), "")
+        pids: list[int] = []
+        for one in _paths(path, node, controller) if controller else ():
+            name = f"{self._hierarchies[controller]}{one}/cgroup.procs"
+            data = self._reader.read_once(name)
+            if data:
+                pids += self._reader.parsed(name, data, lambda text: lines(text, integer)) or []
+        return pids
+
+
+def _paths(path: str, node: Node, controller: str) -> Iterator[str]:
+    yield path
+    for name, child in node.children.items():
+        if controller in child.inodes:
+            yield from _paths(f"{path}/{name}", child, controller)
+
+
+def _with_hugetlb(values: dict[str, Any]) -> dict[str, Value]:
+    sizes = {size: values.pop(f"hugetlb {size}") for size in _SIZES if f"hugetlb {size}" in values}
+    if sizes and sum(sizes.values()) <= LARGEST:
+        values["cgroup.hugetlb.usage.bytes"] = sum(sizes.values())
+        values |= {f"cgroup.hugetlb.{size.lower()}.usage.bytes": sizes[size] for size in _NAMED_SIZES if size in sizes}
+    return values

@@ -1,0 +1,1 @@
+"""Collectors of the kernel's log: counts, and one document per event."""

@@ -1,0 +1,115 @@
+"""What the kernel's log tells: counts on the host document, and one document for each OOM kill.
+
+On cgroup v1 a cgroup that is removed takes its count of OOM kills with it: a container that is killed and recreated again and again
+would show none. The log has them all. See ``kernel_log`` for what is counted, ``oom`` for what a kill's lines look like.
+"""
+
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Final
+
+from shipper.collect.cgroup.identity import ENTITY, CgroupKind, deepest
+from shipper.collect.contract import Collect, Collector
+from shipper.collect.events import kernel_log
+from shipper.collect.events.oom import Kill
+from shipper.fields.field import Field, Kind, Type, attribute, constant, counter, dimension, gauge
+from shipper.fields.rates import Reading, Value
+from shipper.kernel.source import Reader
+
+if TYPE_CHECKING:
+    from shipper.settings.config import Config
+
+_COUNTS: Final = "system.kernel.log"
+_OOM: Final = "event.oom"
+_KMSG: Final = "dev/kmsg"
+_SIZES: Final = {
+    "usage": "Memory charged to the cgroup whose limit was reached",
+    "limit": "That limit; absent for the host as a whole and where there is none",
+    "anon": "Anonymous memory of the process",
+    "file": "Files mapped into the process",
+    "shmem": "Shared memory of the process",
+}
+
+COUNT_FIELDS: Final[tuple[Field, ...]] = tuple(
+    counter(f"{_COUNTS}.{name}.count", "count", f"{help_}, since boot as far as the log was read", _KMSG)
+    for name, (help_, _) in kernel_log.PATTERNS.items()
+)
+FIELDS: Final[tuple[Field, ...]] = (
+    dimension("event.id", "Boot and number of the record in the kernel's log", _KMSG),
+    attribute("event.action", "oom_kill", _KMSG),
+    attribute("event.start", "When the kernel logged it; @timestamp is the tick that found it", _KMSG, Type.DATE),
+    attribute("message", "The record's text", _KMSG),
+    attribute(f"{_OOM}.scope", "memcg: a cgroup reached its limit; host: the host ran out of memory", _KMSG),
+    attribute(f"{_OOM}.cgroup", "The cgroup whose limit was reached", f"{_KMSG} oom_memcg"),
+    *(gauge(f"{_OOM}.{name}.bytes", "bytes", help_, _KMSG) for name, help_ in _SIZES.items()),
+    Field("process.pid", Type.LONG, Kind.ATTRIBUTE, "", "Process id of what was killed", _KMSG),
+    attribute("process.name", "Its name, 15 bytes at most", _KMSG),
+    dimension("cgroup.path", "The cgroup it was in", f"{_KMSG} task_memcg"),
+    ENTITY,
+    constant("container.id", "The container or machine it belonged to", f"{_KMSG} task_memcg"),
+    constant("container.runtime", "Who ran that", f"{_KMSG} task_memcg"),
+)
+
+
+def start_counts(reader: Reader, config: "Config") -> Collect:
+    log = kernel_log.of(reader, config.spool.directory)
+
+    def collect() -> Iterable[Reading]:
+        if not log.read():
+            return []
+        values: dict[str, Value] = {f"{_COUNTS}.{name}.count": log.counts[name] for name in kernel_log.PATTERNS}
+        return [Reading("", reader.now_ns(), values, log.identity)]
+
+    return collect
+
+
+def start(reader: Reader, config: "Config") -> Collect:
+    log = kernel_log.of(reader, config.spool.directory)
+    begun = False
+
+    def collect() -> Iterable[Reading]:
+        nonlocal begun
+        log.read()
+        if not begun:  # what the first turn gives is not kept
+            begun = True
+            return []
+        return [_reading(reader, *found) for found in log.take()]
+
+    return collect
+
+
+def _reading(reader: Reader, id_: str, message: str, at_ns: int, kill: Kill) -> Reading:
+    start = datetime.fromtimestamp(at_ns / 1e9, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    sizes = {"usage": kill.usage, "limit": kill.limit, "anon": kill.anon, "file": kill.file, "shmem": kill.shmem}
+    values: dict[str, Value] = {
+        "event.id": id_,
+        "event.action": "oom_kill",
+        "event.start": start,
+        "message": message,
+        f"{_OOM}.scope": kill.scope,
+        "process.pid": kill.pid,
+        "process.name": kill.name,
+        **({f"{_OOM}.cgroup": kill.limited} if kill.limited else {}),
+        **{f"{_OOM}.{name}.bytes": size for name, size in sizes.items() if size >= 0},
+        **_of_cgroup(kill.cgroup),
+    }
+    return Reading(id_, reader.now_ns(), values)
+
+
+def _of_cgroup(path: str) -> dict[str, Value]:
+    if not path:
+        return {}
+    found = deepest(path.strip("/").split("/"))
+    if found is None:
+        return {"cgroup.path": path}
+    own, identity = found
+    values: dict[str, Value] = {"cgroup.path": own}
+    if identity.kind in (CgroupKind.CONTAINER, CgroupKind.MACHINE):
+        values["container.id"] = identity.id
+        if identity.runtime:
+            values["container.runtime"] = identity.runtime
+    return values
+
+
+COUNTS: Final = Collector("kernel_log", "host", COUNT_FIELDS, start_counts)
+COLLECTOR: Final = Collector("events", "event", FIELDS, start)

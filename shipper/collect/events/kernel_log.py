@@ -1,0 +1,220 @@
+"""The kernel's log, ``/dev/kmsg``: what operators grep for, counted, and OOM kills as events of their own.
+
+    6,763,4031597522,-;oom-kill:constraint=CONSTRAINT_MEMCG,…,oom_memcg=/box,task_memcg=/box,task=python3,pid=26959,uid=0
+    (priority and facility, sequence number, µs since boot, flags; the message)
+
+The sequence number read last is kept in the spool directory, so that after a restart no record is counted again and none that
+the kernel still has is missed. A reader that has never been here begins with what comes. Only the kernel's own messages
+count: others can write into the log, but not in its name. https://docs.kernel.org/admin-guide/abi-testing.html (dev-kmsg)
+"""
+
+import errno
+import json
+import os
+import re
+import stat
+import time
+from collections import Counter, deque
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any, Final
+from weakref import WeakKeyDictionary
+
+from shipper.base.durable import replace
+from shipper.base.isolate import Aside
+from shipper.collect.cgroup.identity import deepest
+from shipper.collect.events.oom import Kill, Kills
+from shipper.kernel.parse import first_line
+from shipper.kernel.source import Reader, Root
+
+FILE: Final = "dev/kmsg"
+STATE: Final = "kernel-log.json"
+_DISK_S: Final = 0.25
+_FLAGS: Final = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
+_RECORD: Final = 1 << 13  # the kernel gives no longer ones
+_MOST_READ: Final = 20_000  # records a turn
+_MOST_KEPT: Final = 1_000  # kills that wait to be made documents
+_LONGEST: Final = 512
+_LACKING: Final = "kernel log (system.kernel.log, events)"
+_KERNEL_FACILITY: Final = 8  # priorities below are those of the kernel's own messages
+
+# name: help, pattern
+PATTERNS: Final = {
+    "oom_kill": ("Processes killed for lack of memory, of the host or of a cgroup", r"Killed process \d+"),
+    "hung_task": ("Tasks blocked for minutes", r"^INFO: task .* blocked for more than \d+ seconds"),
+    "io_error": ("Errors of block devices", r"(I/O|critical \w+|protection|integrity) error, dev |^Buffer I/O error on |I/O Error \(sct"),
+    "remount_ro": ("Filesystems made read-only or shut down after an error", r"[Rr]emounting filesystem read-only|forced readonly|[Ff]ilesystem has been shut down|[Ss]hutting down filesystem"),
+    "segfault": ("Programs that crashed: segmentation and protection faults", r" segfault at [0-9a-f]+ ip |^traps: .* (general protection|trap )"),
+    "link_down": ("Network links that went down", r"[Ll]ink is [Dd]own|link status definitely down|: link down$"),
+    "throttled": ("Times a CPU was slowed for its heat", r"cpu clock throttled|clock is throttled"),
+    "mce": ("Machine checks: errors of CPU or memory", r"[Mm]achine [Cc]heck events? logged|\[Hardware Error\]: Machine [Cc]heck"),
+}  # fmt: skip
+_COMPILED: Final = {name: re.compile(pattern) for name, (_, pattern) in PATTERNS.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    sequence: int
+    at_us: int
+    text: str
+
+
+def parse(line: bytes) -> Record | None:
+    """A message of the kernel's own; None for what is none, and for the keys that follow a message."""
+    head, semicolon, text = line.partition(b";")
+    words = head.split(b",")
+    if not semicolon or len(words) < 4 or not all(word.isdigit() and len(word) < 19 for word in words[:3]):  # noqa: PLR2004
+        return None
+    if int(words[0]) >= _KERNEL_FACILITY:
+        return None
+    shown = text.decode("utf-8", "replace")
+    return Record(int(words[1]), int(words[2]), "".join(one if one.isprintable() else "\ufffd" for one in shown))
+
+
+class KernelLog:
+    """The log from turn to turn: ``counts`` since boot or since the reader first came, and the kills not yet told."""
+
+    def __init__(self, reader: Reader, directory: str) -> None:
+        self._reader = reader
+        self._state = os.path.join(directory, STATE) if directory else ""
+        self._boot = first_line(reader.read_once("proc/sys/kernel/random/boot_id") or b"")
+        self._fd = -1
+        self._rest = b""
+        self._oom = Kills()
+        self._waiting: deque[tuple[Record, Kill, int]] = deque(maxlen=_MOST_KEPT)
+        self.counts: Counter[str] = Counter()
+        self.killed: Counter[str] = Counter()  # by cgroup, since the shipper started
+        self.readable = False
+        self.last, self._fresh = self._restored()
+        self._disk, self._saved = Aside("kernel-log"), None if self._fresh else self.last
+
+    def __del__(self) -> None:
+        if self._fd >= 0:
+            os.close(self._fd)
+
+    @property
+    def identity(self) -> str:
+        return self._boot
+
+    def read(self) -> bool:
+        """Take in what is new; whether the log is there and ours to read."""
+        self.readable = self._fd >= 0 or self._opened()
+        if not self.readable:
+            return False
+        wall_ns, clock_ns = self._reader.root.wall_ns(), time.clock_gettime_ns(time.CLOCK_MONOTONIC)
+        for record in self._records():
+            if record.sequence <= self.last:
+                continue
+            self.last = record.sequence
+            self.counts.update(name for name, pattern in _COMPILED.items() if pattern.search(record.text))
+            kill = self._oom.take(record.text)
+            if kill:
+                self._count(kill)
+                # As dmesg tells time: the log's own clock stands still while the host is suspended
+                self._waiting.append((record, kill, wall_ns - max(clock_ns - record.at_us * 1000, 0)))
+        if not self._waiting:
+            self._save()
+        return True
+
+    def _count(self, kill: Kill) -> None:
+        found = deepest(kill.cgroup.strip("/").split("/"))
+        self.killed[found[0] if found else kill.cgroup] += 1
+        while len(self.killed) > _MOST_KEPT:
+            del self.killed[next(iter(self.killed))]
+
+    def take(self) -> Iterator[tuple[str, str, int, Kill]]:
+        """Id, message and time in ns since 1970 of the kills that were not told yet."""
+        waiting = list(self._waiting)
+        self._waiting.clear()
+        self._save()
+        for record, kill, at_ns in waiting:
+            yield f"{self._boot}-{record.sequence}", record.text[:_LONGEST], at_ns, kill
+
+    def _opened(self) -> bool:
+        try:
+            self._fd = _open(self._reader.root)
+            if self._fresh:
+                with suppress(OSError):  # a recorded log is a plain file
+                    os.lseek(self._fd, 0, os.SEEK_END)
+        except OSError as error:
+            denied = error.errno in (errno.EACCES, errno.EPERM)
+            why = "no permission: it takes /dev/kmsg and, where kernel.dmesg_restrict is 1, CAP_SYSLOG"
+            self._reader.lacks[_LACKING] = why if denied else f"{FILE}: {error.strerror}"
+            return False
+        self._reader.lacks.pop(_LACKING, None)
+        return True
+
+    def _records(self) -> Iterator[Record]:
+        for _ in range(_MOST_READ):
+            try:
+                data = os.read(self._fd, _RECORD)
+            except BlockingIOError:
+                return
+            except BrokenPipeError:  # the kernel overwrote what came next: go on with what it still has
+                continue
+            except OSError as error:
+                self._reader.problem(FILE, error.strerror or "cannot be read")
+                return
+            if not data:
+                return
+            *lines, self._rest = (self._rest + data).split(b"\n")
+            yield from filter(None, map(parse, lines))
+
+    def _restored(self) -> tuple[int, bool]:
+        """The sequence number to go on after, and whether this is the first time that the log is read here."""
+        content = self._read_state()
+        if content is None:
+            return -1, True
+        if content.get("boot") != self._boot:
+            return -1, False
+        counts, last = content.get("counts"), content.get("sequence")
+        if isinstance(counts, dict):
+            self.counts.update(
+                {name: n for name, n in counts.items() if name in PATTERNS and type(n) is int and n >= 0}
+            )
+        return (last if type(last) is int else -1), False
+
+    def _read_state(self) -> dict[str, Any] | None:
+        if not self._state:
+            return None
+        try:
+            with open(self._state, "rb") as file:
+                found = json.loads(file.read(1 << 16))
+        except (OSError, ValueError, RecursionError):
+            return None
+        return found if isinstance(found, dict) else None
+
+    def _save(self) -> None:
+        """As safe as a rename is: without the file the next reader begins with what comes."""
+        if not self._state or self.last == self._saved:
+            return
+        content = {"boot": self._boot, "sequence": self.last, "counts": dict(self.counts)}
+        with suppress(OSError):  # a disk that hangs must not cost the host's other values
+            self._disk.run(lambda: replace(self._state, json.dumps(content).encode()), _DISK_S)
+            self._saved = self.last
+
+
+def _open(root: Root) -> int:
+    """Raises PermissionError also for what systemd puts in the place of a device that a unit may not see."""
+    fd = root.open(FILE, _FLAGS)
+    if not stat.S_IMODE(os.fstat(fd).st_mode):  # CAP_DAC_READ_SEARCH opens it nevertheless
+        os.close(fd)
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+    return fd
+
+
+_LOGS: WeakKeyDictionary[Root, KernelLog] = WeakKeyDictionary()
+
+
+def of(reader: Reader, directory: str) -> KernelLog:
+    """The one log of the host; the counts and the events are made of the same records."""
+    log = _LOGS.get(reader.root)
+    if log is None:
+        log = _LOGS[reader.root] = KernelLog(reader, directory)
+    return log
+
+
+def forget(root: Root) -> None:
+    """Open the log again at the next read."""
+    _LOGS.pop(root, None)

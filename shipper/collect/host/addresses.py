@@ -1,0 +1,101 @@
+"""IP addresses of the host: ``proc/1/net/fib_trie`` and ``proc/1/net/if_inet6``.
+
+        |-- 192.0.2.2
+           /32 host LOCAL
+    fd000000000000000000000000000002 04 40 00 82     eth0
+    (address, number, prefix, scope, flags, name)
+
+No other file lists IPv4 addresses. Loopback and link-local addresses are left out: they lead nobody to the host, and
+each container brings one. https://docs.kernel.org/networking/ipv6.html, net/ipv4/fib_trie.c, net/ipv6/addrconf.c
+"""
+
+import socket
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING
+
+from shipper.collect.contract import Collect, Collector, Need, host_reading
+from shipper.collect.host.protocols import directory
+from shipper.fields.field import Type, attribute
+from shipper.fields.rates import Reading
+from shipper.kernel.parse import ParseError, lines, shown, whole
+from shipper.kernel.source import Reader
+
+if TYPE_CHECKING:
+    from shipper.settings.config import Config
+
+_PAUSE_NS = 60_000_000_000
+_MOST = 64  # IPVS gives a node the address of every service of its cluster
+_LEAF = b"|-- "
+_OWN = b"/32 host LOCAL"
+_COLUMNS = 6
+_GLOBAL = b"00"
+
+FIELDS = (
+    attribute(
+        "host.ip",
+        f"Its addresses, the first {_MOST}, without loopback and link-local ones",
+        "proc/1/net/{fib_trie,if_inet6}",
+        Type.IP,
+    ),
+)
+
+
+def ipv4(text: bytes) -> list[str]:
+    """``192.0.2.2``; the file lists each in several tables."""
+    found: dict[str, None] = {}
+    leaf = b""
+    for line in whole(text).split(b"\n"):
+        words = line.strip()
+        if words.startswith(_LEAF):
+            leaf = words[len(_LEAF) :]
+        elif words == _OWN and not leaf.startswith(b"127."):
+            found[_written(socket.AF_INET, leaf, lambda text: socket.inet_pton(socket.AF_INET, text))] = None
+    return list(found)
+
+
+def _written(family: int, address: bytes, read: Callable[[str], bytes]) -> str:
+    """An address as people write it."""
+    try:
+        return socket.inet_ntop(family, read(address.decode()))
+    except (OSError, ValueError):
+        raise ParseError(f"not an address: {shown(address)}") from None
+
+
+def _ipv6(line: bytes) -> str | None:
+    words = line.split()
+    if len(words) != _COLUMNS:
+        raise ParseError(f"{len(words)} columns")
+    return _written(socket.AF_INET6, words[0], bytes.fromhex) if words[3] == _GLOBAL else None
+
+
+def ipv6(text: bytes) -> list[str]:
+    """``fd00::2``."""
+    return lines(whole(text), _ipv6)
+
+
+def host(reader: Reader) -> list[str]:
+    found: list[str] = []
+    for file, parser in (("fib_trie", ipv4), ("if_inet6", ipv6)):
+        path = f"{directory(reader)}/{file}"
+        data = reader.read_once(path)
+        found += (reader.parsed(path, data, parser) or []) if data else []
+    return found[:_MOST]
+
+
+def start(reader: Reader, _config: "Config") -> Collect:
+    known: list[str] = []
+    read_at = -_PAUSE_NS
+
+    def collect() -> Iterable[Reading]:
+        nonlocal known, read_at
+        now = reader.now_ns()
+        if now - read_at >= _PAUSE_NS:
+            known, read_at = host(reader), now
+        return host_reading(reader, {"host.ip": known} if known else None)
+
+    return collect
+
+
+NEEDS = (Need("addresses (host.ip)", ("proc/1/net/fib_trie", "proc/net/fib_trie"), "the kernel does not list them"),)
+
+COLLECTOR = Collector("addresses", "host", FIELDS, start, needs=NEEDS)

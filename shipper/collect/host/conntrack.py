@@ -1,0 +1,90 @@
+"""The connection tracking table of the host's network namespace: ``proc/1/net/stat/nf_conntrack``.
+
+    entries  clashres found new invalid ignore delete chainlength insert insert_failed drop early_drop icmp_error …
+    00000012  00000000 00000000 00000000 00000003 …
+
+One line of hexadecimal numbers per CPU; ``entries`` is the whole table's in each. The maximum is one for all namespaces.
+"""
+
+from collections.abc import Iterable
+
+from shipper.collect.contract import Collector, Need, host_reading, plain
+from shipper.collect.host.protocols import directory
+from shipper.fields.field import counter, gauge, real
+from shipper.fields.rates import Reading, Value
+from shipper.kernel import namespace
+from shipper.kernel.parse import LARGEST, ParseError, integer, shown, whole
+from shipper.kernel.source import Reader
+
+_FILE = "proc/1/net/stat/nf_conntrack"
+_COUNT = "proc/sys/net/netfilter/nf_conntrack_count"
+_MAX = "proc/sys/net/netfilter/nf_conntrack_max"
+_PREFIX = "system.conntrack"
+_COUNTERS = {
+    b"drop": ("drop.count", "Packets dropped: the table was full"),
+    b"early_drop": ("early_drop.count", "Connections removed early to make room"),
+    b"insert_failed": ("insert_failed.count", "Connections that could not be entered"),
+    b"invalid": ("invalid.count", "Packets that belong to no connection"),
+}
+
+FIELDS = (
+    gauge(f"{_PREFIX}.count", "count", "Connections in the table", f"{_FILE} entries; {_COUNT}"),
+    gauge(f"{_PREFIX}.limit.count", "count", "Connections the table can hold", _MAX),
+    real(f"{_PREFIX}.used.pct", "pct", "Share of the table in use", f"{_PREFIX}.count / {_PREFIX}.limit.count"),
+    *(
+        counter(f"{_PREFIX}.{name}", "count", help_, f"{_FILE} {key.decode()}")
+        for key, (name, help_) in _COUNTERS.items()
+    ),
+)
+
+
+def parse(text: bytes) -> dict[str, Value]:
+    head, *rows = [line.split() for line in whole(text).split(b"\n") if line] or [[]]
+    if not rows or b"entries" not in head or any(len(row) != len(head) for row in rows):
+        raise ParseError(f"not a table with entries: {shown(text)}")
+    tables = [dict(zip(head, map(_hexadecimal, row), strict=True)) for row in rows]
+    values: dict[str, Value] = {f"{_PREFIX}.count": tables[0][b"entries"]}
+    for key, (name, _) in _COUNTERS.items():
+        if key in head:
+            values[f"{_PREFIX}.{name}"] = min(sum(table[key] for table in tables), LARGEST)
+    return values
+
+
+def _hexadecimal(text: bytes) -> int:
+    if not text.isalnum() or len(text) > 8:  # noqa: PLR2004 – the kernel's unsigned int
+        raise ParseError(f"not a hexadecimal count: {shown(text)}")
+    try:
+        return int(text, 16)
+    except ValueError:
+        raise ParseError(f"not a hexadecimal count: {shown(text)}") from None
+
+
+def _count(reader: Reader) -> dict[str, Value]:
+    """The number alone, of a kernel without CONFIG_NF_CONNTRACK_PROCFS; the file is of the reader's network namespace."""
+    if not reader.exists(_COUNT):
+        return {}
+    if namespace.shared(reader, "net") is not True:
+        reader.lacks["system.conntrack.count"] = "this process has a network namespace of its own"
+        return {}
+    count = reader.parse(_COUNT, lambda text: integer(whole(text)))
+    return {} if count is None else {f"{_PREFIX}.count": count}
+
+
+def collect(reader: Reader) -> Iterable[Reading]:
+    values = reader.parse(f"{directory(reader)}/stat/nf_conntrack", parse) or _count(reader)
+    if not values:
+        return []
+    most = reader.parse(_MAX, lambda text: integer(whole(text)))
+    return host_reading(reader, {**values, f"{_PREFIX}.limit.count": most} if most else values)
+
+
+def derive(values: dict[str, Value]) -> dict[str, Value]:
+    count, most = values.get(f"{_PREFIX}.count"), values.get(f"{_PREFIX}.limit.count")
+    if isinstance(count, int) and isinstance(most, int) and most:
+        return {f"{_PREFIX}.used.pct": count / most}
+    return {}
+
+
+NEEDS = (Need("connection tracking (system.conntrack)", (_FILE, _COUNT), "nf_conntrack is not loaded"),)
+
+COLLECTOR = Collector("conntrack", "host", FIELDS, plain(collect), derive, needs=NEEDS)

@@ -1,0 +1,178 @@
+"""CPU times and what the scheduler counts: ``proc/stat``.
+
+    cpu  13557 0 3978 198016 443 0 128 30 0 0
+    cpu0 3112 0 1159 103745 17 0 13 10 0 0
+    intr 303227 0 0 …
+    ctxt 439405
+    processes 7802
+    procs_blocked 0
+    softirq 247009 0 26482 …
+
+Times in ticks of 1/USER_HZ s; steal from Linux 2.6.11, guest 2.6.24, guest_nice 2.6.33. ``procs_running`` is not
+taken: it is the kernel's nr_running(), which ``load`` has from proc/loadavg as system.threads.runnable.count.
+https://docs.kernel.org/filesystems/proc.html#miscellaneous-kernel-statistics-in-proc-stat
+"""
+
+import os
+from collections.abc import Iterable
+
+from shipper.collect.contract import Collector, host_reading, plain
+from shipper.fields.field import counter, cpu_time, dimension, gauge, real
+from shipper.fields.rates import Reading, Value, cpus
+from shipper.kernel.parse import LARGEST, ParseError, columns, integer, lines, merged, shown, then, whole
+from shipper.kernel.source import Reader
+
+_FILE = "proc/stat"
+_HZ = os.sysconf("SC_CLK_TCK")
+_STATES = {
+    "user": "in user mode, guests included",
+    "nice": "in user mode with low priority, nice guests included",
+    "system": "in the kernel",
+    "idle": "idle",
+    "iowait": "idle while a task waited for a disk",
+    "irq": "in interrupts",
+    "softirq": "in soft interrupts",
+    "steal": "in which the hypervisor ran something else",
+    "guest": "running guests (part of user)",
+    "guest_nice": "running guests with low priority (part of nice)",
+}
+_FEWEST_STATES = 4
+_IDLE = ("idle", "iowait")
+_GUEST = ("guest", "guest_nice")
+_ALL = tuple(state for state in _STATES if state not in _GUEST)
+_BUSY = tuple(state for state in _ALL if state not in _IDLE)
+# The kernel takes both from per-CPU clocks that are read at other moments than those they are compared with
+_SLACK_NS = 3_000_000_000
+_COUNTS = {
+    b"intr": "system.interrupts.count",
+    b"softirq": "system.softirqs.count",
+    b"ctxt": "system.context_switches.count",
+    b"processes": "system.forks.count",
+    b"procs_blocked": "system.threads.blocked.count",
+}
+
+FIELDS = (
+    *(
+        cpu_time(f"system.cpu.{state}.ns", f"Time of all CPUs {what}", f"{_FILE} cpu, column {at}",
+                 slack=_SLACK_NS if state in _IDLE else 0)
+        for at, (state, what) in enumerate(_STATES.items(), 1)
+    ),
+    *(
+        real(f"system.cpu.{state}.norm.pct", "pct", f"Share of the host's CPU time {what}", "of the states' increments")
+        for state, what in _STATES.items()
+    ),
+    real("system.cpu.total.pct", "pct", "CPU time neither idle nor iowait, fraction of one core (up to the number of cores)",
+         "of the states' increments"),
+    real("system.cpu.total.norm.pct", "pct", "Share of the host's CPU time neither idle nor iowait",
+         "of the states' increments"),
+    gauge("system.cpu.cores", "cores", "Logical CPUs that are online", f"{_FILE} cpuN"),
+    counter("system.interrupts.count", "count", "Interrupts", f"{_FILE} intr"),
+    counter("system.softirqs.count", "count", "Soft interrupts", f"{_FILE} softirq"),
+    counter("system.context_switches.count", "count", "Context switches", f"{_FILE} ctxt"),
+    counter("system.forks.count", "count", "Processes and threads started", f"{_FILE} processes"),
+    gauge("system.threads.blocked.count", "count", "Threads that wait for a disk", f"{_FILE} procs_blocked"),
+)  # fmt: skip
+
+
+CORE_FIELDS = (
+    dimension("system.core.id", "Number of the logical CPU", f"{_FILE} cpuN"),
+    *(
+        cpu_time(f"system.core.{state}.ns", f"Time of this CPU {what}", f"{_FILE} cpuN, column {at}",
+                 slack=_SLACK_NS if state in _IDLE else 0)
+        for at, (state, what) in enumerate(_STATES.items(), 1)
+    ),
+    real("system.core.total.pct", "pct", "Share of this CPU's time neither idle nor iowait", "of the states' increments"),
+)  # fmt: skip
+
+
+def nanoseconds(ticks: bytes) -> int:
+    value = integer(ticks) * 1_000_000_000 // _HZ
+    if value > LARGEST:
+        raise ParseError(f"not a time: {shown(ticks)}")
+    return value
+
+
+def _parse_line(line: bytes) -> dict[str, Value]:
+    key, _, rest = line.partition(b" ")
+    if key == b"cpu":
+        return _times(rest, "system.cpu")
+    name = _COUNTS.get(key)
+    return {name: integer(rest.partition(b" ")[0])} if name else {}
+
+
+def _times(rest: bytes, prefix: str) -> dict[str, Value]:
+    """The states of a line: a bad one costs only itself."""
+    ticks = rest.split()
+    if len(ticks) < _FEWEST_STATES:
+        raise ParseError("fewer than four states")
+    return {**columns(((f"{prefix}.{state}.ns", one) for state, one in zip(_STATES, ticks, strict=False)), nanoseconds)}
+
+
+def parse(text: bytes) -> dict[str, Value]:
+    cores = text.count(b"\ncpu")
+    counted: dict[str, Value] = {"system.cpu.cores": cores} if cores else {}
+    return then(lambda text: merged(text, _parse_line), lambda found: {**found, **counted})(text)
+
+
+def collect(reader: Reader) -> Iterable[Reading]:
+    values = reader.parse(_FILE, parse)
+    cores = (values or {}).get("system.cpu.cores")
+    return host_reading(reader, values, {"ns": cpus(cores)} if isinstance(cores, int) else {})
+
+
+def derive(values: dict[str, Value]) -> dict[str, Value]:
+    """Shares by the sum of the states' increments, not by cores × elapsed time.
+
+    The sum is what the kernel gave out: it stays a share of the whole (never above 1) when a CPU is plugged in or out, after
+    a suspend, which the clock of rates counts and no CPU state does, and where the tick of 10 ms is coarse. Where a state
+    has no rate (steal falls, or leaps, after a live migration) the sum is of less than all: the cores stand in for it.
+    """
+    rates = {state: values.get(f"system.cpu.{state}.pct") for state in _STATES}
+    known = {state: rate for state, rate in rates.items() if isinstance(rate, float)}
+    states = list(_STATES)
+    kept = [state for state in states if f"system.cpu.{state}.ns" in values]
+    lacking = {state for state in states[: states.index(kept[-1]) + 1] if state not in known} if kept else set()
+    total = sum(known.get(state, 0.0) for state in _ALL)
+    cores = values.get("system.cpu.cores")
+    if lacking.intersection(_ALL):
+        total = max(total, float(cores)) if isinstance(cores, int) and known else 0.0
+    if total <= 0:
+        return {}
+    shares: dict[str, Value] = {f"system.cpu.{state}.norm.pct": min(rate / total, 1.0) for state, rate in known.items()}
+    busy = sum(known.get(state, 0.0) for state in _BUSY)
+    if lacking.intersection(_BUSY):
+        if lacking.intersection(_IDLE):
+            return shares
+        busy = max(busy, total - sum(known.get(state, 0.0) for state in _IDLE))
+    return {**shares, "system.cpu.total.pct": busy, "system.cpu.total.norm.pct": min(busy / total, 1.0)}
+
+
+def _core(line: bytes) -> tuple[str, dict[str, Value]] | None:
+    key, _, rest = line.partition(b" ")
+    if not key.startswith(b"cpu") or not key[3:].isdigit():
+        return None
+    return then(lambda text: _times(text, "system.core"), lambda times: (key[3:].decode(), times))(rest)
+
+
+def parse_cores(text: bytes) -> list[tuple[str, dict[str, Value]]]:
+    """Number and times of every logical CPU that is online."""
+    return lines(whole(text), _core)
+
+
+def collect_cores(reader: Reader) -> Iterable[Reading]:
+    at_ns = reader.now_ns()
+    cores = reader.parse(_FILE, parse_cores) or []
+    return [Reading(core, at_ns, {"system.core.id": core, **values}, most={"ns": cpus(1)}) for core, values in cores]
+
+
+def derive_core(values: dict[str, Value]) -> dict[str, Value]:
+    spent = {state: values.get(f"system.core.{state}.pct") for state in _ALL if f"system.core.{state}.ns" in values}
+    known = {state: rate for state, rate in spent.items() if isinstance(rate, float)}
+    whole_time = sum(known.values())
+    if len(known) < len(spent) or whole_time <= 0:
+        return {}
+    return {"system.core.total.pct": min(sum(known.get(state, 0.0) for state in _BUSY) / whole_time, 1.0)}
+
+
+CORES = Collector("cores", "core", CORE_FIELDS, plain(collect_cores), derive_core)
+COLLECTOR = Collector("cpu", "host", FIELDS, plain(collect), derive)

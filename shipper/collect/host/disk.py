@@ -1,0 +1,262 @@
+"""Block devices: ``proc/diskstats``, one line per device and partition.
+
+    254       0 vda 37625 6498 2907658 14410 21815 18240 2035544 4445 0 15692 19669 6617 33 213664 454 9004 359
+
+14 columns; 18 with discards from Linux 4.18, 20 with flushes from 5.5. Sectors are 512 bytes whatever the device's own.
+A partition has no directory of its own in ``sys/block``, where the slash of ``cciss/c0d0`` is an exclamation mark.
+https://docs.kernel.org/admin-guide/iostats.html
+"""
+
+from collections.abc import Container, Iterable
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from shipper.collect.contract import Collect, Collector, Need, host_reading, matcher
+from shipper.collect.host.totals import Totals
+from shipper.fields.field import Type, attribute, counter, dimension, gauge, real
+from shipper.fields.rates import Ceiling, Reading, Value, rates
+from shipper.kernel.parse import LARGEST, ParseError, first_line, integer, lines, name, scaled, whole
+from shipper.kernel.source import Reader
+
+if TYPE_CHECKING:
+    from shipper.settings.config import Config
+
+_FILE = "proc/diskstats"
+_PREFIX = "system.diskio"
+_TOTAL = f"{_PREFIX}.total"
+_NAME = f"{_PREFIX}.name"
+_PHYSICAL = f"{_PREFIX}.physical"
+_MODEL = f"{_PREFIX}.model"
+_ROTATIONAL = f"{_PREFIX}.rotational"
+_SECTOR = 512
+_KEY_COLUMNS = 3
+_FEWEST_COLUMNS = 14
+# In the order of the columns: field, unit, factor, help
+_COLUMNS = (
+    ("read.count", "count", 1, "Reads completed"),
+    ("read.merges.count", "count", 1, "Reads merged with one already queued"),
+    ("read.bytes", "bytes", _SECTOR, "Bytes read"),
+    ("read.time", "ms", 1, "Time of all reads, queueing included, in ms"),
+    ("write.count", "count", 1, "Writes completed"),
+    ("write.merges.count", "count", 1, "Writes merged with one already queued"),
+    ("write.bytes", "bytes", _SECTOR, "Bytes written"),
+    ("write.time", "ms", 1, "Time of all writes, queueing included, in ms"),
+    ("io.ops", "", 1, "Requests in flight"),
+    ("io.time", "ms", 1, "Time in which any request was in flight, in ms"),
+    ("io.weighted_time.ms", "ms", 1, "Time of all requests: io.time times those in flight"),
+    ("discard.count", "count", 1, "Discards completed"),
+    ("discard.merges.count", "count", 1, "Discards merged with one already queued"),
+    ("discard.bytes", "bytes", _SECTOR, "Bytes discarded"),
+    ("discard.time", "ms", 1, "Time of all discards, in ms"),
+    ("flush.count", "count", 1, "Flushes of the device's cache"),
+    ("flush.time", "ms", 1, "Time of all flushes, in ms"),
+)
+_COUNTERS = tuple(
+    counter(f"{_PREFIX}.{field}", unit, help_, f"{_FILE} column {column}")
+    for column, (field, unit, _, help_) in enumerate(_COLUMNS, 1 + _KEY_COLUMNS)
+    if unit
+)
+_IO_TIME = next(field for field in _COUNTERS if field.name == f"{_PREFIX}.io.time")
+_SUMMED = tuple(
+    field for field in _COUNTERS
+    if field.name.removeprefix(f"{_PREFIX}.") in ("read.count", "read.bytes", "write.count", "write.bytes")
+)  # fmt: skip
+
+FIELDS = (
+    dimension(_NAME, "Name of the device", f"{_FILE} column 3"),
+    attribute(_PHYSICAL, "A device of its own, not made from others", "sys/block/NAME/device", Type.BOOLEAN),
+    attribute(_MODEL, "Model of the device", "sys/block/NAME/device/model"),
+    attribute(_ROTATIONAL, "A disk that turns", "sys/block/NAME/queue/rotational", Type.BOOLEAN),
+    gauge(f"{_PREFIX}.io.ops", "count", "Requests in flight", f"{_FILE} column 12"),
+    *_COUNTERS,
+    *(
+        real(
+            f"{_PREFIX}.{kind}.await.ms", "ms", f"Time of one {kind}, queueing included", f"{kind}.time / {kind}.count"
+        )
+        for kind in ("read", "write", "discard", "flush")
+    ),
+    real(f"{_PREFIX}.util.pct", "pct", "Share of time in which any request was in flight", "io.time / elapsed"),
+    real(f"{_PREFIX}.queue.count", "count", "Requests in flight, on average", "io.weighted_time / elapsed"),
+    real(f"{_PREFIX}.request.bytes", "bytes", "Size of one read or write, on average", "bytes / count"),
+)
+_OF_DISKS = f"{_FILE}, disks with sys/block/NAME/device"
+TOTAL_FIELDS = (
+    *(
+        counter(field.name.replace(_PREFIX, _TOTAL, 1), field.unit, f"{field.help}, all physical disks", _OF_DISKS)
+        for field in _SUMMED
+    ),
+    real(f"{_TOTAL}.util.max.pct", "pct", "Utilisation of the busiest physical disk", _OF_DISKS),
+)
+
+
+_MADE = ("dm-", "md", "loop", "ram", "zram", "drbd", "bcache", "nbd", "sr", "fd")
+_FACTORS = tuple((f"{_PREFIX}.{field}", factor) for field, _, factor, _ in _COLUMNS)
+_NAMES = tuple(field for field, _ in _FACTORS)
+
+
+def _split(line: bytes) -> tuple[str, str, list[bytes]]:
+    """Name, major:minor and the columns of counts."""
+    words = line.split()
+    if len(words) < _FEWEST_COLUMNS:
+        raise ParseError(f"{len(words)} columns")
+    return name(words[2]), f"{integer(words[0])}:{integer(words[1])}", words[_KEY_COLUMNS:]
+
+
+def _device(line: bytes) -> tuple[str, str, dict[str, Value]]:
+    disk, number, counts = _split(line)
+    if set(counts) == {b"0"}:  # most are: loop0, ram0
+        values: dict[str, Value] = dict.fromkeys(_NAMES[: len(counts)], 0)
+    else:
+        values = {field: integer(word) * factor for (field, factor), word in zip(_FACTORS, counts, strict=False)}
+        if max(values.values()) > LARGEST:  # type: ignore[type-var, operator]
+            raise ParseError("not a count of sectors")
+    return disk, number, values
+
+
+def _carefully(line: bytes) -> tuple[str, str, dict[str, Value]]:
+    """``_device``, and of a damaged line the sound columns."""
+    try:
+        return _device(line)
+    except ParseError as error:
+        disk, number, counts = _split(line)
+        sound: dict[str, Value] = {}
+        for (field, factor), word in zip(_FACTORS, counts, strict=False):
+            with suppress(ParseError):
+                sound[field] = scaled(factor)(word)
+        raise ParseError(str(error), (disk, number, sound)) from None
+
+
+def parse(text: bytes) -> list[tuple[str, str, dict[str, Value]]]:
+    """Name, major:minor and values of every device and partition."""
+    return lines(whole(text), _carefully)
+
+
+# No device moves more in a second, or is busy for longer than it
+_MOST = {
+    "bytes": Ceiling(1e11),
+    "count": Ceiling(1e9),
+    _IO_TIME.name: Ceiling(1000, grace_s=2.0),
+}
+
+
+class _Devices:
+    """Whole devices. What sysfs says of one stays as it is while the device lives."""
+
+    def __init__(self, reader: Reader) -> None:
+        self._reader = reader
+        self._known: dict[tuple[str, str], dict[str, Value] | None] = {}
+
+    def read(self) -> list[Reading]:
+        at = self._reader.now_ns()
+        found = self._reader.parse(_FILE, parse) or []
+        if self._reader.exists("sys/block"):
+            self._known = {(disk, number): self._attributes(disk, number) for disk, number, _ in found}
+        else:
+            names = {disk for disk, _, _ in found}
+            self._known = {(disk, number): None if is_partition(disk, names) else {} for disk, number, _ in found}
+        return [
+            Reading(disk, at, {_NAME: disk, **attributes, **values}, number, _MOST)
+            for disk, number, values in found
+            if (attributes := self._known[disk, number]) is not None
+        ]
+
+    def _attributes(self, disk: str, number: str) -> dict[str, Value] | None:
+        """None for a partition."""
+        key = (disk, number)
+        if key in self._known:
+            return self._known[key]
+        directory = f"sys/block/{disk.replace('/', '!')}"
+        if not self._reader.exists(directory):
+            return None
+        if (self._reader.read_once(f"{directory}/hidden") or b"").strip() == b"1":
+            return None  # one path of a multipath NVMe device, whose head counts the same (Linux 4.15)
+        values: dict[str, Value] = {_PHYSICAL: self._reader.exists(f"{directory}/device")}
+        turns = self._reader.read_once(f"{directory}/queue/rotational")
+        if turns is not None and turns.strip() in (b"0", b"1"):
+            values[_ROTATIONAL] = turns.strip() == b"1"
+        model = first_line(self._reader.read_once(f"{directory}/device/model") or b"")
+        return values | ({_MODEL: model} if model else {})
+
+
+def is_partition(disk: str, others: Container[str]) -> bool:
+    """By names alone: ``sda1`` of ``sda``, ``nvme0n1p1`` of ``nvme0n1``."""
+    whole = disk.rstrip("0123456789")
+    return whole != disk and (whole in others or (whole.endswith("p") and whole[:-1] in others))
+
+
+def start(reader: Reader, config: "Config") -> Collect:
+    devices, excluded = _Devices(reader), matcher(config.collect.device_exclude)
+
+    def collect() -> Iterable[Reading]:
+        return [reading for reading in devices.read() if _used(reading.values) and not excluded(reading.entity)]
+
+    return collect
+
+
+def _used(values: dict[str, Value]) -> bool:
+    """Not one of the devices that a driver makes in advance: loop0, nbd0, ram0."""
+    return bool(values.get(_PHYSICAL) or values.get(f"{_PREFIX}.read.count") or values.get(f"{_PREFIX}.write.count"))
+
+
+def _is_summed(reading: Reading) -> bool:
+    """A disk of its own; without sysfs one whose name is not that of a device made from others."""
+    return bool(reading.values.get(_PHYSICAL, not reading.entity.startswith(_MADE)))
+
+
+def start_totals(reader: Reader, config: "Config") -> Collect:
+    """Of all disks that get a document."""
+    devices, totals, excluded = _Devices(reader), Totals(_SUMMED), matcher(config.collect.device_exclude)
+    before: dict[str, Reading] = {}
+
+    def collect() -> Iterable[Reading]:
+        nonlocal before
+        found = (reading for reading in devices.read() if not excluded(reading.entity))
+        now = {reading.entity: reading for reading in found if _is_summed(reading)}
+        if not now:
+            before = {}
+            return []
+        totals.add(now.values())
+        busy = [_util(reading, before.get(entity)) for entity, reading in now.items()]
+        before = now
+        values: dict[str, Value] = {**totals.values(_PREFIX, _TOTAL)}
+        known = [share for share in busy if share is not None]
+        return host_reading(reader, {**values, f"{_TOTAL}.util.max.pct": max(known)} if known else values)
+
+    return collect
+
+
+def _util(now: Reading, before: Reading | None) -> float | None:
+    share = rates(now, before, (_IO_TIME,)).get(_IO_TIME.rate)
+    return None if share is None else min(share / 1000, 1.0)
+
+
+def derive(values: dict[str, Value]) -> dict[str, Value]:
+    def rate(field: str) -> float | None:
+        value = values.get(f"{_PREFIX}.{field}_per_s")
+        return value if isinstance(value, float) else None
+
+    result: dict[str, Value] = {}
+    for kind in ("read", "write", "discard", "flush"):
+        time, count = rate(f"{kind}.time"), rate(f"{kind}.count")
+        if time is not None and count:
+            result[f"{_PREFIX}.{kind}.await.ms"] = time / count
+    if (busy := rate("io.time")) is not None:
+        result[f"{_PREFIX}.util.pct"] = min(busy / 1000, 1.0)
+    if (weighted := rate("io.weighted_time.ms")) is not None:
+        result[f"{_PREFIX}.queue.count"] = weighted / 1000
+    requests = (rate("read.count") or 0.0) + (rate("write.count") or 0.0)
+    size = [rate("read.bytes"), rate("write.bytes")]
+    if requests and None not in size:
+        result[f"{_PREFIX}.request.bytes"] = sum(part or 0.0 for part in size) / requests
+    return result
+
+
+NEEDS = (
+    Need(
+        "disks (system.diskio)", (_FILE,), "the kernel has no block devices (CONFIG_BLOCK), or proc is not the host's"
+    ),
+    Need("which disks are physical, their models", ("sys/block",), "sysfs shows no block devices"),
+)
+
+COLLECTOR = Collector("disk", "disk", FIELDS, start, derive, needs=NEEDS)
+TOTALS = Collector("disk_totals", "host", TOTAL_FIELDS, start_totals)

@@ -1,0 +1,64 @@
+"""Load averages: ``proc/loadavg``, ``0.20 0.18 0.12 1/80 11206`` (averages, runnable/total threads, last pid).
+
+https://docs.kernel.org/filesystems/proc.html
+"""
+
+from collections.abc import Iterable
+from typing import Final
+
+from shipper.collect.contract import Collector, host_reading, plain
+from shipper.fields.field import gauge, real
+from shipper.fields.rates import Reading, Value
+from shipper.kernel.parse import ParseError, columns, decimal, integer, shown, whole
+from shipper.kernel.source import Reader
+
+_FILE = "proc/loadavg"
+_AVERAGES: Final = ("system.load.1", "system.load.5", "system.load.15")
+
+FIELDS = (
+    real("system.load.1", "load", "Load average over 1 minute", f"{_FILE} 1st"),
+    real("system.load.5", "load", "Load average over 5 minutes", f"{_FILE} 2nd"),
+    real("system.load.15", "load", "Load average over 15 minutes", f"{_FILE} 3rd"),
+    *(
+        real(name.replace("load", "load.norm"), "load", f"{name} for each logical CPU", f"{name} / system.cpu.cores")
+        for name in _AVERAGES
+    ),
+    gauge(
+        "system.threads.runnable.count", "count", "Threads that run or wait for a CPU", f"{_FILE} 4th, before the slash"
+    ),
+    gauge("system.threads.count", "count", "Threads on the host", f"{_FILE} 4th, after the slash"),
+)
+
+
+def parse(text: bytes) -> dict[str, Value]:
+    words = whole(text).split()
+    if len(words) != 5:  # noqa: PLR2004
+        raise ParseError(f"not five words: {shown(text)}")
+    runnable, _, total = words[3].partition(b"/")
+    threads = (("system.threads.runnable.count", runnable), ("system.threads.count", total))
+    values: dict[str, Value] = {}
+    bad = ""
+    for named, convert in ((zip(_AVERAGES, words, strict=False), decimal), (threads, integer)):
+        try:
+            values |= columns(named, convert)
+        except ParseError as error:
+            bad = bad or str(error)
+            values |= error.partial
+    if bad:
+        raise ParseError(f"{bad}: {shown(text)}", values or None)
+    return values
+
+
+def collect(reader: Reader) -> Iterable[Reading]:
+    return host_reading(reader, reader.parse(_FILE, parse))
+
+
+def derive(values: dict[str, Value]) -> dict[str, Value]:
+    cores = values.get("system.cpu.cores")
+    if not isinstance(cores, int) or cores < 1:
+        return {}
+    loads = ((name, values.get(name)) for name in _AVERAGES)
+    return {name.replace("load", "load.norm"): load / cores for name, load in loads if isinstance(load, float)}
+
+
+COLLECTOR = Collector("load", "host", FIELDS, plain(collect), derive)

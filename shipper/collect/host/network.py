@@ -1,0 +1,285 @@
+"""Network interfaces of the host: ``proc/1/net/dev`` and ``sys/class/net/NAME/{ifindex,operstate,mtu,speed}``.
+
+    Inter-|   Receive                                                |  Transmit
+     face |bytes    packets errs drop fifo frame compressed multicast|bytes    packets errs drop fifo colls carrier compressed
+        lo:  513852    4059    0    0    0     0          0         0   513852    4059    0    0    0     0       0          0
+
+Without blanks between name and bytes before Linux 2.6.37 or so (``eth0:123``). ``sys/class/net`` is that of the network
+namespace in which sysfs was mounted, so the host's below the host root. https://docs.kernel.org/networking/statistics.html
+"""
+
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from shipper.collect.contract import Collect, Collector, Need, host_reading, matcher
+from shipper.collect.host.protocols import directory
+from shipper.collect.host.totals import Totals
+from shipper.fields.field import Type, attribute, counter, dimension, gauge, real
+from shipper.fields.rates import Ceiling, Reading, Value
+from shipper.kernel.parse import ParseError, columns, integer, lines, name, then, whole, word
+from shipper.kernel.source import File, Reader
+
+if TYPE_CHECKING:
+    from shipper.settings.config import Config
+
+_PREFIX = "system.network"
+_TOTAL = f"{_PREFIX}.total"
+_NAME = f"{_PREFIX}.name"
+_PHYSICAL = f"{_PREFIX}.physical"
+_CLASS = "sys/class/net"
+_SLOW_NS = 60_000_000_000
+_HEADERS = 2
+_KIND = f"{_PREFIX}.kind"
+_DUPLEX = (b"full", b"half")
+_MBIT = 1_000_000 / 8
+# -1 of most drivers, 0 of some, 2^32-1 before Linux 3.10
+_UNKNOWN_SPEEDS = (b"-1", b"0", b"4294967295")
+# In the order of the columns: field, unit, help
+_COLUMNS = (
+    ("in.bytes", "bytes", "Bytes received"),
+    ("in.packets", "count", "Packets received"),
+    ("in.errors", "count", "Bad packets received"),
+    ("in.dropped", "count", "Packets received and dropped, by the kernel or because the device had no free buffers"),
+    ("in.fifo.count", "count", "Overruns of the device's receive queue"),
+    ("in.frame.count", "count", "Framing errors"),
+    ("in.compressed.count", "count", "Compressed packets received (SLIP, PPP)"),
+    ("in.multicast.count", "count", "Multicast packets received"),
+    ("out.bytes", "bytes", "Bytes sent"),
+    ("out.packets", "count", "Packets sent"),
+    ("out.errors", "count", "Packets that could not be sent"),
+    ("out.dropped", "count", "Packets dropped on the way out"),
+    ("out.fifo.count", "count", "Underruns of the device's send queue"),
+    ("out.collisions.count", "count", "Collisions"),
+    ("out.carrier.count", "count", "Losses of the carrier while sending"),
+    ("out.compressed.count", "count", "Compressed packets sent (SLIP, PPP)"),
+)
+_COUNTERS = tuple(
+    counter(f"{_PREFIX}.{column}", unit, help_, f"proc/1/net/dev column {at}")
+    for at, (column, unit, help_) in enumerate(_COLUMNS, 1)
+)
+_SUMMED = tuple(one for one in _COUNTERS if one.name.endswith((".bytes", ".packets", ".errors", ".dropped")))
+
+FIELDS = (
+    dimension(_NAME, "Name of the interface", "proc/1/net/dev"),
+    attribute(_PHYSICAL, "An interface with a device behind it", f"{_CLASS}/NAME/device", Type.BOOLEAN),
+    attribute(
+        f"{_PREFIX}.operstate", "up, down, lowerlayerdown, unknown (of lo and the like)", f"{_CLASS}/NAME/operstate"
+    ),
+    attribute(f"{_PREFIX}.duplex", "full, half", f"{_CLASS}/NAME/duplex"),
+    attribute(
+        f"{_PREFIX}.kind",
+        "physical, bridge, bond, tun, veth, or the kernel's word: vlan, vxlan, wlan, wireguard; virtual for the rest",
+        f"{_CLASS}/NAME/{{device,bridge,bonding,tun_flags,uevent,iflink}}",
+    ),
+    gauge(f"{_PREFIX}.mtu.bytes", "bytes", "Largest packet", f"{_CLASS}/NAME/mtu"),
+    gauge(
+        f"{_PREFIX}.speed.mbit_per_s", "mbit/s", "Speed of the link, where it is up and known", f"{_CLASS}/NAME/speed"
+    ),
+    *_COUNTERS,
+    real(
+        f"{_PREFIX}.util.pct", "pct", "Share of the link's speed in use, of the busier direction", "bytes_per_s / speed"
+    ),
+)
+_OF_INTERFACES = "proc/1/net/dev, interfaces with sys/class/net/NAME/device; where none has: all but lo, veth* and those made of others"
+TOTAL_FIELDS = (
+    *(
+        counter(one.name.replace(_PREFIX, _TOTAL, 1), one.unit, f"{one.help}, all physical interfaces", _OF_INTERFACES)
+        for one in _SUMMED
+    ),
+    gauge("host.network.ingress.bytes", "bytes", "Bytes received since the last document", _OF_INTERFACES),
+    gauge("host.network.egress.bytes", "bytes", "Bytes sent since the last document", _OF_INTERFACES),
+)
+
+
+def _interface(line: bytes) -> tuple[str, dict[str, Value]]:
+    interface, colon, rest = line.rpartition(b":")
+    words = rest.split()
+    if not colon or len(words) != len(_COLUMNS):
+        raise ParseError(f"{len(words)} columns")
+    if not interface.strip() or b"/" in interface or b"\0" in interface:
+        raise ParseError("not the name of an interface")
+    called = name(interface.strip())
+    try:
+        return called, {
+            f"{_PREFIX}.{column}": integer(word) for (column, _, _), word in zip(_COLUMNS, words, strict=True)
+        }
+    except ParseError:
+        named = ((f"{_PREFIX}.{column}", word) for (column, _, _), word in zip(_COLUMNS, words, strict=True))
+        return then(lambda _: columns(named), lambda counts: (called, dict[str, Value](counts)))(line)
+
+
+def parse(text: bytes) -> list[tuple[str, dict[str, Value]]]:
+    """Name and values of every interface."""
+    *headers, rest = whole(text).split(b"\n", _HEADERS)
+    if len(headers) < _HEADERS or b"|bytes" not in headers[1]:
+        raise ParseError("not the two header lines")
+    return lines(rest, _interface)
+
+
+_BRIDGES = ("docker", "br-", "virbr")
+_MADE = re.compile(r"(docker|br|virbr|cni|bond|team|vlan)[-_]?[0-9a-f]*|.*\.[0-9]+")
+# The fastest Ethernet there is, 800 Gbit/s
+_ANY_LINK = {"bytes": Ceiling(1e11), "count": Ceiling(2e9)}
+
+
+def _ceilings(speed: int) -> dict[str, Ceiling]:
+    """Of a link with ``speed`` in Mbit/s; a driver may bring its counts up to date every 2 s only."""
+    return {**_ANY_LINK, "bytes": Ceiling(speed * _MBIT, grace_s=2.0)}
+
+
+@dataclass(slots=True)
+class _Link:
+    """What sysfs tells of one interface. All but ifindex and operstate are read again after a change and each minute.
+
+    ``speed`` asks the driver, under the kernel's one lock of network settings.
+    """
+
+    ifindex: File
+    operstate: File | None
+    state: tuple[str, str] = ("", "")
+    read_at: int = -_SLOW_NS
+    attributes: dict[str, Value] = field(default_factory=dict)
+    summed: bool = False
+    most: dict[str, Ceiling] = field(default_factory=lambda: dict(_ANY_LINK))
+
+    def close(self) -> None:
+        for file in (self.ifindex, self.operstate):
+            if file:
+                file.close()
+
+
+class _Interfaces:
+    """All interfaces but those to ``skip``. For sums only what identifies physical ones is asked of sysfs."""
+
+    def __init__(self, reader: Reader, skip: Callable[[str], bool], *, for_sums: bool) -> None:
+        self._reader = reader
+        self._skip = skip
+        self._for_sums = for_sums
+        self._links: dict[str, _Link] = {}
+
+    def read(self) -> list[tuple[Reading, _Link]]:
+        at = self._reader.now_ns()
+        found = self._reader.parse(f"{directory(self._reader)}/dev", parse) or []
+        present = {interface: values for interface, values in found if not self._skip(interface)}
+        for interface in self._links.keys() - present.keys():
+            self._links.pop(interface).close()
+        return [self._reading(interface, at, values) for interface, values in present.items()]
+
+    def _reading(self, interface: str, at: int, values: dict[str, Value]) -> tuple[Reading, _Link]:
+        link = self._links.get(interface)
+        if link is None:
+            file, of = self._reader.file, f"{_CLASS}/{interface}"
+            link = _Link(file(f"{of}/ifindex"), None if self._for_sums else file(f"{of}/operstate"))
+            self._links[interface] = link
+        self._refresh(interface, link, at)
+        named = {_NAME: interface, **link.attributes, **values}
+        return Reading(interface, at, named, link.state[0], link.most), link
+
+    def _refresh(self, interface: str, link: _Link, at: int) -> None:
+        old = at - link.read_at >= _SLOW_NS
+        if self._for_sums and not old and not link.summed:
+            return
+        operstate = self._word(interface, link.operstate) if link.operstate else ""
+        state = (self._word(interface, link.ifindex), operstate)
+        if old or state != link.state:
+            of = f"{_CLASS}/{interface}"
+            physical = self._reader.exists(f"{of}/device")
+            link.state, link.read_at = state, at
+            # A virtual function below the interface that counts for it (Azure's accelerated networking) is not summed
+            speed = self._speed(of) if physical else None  # others make one up: 10 Gbit/s of a veth
+            link.most = _ceilings(speed) if speed else dict(_ANY_LINK)
+            link.summed = physical and not self._reader.exists(f"{of}/master/device")
+            if not self._for_sums and self._reader.exists(of):  # else sysfs of another namespace, or none
+                kind = "physical" if physical else self._kind(of)
+                link.attributes = {_PHYSICAL: physical, _KIND: kind, **self._attributes(of, operstate)}
+
+    def _speed(self, of: str) -> int | None:
+        data = self._reader.read_once(f"{of}/speed")
+        try:
+            return None if data is None or data.strip() in _UNKNOWN_SPEEDS else integer(data)
+        except ParseError:
+            return None
+
+    def _attributes(self, of: str, operstate: str) -> dict[str, Value]:
+        values: dict[str, Value] = {f"{_PREFIX}.operstate": operstate} if operstate else {}
+        duplex = self._reader.read_once(f"{of}/duplex")
+        if duplex is not None and duplex.strip() in _DUPLEX:
+            values[f"{_PREFIX}.duplex"] = duplex.strip().decode()
+        for file, column in (("mtu", "mtu.bytes"), ("speed", "speed.mbit_per_s")):
+            data = self._reader.read_once(f"{of}/{file}")
+            if data is not None and data.strip() not in _UNKNOWN_SPEEDS:
+                value = self._reader.parsed(f"{of}/{file}", data, lambda text: integer(whole(text)))
+                values |= {} if value is None else {f"{_PREFIX}.{column}": value}
+        return values
+
+    def _kind(self, of: str) -> str:
+        for file, kind in (("bridge", "bridge"), ("bonding", "bond"), ("tun_flags", "tun")):
+            if self._reader.exists(f"{of}/{file}"):
+                return kind
+        words = (self._reader.read_once(f"{of}/uevent") or b"").split()
+        told = next((name(one[8:]) for one in words if one.startswith(b"DEVTYPE=")), "")
+        # The other end of a veth pair has another number, or one of another namespace
+        ends = [(self._reader.read_once(f"{of}/{file}") or b"").strip() for file in ("ifindex", "iflink")]
+        return told or ("veth" if ends[0] != ends[1] else "virtual")
+
+    def _word(self, interface: str, file: File) -> str:
+        path = f"{_CLASS}/{interface}/{file.path.rpartition('/')[2]}"
+        data = self._reader.attempt(path, file.read)
+        return (self._reader.parsed(path, data, word) or "") if data is not None else ""
+
+
+def start(reader: Reader, config: "Config") -> Collect:
+    interfaces = _Interfaces(reader, matcher(config.collect.interface_exclude), for_sums=False)
+    return lambda: [reading for reading, _ in interfaces.read()]
+
+
+def start_totals(reader: Reader, config: "Config") -> Collect:
+    """Of all interfaces that get a document."""
+    skipped = matcher(("lo", "veth*", *config.collect.interface_exclude))
+    interfaces = _Interfaces(reader, skipped, for_sums=True)
+    totals = Totals(_SUMMED)
+
+    def collect() -> Iterable[Reading]:
+        found = interfaces.read()
+        summed = [reading for reading, link in found if link.summed]
+        if not summed:
+            summed = [reading for reading, _ in found if not _is_made_of_others(reader, reading.entity)]
+        if not summed:
+            return []
+        added = totals.add(summed)
+        values: dict[str, Value] = {**totals.values(_PREFIX, _TOTAL)}
+        for ecs, column in (("ingress", "in.bytes"), ("egress", "out.bytes")):
+            if f"{_PREFIX}.{column}" in added:
+                values[f"host.network.{ecs}.bytes"] = added[f"{_PREFIX}.{column}"]
+        return host_reading(reader, values)
+
+    return collect
+
+
+def _is_made_of_others(reader: Reader, interface: str) -> bool:
+    """Bonds, teams, VLANs and bridges, whose traffic their members count: ``lower_NAME`` links, else their names."""
+    directory = f"{_CLASS}/{interface}"
+    if not reader.exists(directory):
+        return _MADE.fullmatch(interface) is not None
+    of_others = any(name.startswith("lower_") for name in reader.names(directory))
+    return of_others or interface.startswith(_BRIDGES) or reader.exists(f"{directory}/bridge")
+
+
+def derive(values: dict[str, Value]) -> dict[str, Value]:
+    speed = values.get(f"{_PREFIX}.speed.mbit_per_s")
+    flows = [values.get(f"{_PREFIX}.{way}.bytes_per_s") for way in ("in", "out")]
+    known = [flow for flow in flows if isinstance(flow, float)]
+    if not isinstance(speed, int) or not speed or not known:
+        return {}
+    return {f"{_PREFIX}.util.pct": min(max(known) / (speed * _MBIT), 1.0)}
+
+
+NEEDS = (
+    Need("interfaces (system.network)", ("proc/1/net/dev", "proc/net/dev"), "pid 1's network is not to be seen"),
+    Need("speed, state and kind of interfaces", ("sys/class/net",), "sysfs shows no interfaces"),
+)
+
+COLLECTOR = Collector("network", "network", FIELDS, start, derive, needs=NEEDS)
+TOTALS = Collector("network_totals", "host", TOTAL_FIELDS, start_totals)

@@ -1,0 +1,208 @@
+"""Sockets, IP, ICMP, TCP and UDP of the host: ``proc/1/net/{sockstat,sockstat6,snmp,snmp6,netstat}``.
+
+    TCP: inuse 1 orphan 0 tw 81 alloc 5 mem 194
+
+    Tcp: RtoAlgorithm RtoMin RtoMax MaxConn ActiveOpens PassiveOpens …
+    Tcp: 1 200 120000 -1 855 290 …
+
+``proc/net`` is a link to the reader's own namespace; pid 1's is the host's also from inside a container with a network of
+its own. TCP counts IPv4 and IPv6 together, UDP in ``snmp`` IPv4 only. https://docs.kernel.org/networking/snmp_counter.html
+"""
+
+import os
+from collections.abc import Iterable, Mapping
+
+from shipper.collect.contract import Collector, host_reading, plain
+from shipper.fields.field import counter, gauge
+from shipper.fields.rates import Reading, Value
+from shipper.kernel.parse import ParseError, key_values, merged, pick, scaled, whole
+from shipper.kernel.source import Reader
+
+_PAGE = os.sysconf("SC_PAGE_SIZE")
+# field: key, help
+_SOCKETS = {
+    "system.socket.used.count": (b"sockets.used", "Sockets of all kinds"),
+    "system.tcp.inuse.count": (b"TCP.inuse", "TCP sockets in use, listening ones included, IPv4 and IPv6"),
+    "system.tcp.orphans.count": (b"TCP.orphan", "TCP sockets that belong to no process any more"),
+    "system.tcp.time_wait.count": (b"TCP.tw", "TCP sockets in TIME_WAIT"),
+    "system.tcp.allocated.count": (b"TCP.alloc", "TCP sockets allocated, in whatever state"),
+    "system.tcp.memory.bytes": (b"TCP.mem", "Memory of TCP buffers; limit: net.ipv4.tcp_mem"),
+    "system.udp.inuse.count": (b"UDP.inuse", "UDP sockets, IPv4 and IPv6"),
+    "system.udp.memory.bytes": (b"UDP.mem", "Memory of UDP buffers; limit: net.ipv4.udp_mem"),
+}
+_SOCKETS_6 = {b"TCP6.inuse": "system.tcp.inuse.count", b"UDP6.inuse": "system.udp.inuse.count"}
+_ESTABLISHED = "system.tcp.established.count"
+_SNMP = {
+    "system.tcp.opens.active.count": (b"Tcp.ActiveOpens", "Connections opened from here"),
+    "system.tcp.opens.passive.count": (b"Tcp.PassiveOpens", "Connections accepted"),
+    "system.tcp.attempt_fails.count": (b"Tcp.AttemptFails", "Connections that failed while being opened"),
+    "system.tcp.established_resets.count": (b"Tcp.EstabResets", "Connections reset once established"),
+    "system.tcp.in.segments.count": (b"Tcp.InSegs", "Segments received, bad ones included"),
+    "system.tcp.out.segments.count": (b"Tcp.OutSegs", "Segments sent, without retransmitted ones"),
+    "system.tcp.retransmits.count": (b"Tcp.RetransSegs", "Segments retransmitted"),
+    "system.tcp.in.errors.count": (b"Tcp.InErrs", "Bad segments received"),
+    "system.tcp.out.resets.count": (b"Tcp.OutRsts", "Segments sent with RST"),
+    "system.udp.in.datagrams.count": (b"Udp.InDatagrams", "Datagrams delivered, IPv4"),
+    "system.udp.out.datagrams.count": (b"Udp.OutDatagrams", "Datagrams sent, IPv4"),
+    "system.udp.no_ports.count": (b"Udp.NoPorts", "Datagrams to a port on which nobody listens, IPv4"),
+    "system.udp.in.errors.count": (b"Udp.InErrors", "Datagrams not delivered for other reasons, IPv4"),
+    "system.udp.receive_buffer_errors.count": (b"Udp.RcvbufErrors", "Datagrams dropped: receive buffer full, IPv4"),
+    "system.udp.send_buffer_errors.count": (b"Udp.SndbufErrors", "Datagrams dropped: send buffer full, IPv4"),
+}
+_IP_STATES = {
+    "in.receives": "Packets received",
+    "in.header_errors": "Packets received with a bad header",
+    "in.address_errors": "Packets received for an address that is not ours",
+    "in.discards": "Packets received and dropped for want of room",
+    "in.delivers": "Packets delivered to a protocol",
+    "out.requests": "Packets sent by this host",
+    "out.discards": "Packets to be sent and dropped for want of room",
+    "out.no_routes": "Packets dropped: no route",
+    "forwarded": "Packets forwarded",
+    "reassembly.failures": "Packets that could not be put together",
+    "fragmentation.failures": "Packets that could not be fragmented",
+}
+_IP_KEYS = (
+    *("InReceives", "InHdrErrors", "InAddrErrors", "InDiscards", "InDelivers", "OutRequests", "OutDiscards"),
+    *("OutNoRoutes", "ForwDatagrams", "ReasmFails", "FragFails"),
+)
+_IP = {
+    f"system.ip.{name}.count": (f"Ip.{key}".encode(), f"{help_}, IPv4")
+    for key, (name, help_) in zip(_IP_KEYS, _IP_STATES.items(), strict=True)
+}
+_ICMP = {
+    "system.icmp.in.messages.count": (b"Icmp.InMsgs", "ICMP messages received, IPv4"),
+    "system.icmp.in.errors.count": (b"Icmp.InErrors", "ICMP messages received with errors, IPv4"),
+    "system.icmp.in.unreachable.count": (b"Icmp.InDestUnreachs", "Destination unreachable received, IPv4"),
+    "system.icmp.out.messages.count": (b"Icmp.OutMsgs", "ICMP messages sent, IPv4"),
+    "system.icmp.out.unreachable.count": (b"Icmp.OutDestUnreachs", "Destination unreachable sent, IPv4"),
+}
+_V6_KEYS = tuple(key.replace("ForwDatagrams", "OutForwDatagrams") for key in _IP_KEYS)
+_SNMP6 = {
+    **{
+        f"system.ip6.{name}.count": (f"Ip6{key}".encode(), f"{help_}, IPv6")
+        for key, (name, help_) in zip(_V6_KEYS, _IP_STATES.items(), strict=True)
+    },
+    "system.icmp6.in.messages.count": (b"Icmp6InMsgs", "ICMP messages received, IPv6"),
+    "system.icmp6.in.errors.count": (b"Icmp6InErrors", "ICMP messages received with errors, IPv6"),
+    "system.icmp6.in.unreachable.count": (b"Icmp6InDestUnreachs", "Destination unreachable received, IPv6"),
+    "system.icmp6.out.messages.count": (b"Icmp6OutMsgs", "ICMP messages sent, IPv6"),
+    "system.icmp6.out.unreachable.count": (b"Icmp6OutDestUnreachs", "Destination unreachable sent, IPv6"),
+    "system.udp6.in.datagrams.count": (b"Udp6InDatagrams", "Datagrams delivered, IPv6"),
+    "system.udp6.out.datagrams.count": (b"Udp6OutDatagrams", "Datagrams sent, IPv6"),
+    "system.udp6.no_ports.count": (b"Udp6NoPorts", "Datagrams to a port on which nobody listens, IPv6"),
+    "system.udp6.in.errors.count": (b"Udp6InErrors", "Datagrams not delivered for other reasons, IPv6"),
+    "system.udp6.receive_buffer_errors.count": (b"Udp6RcvbufErrors", "Datagrams dropped: receive buffer full, IPv6"),
+    "system.udp6.send_buffer_errors.count": (b"Udp6SndbufErrors", "Datagrams dropped: send buffer full, IPv6"),
+}
+_NETSTAT = {
+    "system.tcp.losses.count": (b"TcpExt.TCPLoss", "Segments lost, from the sender's scoreboard (until Linux 3.0)"),
+    "system.tcp.slow_start_retransmits.count": (b"TcpExt.TCPSlowStartRetrans", "Segments retransmitted in slow start"),
+    "system.tcp.listen.overflows.count": (
+        b"TcpExt.ListenOverflows",
+        "Connections not accepted: the listen queue was full",
+    ),
+    "system.tcp.listen.drops.count": (b"TcpExt.ListenDrops", "Connections not accepted, for whatever reason"),
+    "system.tcp.timeouts.count": (b"TcpExt.TCPTimeouts", "Retransmission timers that ran out"),
+    "system.tcp.lost_retransmits.count": (b"TcpExt.TCPLostRetransmit", "Retransmitted segments that were lost again"),
+    "system.tcp.fast_retransmits.count": (b"TcpExt.TCPFastRetrans", "Segments retransmitted before a timer ran out"),
+    "system.tcp.backlog_drops.count": (b"TcpExt.TCPBacklogDrop", "Segments dropped: the socket's backlog was full"),
+    "system.tcp.memory_aborts.count": (b"TcpExt.TCPAbortOnMemory", "Connections aborted for want of memory"),
+    "system.tcp.syncookies_sent.count": (b"TcpExt.SyncookiesSent", "SYN cookies sent: the SYN queue was full"),
+}
+_WANTED_SOCKETS = {key: name for name, (key, _) in _SOCKETS.items()}
+_WANTED_SNMP = {key: name for name, (key, _) in _SNMP.items()} | {b"Tcp.CurrEstab": _ESTABLISHED}
+_WANTED_SNMP |= {key: name for name, (key, _) in {**_IP, **_ICMP}.items()}
+_WANTED_SNMP6 = {key: name for name, (key, _) in _SNMP6.items()}
+_WANTED_NETSTAT = {key: name for name, (key, _) in _NETSTAT.items()}
+
+
+def _source(name: str, key: bytes) -> str:
+    more = next((f" + proc/1/net/sockstat6 {six.decode()}" for six, field in _SOCKETS_6.items() if field == name), "")
+    return f"proc/1/net/sockstat {key.decode()}{more}"
+
+
+FIELDS = (
+    *(gauge(name, name.rpartition(".")[2], help_, _source(name, key)) for name, (key, help_) in _SOCKETS.items()),
+    gauge(_ESTABLISHED, "count", "TCP connections established or in CLOSE_WAIT", "proc/1/net/snmp Tcp.CurrEstab"),
+    *(counter(name, "count", help_, f"proc/1/net/snmp {key.decode()}") for name, (key, help_) in _SNMP.items()),
+    *(
+        counter(name, "count", help_, f"proc/1/net/snmp {key.decode()}")
+        for name, (key, help_) in {**_IP, **_ICMP}.items()
+    ),
+    *(counter(name, "count", help_, f"proc/1/net/snmp6 {key.decode()}") for name, (key, help_) in _SNMP6.items()),
+    *(counter(name, "count", help_, f"proc/1/net/netstat {key.decode()}") for name, (key, help_) in _NETSTAT.items()),
+)
+
+
+def directory(reader: Reader) -> str:
+    """Where the host's network files are. ``proc/net`` would be the reader's own: only where there is no pid 1 to ask."""
+    return "proc/1/net" if reader.exists("proc/1") else "proc/net"
+
+
+def sockstat(text: bytes, wanted: Mapping[bytes, str]) -> dict[str, int]:
+    """``TCP: inuse 1 orphan 0`` as ``TCP.inuse``, ``TCP.orphan``; memory in pages as bytes."""
+
+    def parse_line(line: bytes) -> dict[str, int]:
+        protocol, _, rest = line.partition(b":")
+        words = rest.split()
+        if not words or len(words) % 2:
+            raise ParseError("not pairs of a key and a value")
+        pairs = [(protocol + b"." + key, value) for key, value in zip(words[::2], words[1::2], strict=True)]
+        values, bad = {}, ""
+        for key, value in pairs:
+            if key in wanted:
+                try:
+                    values[wanted[key]] = scaled(_PAGE if key.endswith(b".mem") else 1)(value)
+                except ParseError as error:
+                    bad = bad or str(error)
+        if bad:
+            raise ParseError(bad, values)
+        return values
+
+    return merged(text, parse_line)
+
+
+def paired(text: bytes, wanted: Mapping[bytes, str]) -> dict[str, int]:
+    """A line of names, then one of values, both with the protocol before them: ``Tcp.ActiveOpens``."""
+    *lines, _ = whole(text).split(b"\n")
+    table: dict[bytes, bytes] = {}
+    damage = "" if len(lines) % 2 == 0 else "a line of names without values"
+    for names, values in zip(lines[::2], lines[1::2], strict=False):
+        protocol, _, keys = names.partition(b":")
+        same, _, numbers = values.partition(b":")
+        pair = keys.split(), numbers.split()
+        if protocol != same or len(pair[0]) != len(pair[1]):
+            damage = "names and values that do not belong together"
+            continue
+        table.update((protocol + b"." + key, number) for key, number in zip(*pair, strict=True))
+    found = pick(table, wanted)
+    if damage or not found:
+        raise ParseError(damage or "nothing known in it", found or None)
+    return found
+
+
+def _sockets(reader: Reader, net: str) -> dict[str, int]:
+    found = reader.parse(f"{net}/sockstat", lambda text: sockstat(text, _WANTED_SOCKETS)) or {}
+    file = f"{net}/sockstat6"
+    data = reader.read(file)  # absent where there is no IPv6
+    if data is not None:
+        more = reader.parsed(file, data, lambda text: sockstat(text, _SOCKETS_6)) or {}
+        for name in _SOCKETS_6.values():
+            if name in found and name in more:
+                found[name] += more[name]
+            else:  # half of a sum would look like a sum
+                found.pop(name, None)
+    return found
+
+
+def collect(reader: Reader) -> Iterable[Reading]:
+    net = directory(reader)
+    values: dict[str, Value] = {**_sockets(reader, net)}
+    values |= reader.parse(f"{net}/snmp", lambda text: paired(text, _WANTED_SNMP)) or {}
+    values |= reader.parse(f"{net}/snmp6", lambda text: key_values(whole(text), _WANTED_SNMP6)) or {}
+    values |= reader.parse(f"{net}/netstat", lambda text: paired(text, _WANTED_NETSTAT)) or {}
+    return host_reading(reader, values)
+
+
+COLLECTOR = Collector("protocols", "host", FIELDS, plain(collect))

@@ -1,0 +1,97 @@
+"""Software RAID (md): ``sys/block/mdN/md``, what proc/mdstat shows for people. Elastic's names where it has them.
+
+    array_state clean · level raid1 · raid_disks 2 · degraded 0 · sync_action resync · sync_completed 123904 / 976640
+
+https://docs.kernel.org/admin-guide/md.html
+"""
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from shipper.collect.contract import Collect, Collector
+from shipper.fields.field import attribute, dimension, gauge, real
+from shipper.fields.rates import Reading, Value
+from shipper.kernel.parse import ParseError, integer, shown, whole, word
+from shipper.kernel.source import Reader
+
+if TYPE_CHECKING:
+    from shipper.settings.config import Config
+
+_BLOCK = "sys/block"
+_PREFIX = "system.raid"
+_STATES = ("active", "spare", "failed")
+
+FIELDS = (
+    dimension(f"{_PREFIX}.name", "Name of the array", "sys/block/mdN"),
+    attribute(f"{_PREFIX}.status", "clean, active, inactive, readonly …", "md/array_state"),
+    attribute(f"{_PREFIX}.level", "raid0, raid1, raid5 …", "md/level"),
+    attribute(f"{_PREFIX}.sync_action", "idle, resync, recover, check, repair", "md/sync_action"),
+    gauge(f"{_PREFIX}.disks.total", "count", "Disks it has, whatever their state", "md/dev-*"),
+    gauge(f"{_PREFIX}.disks.configured.count", "count", "Disks it has when it is whole, spares not counted", "md/raid_disks"),
+    *(gauge(f"{_PREFIX}.disks.{state}", "count", f"Disks it has, {state}", "md/dev-*/state") for state in _STATES),
+    gauge(f"{_PREFIX}.disks.missing.count", "count", "Disks it lacks: 0 when it is well", "md/degraded"),
+    real(f"{_PREFIX}.sync.pct", "pct", "How far a resync or check has come", "md/sync_completed"),
+    gauge(f"{_PREFIX}.mismatch.count", "count", "Sectors that differed at the last check", "md/mismatch_cnt"),
+)  # fmt: skip
+_NUMBERS = {"raid_disks": "disks.configured.count", "degraded": "disks.missing.count", "mismatch_cnt": "mismatch.count"}
+_WORDS = {"array_state": "status", "level": "level", "sync_action": "sync_action"}
+
+
+def progress(text: bytes) -> float | None:
+    """``123904 / 976640`` sectors; ``none`` when nothing is going on."""
+    if text.strip() in (b"none", b"delayed"):
+        return None
+    done, slash, of = whole(text).partition(b"/")
+    if not slash or not integer(of) or integer(done) > integer(of):
+        raise ParseError(f"not a progress: {shown(text)}")
+    return integer(done) / integer(of)
+
+
+def start(reader: Reader, _config: "Config") -> Collect:
+    def collect() -> list[Reading]:
+        found = list(_collect(reader))
+        reader.lacks = {} if found else {"software RAID (system.raid)": "there is no md array"}
+        return found
+
+    return collect
+
+
+def _collect(reader: Reader) -> Iterator[Reading]:
+    for array in reader.names(_BLOCK):
+        directory = f"{_BLOCK}/{array}/md"
+        if array.startswith("md") and reader.exists(directory):
+            at_ns = reader.now_ns()
+            yield Reading(array, at_ns, {f"{_PREFIX}.name": array, **_values(reader, directory)})
+
+
+def _values(reader: Reader, directory: str) -> dict[str, Value]:
+    values: dict[str, Value] = {}
+    for file, name in _WORDS.items():
+        path = f"{directory}/{file}"
+        data = reader.read(path)
+        text = reader.parsed(path, data, word) if data and data.strip() else None  # an inactive array has no level
+        if text is not None:
+            values[f"{_PREFIX}.{name}"] = text
+    for file, name in _NUMBERS.items():
+        number = reader.parse(f"{directory}/{file}", lambda text: integer(whole(text)))
+        if number is not None:
+            values[f"{_PREFIX}.{name}"] = number
+    done = reader.parse(f"{directory}/sync_completed", progress)
+    if done is not None:
+        values[f"{_PREFIX}.sync.pct"] = done
+    return values | _disks(reader, directory)
+
+
+def _disks(reader: Reader, directory: str) -> dict[str, Value]:
+    """``in_sync`` disks are active; ``faulty`` ones failed; a disk may be both spare and being rebuilt."""
+    counts = dict.fromkeys(_STATES, 0)
+    disks = [name for name in reader.names(directory) if name.startswith("dev-")]
+    for disk in disks:
+        states = (reader.read(f"{directory}/{disk}/state") or b"").strip().split(b",")
+        kind = "failed" if b"faulty" in states else "active" if b"in_sync" in states else "spare"
+        counts[kind] += 1
+    counts["total"] = len(disks)
+    return {f"{_PREFIX}.disks.{state}": count for state, count in counts.items()} if disks else {}
+
+
+COLLECTOR = Collector("raid", "raid", FIELDS, start)

@@ -1,0 +1,115 @@
+"""Uptime, and what the host is: ``proc/uptime`` (``1043.27 2011.60``: up, idle of all CPUs, in s) and its identity.
+
+What the host is changes with a reboot or an upgrade: it is read anew each minute and stands in every host document.
+``proc/sys/kernel/random/boot_id`` is overmounted with another inside a container: hence below the host root.
+"""
+
+import os
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from shipper.collect.contract import Collect, Collector, host_reading
+from shipper.fields.field import attribute, gauge
+from shipper.fields.rates import Reading, Value
+from shipper.kernel import namespace
+from shipper.kernel.parse import LARGEST, ParseError, decimal, name, shown, whole, word
+from shipper.kernel.source import Reader
+
+if TYPE_CHECKING:
+    from shipper.settings.config import Config
+
+_UPTIME = "proc/uptime"
+_KERNEL = "proc/sys/kernel"
+_RELEASES = ("etc/os-release", "usr/lib/os-release")
+_PAUSE_NS = 60_000_000_000
+# https://www.freedesktop.org/software/systemd/man/latest/os-release.html
+_WANTED = {
+    "NAME": "host.os.name",
+    "VERSION_ID": "host.os.version",
+    "PRETTY_NAME": "host.os.full",
+    "ID": "host.os.platform",
+}
+# As Elastic's agents call the families
+_FAMILIES = {
+    "debian": "debian", "ubuntu": "debian", "fedora": "redhat", "rhel": "redhat", "centos": "redhat", "suse": "suse",
+    "arch": "arch", "alpine": "alpine", "gentoo": "gentoo", "flatcar": "flatcar", "coreos": "coreos",
+}  # fmt: skip
+
+FIELDS = (
+    gauge("system.uptime.duration.ms", "ms", "Time since boot, suspend included", f"{_UPTIME} 1st"),
+    attribute("host.boot.id", "Changes with every boot", f"{_KERNEL}/random/boot_id"),
+    attribute("host.os.name", "Name of the operating system", "etc/os-release NAME"),
+    attribute("host.os.full", "Its name and version as written for people", "etc/os-release PRETTY_NAME"),
+    attribute("host.os.version", "Its version", "etc/os-release VERSION_ID"),
+    attribute("host.os.platform", "Its short name: debian, flatcar", "etc/os-release ID"),
+    attribute("host.os.family", "What it is made from: debian, redhat, suse", "etc/os-release ID, ID_LIKE"),
+    attribute("host.os.kernel", "Version of the kernel", f"{_KERNEL}/osrelease"),
+    attribute("host.os.type", "linux"),
+    attribute("host.architecture", "Of the machine: x86_64, aarch64", f"{_KERNEL}/arch, else uname(2)"),
+)
+
+
+def parse(text: bytes) -> dict[str, Value]:
+    words = whole(text).split()
+    if len(words) != 2:  # noqa: PLR2004
+        raise ParseError("not two numbers")
+    up_ms = round(decimal(words[0]) * 1000)
+    if up_ms > LARGEST:
+        raise ParseError(f"not a time: {shown(text)}")
+    return {"system.uptime.duration.ms": up_ms}
+
+
+def os_release(text: bytes) -> dict[str, Value]:
+    """``KEY=value`` lines in the shell's quoting, of which only outer quotes and the backslash are in use."""
+    table: dict[str, str] = {}
+    for line in name(text).split("\n"):
+        key, equals, value = line.strip().partition("=")
+        if equals and key.isidentifier():
+            table[key] = value.strip().strip("\"'").replace("\\", "")
+    values: dict[str, Value] = {field: table[key] for key, field in _WANTED.items() if table.get(key)}
+    if not values:
+        raise ParseError("no NAME, VERSION_ID or ID in it")
+    kin = [table.get("ID", ""), *table.get("ID_LIKE", "").split()]
+    family = next((_FAMILIES[one] for one in kin if one in _FAMILIES), None)
+    return {**values, "host.os.family": family} if family else values
+
+
+def host(reader: Reader) -> dict[str, Value]:
+    """What the host is, as far as it tells."""
+    values: dict[str, Value] = {"host.os.type": "linux", "host.architecture": os.uname().machine}
+    for file, field in (
+        ("random/boot_id", "host.boot.id"),
+        ("osrelease", "host.os.kernel"),
+        ("arch", "host.architecture"),
+    ):
+        path = f"{_KERNEL}/{file}"
+        data = reader.read_once(path)
+        found = None if data is None else reader.parsed(path, data, word)
+        if found:
+            values[field] = found
+    for path in _RELEASES:
+        data = reader.read_once(path)
+        if data is not None:
+            values |= reader.parsed(path, data, os_release) or {}
+            break
+    return values
+
+
+def start(reader: Reader, _config: "Config") -> Collect:
+    known: dict[str, Value] = {}
+    read_at = -_PAUSE_NS
+    of_host = namespace.shared(reader, "time") is not False
+    if not of_host:
+        reader.lacks["system.uptime"] = "this process has a time namespace of its own"
+
+    def collect() -> Iterable[Reading]:
+        nonlocal known, read_at
+        now = reader.now_ns()
+        if now - read_at >= _PAUSE_NS:
+            known, read_at = {**known, **host(reader)}, now
+        return host_reading(reader, {**known, **(reader.parse(_UPTIME, parse) or {} if of_host else {})})
+
+    return collect
+
+
+COLLECTOR = Collector("uptime", "host", FIELDS, start)

@@ -1,0 +1,1 @@
+"""From document to acknowledgement: spool, ledger, bulk requests, verdicts."""

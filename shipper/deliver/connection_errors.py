@@ -1,0 +1,115 @@
+"""Errors of the connection in one line each, without the library's own wording and never with a secret."""
+
+import ssl
+from http.client import RemoteDisconnected
+from typing import Any, Final
+
+import elastic_transport
+from elastic_transport import HttpHeaders
+from urllib3.exceptions import NameResolutionError, ProtocolError
+
+from shipper.deliver.connection import asked
+
+_MOST_WORDS: Final = 1000  # characters of a server's text that are passed on
+_UNAUTHORIZED: Final = 401
+_STATUS: Final = {
+    401: "401: no or wrong credentials",
+    403: "403: these credentials do not have the right",
+    404: "404: not found",
+    413: "413: request too large",
+    429: "429: too many requests",
+}
+
+
+# OpenSSL: no issuer found locally, self-signed certificate alone or in the chain
+_UNKNOWN_AUTHORITY: Final = frozenset({18, 19, 20, 21})
+
+
+class Refused(Exception):  # noqa: N818 – what the server said
+    """An answer that is not 2xx. ``body``: decoded."""
+
+    def __init__(self, status: int, headers: HttpHeaders, body: Any) -> None:
+        super().__init__(status)
+        self.status, self.headers, self.body = status, headers, body
+
+
+class NotElasticsearch(Exception):  # noqa: N818 – what the server is
+    """The answer lacks the mark of Elasticsearch."""
+
+    def __str__(self) -> str:
+        return "the server is not Elasticsearch"
+
+
+def explain(error: Exception) -> str:
+    """One line for ``error``."""
+    if isinstance(error, Refused):
+        return _explain_status(error)
+    if isinstance(error, elastic_transport.ConnectionTimeout):
+        return "no answer in time"
+    if isinstance(error, elastic_transport.TransportError):
+        return _explain_transport(error)
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def _explain_status(error: Refused) -> str:
+    text = _STATUS.get(error.status, str(error.status))
+    body = error.body
+    reason = body.get("error") if isinstance(body, dict) else None
+    detail = reason.get("reason") if isinstance(reason, dict) else reason
+    if error.status == _UNAUTHORIZED and "expired" in str(detail):
+        return "401: the API key has expired; make a new one with shipper setup --create-key"
+    # Who is refused and what for is worth a line; what is said of a 401 is not
+    told = detail and error.status not in {401, 404}
+    return f"{text}: {' '.join(str(detail)[:_MOST_WORDS].split())}" if told else text
+
+
+def _explain_transport(error: elastic_transport.TransportError) -> str:
+    if isinstance(error, elastic_transport.SerializationError):
+        return "the answer is not JSON"
+    known = next(filter(None, map(_explain_cause, _causes(error))), None)
+    tls = "TLS: " if isinstance(error, elastic_transport.TlsError) else ""
+    return known or tls + " ".join(str(error.message).split())
+
+
+def _explain_cause(cause: BaseException) -> str | None:
+    text = None
+    if isinstance(cause, ssl.SSLCertVerificationError):
+        text = f"TLS: the certificate is not accepted: {cause.verify_message}"
+        if cause.verify_code in _UNKNOWN_AUTHORITY:
+            text += "; name the PEM file of its authority in elasticsearch.ca_file"
+    elif isinstance(cause, ssl.SSLError):
+        no_tls = cause.reason in {"WRONG_VERSION_NUMBER", "HTTP_REQUEST", "RECORD_LAYER_FAILURE"}
+        text = "TLS: the server does not speak TLS at this port; use http://" if no_tls else None
+    elif isinstance(cause, NameResolutionError):
+        text = "the host name cannot be resolved"
+    elif isinstance(cause, RemoteDisconnected):
+        hint = "; use https:// if it speaks TLS" if asked().startswith("http:") else ""
+        text = f"the server closed the connection without an answer{hint}"
+    elif isinstance(cause, ProtocolError) and not _by_a_server_that_left(cause):
+        text = "the connection was closed before the answer was complete"
+    elif isinstance(cause, OSError) and cause.errno and cause.strerror:
+        text = cause.strerror.lower()
+    return text
+
+
+def _by_a_server_that_left(error: ProtocolError) -> bool:
+    return isinstance(error.__cause__ or error.__context__, RemoteDisconnected)
+
+
+def _causes(error: BaseException) -> list[BaseException]:
+    """``error`` and all that it was raised from, wrapped or listed in it."""
+    found: list[BaseException] = []
+    todo: list[BaseException | None] = [error]
+    while todo:
+        one = todo.pop(0)
+        if one is None or one in found:
+            continue
+        found.append(one)
+        inner = getattr(one, "reason", None)
+        todo += [
+            *getattr(one, "errors", ()),
+            one.__cause__,
+            one.__context__,
+            inner if isinstance(inner, Exception) else None,
+        ]
+    return found

@@ -1,0 +1,370 @@
+"""Where every document ended: collected = stored + late + spooled + rejected + dropped, kept over restarts.
+
+``ledger.json`` in the spool directory is replaced in one step whenever fates change; that step is the acknowledgement.
+A segment in ``settled`` is done with, whether or not its file is gone; ``open`` names the documents (by their place) of
+segments that are settled in part; ``last`` is the highest number a segment ever had. ``duplicate`` tells how many of
+the stored were there already: a resend met its twin. While nothing is delivered, the ledger is replaced at each tick
+instead, so that it knows how many documents the directory must hold, whatever happens to them while no agent runs.
+
+Where the disk does not take the ledger, fates count in memory and no segment is unlinked: after a crash the server
+gets them again and answers 409. Where the ledger itself is lost or damaged, counts begin again: ``since`` says when.
+"""
+
+import json
+import os
+import threading
+import time
+import zlib
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field
+from enum import StrEnum
+from typing import Any, Final
+
+from shipper.base.durable import no_links
+from shipper.base.tick_times import Used
+from shipper.deliver.segment import Entry, Segment
+from shipper.deliver.spool import Spool
+
+FILE: Final = "ledger.json"
+FORMAT: Final = 2
+HELD_TICKS: Final = 30  # ticks kept in memory while the disk takes none
+_REASONS_MOST: Final = 50
+OTHER: Final = "other"
+
+
+class Fate(StrEnum):
+    """The places in which a document can end."""
+
+    STORED = "stored"
+    LATE = "late"
+    REJECTED = "rejected"
+    DROPPED = "dropped"
+
+
+@dataclass
+class Counts:
+    """Documents since the ledger was made."""
+
+    collected: int = 0
+    stored: int = 0
+    late: int = 0
+    rejected: int = 0
+    dropped: int = 0
+    duplicate: int = 0
+
+    @property
+    def ended(self) -> int:
+        return self.stored + self.late + self.rejected + self.dropped
+
+
+@dataclass
+class DeliveryState:
+    """What the agent document tells of delivery, counted since the agent started."""
+
+    reachable: bool = False
+    trouble: str = ""
+    circuit: str = "closed"  # open: waits before it tries again; half-open: the next request decides
+    requests: int = 0
+    failures: int = 0
+    bytes: int = 0
+    twins: int = 0  # 409 to a document that was not sent before: someone else ships under this name
+    skew_ms: int | None = None  # this host's clock less the server's, None while the server tells no time
+    findings: list[str] = field(default_factory=list)  # what is wrong on the server, asked once
+    server_ms: int | None = None  # the server's time at the moment when the host's CLOCK_BOOTTIME was 0
+    restarts: int = 0  # of the delivery thread, which had ended
+    resting: dict[str, str] = field(default_factory=dict)  # index that takes nothing → why
+
+
+@dataclass
+class Ledger:
+    """The counts, and which documents of the segments in ``spool`` are accounted for already."""
+
+    spool: Spool
+    counts: Counts = field(default_factory=Counts)
+    open: dict[int, list[int]] = field(default_factory=dict)
+    settled: list[int] = field(default_factory=list)
+    reasons: dict[str, int] = field(default_factory=dict)  # why how many were rejected
+    used: Used = field(default_factory=Used)
+    since_ms: int = 0  # when the counts began; 0: not known
+    recovered: int = 0  # documents that the start could not find
+    unread: int = 0  # documents in segment files that cannot be read now
+    unreadable: str = ""  # why the ledger that was found does not count
+    trouble: str = ""  # why the disk takes nothing, empty when it does
+    lock: threading.RLock = field(default_factory=threading.RLock)  # ticks write, deliveries settle
+    _known_last: int = 0  # the highest segment that the ledger knew when it was loaded
+    _behind: bool = False  # documents were collected since the ledger was saved
+
+    @classmethod
+    def load(cls, spool: Spool) -> "Ledger":
+        """The ledger of a spool directory, brought in line with the segments that are really there.
+
+        Documents whose segment is lost or damaged count as dropped. Without a ledger that can be read, counts begin
+        with what waits: nothing is known of what was before.
+        """
+        content, unreadable = _read(spool)
+        ledger = cls(spool, _counts(content), _open(content), _whole_numbers(content.get("settled")))
+        ledger.unreadable = unreadable
+        ledger.reasons = _reasons(content)
+        ledger.used = Used.of(_whole_numbers(content.get("clock")))
+        ledger.since_ms = max([0, *_whole_numbers([content.get("since_ms")])])
+        known = max([0, *_whole_numbers([content.get("last")])])
+        for segment in spool.segments.values():
+            if segment.sequence > known:  # of the others the ledger knew
+                ledger.used.note(segment.tick_ms)
+        ledger.open = {sequence: items for sequence, items in ledger.open.items() if sequence in spool.segments}
+        ledger.settled = [sequence for sequence in ledger.settled if sequence in spool.segments]
+        if content:
+            ledger._known_last = known
+            ledger._balance()
+        else:
+            ledger._begin()
+        spool.last = ledger._known_last = max(spool.last, known)
+        ledger._commit()
+        return ledger
+
+    def _begin(self) -> None:
+        """Start to count with what is there."""
+        self.counts = Counts(collected=self.spooled)
+        self.since_ms = time.time_ns() // 1_000_000
+        if self.spool.segments and not self.unreadable:
+            self.unreadable = "it is missing"
+
+    def _balance(self) -> None:
+        """Add the segments that came after the ledger; what is missing then is lost, or in files not readable now."""
+        counts = self.counts
+        new = [segment for segment in self.spool.segments.values() if segment.sequence > self._known_last]
+        with_new = counts.collected + sum(segment.documents for segment in new)
+        counts.collected = max([with_new, counts.ended, *(segment.collected for segment in new)])
+        self.unread = counts.collected - counts.ended - self.spooled
+        if self.unread < 0:  # segments came back that were accounted for
+            counts.collected -= self.unread
+            self.unread = 0
+        self._give_up_unread()
+
+    def _give_up_unread(self) -> None:
+        if not self.spool.unread and self.unread:
+            self.recovered += self.unread
+            self.counts.dropped += self.unread
+            self.unread = 0
+
+    def look_again(self) -> None:
+        """Take up segments that could not be read before."""
+        if not self.spool.unread:
+            return
+        with self.lock, suppress(OSError):
+            for segment in self.spool.look_again():
+                missing = segment.documents - self.unread if segment.sequence <= self._known_last else segment.documents
+                self.counts.collected += max(missing, 0)
+                self.unread -= segment.documents - max(missing, 0)
+            self._give_up_unread()
+            self._commit()
+
+    @property
+    def spooled(self) -> int:
+        """Documents whose fate is open."""
+        with self.lock:
+            ended = sum(self.spool.segments[one].documents - len(items) for one, items in self.open.items())
+            settled = sum(self.spool.segments[sequence].documents for sequence in self.settled)
+            return self.spool.documents - ended - settled + self.unread
+
+    def put(self, tick_ms: int, entries: Sequence[Entry], oldest_ms: int = 0, *, old_run: bool = True) -> None:
+        """Take the documents of one tick to disk; the oldest make room, and all before ``oldest_ms``.
+
+        ``old_run``: this run has lasted long enough for its own documents to be that old, whatever time they bear.
+        What the disk refuses is held in memory, the last HELD_TICKS ticks of it.
+        """
+        with self.lock:
+            self.used.note(tick_ms)
+            self.counts.collected += len(entries)
+            self._make_room(entries, oldest_ms, old_run=old_run)
+            self._take(tick_ms, entries)
+            if self._behind:
+                self._commit()
+            self._behind = True
+
+    def _take(self, tick_ms: int, entries: Sequence[Entry]) -> None:
+        try:
+            self.spool.write(tick_ms, entries, self.counts.collected)
+            self.trouble = ""
+        except OSError as error:
+            self.trouble = _reason(error)
+            if len(self.spool.held) > HELD_TICKS:
+                self.drop([self.spool.segments[next(iter(self.spool.held))]])
+        if self.spool.vanished:
+            vanished, self.spool.vanished = self.spool.vanished, []
+            self.drop(vanished)
+
+    def _make_room(self, entries: Iterable[Entry], oldest_ms: int, *, old_run: bool) -> None:
+        size = sum(entry.size for entry in entries)
+        over = {segment.sequence: segment for segment in self.spool.over(size)}
+        for segment in self.spool.segments.values():
+            if segment.tick_ms >= oldest_ms or (segment.sequence > self._known_last and not old_run):
+                break
+            over[segment.sequence] = segment
+        if over:
+            self.drop(over.values())
+
+    def close(self) -> int:
+        """Account for what is held in memory: on disk now, or dropped. How many documents are lost."""
+        with self.lock:
+            with suppress(OSError):
+                self.spool.flush()
+            held = [self.spool.segments[sequence] for sequence in self.spool.held]
+            lost = sum(len(list(self.items(segment))) for segment in held if segment.sequence not in self.settled)
+            self.drop(held)
+            self._commit()
+            return lost
+
+    def take_back(
+        self, entries: Iterable[tuple[int, list[Entry]]], lost: int = 0, kinds: Mapping[str, int] | None = None
+    ) -> None:
+        """Documents (with their tick, ms) that had been rejected are to be sent once more. ``lost`` are unreadable.
+
+        ``kinds``: for which reasons how many had been rejected.
+        """
+        entries = list(entries)
+        with self.lock:
+            again = sum(len(documents) for _, documents in entries)
+            self.counts.collected += max(0, again + lost - self.counts.rejected)
+            self.counts.rejected = max(0, self.counts.rejected - again - lost)
+            self.counts.dropped += lost
+            for tick_ms, documents in entries:
+                self._take(tick_ms, documents)
+            self.forget(kinds or {})
+
+    def forget(self, kinds: Mapping[str, int]) -> None:
+        """So many rejected documents, by reason, are on disk no longer."""
+        with self.lock:
+            left = Counter(self.reasons)
+            left.subtract(kinds)
+            self.reasons = dict(+left)
+            self._commit()
+
+    def rejected_for(self) -> list[str]:
+        """``3 × 400 document_parsing_exception``, the most frequent first."""
+        return [f"{count} × {why}" for why, count in sorted(self.reasons.items(), key=lambda one: (-one[1], one[0]))]
+
+    def due(self) -> list[Segment]:
+        """Segments with open documents, oldest first."""
+        with self.lock:
+            settled = set(self.settled)
+            return [one for one in self.spool.segments.values() if one.sequence not in settled]
+
+    def items(self, segment: Segment) -> Iterable[int]:
+        """Places of the documents of ``segment`` whose fate is open."""
+        return self.open.get(segment.sequence, range(segment.documents))
+
+    def settle(
+        self, fates: Mapping[int, Mapping[int, Fate]], duplicates: int = 0, reasons: Mapping[str, int] | None = None
+    ) -> None:
+        """Record the fates of documents (by segment and place), on disk, then unlink what is done."""
+        with self.lock:
+            for sequence, by_place in fates.items():
+                if sequence in self.spool.segments and sequence not in self.settled:
+                    self._account(self.spool.segments[sequence], by_place)
+            self.counts.duplicate += duplicates
+            for reason, count in (reasons or {}).items():
+                known = reason if reason in self.reasons or len(self.reasons) < _REASONS_MOST else OTHER
+                self.reasons[known] = self.reasons.get(known, 0) + count
+            self._commit()
+
+    def _account(self, segment: Segment, by_place: Mapping[int, Fate]) -> None:
+        waiting = list(self.items(segment))
+        left = [place for place in waiting if place not in by_place]
+        for fate, number in Counter(by_place[place] for place in waiting if place in by_place).items():
+            setattr(self.counts, fate.value, getattr(self.counts, fate.value) + number)
+        if left:
+            self.open[segment.sequence] = left
+        else:
+            self.open.pop(segment.sequence, None)
+            self.settled.append(segment.sequence)
+
+    def drop(self, segments: Iterable[Segment]) -> None:
+        """Give up whole segments: they count as dropped."""
+        self.settle({one.sequence: dict.fromkeys(self.items(one), Fate.DROPPED) for one in segments})
+
+    def _commit(self) -> None:
+        """Save, and unlink what is settled; where that fails the next commit does it."""
+        self._behind = False
+        try:
+            self.settled = self.spool.settle(FILE, self._content(), self.settled)
+        except OSError as error:
+            self.trouble = _reason(error)
+        self.settled = [sequence for sequence in self.settled if sequence in self.spool.segments]
+
+    def _content(self) -> bytes:
+        content = {
+            "counts": asdict(self.counts),
+            "open": self.open,
+            "settled": self.settled,
+            "reasons": self.reasons,
+            "clock": self.used.saved(),
+            "last": self.spool.last,
+            "since_ms": self.since_ms,
+        }
+        text = json.dumps(content)
+        return b'{"format": %d, "check": %d, "ledger": %b}' % (FORMAT, _check(text), text.encode())
+
+
+def _reason(error: OSError) -> str:
+    return error.strerror or type(error).__name__
+
+
+def _check(text: str) -> int:
+    return zlib.crc32(text.encode())
+
+
+def _read(spool: Spool) -> tuple[dict[str, Any], str]:
+    """The content, or why it is none; then the file is kept under another name for a person to look at."""
+    path = os.path.join(spool.directory, FILE)
+    try:
+        with open(path, "rb", opener=no_links) as file:
+            found = json.loads(file.read())
+    except FileNotFoundError:
+        return {}, ""
+    except (OSError, ValueError, RecursionError):
+        found = None
+    why = "it is damaged"
+    if isinstance(found, dict):
+        if found.get("format") == 1:
+            return found, ""
+        content = found.get("ledger")
+        if (
+            found.get("format") == FORMAT
+            and isinstance(content, dict)
+            and found.get("check") == _check(json.dumps(content))
+        ):
+            return content, ""
+        if found.get("format") != FORMAT:
+            why = f"it is of format {str(found.get('format'))[:20]}"
+    with suppress(OSError):
+        os.replace(path, f"{path}.unreadable")
+    return {}, why
+
+
+def _counts(content: Mapping[str, Any]) -> Counts:
+    found = content.get("counts")
+    known = Counts()
+    if isinstance(found, dict):
+        for name, value in found.items():
+            if name in asdict(known) and type(value) is int and value >= 0:
+                setattr(known, name, value)
+    return known
+
+
+def _open(content: Mapping[str, Any]) -> dict[int, list[int]]:
+    found = content.get("open")
+    if not isinstance(found, dict):
+        return {}
+    return {int(key): _whole_numbers(items) for key, items in found.items() if str(key).isdecimal()}
+
+
+def _reasons(content: Mapping[str, Any]) -> dict[str, int]:
+    found = content.get("reasons")
+    return {str(key): one for key, one in found.items() if type(one) is int} if isinstance(found, dict) else {}
+
+
+def _whole_numbers(found: Any) -> list[int]:
+    return [one for one in found if type(one) is int and one >= 0] if isinstance(found, list) else []

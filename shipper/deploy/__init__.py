@@ -1,0 +1,1 @@
+"""How the shipper gets onto hosts: units, their templates."""

@@ -1,0 +1,205 @@
+"""``make image``: one root file system with Python and the shipper, as a tar and as an OCI archive, both reproducible.
+
+Debian's packages by mmdebstrap, from the apt sources of this machine; the wheels that requirements/run.txt locks; the
+shipper itself. Neither Docker nor root is needed where user namespaces are.
+"""
+
+import argparse
+import compileall
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tarfile
+import tempfile
+import tomllib
+from pathlib import Path
+from typing import Final
+
+from shipper.deploy.image import oci
+
+REPOSITORY: Final = Path(__file__).resolve().parents[3]
+SUITE: Final = "bookworm"
+PYTHON: Final = "3.11"  # of that suite
+# busybox: a shell and its tools, for who looks at a host through the image
+PACKAGES: Final = ("base-files", "busybox", f"python{PYTHON}-minimal", f"libpython{PYTHON}-stdlib")
+SOURCES: Final = (Path("/etc/apt/sources.list.d/debian.sources"), Path("/etc/apt/sources.list"))
+HOOKS: Final = "/usr/share/mmdebstrap/hooks/merged-usr"
+SITE: Final = "usr/lib/python3/dist-packages"
+# What is not needed to run: package manager, documents, character sets, what Python's own library has for other ends
+PRUNED: Final = (
+    *("boot", "home", "media", "mnt", "opt", "srv", "tmp/*", "lib32", "libx32", "usr/lib32", "usr/libx32"),
+    *("etc/alternatives", "etc/apt", "etc/cron.daily", "etc/default", "etc/dpkg", "etc/fstab", "etc/gss"),
+    *("etc/issue*", "etc/logrotate.d", "etc/mime.types", "etc/netconfig", "etc/profile.d", "etc/rmt", "etc/skel"),
+    *("etc/update-motd.d", "usr/games", "usr/include", "usr/libexec", "usr/local/*", "usr/src", "usr/sbin/*"),
+    *("usr/bin/dpkg*", "usr/bin/mawk", "usr/bin/tar", "usr/bin/update-alternatives", "usr/lib/dpkg", "usr/lib/mime"),
+    *("usr/lib/systemd", "usr/lib/terminfo", "usr/lib/tmpfiles.d", "usr/lib/*/gconv", "usr/lib/*/audit"),
+    *("usr/share/*", "var/*"),
+    *(f"usr/lib/python{PYTHON}/{name}" for name in ("ensurepip", "lib2to3", "pydoc_data", "pydoc.py", "turtle.py")),
+    *(f"{SITE}/{name}" for name in ("bin", "*/tests")),
+    *(f"{SITE}/shipper-*/{name}" for name in ("direct_url.json", "RECORD")),  # they tell where it was built
+)
+KEPT: Final = ("usr/share/doc",)  # the licences
+DIRECTORIES: Final = ("etc/shipper", "media/root", "tmp", "var/lib/shipper", "var/tmp", "run", "root")
+FILES: Final = {
+    "etc/passwd": "root:*:0:0:root:/root:/bin/sh\nnobody:*:65534:65534:nobody:/nonexistent:/nonexistent\n",
+    "etc/group": "root:*:0:\nnogroup:*:65534:\n",
+    "etc/nsswitch.conf": "passwd: files\ngroup: files\nhosts: files dns\n",
+    # Engines and systemd-nspawn mount the host's over these
+    "etc/hosts": "127.0.0.1 localhost\n",
+    "etc/resolv.conf": "",
+    "etc/hostname": "",
+    "etc/machine-id": "",
+    "usr/bin/shipper": "#!/usr/bin/python3\nfrom shipper.cli import main\n\nraise SystemExit(main())\n",
+}
+APPLETS: Final = (
+    *("sh", "ash", "awk", "cat", "chmod", "cp", "cut", "date", "dd", "df", "diff", "dmesg", "du", "env", "find"),
+    *("free", "grep", "head", "hostname", "id", "ip", "kill", "less", "ln", "ls", "mkdir", "mount", "mv", "nc"),
+    *("nslookup", "od", "ping", "ps", "pwd", "readlink", "rm", "sed", "sleep", "sort", "stat", "tail", "tar", "top"),
+    *(
+        "touch",
+        "tr",
+        "true",
+        "umount",
+        "uname",
+        "uniq",
+        "uptime",
+        "vi",
+        "watch",
+        "wc",
+        "wget",
+        "which",
+        "xargs",
+        "zcat",
+    ),
+)
+
+
+def run(*words: str | Path, **environment: str) -> None:
+    done = subprocess.run(list(map(str, words)), env={**os.environ, **environment}, check=False)
+    if done.returncode:
+        sys.exit(f"{words[0]} failed with {done.returncode}")
+
+
+def fill(root: Path) -> None:
+    """Make the image's tree of the unpacked packages in ``root``."""
+    licences = [path for path in (root / "usr/share/doc").glob("*/copyright") if path.is_file()]
+    kept = {path.relative_to(root): path.read_bytes() for path in licences}
+    install(root / SITE)
+    for pattern in PRUNED:
+        for path in root.glob(pattern):
+            remove(path)
+    for name in DIRECTORIES:
+        (root / name).mkdir(parents=True, exist_ok=True)
+    for path, content in (kept | {Path(name): text.encode() for name, text in FILES.items()}).items():
+        (root / path).parent.mkdir(parents=True, exist_ok=True)
+        remove(root / path)
+        (root / path).write_bytes(content)
+        (root / path).chmod(0o755 if path.parent.name == "bin" else 0o644)
+    for name in APPLETS:
+        (root / "usr/bin" / name).symlink_to("busybox")
+    (root / "usr/bin/python3").symlink_to(f"python{PYTHON}")
+    (root / "tmp").chmod(0o1777)
+    (root / "var/tmp").chmod(0o1777)
+    compiled(root)
+
+
+def remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def install(site: Path) -> None:
+    """The locked wheels, then the shipper, which is pure Python."""
+    pip: list[str | Path] = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    pip += ["--root-user-action=ignore", "--no-compile", "--target", site]
+    locked = REPOSITORY / "requirements/run.txt"
+    run(*pip, "--require-hashes", "--only-binary=:all:", "--python-version", PYTHON, "--no-deps", "-r", locked)
+    with tempfile.TemporaryDirectory(prefix="shipper-source-") as name:  # setuptools leaves files beside the sources
+        for source in ("pyproject.toml", "README.md", "LICENSE", *packages()):
+            copy = shutil.copytree if (REPOSITORY / source).is_dir() else shutil.copy
+            copy(REPOSITORY / source, Path(name, source))
+        run(*pip, "--no-deps", "--no-build-isolation", name, PYTHONWARNINGS="ignore")
+    for package in packages() - {"shipper"}:  # what only those use who look, or build
+        remove(site / package)
+
+
+def packages() -> set[str]:
+    """Top-level packages of the distribution."""
+    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))
+    return {name.partition(".")[0] for name in project["tool"]["setuptools"]["packages"]}
+
+
+def compiled(root: Path) -> None:
+    """Bytecode, as the root is read-only later. By its contents, as all times in the image are the same."""
+    if f"{sys.version_info.major}.{sys.version_info.minor}" != PYTHON:
+        run("chroot", root, "python3", "-m", "compileall", "-q", "--invalidation-mode", "unchecked-hash", "/usr/lib")
+        return
+    mode = compileall.py_compile.PycInvalidationMode.UNCHECKED_HASH  # type: ignore[attr-defined]
+    compileall.compile_dir(root / "usr/lib", quiet=1, invalidation_mode=mode, stripdir=str(root), prependdir="/")
+
+
+def build(directory: Path) -> tuple[Path, Path]:
+    """The tar and the OCI archive in ``directory``. The same sources and packages give the same bytes."""
+    version = re.search(r'__version__.*"(.+)"', (REPOSITORY / "shipper/__init__.py").read_text())
+    assert version
+    epoch = int(os.environ.get("SOURCE_DATE_EPOCH") or committed())
+    directory.mkdir(parents=True, exist_ok=True)
+    tar = directory / f"shipper-{version[1]}.tar"
+    with tempfile.TemporaryDirectory(prefix="shipper-image-") as name:
+        root = Path(name, "root")
+        unpack(Path(name, "debian.tar"), root)
+        fill(root)
+        pack(root, tar, epoch)
+    return tar, oci.archive(tar, version[1], epoch)
+
+
+def unpack(tar: Path, root: Path) -> None:
+    """Debian's packages in ``root``: unpacked, not installed, so that no package manager has to be in it."""
+    sources = next((path for path in SOURCES if path.exists()), None)
+    if sources is None:
+        sys.exit(f"no apt sources: neither of {' '.join(map(str, SOURCES))}")
+    root.mkdir()
+    own = tar.with_name("apt.conf")  # proxies, and what else makes this machine's apt work
+    dump = subprocess.run(["apt-config", "dump", "Acquire"], stdout=subprocess.PIPE, text=True, check=True).stdout
+    own.write_text("\n".join(line for line in dump.splitlines() if "::IndexTargets" not in line))
+    words = ["mmdebstrap", "--quiet", "--variant=extract", f"--include={','.join(PACKAGES)}", f"--aptopt={own}"]
+    run(*words, f"--hook-dir={HOOKS}", SUITE, tar, sources)
+    run("tar", "--extract", "--no-same-owner", "--exclude=./dev/*", "--file", tar, "--directory", root)
+
+
+def pack(root: Path, tar: Path, epoch: int) -> None:
+    """In the order of names, all of root's and of one time."""
+
+    def plain(entry: tarfile.TarInfo) -> tarfile.TarInfo:
+        entry.uid = entry.gid = 0
+        entry.uname = entry.gname = ""
+        entry.mtime = epoch
+        return entry
+
+    partial = tar.with_suffix(".part")
+    with tarfile.open(partial, "w", format=tarfile.GNU_FORMAT) as file:
+        for path in (root, *sorted(root.rglob("*"))):
+            file.add(path, f"./{path.relative_to(root)}", recursive=False, filter=plain)
+    partial.rename(tar)
+
+
+def committed() -> str:
+    """Time of the last commit, which all files of the image get."""
+    words = ["git", "-C", str(REPOSITORY), "log", "-1", "--format=%ct"]
+    found = subprocess.run(words, capture_output=True, text=True, check=False).stdout.strip()
+    return found or "1700000000"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("directory", nargs="?", type=Path, default=REPOSITORY / "build", help="default: build/")
+    for path in build(parser.parse_args().directory):
+        print(f"{oci.digest(path)}  {path}")  # noqa: T201
+
+
+if __name__ == "__main__":
+    main()

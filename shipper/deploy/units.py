@@ -1,0 +1,140 @@
+"""How the shipper gets onto every host: units, manifests and jobs, all made of one set of facts and short templates.
+
+A file's template is in unit_templates/; ``@name@`` in it stands for a fact, or for a template that several share.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import resources
+from typing import Final
+
+from shipper import __version__
+from shipper.settings.config import Spool
+
+IMAGE: Final = f"shipper:{__version__}"
+_MIB_MAX: Final = 256  # of memory; 50 MiB at a thousand containers, and a reserve for a backlog's index
+_CAPABILITIES: Final = ("DAC_READ_SEARCH", "SYS_PTRACE")
+_WITH_KERNEL_LOG: Final = (*_CAPABILITIES, "SYSLOG")  # to read /dev/kmsg, in each way that can give the device
+_PLACE: Final = re.compile(r"@([a-z_0-9]+)@")
+
+# Exit statuses that another start does not mend, of the shipper and of shipper-nspawn: the unit stays down and failed.
+# After any other, and after a signal, it starts again, for ever
+STAY_DOWN: Final[Mapping[int, str]] = {
+    2: "the command line or the configuration cannot be used",
+    3: "what is seen below the host root is not the host",
+    64: "the command line of shipper-nspawn cannot be used",
+    65: "not an image, or one of another SHA-256",
+    77: "not root",
+    78: "the settings of shipper-nspawn cannot be used",
+}
+
+FACTS: Final[Mapping[str, str]] = {
+    "description": "Shipper: host and container metrics for Elasticsearch",
+    "script": "/opt/bin/shipper-nspawn",
+    "host_root": "/media/root",
+    "state": "/var/lib/shipper",
+    "credential": "elasticsearch-api-key",
+    "key": "/etc/shipper/api-key",
+    "stop_s": str(Spool().flush_s + 20),  # a flush, and a request of the last moment
+    "stay_down": " ".join(map(str, STAY_DOWN)),
+    "watchdog": "3min",
+    "memory_high": f"{_MIB_MAX * 3 // 4}M",
+    "memory_max": f"{_MIB_MAX}M",
+    "memory_max_k8s": f"{_MIB_MAX}Mi",
+    "memory_max_podman": f"{_MIB_MAX}m",
+    "memory_mib": str(_MIB_MAX),
+    "tasks": "64",
+    "files": "65536",
+    "capabilities": " ".join(f"CAP_{name}" for name in _WITH_KERNEL_LOG),
+    "capabilities_k8s": ", ".join(_CAPABILITIES),
+    "capabilities_nomad": ", ".join(f'"{name.lower()}"' for name in _WITH_KERNEL_LOG),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class File:
+    """A file of units/. ``target``: where it belongs on a host; empty for what belongs to a cluster's own tools."""
+
+    path: str
+    template: str
+    target: str = ""
+    facts: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def mode(self) -> int:
+        return 0o755 if self.template == "shipper-nspawn" else 0o644
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """One way onto the hosts; ``after``: commands that follow an installation."""
+
+    name: str
+    help: str
+    files: tuple[File, ...]
+    after: tuple[str, ...] = ()
+
+
+_SYSTEMD: Final = "/etc/systemd/system"
+_START: Final = ("systemctl daemon-reload", "systemctl enable --now shipper.service")
+_GLOBAL: Final = "Global=true"
+
+WAYS: Final = (
+    Way(
+        "nspawn",
+        "systemd, in a systemd-nspawn container",
+        (
+            File("nspawn/shipper-nspawn", "shipper-nspawn", FACTS["script"]),
+            File("systemd/shipper.service", "shipper.service", f"{_SYSTEMD}/shipper.service"),
+        ),
+        _START,
+    ),
+    Way(
+        "host",
+        "systemd, without a container",
+        (File("systemd/shipper-host.service", "shipper-host.service", f"{_SYSTEMD}/shipper-host.service"),),
+        ("systemctl daemon-reload", "systemctl enable --now shipper-host.service"),
+    ),
+    Way(
+        "quadlet",
+        "podman 4.4 or newer, under systemd",
+        (File("quadlet/shipper.container", "shipper.container", "/etc/containers/systemd/shipper.container"),),
+        ("systemctl daemon-reload", "systemctl start shipper.service"),
+    ),
+    Way(
+        "fleet",
+        "fleet: everywhere, everywhere with metadata, or one numbered instance a host as in 2014",
+        (
+            File("fleet/shipper.service", "fleet.service", "", (("fleet", _GLOBAL),)),
+            File("fleet/shipper-worker.service", "fleet.service", "",
+                 (("fleet", f'{_GLOBAL}\nMachineMetadata="role=worker" "disk=ssd"'),)),
+            File("fleet/shipper@.service", "fleet.service", "", (("fleet", "Conflicts=shipper@*.service"),)),
+        ),
+    ),
+    Way("kubernetes", "Kubernetes, as a DaemonSet", (File("kubernetes/shipper.yaml", "kubernetes.yaml"),)),
+    Way("nomad", "Nomad, as a system job", (File("nomad/shipper.nomad.hcl", "nomad.hcl"),)),
+    Way(
+        "ignition",
+        "Flatcar and Fedora CoreOS, at first boot",
+        (File("ignition/flatcar.bu", "flatcar.bu"), File("ignition/fcos.bu", "fcos.bu")),
+    ),
+)  # fmt: skip
+
+
+def files() -> dict[str, File]:
+    """All files by their path below units/."""
+    return {file.path: file for way in WAYS for file in way.files}
+
+
+def render(file: File, image: str = IMAGE) -> str:
+    """The text of a file whose hosts run ``image``."""
+    return _fill(_template(file.template), {**FACTS, **dict(file.facts), "image": image})
+
+
+def _fill(text: str, facts: Mapping[str, str]) -> str:
+    return _PLACE.sub(lambda found: facts.get(found[1]) or _fill(_template(found[1]).rstrip("\n"), facts), text)
+
+
+def _template(name: str) -> str:
+    return resources.files("shipper.deploy").joinpath("templates", name).read_text(encoding="utf-8")

@@ -1,0 +1,104 @@
+"""Per-second rates of counters: one pure function for all of them.
+
+Grafana's Elasticsearch datasource cannot make a reset-aware rate from a counter, so it is made here, at the source. A
+rate is only given where it is certainly right: same entity, same identity (inode, boot, start time), time has passed,
+the counter has not gone back, and has not grown by more than can have happened. Otherwise the field is absent, never
+zero and never a spike.
+"""
+
+from collections.abc import Hashable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+from shipper.fields.field import Field
+
+Value = int | float | str | bool | list[str] | dict[str, str]
+
+# Below this the kernel's tick (10 ms at HZ=100) is too large a part of the time between two reads
+SHORTEST_NS: Final = 50_000_000
+_NS_PER_S: Final = 1_000_000_000
+# What is below this in any unit, per second, needs no look at a ceiling: most of what is counted
+_HARMLESS: Final = 100_000
+
+
+@dataclass(frozen=True, slots=True)
+class Ceiling:
+    """The most that a counter can grow in a second; ``grace_s``: how much later than it happens it may be counted."""
+
+    per_s: float
+    grace_s: float = 0.25
+
+    def allows(self, grown: float, elapsed_ns: int) -> bool:
+        # A reader that is held up reads more than the time it noted before explains
+        return grown <= self.per_s * (1.1 * elapsed_ns / _NS_PER_S + self.grace_s)
+
+
+def cpus(number: int) -> Ceiling:
+    """CPU time in ns on so many CPUs."""
+    return Ceiling(number * 1e9)
+
+
+# By unit, where a reading says nothing of its own. Stall times are brought up to date every 2 s (kernel/sched/psi.c)
+_CEILINGS: Final = {"bytes": Ceiling(1e12), "count": Ceiling(1e10), "us": Ceiling(1e6, grace_s=2.5)}
+_NO_CEILINGS: Final[Mapping[str, Ceiling]] = {}
+
+
+@dataclass(slots=True)
+class Reading:
+    """What one collector read of one entity at one moment.
+
+    ``entity`` tells it from others of its dataset (``sda``, ``/system.slice/sshd.service``; empty for the host itself),
+    ``identity`` changes whenever its counters restart, ``at_ns`` is Root.now_ns() beside the read of the counters.
+    ``most``: ceilings of its counters, by name or unit.
+    """
+
+    entity: str
+    at_ns: int
+    values: dict[str, Value]
+    identity: Hashable = None
+    most: Mapping[str, Ceiling] = field(default_factory=lambda: _NO_CEILINGS)
+
+    def allows(self, counter: Field, grown: int, elapsed_ns: int) -> bool:
+        """Whether the counter can have grown so much in that time."""
+        most = self.most.get(counter.name) or self.most.get(counter.unit) or _CEILINGS.get(counter.unit)
+        return most is None or most.allows(grown, elapsed_ns)
+
+
+def rates(now: Reading, before: Reading | None, counters: Iterable[Field]) -> dict[str, float]:
+    """Rates of ``counters`` between two readings of one entity, under each counter's rate name, and their growth.
+
+    A counter with slack that stepped back by no more than that is held: ``now.values`` gets the former value.
+    """
+    if before is None or before.identity != now.identity:
+        return {}
+    elapsed_ns = now.at_ns - before.at_ns
+    if elapsed_ns < SHORTEST_NS:
+        return {}
+    values, former = now.values, before.values
+    per_s = 1e9 / elapsed_ns
+    harmless = _HARMLESS * elapsed_ns // _NS_PER_S
+    result: dict[str, float] = {}
+    for counter in counters:
+        name = counter.name
+        new, old = values.get(name), former.get(name)
+        if type(new) is not int or type(old) is not int:  # most counters of a dataset are absent from most documents
+            continue
+        if new < old:
+            if old - new > counter.slack:
+                continue
+            values[name] = new = old
+        grown = new - old
+        if grown > harmless and not now.allows(counter, grown, elapsed_ns):
+            continue
+        # most counters stand still in most ticks
+        result[counter.rate] = grown * per_s * counter.rate_scale if grown else 0.0
+        if counter.delta:
+            result[counter.delta] = grown
+    return result
+
+
+def kept(reading: Reading, counters: Iterable[Field]) -> Reading:
+    """What ``rates`` needs of ``reading`` at the next tick, and nothing else."""
+    values = reading.values
+    found = {counter.name: values[counter.name] for counter in counters if counter.name in values}
+    return Reading(reading.entity, reading.at_ns, found, reading.identity, reading.most)

@@ -1,0 +1,220 @@
+"""Where the host's cgroups are: the mode, the hierarchies' directories, and the tree of cgroups they have in common.
+
+Three layouts of ``sys/fs/cgroup`` (https://systemd.io/CGROUP_DELEGATION/):
+
+- v2: one cgroup2 file system, ``cgroup.controllers`` at its root.
+- hybrid: a tmpfs of v1 hierarchies and a cgroup2 one in ``unified``; each controller is in one of them, pressure in v2.
+- v1: the same without ``unified``.
+
+Old distributions have them elsewhere (``/cgroup/memory``, ``/dev/cgroup``): pid 1's mounts tell.
+"""
+
+import os
+from collections.abc import Collection, Container, Iterator, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Final
+
+from shipper.collect.cgroup.identity import Node
+from shipper.kernel.source import Reader
+
+CGROUP_ROOT: Final = "sys/fs/cgroup"
+UNIFIED: Final = "unified"
+# v1 hierarchies whose files we read; the others tell nothing more about which cgroups there are
+_CONTROLLERS: Final = ("cpu", "cpuacct", "memory", "pids", "blkio")
+_DEEPEST: Final = 64
+_WHOLE_NS: Final = 60_000_000_000
+_LINKS: Final = 2  # of a directory that holds no others
+
+
+class Mode(StrEnum):
+    V1 = "v1"
+    V2 = "v2"
+    HYBRID = "hybrid"
+    NONE = "none"
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """The directory of each hierarchy by v1 controller (``unified`` for cgroup2), and the controllers that cgroup2 has.
+
+    A controller is in one hierarchy: memory may be in cgroup2 while the others are in v1 (``cgroup_no_v1=memory``, a
+    kernel without CONFIG_MEMCG_V1).
+    """
+
+    mode: Mode
+    hierarchies: dict[str, str]
+    unified: frozenset[str] = frozenset()
+
+    def lacks(self) -> Iterator[str]:
+        """Controllers of which no hierarchy has the files."""
+        for of_v2, of_v1 in (("cpu", "cpu"), ("memory", "memory"), ("io", "blkio"), ("pids", "pids")):
+            if self.mode is not Mode.NONE and of_v2 not in self.unified and of_v1 not in self.hierarchies:
+                yield of_v2
+
+    def has(self, controller: str, needs: str) -> bool:
+        """Whether there are files of the v1 ``controller``, or in cgroup2 those of the controller ``needs``."""
+        if controller != UNIFIED or not needs or self.mode is Mode.V2:
+            return controller in self.hierarchies
+        return needs in self.unified
+
+
+def detect(reader: Reader) -> Layout:
+    """Where the host's cgroups are: by directory names below sys/fs/cgroup, and by mounts where they are elsewhere."""
+    if reader.exists(f"{CGROUP_ROOT}/cgroup.controllers"):
+        return Layout(Mode.V2, {UNIFIED: CGROUP_ROOT}, _controllers(reader, CGROUP_ROOT))
+    mounts = _mounts(reader)
+    found = {**_known(mounts, _CONTROLLERS), **mounted(reader, _CONTROLLERS)}
+    unified = f"{CGROUP_ROOT}/{UNIFIED}"
+    if not reader.exists(f"{unified}/cgroup.controllers"):
+        unified = mounts.get(UNIFIED, "")
+    if not unified or not reader.exists(f"{unified}/cgroup.controllers"):
+        return Layout(Mode.V1 if found else Mode.NONE, found)
+    mode = Mode.HYBRID if found else Mode.V2
+    return Layout(mode, {**found, UNIFIED: unified}, _controllers(reader, unified))
+
+
+def _controllers(reader: Reader, unified: str) -> frozenset[str]:
+    return frozenset(map(os.fsdecode, (reader.read_once(f"{unified}/cgroup.controllers") or b"").split()))
+
+
+def _known(mounts: Mapping[str, str], controllers: Container[str]) -> dict[str, str]:
+    return {controller: directory for controller, directory in mounts.items() if controller in controllers}
+
+
+def _mounts(reader: Reader) -> dict[str, str]:
+    """Where pid 1 has mounted each controller, and cgroup2; the shortest path of each."""
+    found: dict[str, str] = {}
+    for line in (reader.read_once("proc/1/mountinfo") or b"").split(b"\n"):
+        before, _, after = line.partition(b" - cgroup")
+        words, rest = before.split(b" "), after.split(b" ")
+        if len(words) < 5 or len(rest) < 3:  # noqa: PLR2004
+            continue
+        point = os.fsdecode(words[4]).strip("/")
+        if not reader.exists(point):  # pid 1 has it mounted where we do not see it
+            continue
+        for controller in (UNIFIED,) if rest[0] == b"2" else map(os.fsdecode, rest[2].split(b",")):
+            if len(point) < len(found.get(controller, point + "/")):
+                found[controller] = point
+    return found
+
+
+def rare(reader: Reader, controllers: Container[str]) -> dict[str, str]:
+    """Directories of further v1 hierarchies, which are read too seldom to be walked."""
+    return {**_known(_mounts(reader), controllers), **mounted(reader, controllers)}
+
+
+def mounted(reader: Reader, controllers: Container[str]) -> dict[str, str]:
+    """Directories of the v1 hierarchies of ``controllers``: ``cpu,cpuacct`` holds both. Links are skipped."""
+    return {
+        controller: f"{CGROUP_ROOT}/{directory}"
+        for directory in reader.names(CGROUP_ROOT)
+        for controller in directory.split(",")
+        if controller in controllers and reader.link(f"{CGROUP_ROOT}/{directory}") is None
+    }
+
+
+def walk(reader: Reader, hierarchies: dict[str, str]) -> Node:
+    """The cgroups of all hierarchies as one tree; a cgroup need not be in each of them."""
+    return Walker(reader).walk(hierarchies)
+
+
+@dataclass(slots=True)
+class _Directory:
+    """A cgroup in one hierarchy, as it was last seen."""
+
+    inode: int = 0
+    children: dict[str, "_Directory"] = field(default_factory=dict)
+
+
+class Walker:
+    """The tree of cgroups from tick to tick: only what changed is listed again.
+
+    A cgroup's directory has 2 links and one for each cgroup below it (kernfs_refresh_inode in the kernel's
+    fs/kernfs/inode.c): where that many of the known ones are still there, none came or went. Asking that costs a tenth
+    of a listing. Other file systems have 1 link or none to tell by: there each directory is listed.
+
+    In v1 a cgroup is in many hierarchies, and comes and goes in all of them together. A cgroup without children is
+    looked at in one hierarchy alone; in all of them when something changed there, when a read failed (``suspect``), and
+    once a minute.
+    """
+
+    def __init__(self, reader: Reader) -> None:
+        self._reader = reader
+        self._hierarchies: dict[str, str] = {}
+        self._seen: dict[str, _Directory] = {}
+        self._tree = Node()
+        self._changed = True
+        self._whole_at = 0
+
+    def suspect(self) -> None:
+        """Look at everything next time: a cgroup that should be there was not."""
+        self._whole_at = 0
+
+    def walk(self, hierarchies: dict[str, str]) -> Node:
+        """The very Node of the call before where no cgroup came or went."""
+        self._changed = hierarchies != self._hierarchies
+        self._hierarchies = dict(hierarchies)
+        self._seen = {directory: self._seen.get(directory, _Directory()) for directory in hierarchies.values()}
+        now_ns = self._reader.now_ns()
+        whole = now_ns >= self._whole_at
+        leading = hierarchies.get("cpuacct", next(iter(hierarchies.values()), ""))
+        for directory in sorted(self._seen, key=leading.__ne__):
+            whole |= self._changed
+            self._begin(directory, leaves=whole or directory == leading)
+        if whole:
+            self._whole_at = now_ns + _WHOLE_NS
+        if self._changed:
+            self._tree = Node()
+            for controller, directory in hierarchies.items():
+                _graft(controller, self._seen[directory], self._tree)
+        return self._tree
+
+    def _begin(self, directory: str, *, leaves: bool) -> None:
+        stat = self._reader.attempt(directory, lambda: self._reader.root.stat(directory))
+        if stat:
+            self._look(directory, stat, self._seen[directory], _DEEPEST, leaves=leaves)
+
+    def _look(self, path: str, stat: os.stat_result, known: _Directory, levels: int, *, leaves: bool) -> None:
+        """Bring ``known`` up to date."""
+        if known.inode != stat.st_ino:
+            known.inode, known.children = stat.st_ino, {}
+            self._changed = True
+        names = [name for name, child in known.children.items() if leaves or child.children]
+        for name, found in self._stats(path, names):
+            child = known.children[name]
+            if isinstance(found, OSError):
+                self._reader.refused(f"{path}/{name}", found)
+                del known.children[name]
+                self._changed = True
+            elif found.st_ino != child.inode or found.st_nlink != _LINKS or child.children:
+                self._look(f"{path}/{name}", found, child, levels - 1, leaves=leaves)
+        if stat.st_nlink != _LINKS + len(known.children) and levels:
+            self._list(path, known, levels)
+
+    def _stats(self, path: str, names: Collection[str]) -> Iterator[tuple[str, os.stat_result | OSError]]:
+        try:
+            if names:
+                yield from self._reader.root.stats(path, names)
+        except OSError as error:
+            self._reader.refused(path, error)
+
+    def _list(self, path: str, known: _Directory, levels: int) -> None:
+        names = {name for name, _ in self._reader.directories(path)}
+        for name in known.children.keys() - names:
+            del known.children[name]
+            self._changed = True
+        for name, found in self._stats(path, sorted(names - known.children.keys())):
+            if isinstance(found, OSError):
+                self._reader.refused(f"{path}/{name}", found)
+                continue
+            child = known.children[name] = _Directory()
+            self._look(f"{path}/{name}", found, child, levels - 1, leaves=True)
+            self._changed = True
+
+
+def _graft(controller: str, directory: _Directory, node: Node) -> None:
+    for name, below in directory.children.items():
+        child = node.children.setdefault(name, Node())
+        child.inodes[controller] = below.inode
+        _graft(controller, below, child)

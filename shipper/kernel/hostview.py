@@ -1,0 +1,241 @@
+"""Does what lies below the host root show the host? Its identity, and findings: ok, note, or wrong with the reason.
+
+What proves a view wrong, from inside a container or a namespace:
+
+- process namespace: ``proc/1/ns/pid`` is not the kernel's initial one (its inode is fixed, include/linux/proc_ns.h),
+  or, where that may not be read, process 2 is not kthreadd, which lives only there;
+- mounts: the device of the host root is not the one that pid 1 has at ``/``;
+- cgroups: the root cgroup has no ``cgroup.events`` (v2) and alone has ``release_agent`` (v1).
+
+Files that no kernel provides (``proc`` is not a mount: a captured tree) are taken for what they say.
+"""
+
+import hashlib
+import os
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from shipper.base.errors import HostViewError
+from shipper.base.findings import Finding, Level, note, ok, wrong
+from shipper.kernel import hostname, namespace
+from shipper.kernel.hierarchy import CGROUP_ROOT, UNIFIED, Mode, detect
+from shipper.kernel.hostname import HostName
+from shipper.kernel.parse import first_line
+from shipper.kernel.source import Reader, Root
+
+_INITIAL_PID_NAMESPACE: Final = "pid:[4026531836]"
+_MACHINE_ID: Final = re.compile(r"[0-9a-f]{32}")
+_ID_LENGTH: Final = 32
+# Kind of namespace → what is left out where ours is not the host's
+_LOST: Final = {
+    "cgroup": "processes are published without their cgroup",
+    "time": "uptime and the start of processes are left out",
+}
+# st_dev of a btrfs subvolume is not the device that mountinfo shows
+_OWN_DEVICE_NUMBERS: Final = frozenset({"btrfs", "bcachefs"})
+
+
+@dataclass(frozen=True, slots=True)
+class HostView:
+    """Who the host is and how much of it is seen. ``boot_id`` is empty, ``init`` too, where they cannot be read."""
+
+    name: str
+    id: str
+    boot_id: str
+    init: str
+    cgroup_mode: Mode
+    container: str
+    findings: tuple[Finding, ...]
+
+
+def examine(root: Root, name: str = "", environ: Mapping[str, str] = os.environ) -> HostView:
+    """Look at the host below ``root``. ``name`` is the configured host name, ``environ`` the process's own."""
+    reader = Reader(root)
+    found = HostName(name, "") if name else hostname.find(reader)
+    host_name = found.name
+    host_id, source = _host_id(reader, host_name)
+    mode = detect(reader).mode
+    container = environ.get("container", "")
+    findings = (
+        *_of_name(found),
+        *_of_id(host_id, source),
+        *_of_processes(reader),
+        *_of_mounts(reader),
+        *_of_propagation(reader),
+        *_of_network(reader),
+        *_of_namespaces(reader),
+        *_of_cgroups(reader, mode),
+        *_of_container(root, container),
+    )
+    boot_id = _word(reader, "proc/sys/kernel/random/boot_id")
+    return HostView(host_name, host_id, boot_id, _word(reader, "proc/1/comm"), mode, container, findings)
+
+
+def require(view: HostView) -> None:
+    """Raises HostViewError, one line with all that is wrong."""
+    reasons = [finding.text for finding in view.findings if finding.level is Level.WRONG]
+    if reasons:
+        raise HostViewError(f"this is not the host: {'; '.join(reasons)} (host.verify = false starts nevertheless)")
+
+
+def _word(reader: Reader, path: str) -> str:
+    """First line of a file; empty where it cannot be read."""
+    return first_line(reader.read_once(path) or b"")
+
+
+def _host_id(reader: Reader, name: str) -> tuple[str, str]:
+    """The id and the file it comes from; an id must outlive restarts, so there always is one."""
+    machine = _word(reader, "etc/machine-id")
+    if _MACHINE_ID.fullmatch(machine):
+        return machine, "etc/machine-id"
+    uuid = _word(reader, "sys/class/dmi/id/product_uuid").lower().replace("-", "")
+    if _MACHINE_ID.fullmatch(uuid):
+        return uuid, "sys/class/dmi/id/product_uuid"
+    return hashlib.sha256(name.encode("utf-8", "replace")).hexdigest()[:_ID_LENGTH], "the host name"
+
+
+def _of_name(found: HostName) -> Iterator[Finding]:
+    name = found.name
+    if name and not found.source:
+        yield ok(f"host name {name}, as configured")
+    elif not name:
+        yield wrong("no host name in etc/hostname; set host.name")
+    elif found.containers:
+        yield wrong(f"host name {name} is only this container's; set host.name, or share the host's UTS namespace")
+    elif hostname.RANDOM.fullmatch(name):
+        yield wrong(f"host name {name} looks like a container's id; set host.name if it is the host's")
+    elif hostname.says_nothing(name):
+        yield note(f"host name {name} tells no host from another; set host.name")
+    else:
+        yield ok(f"host name {name} from {found.source}")
+
+
+def _of_namespaces(reader: Reader) -> Iterator[Finding]:
+    """What is not told because this process has a namespace of its own."""
+    for kind, lost in _LOST.items():
+        if namespace.shared(reader, kind) is False:
+            yield note(f"this process has a {kind} namespace of its own: {lost}")
+
+
+def _of_id(host_id: str, source: str) -> Iterator[Finding]:
+    known = source == "etc/machine-id"
+    rest = "" if known else "; there is no usable etc/machine-id"
+    yield (ok if known else note)(f"host id {host_id} from {source}{rest}")
+
+
+def _of_processes(reader: Reader) -> Iterator[Finding]:
+    missing = [path for path in ("proc/stat", "proc/1/comm") if reader.read_once(path) is None]
+    hidden = _hidepid(reader)
+    if missing == ["proc/1/comm"] and hidden:
+        yield wrong(
+            f"proc is mounted with hidepid={hidden}, which hides the host's processes: run as root, with "
+            "CAP_SYS_PTRACE, or in the group that the mount's gid= names"
+        )
+        return
+    if missing:
+        where = reader.root.path
+        yield wrong(f"no {missing[0]} below {where}: bind the host's / there, or set collect.host_root")
+        return
+    if _captured(reader):
+        yield note("proc is not mounted below the host root: files of a captured tree")
+        return
+    namespace = reader.link("proc/1/ns/pid")
+    second = _word(reader, "proc/2/comm")
+    initial = namespace == _INITIAL_PID_NAMESPACE if namespace else second == "kthreadd"
+    if initial:
+        yield ok(f"pid 1 is the host's: {_word(reader, 'proc/1/comm')}")
+    else:
+        yield wrong("proc shows a container's processes, not the host's")
+
+
+def _own_mounts(place: str) -> Iterator[tuple[list[str], str]]:
+    """Of each mount on ``place`` as this process sees it: the optional fields of mountinfo, and the last options."""
+    text = Reader(Root()).read_once("proc/self/mountinfo") or b""
+    for line in text.decode("utf-8", "replace").splitlines():
+        before, _, after = line.partition(" - ")
+        words = before.split(" ")
+        if len(words) > 5 and words[4] == place:  # noqa: PLR2004
+            yield words[6:], after.rpartition(" ")[2]
+
+
+def _hidepid(reader: Reader) -> str:
+    """The value of proc's mount option that hides other users' processes; empty if none does (proc(5))."""
+    found = [
+        re.search(r"\bhidepid=(?!0|off)(\w+)", options) for _, options in _own_mounts(reader.root.absolute("proc"))
+    ]
+    return found[-1][1] if found and found[-1] else ""
+
+
+def _of_propagation(reader: Reader) -> Iterator[Finding]:
+    """Mounts that come later are seen only where the bind of the host's root follows them (mount_namespaces(7))."""
+    mounts = [fields for fields, _ in _own_mounts(reader.root.path)] if reader.root.path != "/" else []
+    if mounts and not any(field.startswith(("master:", "shared:")) for field in mounts[-1]):
+        yield note(
+            f"what the host mounts later will not be seen below {reader.root.path}: "
+            "run `mount --make-rshared /` on the host, and bind with rslave"
+        )
+
+
+def _captured(reader: Reader) -> bool:
+    proc = reader.attempt("proc", lambda: reader.root.stat("proc"))
+    root = reader.attempt("/", lambda: reader.root.stat(""))
+    return proc is not None and root is not None and proc.st_dev == root.st_dev
+
+
+def _of_mounts(reader: Reader) -> Iterator[Finding]:
+    device, kind = _root_mount(reader.read_once("proc/1/mountinfo") or b"")
+    here = reader.attempt("/", lambda: reader.root.stat(""))
+    if not device:
+        yield note("proc/1/mountinfo cannot be read: filesystems will be missing")
+    elif here is None or _captured(reader) or kind in _OWN_DEVICE_NUMBERS:
+        return
+    elif device == f"{os.major(here.st_dev)}:{os.minor(here.st_dev)}":
+        yield ok(f"the host root {reader.root.path} is the / of pid 1")
+    else:
+        text = f"the host root {reader.root.path} is not the / of pid 1: bind the host's / and set collect.host_root"
+        yield wrong(text)
+
+
+def _root_mount(mountinfo: bytes) -> tuple[str, str]:
+    """Device (major:minor) and type of the file system on ``/``; the last line counts, it lies on top."""
+    found = ("", "")
+    for line in mountinfo.decode("utf-8", "replace").splitlines():
+        before, _, after = line.partition(" - ")
+        words, rest = before.split(" "), after.split(" ")
+        if len(words) > 4 and words[4] == "/" and words[3] and rest[0]:  # noqa: PLR2004
+            found = (words[2], rest[0])
+    return found
+
+
+def _of_network(reader: Reader) -> Iterator[Finding]:
+    if reader.read_once("proc/1/net/dev") is None:
+        yield note("proc/1/net/dev cannot be read: network figures will be missing")
+        return
+    host, own = reader.link("proc/1/ns/net"), Reader(Root()).link("proc/self/ns/net")
+    other = " (this process has a network namespace of its own)" if host and own and host != own else ""
+    yield ok(f"network of the host from proc/1/net{other}")
+
+
+def _of_cgroups(reader: Reader, mode: Mode) -> Iterator[Finding]:
+    if mode is Mode.NONE:
+        yield note(f"no cgroups in {CGROUP_ROOT}: containers and services will be missing")
+    elif _is_below_root(reader):
+        yield wrong(f"{CGROUP_ROOT} shows only a container's own cgroups")
+    else:
+        yield ok(f"cgroups {mode}, from their root")
+
+
+def _is_below_root(reader: Reader) -> bool:
+    if any(reader.exists(f"{CGROUP_ROOT}/{part}cgroup.events") for part in ("", f"{UNIFIED}/")):
+        return True
+    memory = f"{CGROUP_ROOT}/memory"
+    return reader.exists(f"{memory}/notify_on_release") and not reader.exists(f"{memory}/release_agent")
+
+
+def _of_container(root: Root, container: str) -> Iterator[Finding]:
+    if container and root.path == "/":
+        yield wrong(f"runs inside {container}: set collect.host_root to where the host's / is bound")
+    elif container:
+        yield ok(f"runs inside {container}, host root {root.path}")

@@ -1,0 +1,136 @@
+"""What people read of the registry and of the options: mappings/README.md and the commented sample file."""
+
+import textwrap
+from collections.abc import Iterable, Iterator, Sequence
+
+from shipper.fields.field import Alias, Field
+from shipper.fields.heritage import HERITAGE
+from shipper.schema.datasets import DATASETS, ENVELOPE, Dataset
+from shipper.settings.config import DEFAULT_FILE, SECRET_VARIABLES, SECTIONS, all_options
+from shipper.settings.options import Option
+
+_INTRO = """\
+# Indices and fields
+
+Everything in this folder is made by `shipper render` from the fields declared beside the collectors; do not edit it.
+`shipper setup` installs it, `shipper setup --print` shows what it would send. `shipper fields WORD` searches the tables.
+
+One document holds all that is known of one entity at one tick. The dimensions of its dataset and `@timestamp` identify it.
+Fields of kind `name` never change within a series: from Elasticsearch 8.13 they are dimensions too, which PromQL, `TS` and
+Discover can split by. Keys of `index.label_fields` become such fields, `host.labels.KEY`.
+
+| layout (`[index] layout`) | indices | templates |
+|---|---|---|
+| `datastream`, the default | time-series data streams `metrics-shipper.<dataset>-<namespace>`; documents older than such a stream takes go to the plain stream `metrics-shipper.<dataset>.late-<namespace>` | of the same names |
+| `dated` | plain indices `shipper-<dataset>-YYYY.MM.DD`, by the document's own day in UTC | `shipper-<dataset>` |
+
+Your own settings and fields belong into the component template `metrics-shipper@custom`, which overrides ours and which
+`shipper setup` makes empty if it is absent and never overwrites. For example, two replicas:
+
+```
+curl -X PUT http://127.0.0.1:9200/_component_template/metrics-shipper@custom -H 'content-type: application/json' \\
+  -d '{"template": {"settings": {"index.number_of_replicas": 2}}}'
+```
+
+`shipper setup` then brings it to the data streams that exist; what only a new backing index brings needs `--rollover`.
+
+A field that is absent was not there to be read, which is not the same as zero. `pct` is a fraction: 1 is all of it. `cores`
+are CPUs' worth of time. A counter only grows until its source restarts; the field of its rate stands in the next row.
+"""  # noqa: E501
+
+_OTHER_NAMES = """\
+Other names, for searches alone: under these Kibana's own Infrastructure pages look for the fields. No document carries
+them.\
+"""
+
+_HERITAGE = """\
+## From Diamond
+
+Every metric of the twelve collectors that the 2014 set-up ran, and the field that stands in for it. <Angle brackets>
+stand for a name, which is a dimension of the document here.
+
+"""
+
+
+def mappings_readme() -> str:
+    """The text of mappings/README.md: layouts, and the fields of every dataset."""
+    envelope = {field.name for field in ENVELOPE}
+    parts = [_INTRO, "## On every document\n\n" + _field_table(ENVELOPE)]
+    for dataset in DATASETS.values():
+        own = [field for field in dataset.fields if field.name not in envelope]
+        parts.append(f"## {dataset.name}\n\n{_about(dataset)}\n\n{_field_table(own)}")
+        if dataset.aliases:
+            parts.append(f"{_OTHER_NAMES}\n\n{_alias_table(dataset.aliases)}")
+    return "\n".join([*parts, _HERITAGE + _heritage_table()])
+
+
+def _heritage_table() -> str:
+    rows = ((f"`{one.metric}`", f"`{one.field}`", one.dataset, one.note) for one in HERITAGE)
+    return markdown(("Diamond, below `servers.<host>.`", "here", "dataset", "difference"), rows)
+
+
+def _about(dataset: Dataset) -> str:
+    dimensions = ", ".join(f"`{name}`" for name in dataset.dimensions)
+    default = "" if dataset.default else " Off by default."
+    return f"{dataset.cadence} {dataset.help}. Identified by {dimensions} and `@timestamp`.{default}"
+
+
+def _field_table(fields: Iterable[Field]) -> str:
+    rows = ((f"`{one.name}`", one.type, one.kind, one.unit, one.help, one.source) for one in fields)
+    return markdown(("field", "type", "kind", "unit", "meaning", "source"), rows)
+
+
+def _alias_table(aliases: Iterable[Alias]) -> str:
+    return markdown(("alias", "field", "meaning"), ((f"`{one.name}`", f"`{one.target}`", one.help) for one in aliases))
+
+
+def options_table() -> str:
+    """Every option for the README: key, variable and flag, default, meaning, what is allowed."""
+    rows = (
+        (
+            f"`[{one.section}] {one.key}`",
+            f"`{one.variable}`",
+            f"`{one.flags[0]}`",
+            "unset" if one.default is None else f"`{one.kind.show(one.default)}`",
+            one.help,
+            one.kind.allowed,
+        )
+        for one in all_options()
+    )
+    return markdown(("option", "variable", "flag", "default", "meaning", "allowed"), rows)
+
+
+def markdown(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A Markdown table."""
+    lines = [head, ["---"] * len(head), *rows]
+    return "".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |\n" for line in lines)
+
+
+def sample() -> str:
+    """The sample file: every option with its default as a comment; a ``#`` without a space is what to take away."""
+    return "\n".join(_sample_lines()) + "\n"
+
+
+def _sample_lines() -> Iterator[str]:
+    yield f"# Sample of {DEFAULT_FILE}, made by `shipper render`. Values shown are the defaults; uncomment to change."
+    yield "# Every option may also be given as variable SHIPPER_<SECTION>_<KEY> or as flag --section-key: flags win"
+    yield "# over variables, variables over this file."
+    yield "# API key and password come from the files named here, from systemd credentials elasticsearch-api-key and"
+    yield f"# elasticsearch-password, or from {' and '.join(SECRET_VARIABLES)}."
+    for section, kind in SECTIONS.items():
+        yield f"\n# {' '.join((kind.__doc__ or '').split())}\n[{section}]"
+        for one in all_options():
+            if one.section == section:
+                yield from _sample_option(one)
+
+
+def _sample_option(one: Option) -> Iterator[str]:
+    yield f"# {one.help}: {one.kind.allowed}."
+    if one.default is None:
+        yield f"# {one.key} ="
+        return
+    line = f"{one.key} = {one.kind.show(one.default)}"
+    width = 118
+    yield from (
+        f"#{part}" for part in (textwrap.wrap(line, width, subsequent_indent="  ") if len(line) > width else [line])
+    )

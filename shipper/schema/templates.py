@@ -1,0 +1,273 @@
+"""Field registry → component and index templates, for both layouts. Pure.
+
+For each dataset there are two components: ``metrics-shipper.<dataset>@package`` for a time-series data stream, and
+``shipper-<dataset>@package`` with the same fields and nothing of time series, which serves the late stream (documents
+older than the time-series stream takes) and the dated indices. They are the same for everybody. What one caller may
+choose (retention, shards, replicas, downsampling, label fields) stands in the index templates, and each data stream
+has one of its own, with its name: the choices of a namespace are those of its streams alone. The operator's own
+settings go into CUSTOM, which every index template names last.
+
+Left at the server's default on purpose: ``refresh_interval``, so that an index which nobody searches is not refreshed
+every second and a search still finds everything, and the source mode, which depends on the licence.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Final, Literal
+
+from shipper import __version__
+from shipper.fields.field import Alias, Field, Kind, Type, host_label
+from shipper.schema.datasets import DATASETS, Dataset
+from shipper.settings.config import Index
+
+# Raised with every change that is released: setup replaces what is older and leaves what is newer
+TEMPLATE_VERSION: Final = 2
+# Elastic's own template for metrics-*-* has 100, and 200 is where its packages stand; version 1 of ours, which was for
+# all namespaces at once, had 500
+PRIORITY: Final = 510
+LOOK_BACK: Final = "7d"  # the most a server takes; it opens the first backing index for a spool that is days old
+IGNORE_ABOVE: Final = 1024  # beyond 32,766 bytes the server refuses the document for one long value
+FIELDS_LIMIT: Final = "2000"  # the default of 1,000 leaves an operator's own fields little room beside those of a host
+POLICY: Final = "metrics-shipper"
+CUSTOM: Final = "metrics-shipper@custom"
+
+# https://www.elastic.co/guide/en/elasticsearch/reference/8.19/mapping-field-meta.html
+_META_UNITS: Final = {"bytes": "byte", "pct": "percent", "ns": "nanos", "us": "micros", "ms": "ms", "s": "s"}
+_NUMBERS: Final = frozenset({Type.LONG, Type.DOUBLE})
+_METRICS: Final = frozenset({Kind.GAUGE, Kind.COUNTER})
+
+
+@dataclass(frozen=True, slots=True)
+class Features:
+    """What the server knows of the settings that not all have."""
+
+    look_back: bool = True
+    lifecycle: bool = True
+    downsampling: bool = True
+    failure_store: bool = True  # can be turned off
+    names: bool = True  # as dimensions
+    ilm: bool = False  # index lifecycle management, in place of a lifecycle
+    routing_path: bool = False  # must be given: the server does not take it from the dimensions
+
+
+@dataclass(frozen=True, slots=True)
+class Template:
+    """One template and where it belongs. ``operators`` are made if absent and never touched again."""
+
+    kind: Literal["component", "index"]
+    name: str
+    body: Mapping[str, Any]
+    operators: bool = False
+
+    @property
+    def path(self) -> str:
+        return f"/_{self.kind}_template/{self.name}"
+
+
+def stream(dataset: str, namespace: str) -> str:
+    return f"metrics-shipper.{dataset}-{namespace}"
+
+
+def late_stream(dataset: str, namespace: str) -> str:
+    """The plain stream for documents which the time-series stream is too young for."""
+    return f"metrics-shipper.{dataset}.late-{namespace}"
+
+
+def indices(index: Index, dataset: str) -> list[str]:
+    """Where documents of ``dataset`` are searched."""
+    if index.layout == "dated":
+        return [f"shipper-{dataset}-*"]
+    return [stream(dataset, index.namespace), late_stream(dataset, index.namespace)]
+
+
+def dated_index(dataset: str, when_ms: int) -> str:
+    """The index of the document's own day in UTC; ``when_ms`` is its ``@timestamp``."""
+    return f"shipper-{dataset}-{datetime.fromtimestamp(when_ms / 1000, UTC):%Y.%m.%d}"
+
+
+def render(index: Index, features: Features | None = None) -> list[Template]:
+    """All templates of ``index.layout`` in the order in which they must be installed."""
+    features = features or Features()
+    components, templates = [_custom()], []
+    for dataset in DATASETS.values():
+        components.append(_plain_component(dataset))
+        if index.layout == "datastream":
+            components.append(_series_component(dataset, features))
+            templates += [_series_template(dataset, index, features), _late_template(dataset, index, features)]
+        else:
+            templates.append(_dated_template(dataset, index))
+    return components + templates
+
+
+def _meta() -> dict[str, Any]:
+    return {"managed_by": "shipper", "version": TEMPLATE_VERSION, "shipper_version": __version__}
+
+
+def _custom() -> Template:
+    meta = {"description": "Settings and mappings of the operator for all of shipper's indices; setup never changes it"}
+    return Template("component", CUSTOM, {"template": {}, "_meta": meta}, operators=True)
+
+
+def _component(name: str, settings: Mapping[str, Any], mappings: Mapping[str, Any]) -> Template:
+    return Template("component", name, {"template": {"settings": settings, "mappings": mappings}, "_meta": _meta()})
+
+
+def _series_component(dataset: Dataset, features: Features) -> Template:
+    found = mappings(dataset.fields, dataset.aliases, series=True, names=features.names)
+    return _component(f"metrics-shipper.{dataset.name}@package", _settings(), found)
+
+
+def _plain_component(dataset: Dataset) -> Template:
+    found = mappings(dataset.fields, dataset.aliases, series=False)
+    return _component(f"shipper-{dataset.name}@package", _settings(), found)
+
+
+def _settings() -> dict[str, Any]:
+    """Settings in the form in which the server shows them: flat, values as text."""
+    return {"index.codec": "best_compression", "index.mapping.total_fields.limit": FIELDS_LIMIT}
+
+
+def _index_template(name: str, pattern: str, component: str, own: Mapping[str, Any], **more: Any) -> Template:
+    body = {
+        "index_patterns": [pattern],
+        "priority": PRIORITY,
+        "composed_of": [component, CUSTOM],
+        "_meta": _meta(),
+        **({"template": own} if own else {}),
+        **more,
+    }
+    return Template("index", name, body)
+
+
+def _series_template(dataset: Dataset, index: Index, features: Features) -> Template:
+    name, component = stream(dataset.name, index.namespace), f"metrics-shipper.{dataset.name}@package"
+    own = _own(index, features, series=dataset) | _lifecycle(index, features, series=True)
+    return _index_template(name, name, component, own, data_stream={})
+
+
+def _late_template(dataset: Dataset, index: Index, features: Features) -> Template:
+    name, component = late_stream(dataset.name, index.namespace), f"shipper-{dataset.name}@package"
+    own = _own(index, features) | _lifecycle(index, features, series=False)
+    return _index_template(name, name, component, own, data_stream={})
+
+
+def _dated_template(dataset: Dataset, index: Index) -> Template:
+    name = f"shipper-{dataset.name}"
+    return _index_template(name, f"{name}-*", f"{name}@package", _own(index, Features(ilm=False)))
+
+
+def _own(index: Index, features: Features, *, series: Dataset | None = None) -> dict[str, Any]:
+    """What the caller chose, but for the lifecycle; and the mode of a time ``series``.
+
+    The mode stands here because a server refuses a component that has it without a ``routing_path``, which it fills in
+    for an index template.
+    """
+    settings: dict[str, Any] = {}
+    if series:
+        settings["index.mode"] = "time_series"
+        settings |= {"index.routing_path": list(series.dimensions)} if features.routing_path else {}
+        settings |= {"index.look_back_time": LOOK_BACK} if features.look_back else {}
+    if index.shards != 1:  # else it is left to CUSTOM
+        settings["index.number_of_shards"] = str(index.shards)
+    if index.replicas is not None:
+        settings["index.number_of_replicas"] = str(index.replicas)
+    if features.ilm:
+        settings["index.lifecycle.name"] = policy(index, series=series is not None)
+    labels = mappings(map(host_label, index.label_fields), series=series is not None, names=features.names)[
+        "properties"
+    ]
+    return {
+        **({"settings": settings} if settings else {}),
+        **({"mappings": {"properties": labels}} if labels else {}),
+    }
+
+
+def _lifecycle(index: Index, features: Features, *, series: bool) -> dict[str, Any]:
+    """Of a data stream: for how long, and that refused documents come back instead of going into a failure store."""
+    options = {"data_stream_options": {"failure_store": {"enabled": False}}} if features.failure_store else {}
+    if features.ilm or not features.lifecycle:
+        return options
+    retention = {"data_retention": f"{index.retention_days}d"} if index.retention_days else {}
+    stages = [{"after": after, "fixed_interval": interval} for after, interval in _stages(index)]
+    downsampling = {"downsampling": stages} if stages and series and features.downsampling else {}
+    return {"lifecycle": {"enabled": True, **retention, **downsampling}, **options}
+
+
+def _stages(index: Index) -> list[tuple[str, str]]:
+    """Age from which documents are thinned out, and to what interval: ``("7d", "10m")``."""
+    return [(after, interval) for after, _, interval in (stage.partition(":") for stage in index.downsample)]
+
+
+def policies(index: Index, features: Features) -> dict[str, dict[str, Any]]:
+    """Bodies of the ILM policies by name, for servers that have no data-stream lifecycle; else none.
+
+    Only a time series can be thinned out. https://www.elastic.co/guide/en/elasticsearch/reference/8.10/ilm-actions.html
+    """
+    if not features.ilm:
+        return {}
+    stages = dict(zip(("warm", "cold"), _stages(index), strict=False)) if features.downsampling else {}
+    thinned = {
+        phase: {"min_age": after, "actions": {"downsample": {"fixed_interval": interval}}}
+        for phase, (after, interval) in stages.items()
+    }
+    return {policy(index, series=True): _policy(index, thinned), policy(index, series=False): _policy(index, {})}
+
+
+def policy(index: Index, *, series: bool) -> str:
+    return f"{POLICY}-{index.namespace}" if series else f"{POLICY}.late-{index.namespace}"
+
+
+def _policy(index: Index, phases: Mapping[str, Any]) -> dict[str, Any]:
+    rollover = {"max_age": "1d", "max_primary_shard_size": "50gb"}
+    gone = (
+        {"delete": {"min_age": f"{index.retention_days}d", "actions": {"delete": {}}}} if index.retention_days else {}
+    )
+    return {"policy": {"_meta": _meta(), "phases": {"hot": {"actions": {"rollover": rollover}}, **phases, **gone}}}
+
+
+def mappings(
+    fields: Iterable[Field], aliases: Iterable[Alias] = (), *, series: bool, names: bool = True
+) -> dict[str, Any]:
+    """Mappings of ``fields``, with (``series``) or without what only a time-series index knows.
+
+    ``names``: whether a series' names are dimensions too. Raises ValueError for a name that is a leaf and a parent, a
+    name declared twice, and a metric that is no number.
+    """
+    dimensions = {Kind.DIMENSION, *([Kind.NAME] if names else [])} if series else set()
+    properties: dict[str, Any] = {}
+    for field in fields:
+        _place(properties, field.name, _mapping(field, dimensions, series=series))
+    for alias in aliases:
+        _place(properties, alias.name, {"type": "alias", "path": alias.target})
+    return {"dynamic": False, "date_detection": False, "properties": properties}
+
+
+def _place(properties: dict[str, Any], name: str, mapping: Mapping[str, Any]) -> None:
+    *parents, leaf = name.split(".")
+    branch = properties
+    for parent in parents:
+        branch = branch.setdefault(parent, {"properties": {}}).get("properties")
+        if branch is None:
+            raise ValueError(f"{name}: {parent} is a field of its own")
+    if leaf in branch:
+        raise ValueError(f"{name}: declared twice, or other fields lie below it")
+    branch[leaf] = mapping
+
+
+def _mapping(field: Field, dimensions: set[Kind], *, series: bool) -> dict[str, Any]:
+    if field.kind in _METRICS and field.type not in _NUMBERS:
+        raise ValueError(f"{field.name}: a {field.kind} cannot be a {field.type}")
+    return {"type": str(field.type), **dict(_parameters(field, dimensions, series=series))}
+
+
+def _parameters(field: Field, dimensions: set[Kind], *, series: bool) -> Iterator[tuple[str, Any]]:
+    if field.kind in dimensions:
+        yield "time_series_dimension", True
+    elif field.type in {Type.KEYWORD, Type.FLATTENED}:
+        yield "ignore_above", IGNORE_ABOVE
+    if field.kind in _METRICS:
+        # Doc values answer aggregations and range queries; in a time series that is the server's default
+        yield ("time_series_metric", str(field.kind)) if series else ("index", False)
+    if field.unit in _META_UNITS:
+        yield "meta", {"unit": _META_UNITS[field.unit]}

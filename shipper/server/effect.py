@@ -1,0 +1,65 @@
+"""Whether our templates are those that the server takes: another one of a higher priority may match the same names."""
+
+from collections.abc import Iterator
+from fnmatch import fnmatchcase
+from typing import Any, Final
+
+from shipper.deliver.client import Connection, call
+from shipper.schema import templates
+from shipper.settings.config import Config
+
+_LISTED: Final = "filter_path=" + ",".join(
+    f"index_templates.{part}" for part in ("name", "index_template.index_patterns", "index_template.priority")
+)
+
+
+def names(config: Config) -> dict[str, str]:
+    """Index or data stream that documents go to → the template that should make it."""
+    index, datasets = config.index, config.collect.datasets
+    if index.layout == "dated":
+        return {templates.dated_index(dataset, 0): f"shipper-{dataset}" for dataset in datasets}
+    return {one: one for dataset in datasets for one in templates.indices(index, dataset)}
+
+
+def shadowed(client: Connection, config: Config) -> list[str]:
+    """A line for each foreign template that wins over ours, or makes something else of it. Raises ServerError."""
+    winners: dict[str, list[str]] = {}
+    others: list[str] = []
+    listed: list[Any] = []
+    for name, template in names(config).items():
+        answer = call(client, "POST", f"/_index_template/_simulate_index/{name}")
+        if any(one["name"] == template for one in answer.get("overlapping", ())):
+            listed = listed or call(client, "GET", f"/_index_template?{_LISTED}")["index_templates"]
+            winners.setdefault(_winner(listed, name), []).append(name)
+        else:
+            others += _otherwise(config, name, answer.get("template", {}))
+    return [*(_line(winner, found) for winner, found in winners.items()), *others]
+
+
+def _winner(listed: list[Any], name: str) -> str:
+    matching = [
+        one for one in listed if any(fnmatchcase(name, wild) for wild in one["index_template"]["index_patterns"])
+    ]
+    best = max(matching, key=lambda one: one["index_template"].get("priority", 0))
+    body = best["index_template"]
+    return f"{best['name']} (priority {body.get('priority', 0)}, {', '.join(body['index_patterns'])})"
+
+
+def _line(winner: str, found: list[str]) -> str:
+    more = f" and {len(found) - 1} more" if len(found) > 1 else ""
+    return (
+        f"index template {winner} wins over shipper's for {found[0]}{more}: give it a priority below "
+        f"{templates.PRIORITY}, or other patterns"
+    )
+
+
+def _otherwise(config: Config, name: str, template: Any) -> Iterator[str]:
+    """Ours, but somebody changed it."""
+    series = config.index.layout == "datastream" and not name.startswith(_late_prefixes(config))
+    mode = template.get("settings", {}).get("index", {}).get("mode", "standard")
+    if series and mode != "time_series":
+        yield f"{name} would be made in mode {mode}: run shipper setup"
+
+
+def _late_prefixes(config: Config) -> tuple[str, ...]:
+    return tuple(templates.late_stream(dataset, config.index.namespace) for dataset in config.collect.datasets)

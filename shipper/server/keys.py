@@ -1,0 +1,123 @@
+"""API keys and roles: the least that each of three people needs – who sets up, the agent, who reads."""
+
+import base64
+from typing import Any, Final
+
+from shipper.base.errors import ServerError
+from shipper.deliver.client import Connection, call
+from shipper.schema import templates
+from shipper.server.plan import Body, Request, Step
+from shipper.settings.config import Config
+
+_PATH: Final = "/_security/api_key"
+_ALL: Final = ["metrics-shipper.*", "shipper-*"]
+_SHIPPING: Final = ["create_doc", "auto_configure"]
+_CLOCK: Final = ["cluster:monitor/health"]  # of what tells the server's time this is the least; see client.skew_ms
+_LABEL: Final = {"managed_by": "shipper"}
+ROLES: Final[dict[str, Body]] = {
+    "shipper_setup": {
+        "cluster": ["monitor", "manage_index_templates", "manage_ilm", "manage_own_api_key"],
+        # "manage": streams, mappings, settings, lifecycle and rollover; a key that it makes may do no more than itself
+        "indices": [{"names": _ALL, "privileges": ["manage", *_SHIPPING]}],
+        "metadata": _LABEL,
+    },
+    "shipper_agent": {"cluster": _CLOCK, "indices": [{"names": _ALL, "privileges": _SHIPPING}], "metadata": _LABEL},
+    "shipper_reader": {
+        "cluster": [],
+        "indices": [{"names": _ALL, "privileges": ["read", "view_index_metadata"]}],
+        "metadata": _LABEL,
+    },
+}
+
+
+def pattern(config: Config) -> str:
+    """What the key of an agent may write to."""
+    return "shipper-*" if config.index.layout == "dated" else templates.stream("*", config.index.namespace)
+
+
+def key_body(config: Config) -> Body:
+    """The least that shipping needs: to create documents and the streams for them, and to ask for the server's time."""
+    rights = {"names": [pattern(config)], "privileges": _SHIPPING}
+    return {
+        "name": f"shipper {pattern(config)}",
+        "role_descriptors": {"shipper": {"cluster": _CLOCK, "index": [rights]}},
+        "metadata": _LABEL,
+    }
+
+
+def requests(config: Config, *, with_key: bool) -> list[Request]:
+    """Roles, and the key if wanted, as ``setup --print`` shows them."""
+    roles = [Request("PUT", f"/_security/role/{name}", body, "by --create-roles") for name, body in ROLES.items()]
+    key = [Request("POST", _PATH, key_body(config), "creates a new key each time")] if with_key else []
+    return [*roles, *key]
+
+
+def create_key(client: Connection, config: Config) -> str:
+    """A new API key in the form ``id:key``, as ``elasticsearch.api_key_file`` holds it.
+
+    Raises ServerError, also for a key that could not ship: a key has no right that its owner lacks.
+    """
+    made = _asked(client, "POST", _PATH, key_body(config))
+    key = f"{made['id']}:{made['api_key']}"
+    with_key = Connection(client.transport, {"authorization": f"ApiKey {base64.b64encode(key.encode()).decode()}"})
+    lacking = missing_rights(with_key, [pattern(config)])
+    if lacking:
+        call(client, "DELETE", _PATH, {"ids": [made["id"]], "owner": True})
+        raise ServerError(
+            f"no key was made: {_owner(client)} lacks {', '.join(lacking)}, and a key has no more rights than its "
+            "owner; give it the role shipper_setup or shipper_agent (shipper setup --create-roles makes them)"
+        )
+    return key
+
+
+def missing_rights(client: Connection, names: list[str]) -> list[str]:
+    """Rights for shipping to ``names`` that these credentials lack. Raises ServerError."""
+    wanted = {"index": [{"names": names, "privileges": _SHIPPING}]}
+    answer = call(client, "POST", "/_security/user/_has_privileges", wanted)
+    return [
+        f"{right} on {name}" for name, rights in answer["index"].items() for right, has in rights.items() if not has
+    ]
+
+
+def _asked(client: Connection, method: str, path: str, body: Body | None = None) -> Any:
+    """As ``call``, of what only a server with security has."""
+    try:
+        return call(client, method, path, body)
+    except ServerError as error:
+        if "no handler found" in str(error):
+            raise ServerError(
+                "security is off on this server: it has no keys and roles, and agents need none; "
+                "xpack.security.enabled: true turns it on",
+                error.status,
+            ) from error
+        raise
+
+
+def _owner(client: Connection) -> str:
+    try:
+        answer: Any = call(client, "GET", "/_security/_authenticate")
+        return f"user {answer['username']}"
+    except (ServerError, KeyError, TypeError):
+        return "this user"
+
+
+def role_steps(client: Connection) -> list[Step]:
+    """A step for each role; one that somebody changed is overwritten only by consent. Raises ServerError."""
+    return [_role_step(client, name, body) for name, body in ROLES.items()]
+
+
+def _role_step(client: Connection, name: str, body: Body) -> Step:
+    path = f"/_security/role/{name}"
+    answer = _asked(client, "GET", path)
+    put = [Request("PUT", path, body)]
+    if not answer:
+        return Step(f"created    role {name}", put)
+    present = answer[name]
+    if _rights(present) == _rights(body):
+        return Step(f"unchanged  role {name}")
+    return Step(f"updated    role {name}", put, [f"role {name}: {_rights(present)} → {_rights(body)}"])
+
+
+def _rights(role: Body) -> dict[str, Any]:
+    indices = sorted((sorted(one["names"]), sorted(one["privileges"])) for one in role.get("indices", ()))
+    return {"cluster": sorted(role.get("cluster", ())), "indices": indices}

@@ -1,0 +1,400 @@
+"""The configuration: every option is declared once, here, and read from flags, environment, file and defaults.
+
+The first of these that names an option gives its value: flag, variable ``SHIPPER_<SECTION>_<KEY>``, TOML file, default.
+Secrets are no options: they come from files, from ``SECRET_VARIABLES`` or from systemd credentials, and are read by
+``client`` when it connects, so that no Config ever holds one.
+"""
+
+import difflib
+import re
+import tomllib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, Final
+
+from shipper.base.errors import ConfigError
+from shipper.settings.options import (
+    PREFIX,
+    NotAllowed,
+    Option,
+    boolean,
+    choice,
+    duration,
+    duration_of,
+    option,
+    options,
+    size,
+    table,
+    text,
+    whole,
+    words,
+)
+
+DEFAULT_FILE: Final = "/etc/shipper/shipper.toml"
+FILE_VARIABLE: Final = f"{PREFIX}_CONFIG"
+SECRET_VARIABLES: Final = tuple(f"{PREFIX}_ELASTICSEARCH_{name}" for name in ("API_KEY", "PASSWORD", "BEARER_TOKEN"))
+
+# A period divides a minute, or is minutes that divide an hour: ticks then fall on the same times in every hour
+PERIODS_S: Final = tuple(
+    [second for second in range(1, 61) if 60 % second == 0]
+    + [minute * 60 for minute in range(2, 61) if 60 % minute == 0]
+)
+# Kubernetes sets such variables for a service named shipper…; they are no options of ours
+_FOREIGN: Final = re.compile(r"_SERVICE_(HOST|PORT\w*)$|_PORT(_\d+_\w+)?$")
+_DAY_S: Final = 86_400
+_ENQUEUES: Final = "/_es"
+_MIB: Final = 1 << 20
+_GIB: Final = 1 << 30
+_PATH: Final = text("a path", placeholder="FILE")
+_ABSOLUTE: Final = text("an absolute path", r"/[^\x00-\x1f\x7f]*", "DIR")
+_ABSOLUTES: Final = words("a list of absolute paths", r"/[^\x00-\x1f\x7f,]*", placeholder="DIR,…")
+_GLOBS: Final = words("a list of globs", placeholder="GLOB,…")
+
+
+def _default_datasets() -> tuple[str, ...]:
+    from shipper.schema.datasets import DATASETS  # noqa: PLC0415 – collectors name Config in their types
+
+    return tuple(name for name, dataset in DATASETS.items() if dataset.default)
+
+
+def _datasets() -> tuple[str, ...]:
+    from shipper.schema.datasets import DATASETS  # noqa: PLC0415
+
+    return tuple(DATASETS)
+
+
+def _has_group(pattern: str) -> bool:
+    try:
+        return re.compile(pattern).groups > 0
+    except re.error:
+        return False
+
+
+@dataclass(frozen=True)
+class Elasticsearch:
+    """Where to ship. The API key or password itself stands in a file, a variable or a systemd credential."""
+
+    hosts: tuple[str, ...] = option(
+        ("http://127.0.0.1:9200",),
+        "Servers of one cluster, the next is tried when one fails; the port is 80 or 443 where it is left out",
+        words(
+            "a list of http(s)://host:port without user or password",
+            r"https?://([^\s/@:,\[\]]+|\[[0-9a-fA-F:.]+\])(:\d{1,5})?(/[^\s@,]*)?",
+            least=1,
+            placeholder="URL,…",
+        ),
+    )
+    api_key_file: str = option("", "File with the API key, as id:key or encoded", _PATH)
+    bearer_token_file: str = option("", "File with a bearer token, where no API key is used", _PATH)
+    username: str = option("", "User, where no API key is used", text("a user name", r"[^\x00-\x1f\x7f:]*"))
+    password_file: str = option("", "File with the password of the user", _PATH)
+    ca_file: str = option("", "PEM file of the authorities to trust instead of the system's", _PATH)
+    ca_fingerprint: str = option(
+        "",
+        "SHA-256 fingerprint of the server's certificate, or of an authority's that it sends along",
+        text("64 hexadecimal digits, colons allowed", r"([0-9A-Fa-f]{2}(:?[0-9A-Fa-f]{2}){31})?", "HEX"),
+    )
+    client_cert_file: str = option("", "PEM file of the certificate to show to the server", _PATH)
+    client_key_file: str = option("", "PEM file of its key, where it is not in the same file", _PATH)
+    verify: bool = option(True, "Verify the server's certificate and name", boolean())  # noqa: FBT003
+    timeout_s: int = option(30, "How long one request may take", duration(1, 600))
+
+
+@dataclass(frozen=True)
+class Index:
+    """How documents are laid out in the server; read by setup and when documents are sent."""
+
+    layout: str = option(
+        "datastream", "Time-series data streams, or plain indices per day", choice("datastream", "dated")
+    )
+    namespace: str = option(
+        "default",
+        "Last part of the data streams' names",
+        text("lower-case letters, digits, _ and . (at most 100)", r"[a-z0-9_][a-z0-9_.]{0,99}", "NAME"),
+    )
+    retention_days: int = option(30, "Days after which the server deletes documents, 0 for never", whole(0, 36_500))
+    downsample: tuple[str, ...] = option(
+        (),
+        "Stages at which older documents are thinned out, AFTER:INTERVAL, such as 7d:10m,30d:1h",
+        words("a list of AFTER:INTERVAL in d, h or m", r"[1-9]\d*[dh]:[1-9]\d*[mh]", placeholder="STAGE,…"),
+    )
+    label_fields: tuple[str, ...] = option(
+        (),
+        "Keys of host.labels that are also fields of their own, host.labels.KEY: PromQL and ES|QL can split by them",
+        words("a list of keys of letters, digits, _ and -", r"[A-Za-z0-9_-]{1,64}", placeholder="KEY,…"),
+    )
+    shards: int = option(1, "Primary shards of each index", whole(1, 1024))
+    replicas: int | None = option(None, "Replicas of each index; unset for the server's default", whole(0, 100))
+
+
+@dataclass(frozen=True)
+class Collect:
+    """What is read, how often, and what is left out."""
+
+    period_s: int = option(10, "Time from tick to tick", duration_of(PERIODS_S), "--period")
+    ticks: int = option(0, "End after so many ticks, 0 for never", whole(0, 1_000_000_000), "--ticks")
+    host_root: str = option("/", "The host's root directory as seen from here", _ABSOLUTE, "--host-root")
+    datasets: tuple[str, ...] = option(
+        _default_datasets,
+        "Kinds of documents to make",
+        words("a list of datasets", r"[a-z]+", least=1, placeholder="NAME,…"),
+    )
+    filesystem_exclude: tuple[str, ...] = option(
+        (
+            "/dev", "/dev/*", "/proc", "/proc/*", "/sys", "/sys/*", "/run/credentials/*", "/var/lib/docker/*",
+            "/var/lib/containers/storage/*", "/var/lib/containerd/*", "/var/lib/kubelet/*", "/run/containerd/*",
+        ),
+        "Mount points that are left out",
+        _GLOBS,
+    )  # fmt: skip
+    filesystem_types_exclude: tuple[str, ...] = option(
+        (
+            "autofs", "binfmt_misc", "bpf", "cgroup", "cgroup2", "configfs", "debugfs", "devpts", "devtmpfs",
+            "efivarfs", "erofs", "fuse.lxcfs", "fusectl", "hugetlbfs", "iso9660", "mqueue", "nsfs", "overlay", "proc",
+            "procfs", "pstore", "ramfs", "rpc_pipefs", "securityfs", "selinuxfs", "squashfs", "sysfs", "tracefs",
+        ),
+        "Filesystem types that are left out",
+        _GLOBS,
+    )  # fmt: skip
+    interface_exclude: tuple[str, ...] = option(
+        (
+            "lo",
+            "veth*",
+            "cali*",
+            "cni*",
+            "flannel*",
+            "tunl*",
+            "lxc*",
+            "ifb*",
+            "docker*",
+            "br-*",
+            "virbr*",
+            "vb-*",
+            "ve-*",
+        ),
+        "Network interfaces that are left out",
+        _GLOBS,
+    )
+    device_exclude: tuple[str, ...] = option(
+        ("loop*", "ram*", "zram*", "sr*", "fd*", "nbd*"), "Block devices that are left out", _GLOBS
+    )
+    cgroup_exclude: tuple[str, ...] = option(
+        ("*.mount", "*.swap", "*.socket"), "Cgroup paths that are left out, with all below them", _GLOBS
+    )
+    processes: int = option(10, "So many processes by CPU and by memory, 0 for none", whole(0, 100))
+    command_lines: bool = option(False, "Publish the arguments of processes too", boolean())  # noqa: FBT003
+    command_line_scrub: tuple[str, ...] = option(
+        (),
+        "Further regular expressions; what their first group matches becomes ***. README.md says what is hidden anyway",
+        words("a list of regular expressions with one group", placeholder="REGEX,…", valid=_has_group),
+    )
+    labels: tuple[str, ...] = option(
+        (
+            "com.docker.compose.project",
+            "com.docker.compose.service",
+            "com.docker.swarm.service.name",
+            "com.hashicorp.nomad.*",
+            "app.kubernetes.io/*",
+            "org.opencontainers.image.version",
+        ),
+        "Labels and annotations of containers that are kept, in container.labels",
+        _GLOBS,
+    )
+    docker_roots: tuple[str, ...] = option(
+        ("/var/lib/docker",), "Docker's data roots; data-root in /etc/docker/daemon.json is found as well", _ABSOLUTES
+    )
+    containerd_states: tuple[str, ...] = option(
+        ("/run/containerd", "/run/k3s/containerd"), "State directories of containerd", _ABSOLUTES
+    )
+    storage_roots: tuple[str, ...] = option(
+        ("/var/lib/containers/storage",), "Storage roots of podman and CRI-O; users' own are found as well", _ABSOLUTES
+    )
+    deadline_s: int = option(5, "A collector that takes longer is left behind", duration(1, 600))
+
+
+@dataclass(frozen=True)
+class Spool:
+    """Documents on disk between collection and acknowledgement."""
+
+    directory: str = option("/var/lib/shipper/spool", "Where documents wait", _ABSOLUTE, "--spool")
+    max_bytes: int = option(_GIB, "Space for them; beyond it the oldest are dropped", size(_MIB, 1 << 50))
+    # 7 days is also the most that a new time-series stream is open backwards (index.look_back_time)
+    max_age_s: int = option(7 * _DAY_S, "Documents older than this are dropped", duration(60, 3650 * _DAY_S))
+    flush_s: int = option(10, "How long a stop may take to send what is left", duration(0, 600))
+
+
+@dataclass(frozen=True)
+class Bulk:
+    """Requests that carry documents."""
+
+    max_bytes: int = option(4 * _MIB, "Size of one request before compression", size(64 << 10, 100 * _MIB))
+    order: str = option(
+        "newest-first",
+        "Which end of a backlog goes first; one request in four is for the other end",
+        choice("newest-first", "oldest-first"),
+    )
+    compression: int = option(3, "gzip level, 0 for none", whole(0, 9))
+    backoff_max_s: int = option(5, "Longest pause between attempts", duration(1, 3600))
+
+
+@dataclass(frozen=True)
+class Host:
+    """What this host is called."""
+
+    name: str = option(
+        "",
+        "Name of the host; empty for the host's own",
+        text("a name of at most 255 printable characters", r"[^\x00-\x20\x7f]{0,255}", "NAME"),
+    )
+    verify: bool = option(True, "Refuse to start where the host root does not show the host", boolean())  # noqa: FBT003
+    labels: Mapping[str, str] = option(
+        lambda: MappingProxyType({}), "Labels on every document", table("a table of texts, such as rack=a1,tier=web")
+    )
+
+
+@dataclass(frozen=True)
+class Config:
+    """All sections. ``file`` is the file that was read (empty: none), ``origins`` where each option given came from."""
+
+    elasticsearch: Elasticsearch = field(default_factory=Elasticsearch)
+    index: Index = field(default_factory=Index)
+    collect: Collect = field(default_factory=Collect)
+    spool: Spool = field(default_factory=Spool)
+    bulk: Bulk = field(default_factory=Bulk)
+    host: Host = field(default_factory=Host)
+    file: str = field(default="", compare=False)
+    origins: Mapping[str, str] = field(default_factory=dict, compare=False)
+
+
+SECTIONS: Final[Mapping[str, Any]] = MappingProxyType(
+    {"elasticsearch": Elasticsearch, "index": Index, "collect": Collect, "spool": Spool, "bulk": Bulk, "host": Host}
+)
+
+
+def all_options() -> tuple[Option, ...]:
+    """Every option, section by section, in the order of declaration."""
+    return tuple(one for name, section in SECTIONS.items() for one in options(name, section))
+
+
+def load(path: str | None, environ: Mapping[str, str], flags: Mapping[str, str]) -> Config:
+    """The configuration from ``path`` (None: DEFAULT_FILE if it exists), ``environ`` and ``flags``.
+
+    ``flags`` maps option paths (``collect.period``) to the text given. Raises ConfigError.
+    """
+    known = {one.path: one for one in all_options()}
+    file, given = _from_file(path or environ.get(FILE_VARIABLE) or None, known)
+    found = [*given, *_from_environment(environ, known), *_from_flags(flags, known)]
+    values: dict[str, dict[str, Any]] = {name: {} for name in SECTIONS}
+    origins: dict[str, str] = {}
+    for one, origin, value in found:
+        values[one.section][one.attribute] = value
+        origins[one.path] = origin
+    sections = {name: section(**values[name]) for name, section in SECTIONS.items()}
+    _check_datasets(sections["collect"], origins)
+    _check_hosts(sections["elasticsearch"], origins)
+    return Config(**sections, file=file, origins=origins)
+
+
+_Found = tuple[Option, str, Any]
+
+
+def _from_file(path: str | None, known: Mapping[str, Option]) -> tuple[str, list[_Found]]:
+    file = path or DEFAULT_FILE
+    try:
+        content = tomllib.loads(Path(file).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        if path is None:
+            return "", []
+        raise ConfigError(f"{file}: no such file") from None
+    except OSError as error:
+        raise ConfigError(f"{file}: {error.strerror}") from None
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{file}: byte {error.start}: not UTF-8") from None
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{file}: {_syntax(str(error))}") from None
+    return file, list(_from_tables(file, content, known))
+
+
+def _syntax(message: str) -> str:
+    """``Invalid value (at line 1, column 5)`` → ``line 1, column 5: Invalid value``."""
+    match = re.fullmatch(r"(.*) \(at (.*)\)", message, re.DOTALL)
+    return f"{match[2]}: {match[1]}" if match else message
+
+
+def _from_tables(file: str, content: Mapping[str, Any], known: Mapping[str, Option]) -> Iterable[_Found]:
+    for section, entries in content.items():
+        if section not in SECTIONS:
+            raise ConfigError(f"{file}: [{section}]: {_unknown('section', section, SECTIONS)}")
+        if not isinstance(entries, dict):
+            raise ConfigError(f"{file}: {section}: must be a section: [{section}]")
+        for key, value in entries.items():
+            one = known.get(f"{section}.{key}")
+            if one is None:
+                keys = [other.key for other in known.values() if other.section == section]
+                raise ConfigError(f"{file}: [{section}] {key}: {_unknown('option', key, keys)}")
+            place = f"{file}: [{section}] {key} = {_brief(value)}"
+            try:
+                yield one, file, one.kind.take(value)
+            except NotAllowed:
+                raise ConfigError(f"{place}: must be {one.kind.allowed}") from None
+
+
+def _from_environment(environ: Mapping[str, str], known: Mapping[str, Option]) -> Iterable[_Found]:
+    variables = {one.variable: one for one in known.values()}
+    for name, value in environ.items():
+        if not name.startswith(f"{PREFIX}_") or name in (*SECRET_VARIABLES, FILE_VARIABLE):
+            continue
+        one = variables.get(name)
+        if one is None:
+            if _FOREIGN.search(name):
+                continue
+            raise ConfigError(f"environment {name}: {_unknown('variable', name, variables, listed=False)}")
+        yield one, f"environment {name}", _read(one, f"environment {name}={_brief(value)}", value)
+
+
+def _from_flags(flags: Mapping[str, str], known: Mapping[str, Option]) -> Iterable[_Found]:
+    for path, value in flags.items():
+        one = known[path]
+        yield one, f"flag {one.flags[0]}", _read(one, f"flag {one.flags[0]} {_brief(value)}", value)
+
+
+def _read(one: Option, place: str, value: str) -> Any:
+    try:
+        return one.kind.read(value)
+    except NotAllowed:
+        raise ConfigError(f"{place}: must be {one.kind.allowed}") from None
+
+
+def _check_hosts(elasticsearch: Elasticsearch, origins: Mapping[str, str]) -> None:
+    """Refuse Elastic Cloud's managed bulk endpoint: it answers 201 for what is only enqueued, and drops metrics."""
+    for host in elasticsearch.hosts:
+        if host.rstrip("/").endswith(_ENQUEUES):
+            raise ConfigError(
+                f"{origins['elasticsearch.hosts']}: elasticsearch.hosts: {host} only enqueues documents; "
+                "use the address of Elasticsearch itself"
+            )
+
+
+def _check_datasets(collect: Collect, origins: Mapping[str, str]) -> None:
+    known = _datasets()
+    for name in collect.datasets:
+        if name not in known:
+            raise ConfigError(f"{origins['collect.datasets']}: collect.datasets: {_unknown('dataset', name, known)}")
+
+
+def _unknown(what: str, name: str, allowed: Iterable[str], *, listed: bool = True) -> str:
+    names = list(allowed)
+    close = difflib.get_close_matches(name, names, n=1)
+    guess = f"; did you mean {close[0]}?" if close else ""
+    rest = f" (known: {', '.join(names)})" if listed else ""
+    return f"unknown {what} {name}{guess}{rest}"
+
+
+def _brief(value: object) -> str:
+    """``value`` for a message: one printable line, not too long, without user and password of an address."""
+    shown = repr(value) if not isinstance(value, str) else '"' + repr(value)[1:-1] + '"'
+    shown = re.sub(r"//[^\s'\"]*@", "//…@", shown)
+    longest = 60
+    return shown if len(shown) <= longest else shown[:longest] + "…"

@@ -1,0 +1,1 @@
+"""The cluster's dashboards: one description (``model``, ``boards``), drawn by Grafana, Kibana and the report."""

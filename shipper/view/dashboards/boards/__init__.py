@@ -1,0 +1,10 @@
+"""The six dashboards."""
+
+from typing import Final
+
+from shipper.view.dashboards.boards import container, containers, coreos, host, overview, shipper
+from shipper.view.dashboards.model import Board, verify
+
+BOARDS: Final[tuple[Board, ...]] = tuple(
+    verify(module.BOARD) for module in (overview, host, containers, container, coreos, shipper)
+)

@@ -1,0 +1,26 @@
+"""What several boards share."""
+
+from dataclasses import replace
+from typing import Final
+
+from shipper.view.dashboards.model import ENTITY, ONE_HOST, Mark, Steps, Variable, above, below, one_of
+
+BUSY: Final = Steps(0.85, 0.95)
+FULL: Final = Steps(0.8, 0.9)
+PRESSURE: Final = Steps(0.1, 0.4)
+
+# Documents that are a partition of the host's processes: nothing is counted twice in their sum
+LEAVES: Final = (one_of("cgroup.aggregate", "false"),)
+CONTAINERS: Final = (one_of("cgroup.kind", "container"),)
+WORKLOADS: Final = (one_of("cgroup.kind", "container", "service", "machine"),)
+
+ONE_CONTAINER: Final = Variable("container", "Container", ENTITY, multi=False, where=WORKLOADS, dataset="cgroup")
+ITS_HOST: Final = replace(ONE_HOST, dataset="cgroup", within="container", hidden=True)
+RUNTIME: Final = Variable("runtime", "Runtime", "container.runtime", always=False, dataset="cgroup")
+POD: Final = Variable("pod", "Pod", "kubernetes.pod.name", always=False, dataset="cgroup")
+IMAGE: Final = Variable("image", "Image", "container.image.name", always=False, dataset="cgroup")
+UNIT: Final = Variable("unit", "Unit or name", "cgroup.name", always=False, where=WORKLOADS, dataset="cgroup")
+
+# One document or few: a period is seldom longer
+BOOT_MARK: Final = Mark("Boots", "host", (below("system.uptime.duration.ms", 90_000),), "host.name")
+OOM_MARK: Final = Mark("OOM kills", "host", (above("system.vm.oom_kills.count_per_s", 0),), "host.name")

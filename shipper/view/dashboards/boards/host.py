@@ -1,0 +1,334 @@
+"""One host in the order of the USE method: utilisation, saturation, errors, for each of its resources."""
+
+from shipper.view.dashboards.boards.common import BOOT_MARK, BUSY, FULL, OOM_MARK, PRESSURE, WORKLOADS
+from shipper.view.dashboards.model import (
+    ENTITY,
+    NAMESPACE,
+    ONE_HOST,
+    Board,
+    Row,
+    Split,
+    avg,
+    least,
+    lines,
+    most,
+    stat,
+    table,
+    unique,
+)
+
+_DISKS = Split("system.diskio.name", 8)
+_INTERFACES = Split("system.network.name", 8)
+
+_NOW = Row(
+    "At a glance",
+    (
+        stat("Busy", "Share of CPU time in use, mean.", "host", avg("system.cpu.total.norm.pct"), steps=BUSY, width=3),
+        stat(
+            "Memory used",
+            "Share of memory that cannot be had without swapping, mean.",
+            "host",
+            avg("system.memory.actual.used.pct"),
+            steps=FULL,
+            width=3,
+        ),
+        stat(
+            "Fullest filesystem", "At its worst.", "filesystem", most("system.filesystem.used.pct"), steps=FULL, width=3
+        ),
+        stat("CPUs", "Logical CPUs that were online, most.", "host", most("system.cpu.cores"), width=3),
+        stat("Memory", "Memory that the kernel manages.", "host", most("system.memory.total"), width=3),
+        stat(
+            "Uptime",
+            "Time since boot at the end of the range, at most; see the marks for boots.",
+            "host",
+            most("system.uptime.duration.ms"),
+            width=3,
+        ),
+        stat(
+            "Containers here",
+            "Containers that ran at some time of the range.",
+            "cgroup",
+            unique("container.id", "containers"),
+            width=3,
+        ),
+        stat(
+            "Failed units",
+            "systemd units in state failed, most; read once a minute.",
+            "host",
+            most("system.systemd.units.failed.count"),
+            width=3,
+        ),
+    ),
+)
+
+_CPU = Row(
+    "CPU: utilisation | saturation | errors",
+    (
+        lines(
+            "CPU time",
+            "Share of all CPUs' time by state.",
+            "host",
+            avg("system.cpu.user.norm.pct", "user"),
+            avg("system.cpu.system.norm.pct", "system"),
+            avg("system.cpu.nice.norm.pct", "nice"),
+            avg("system.cpu.iowait.norm.pct", "iowait"),
+            avg("system.cpu.irq.norm.pct", "irq"),
+            avg("system.cpu.softirq.norm.pct", "softirq"),
+            avg("system.cpu.steal.norm.pct", "steal"),
+            stacked=True,
+            top=1,
+        ),
+        lines(
+            "Load per CPU",
+            "Tasks that run, wait for a CPU or for a disk, for each logical CPU.",
+            "host",
+            avg("system.load.norm.1", "1 min"),
+            avg("system.load.norm.5", "5 min"),
+            avg("system.load.norm.15", "15 min"),
+            width=4,
+        ),
+        lines(
+            "CPU pressure",
+            "Share of the last 10 s in which some task waited for a CPU.",
+            "host",
+            avg("system.pressure.cpu.some.avg10.pct", "some"),
+            steps=PRESSURE,
+            width=4,
+        ),
+        lines(
+            "Switches and interrupts",
+            "Per second.",
+            "host",
+            avg("system.context_switches.count_per_s", "context switches"),
+            avg("system.interrupts.count_per_s", "interrupts"),
+            avg("system.forks.count_per_s", "forks"),
+            width=8,
+        ),
+    ),
+)
+
+_MEMORY = Row(
+    "Memory: utilisation | saturation | errors",
+    (
+        lines(
+            "Memory in use",
+            "What the memory is used for; free is what nothing uses, not even as cache.",
+            "host",
+            avg("system.memory.anon.bytes", "processes"),
+            avg("system.memory.shmem.bytes", "shared"),
+            avg("system.memory.slab.unreclaimable.bytes", "kernel"),
+            avg("system.memory.slab.reclaimable.bytes", "kernel caches"),
+            avg("system.memory.cached.bytes", "page cache, with shared"),
+            avg("system.memory.free", "free"),
+        ),
+        lines(
+            "Memory pressure",
+            "Share of the last 10 s in which some tasks, or all, waited for memory.",
+            "host",
+            avg("system.pressure.memory.some.avg10.pct", "some"),
+            avg("system.pressure.memory.full.avg10.pct", "full"),
+            steps=PRESSURE,
+            width=4,
+        ),
+        lines(
+            "Swap and disk reads for memory",
+            "Swapped, bytes per second; out below zero.",
+            "host",
+            avg("system.vm.swapped.in.bytes_per_s", "in"),
+            avg("system.vm.swapped.out.bytes_per_s", "out", mirrored=True),
+            width=4,
+        ),
+        lines(
+            "Major faults and OOM kills",
+            "Per second: faults that waited for a disk, and processes that were OOM-killed.",
+            "host",
+            avg("system.vm.faults.major.count_per_s", "major faults"),
+            avg("system.vm.oom_kills.count_per_s", "OOM kills"),
+            width=8,
+        ),
+    ),
+)
+
+_DISK = Row(
+    "Disk: utilisation | saturation | errors",
+    (
+        lines(
+            "Disk busy",
+            "Share of time in which the disk had something to do.",
+            "disk",
+            avg("system.diskio.util.pct"),
+            split=_DISKS,
+            top=1,
+        ),
+        lines(
+            "Disk throughput",
+            "Bytes per second; written below zero.",
+            "disk",
+            avg("system.diskio.read.bytes_per_s", "read"),
+            avg("system.diskio.write.bytes_per_s", "written", mirrored=True),
+            split=_DISKS,
+        ),
+        lines(
+            "Disk operations",
+            "Per second; writes below zero.",
+            "disk",
+            avg("system.diskio.read.count_per_s", "reads"),
+            avg("system.diskio.write.count_per_s", "writes", mirrored=True),
+            split=_DISKS,
+        ),
+        lines(
+            "Disk latency",
+            "Mean time of an operation, waiting included.",
+            "disk",
+            avg("system.diskio.read.await.ms", "read"),
+            avg("system.diskio.write.await.ms", "write"),
+            split=_DISKS,
+        ),
+        lines(
+            "Disk queue",
+            "Operations that waited or were under way, mean.",
+            "disk",
+            avg("system.diskio.queue.count"),
+            split=_DISKS,
+        ),
+        lines(
+            "IO pressure",
+            "Share of the last 10 s in which some tasks, or all, waited for a disk.",
+            "host",
+            avg("system.pressure.io.some.avg10.pct", "some"),
+            avg("system.pressure.io.full.avg10.pct", "full"),
+            steps=PRESSURE,
+        ),
+    ),
+)
+
+_FILESYSTEMS = Row(
+    "Filesystems",
+    (
+        table(
+            "Filesystems",
+            "Each device once, by its first mount point; the fullest first.",
+            "filesystem",
+            Split("system.filesystem.mount_point", 50, most("system.filesystem.used.pct")),
+            most("system.filesystem.total", "size"),
+            least("system.filesystem.available", "least available"),
+            most("system.filesystem.used.pct", "used, most"),
+            most("system.filesystem.used_files.pct", "inodes, most"),
+            steps=FULL,
+        ),
+        lines(
+            "Filesystems filling",
+            "Share of the space in use.",
+            "filesystem",
+            avg("system.filesystem.used.pct"),
+            split=Split("system.filesystem.mount_point", 10),
+            top=1,
+            width=12,
+        ),
+    ),
+)
+
+_NETWORK = Row(
+    "Network: utilisation | saturation | errors",
+    (
+        lines(
+            "Network traffic",
+            "Bytes per second; sent below zero.",
+            "network",
+            avg("system.network.in.bytes_per_s", "received"),
+            avg("system.network.out.bytes_per_s", "sent", mirrored=True),
+            split=_INTERFACES,
+        ),
+        lines(
+            "Packets",
+            "Per second; sent below zero.",
+            "network",
+            avg("system.network.in.packets_per_s", "received"),
+            avg("system.network.out.packets_per_s", "sent", mirrored=True),
+            split=_INTERFACES,
+        ),
+        lines(
+            "Errors and drops",
+            "Packets per second, all physical interfaces.",
+            "host",
+            avg("system.network.total.in.errors_per_s", "receive errors"),
+            avg("system.network.total.out.errors_per_s", "send errors"),
+            avg("system.network.total.in.dropped_per_s", "receive drops"),
+            avg("system.network.total.out.dropped_per_s", "send drops"),
+        ),
+        lines(
+            "TCP",
+            "Per second.",
+            "host",
+            avg("system.tcp.opens.active.count_per_s", "opened"),
+            avg("system.tcp.opens.passive.count_per_s", "accepted"),
+            avg("system.tcp.established_resets.count_per_s", "reset"),
+        ),
+        lines(
+            "TCP trouble",
+            "Per second.",
+            "host",
+            avg("system.tcp.retransmits.count_per_s", "segments sent again"),
+            avg("system.tcp.listen.overflows.count_per_s", "listen queue full"),
+            avg("system.tcp.timeouts.count_per_s", "timeouts"),
+        ),
+        lines(
+            "Sockets and connection tracking",
+            "In use.",
+            "host",
+            avg("system.socket.used.count", "sockets"),
+            avg("system.conntrack.count", "tracked connections"),
+        ),
+    ),
+)
+
+_PROCESSES = Row(
+    "Processes",
+    (
+        lines(
+            "Threads",
+            "On the host, and those that run or wait for a CPU or a disk.",
+            "host",
+            avg("system.threads.count", "all"),
+            avg("system.threads.runnable.count", "runnable"),
+            avg("system.threads.blocked.count", "waiting for a disk"),
+        ),
+        lines(
+            "Processes by state",
+            "Number; read once a minute.",
+            "host",
+            avg("system.process.summary.running", "running"),
+            avg("system.process.summary.disk_sleep", "waiting for a disk"),
+            avg("system.process.summary.zombie", "zombie"),
+            avg("system.process.summary.total", "all"),
+        ),
+        lines("Open files", "On the host.", "host", avg("system.files.open.count", "open")),
+        table(
+            "Processes by CPU",
+            "Those that use most CPU or memory, read once a minute, means; all of a core is 100 %.",
+            "process",
+            Split("process.name", 20),
+            avg("system.process.cpu.total.pct", "CPU of one core"),
+            avg("system.process.memory.rss.bytes", "memory"),
+        ),
+        table(
+            "Containers and services by CPU",
+            "In CPUs' worth, mean; memory is the working set.",
+            "cgroup",
+            Split(ENTITY, 20),
+            avg("cgroup.cpu.cores", "CPU"),
+            avg("cgroup.memory.working_set.bytes", "memory"),
+            most("cgroup.pids.current", "tasks"),
+            where=WORKLOADS,
+        ),
+    ),
+)
+
+BOARD = Board(
+    "shipper-host",
+    "Host",
+    "One host: utilisation, saturation and errors of each of its resources.",
+    (NAMESPACE, ONE_HOST),
+    (_NOW, _CPU, _MEMORY, _DISK, _FILESYSTEMS, _NETWORK, _PROCESSES),
+    (BOOT_MARK, OOM_MARK),
+)

@@ -1,0 +1,180 @@
+"""A panel's metrics as targets of Grafana's Elasticsearch datasource: one target a metric, or one a table.
+
+What the datasource makes of them is in its response_parser.go: ids are digits, unique in the target; names of table
+columns follow from the metrics' types.
+"""
+
+from collections import Counter
+from collections.abc import Iterator
+from typing import Final
+
+from grafana_foundation_sdk.builders import elasticsearch as es
+from grafana_foundation_sdk.cog.builder import Builder
+from grafana_foundation_sdk.models import elasticsearch as models
+
+from shipper.view.dashboards.clauses import panel_lucene
+from shipper.view.dashboards.model import RECENT, TIME, Board, Metric, Panel, Stat, View, label, order
+
+# Aggregations are named by these; terms refer to the metric that they are sorted by
+_METRIC, _ORDER, _TERMS, _HISTOGRAM, _EACH, _NUMBER = "1", "2", "3", "4", "5", "6"
+SCRIPT: Final = "params.each * params.number"
+_PRECISION: Final = "10000"  # distinct values that are counted exactly, more or less
+_TITLES: Final = {
+    Stat.AVG: "Average",
+    Stat.MAX: "Max",
+    Stat.MIN: "Min",
+    Stat.COUNT: "Count",
+    Stat.UNIQUE: "Unique Count",
+}
+
+_Metric = Builder[models.MetricAggregation]
+_Bucket = Builder[models.BucketAggregation]
+
+
+def ref(i: int) -> str:
+    return chr(ord("A") + i)
+
+
+def targets(board: Board, panel: Panel) -> Iterator[es.Dataquery]:
+    query = panel_lucene(board, panel)
+    if panel.recent:
+        query = _end(query)
+    if panel.view is View.TABLE:
+        yield _target(query, 0, _row_metrics(panel), [_terms(panel, _row_order(panel))])
+        return
+    for i, metric in enumerate(panel.metrics):
+        narrowed = _end(query) if metric.recent else query
+        if panel.view is View.STAT:
+            yield _target(narrowed, i, list(_series(metric)), [_whole()])
+            continue
+        metrics, buckets = list(_series(metric)), list[_Bucket]([_histogram()])
+        if panel.split:
+            order_by, more = _series_order(panel, metric)
+            metrics, buckets = [*metrics, *more], [_terms(panel, order_by), _histogram()]
+        yield _target(narrowed, i, metrics, buckets).alias(alias(panel, metric))
+
+
+def _end(query: str) -> str:
+    """Only the end of the time range, wherever that is."""
+    return f'{query} AND {TIME}:["${{__to}}||-{RECENT}" TO *]'
+
+
+def documents(query: str) -> es.Dataquery:
+    """What an annotation asks for."""
+    return es.Dataquery().ref_id("Anno").query(query).time_field(TIME)
+
+
+def alias(panel: Panel, metric: Metric) -> str:
+    if panel.split is None:
+        return label(panel, metric)
+    key = f"{{{{{panel.split.field}}}}}"
+    return f"{key} {label(panel, metric)}" if len(panel.metrics) > 1 else key
+
+
+def columns(panel: Panel) -> dict[str, str]:
+    """Name of each number's column as the datasource gives it → our heading, empty for one that only sorts."""
+    metrics = [*panel.metrics, *([order(panel)] if _only_sorts(panel) else [])]
+    types = Counter(metric.stat for metric in metrics)
+    return {
+        f"{_TITLES[metric.stat]} {metric.field}" if types[metric.stat] > 1 else _TITLES[metric.stat]: (
+            label(panel, metric) if metric in panel.metrics else ""
+        )
+        for metric in metrics
+    }
+
+
+def _only_sorts(panel: Panel) -> bool:
+    """Whether a table is sorted by what it does not show."""
+    by = order(panel)
+    return by.stat is not Stat.COUNT and not any(_same(by, one) for one in panel.metrics)
+
+
+def _same(one: Metric, other: Metric) -> bool:
+    return (one.stat, one.field) == (other.stat, other.field)
+
+
+def _target(query: str, i: int, metrics: list[_Metric], buckets: list[_Bucket]) -> es.Dataquery:
+    made = es.Dataquery().ref_id(ref(i)).query(query).time_field(TIME).metrics(metrics).bucket_aggs(buckets)
+    return made.query_type("lucene")
+
+
+def _row_metrics(panel: Panel) -> list[_Metric]:
+    shown: list[_Metric] = [_plain(metric, _row_id(i)) for i, metric in enumerate(panel.metrics)]
+    return [*shown, _plain(order(panel), _ORDER).hide(hide=True)] if _only_sorts(panel) else shown
+
+
+def _row_id(i: int) -> str:
+    return str(10 + i)
+
+
+def _row_order(panel: Panel) -> str:
+    by = order(panel)
+    if by.stat is Stat.COUNT:
+        return "_count"
+    return next((_row_id(i) for i, one in enumerate(panel.metrics) if _same(one, by)), _ORDER)
+
+
+def _series_order(panel: Panel, metric: Metric) -> tuple[str, list[_Metric]]:
+    """What the series are sorted by, and the metric for it if it is not the drawn one."""
+    by = order(panel)
+    if by.stat is Stat.COUNT:
+        return "_count", []
+    return (_METRIC, []) if _same(by, metric) else (_ORDER, [_plain(by, _ORDER).hide(hide=True)])
+
+
+def _series(metric: Metric) -> Iterator[_Metric]:
+    if metric.stat is not Stat.TOTAL:
+        yield _plain(metric, _METRIC)
+        return
+    yield es.Average().id(_EACH).field(metric.field).hide(hide=True)
+    yield _unique(metric.per, _NUMBER).hide(hide=True)
+    variables: list[Builder[models.PipelineVariable]] = [
+        es.PipelineVariable().name(name).pipeline_agg(id_) for name, id_ in (("each", _EACH), ("number", _NUMBER))
+    ]
+    script = es.ElasticsearchBucketScriptSettings().script(es.ElasticsearchInlineScript().inline(SCRIPT))
+    yield es.BucketScript().id(_METRIC).pipeline_variables(variables).settings(script)
+
+
+def _plain(metric: Metric, id_: str) -> es.Average | es.Max | es.Min | es.Count | es.UniqueCount:
+    match metric.stat:
+        case Stat.COUNT:
+            return es.Count().id(id_)
+        case Stat.UNIQUE:
+            return _unique(metric.field, id_)
+        case Stat.MAX:
+            return es.Max().id(id_).field(metric.field)
+        case Stat.MIN:
+            return es.Min().id(id_).field(metric.field)
+        case _:
+            return es.Average().id(id_).field(metric.field)
+
+
+def _unique(field: str, id_: str) -> es.UniqueCount:
+    settings = es.ElasticsearchUniqueCountSettings().precision_threshold(_PRECISION)
+    return es.UniqueCount().id(id_).field(field).settings(settings)
+
+
+def _terms(panel: Panel, order_by: str) -> es.Terms:
+    split = panel.split
+    assert split
+    settings = (
+        es.ElasticsearchTermsSettings()
+        .size(str(split.size))
+        .order(models.TermsOrder.DESC)
+        .order_by(order_by)
+        .min_doc_count("1")
+    )
+    return es.Terms().id(_TERMS).field(split.field).settings(settings)
+
+
+def _whole() -> es.Terms:
+    """One bucket of all documents, for a number: the datasource makes no table of a query without buckets."""
+    settings = (
+        es.ElasticsearchTermsSettings().size("1").order(models.TermsOrder.DESC).order_by("_count").min_doc_count("1")
+    )
+    return es.Terms().id(_TERMS).field("event.dataset").settings(settings)
+
+
+def _histogram() -> es.DateHistogram:
+    settings = es.ElasticsearchDateHistogramSettings().interval("auto").min_doc_count("0")
+    return es.DateHistogram().id(_HISTOGRAM).field(TIME).settings(settings)

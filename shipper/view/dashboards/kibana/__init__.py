@@ -1,0 +1,169 @@
+"""Boards as Kibana dashboards (8.15 to 9.x): one NDJSON each, every panel a Lens by value, and one data view for all.
+
+The shapes are Lens's own persisted state: x-pack/plugins/lens/public/datasources/form_based and …/visualizations of
+elastic/kibana. Texts within texts (``panelsJSON`` …) are how Kibana keeps dashboards.
+"""
+
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from hashlib import sha256
+from typing import Any, Final
+
+from shipper.view.dashboards.kibana.lens import lens
+from shipper.view.dashboards.model import HOST, PAGES, RECENT, Board, Panel, Place, Split, Variable, View, has, places
+
+DATA_VIEW: Final = "shipper-metrics"
+PATTERN: Final = "metrics-shipper.*"
+# The oldest forms that all of 8.15 to 9.x read: a newer one is refused by an older Kibana
+_CORE, _DASHBOARD, _DATA_VIEW_VERSION, _PANEL = "8.8.0", "10.2.0", "8.0.0", "8.15.0"
+_COLUMNS: Final = 2  # Kibana's grid has 48 where ours has 24
+_HOSTS_BESIDE: Final = 8
+_BESIDE: Final = (
+    " Kibana cannot tell which host is the container's: these are the hosts with the most, whatever is chosen."
+)
+
+
+def render(board: Board) -> str:
+    """The data view and the dashboard, a line each, as ``_import`` takes them."""
+    lines = (_data_view(), _dashboard(board))
+    return "".join(json.dumps(line, sort_keys=True, ensure_ascii=False) + "\n" for line in lines)
+
+
+def _data_view() -> dict[str, Any]:
+    return {
+        "id": DATA_VIEW,
+        "type": "index-pattern",
+        "attributes": {"name": "Shipper", "timeFieldName": "@timestamp", "title": PATTERN},
+        "references": [],
+        "coreMigrationVersion": _CORE,
+        "typeMigrationVersion": _DATA_VIEW_VERSION,
+    }
+
+
+def _dashboard(board: Board) -> dict[str, Any]:
+    panels = [_panel(board, panel, place) for panel, place in _placed(board)]
+    references = [
+        {**reference, "name": f"{panel['panelIndex']}:{reference['name']}"}
+        for panel, references in panels
+        for reference in references
+    ]
+    controls = {_id(board.uid, one.name): _control(board, one, i) for i, one in enumerate(_controls(board))}
+    for id_ in controls:
+        name = f"controlGroup_{id_}:optionsListDataView"
+        references.append({"id": DATA_VIEW, "name": name, "type": "index-pattern"})
+    return {
+        "id": board.uid,
+        "type": "dashboard",
+        "attributes": {
+            "title": f"Shipper: {board.title}",
+            "description": board.help,
+            "timeRestore": True,
+            "timeFrom": f"now-{board.last}",
+            "timeTo": "now",
+            "refreshInterval": {"pause": False, "value": 30_000},
+            "version": 1,
+            "panelsJSON": json.dumps([panel for panel, _ in panels], sort_keys=True),
+            "optionsJSON": json.dumps(
+                {"useMargins": True, "syncColors": False, "syncCursor": True, "syncTooltips": True}
+            ),
+            "kibanaSavedObjectMeta": {
+                "searchSourceJSON": json.dumps({"query": {"query": "", "language": "kuery"}, "filter": []})
+            },
+            "controlGroupInput": {
+                "chainingSystem": "HIERARCHICAL",
+                "controlStyle": "oneLine",
+                "ignoreParentSettingsJSON": json.dumps({"ignoreFilters": False, "ignoreTimerange": False}),
+                "panelsJSON": json.dumps(controls, sort_keys=True),
+            },
+        },
+        "references": references,
+        "coreMigrationVersion": _CORE,
+        "typeMigrationVersion": _DASHBOARD,
+    }
+
+
+def _id(*parts: str) -> str:
+    """A name that stays the same from rendering to rendering, in the form of a UUID."""
+    digest = sha256("/".join(parts).encode()).hexdigest()
+    return "-".join((digest[:8], digest[8:12], digest[12:16], digest[16:20], digest[20:32]))
+
+
+def _placed(board: Board) -> Iterator[tuple[Panel, Place]]:
+    y = 0
+    for row in board.rows:
+        found, y_next = places(row, y)
+        yield from zip(row.panels, found, strict=True)
+        y = y_next
+
+
+def _controls(board: Board) -> Iterator[Variable]:
+    """The namespace is the data view's business here; what follows from another choice has no control."""
+    return (one for one in board.variables if one.field != "_index" and not one.hidden)
+
+
+def _control(board: Board, variable: Variable, order: int) -> dict[str, Any]:
+    id_ = _id(board.uid, variable.name)
+    return {
+        "type": "optionsListControl",
+        "order": order,
+        "grow": True,
+        "width": "medium",
+        "explicitInput": {
+            "id": id_,
+            "title": variable.label,
+            "fieldName": variable.field,
+            "searchTechnique": "wildcard",
+            "singleSelect": not variable.multi,
+            "selectedOptions": [],
+            "sort": {"by": "_key", "direction": "asc"},
+        },
+    }
+
+
+def shown(board: Board, panel: Panel) -> tuple[Panel, bool]:
+    """The panel as Kibana can show it, and whether it must not follow the choices at the top.
+
+    A choice there narrows all panels. Where the documents have no such field, nothing would be left: then all hosts are
+    shown beside each other.
+    """
+    if all(has(panel.dataset, one.field) for one in _controls(board)):
+        return panel, False
+    split = Split(HOST, min(_HOSTS_BESIDE, 25 // len(panel.metrics)))
+    return replace(panel, split=split, help=panel.help + _BESIDE), True
+
+
+def _panel(board: Board, panel: Panel, place: Place) -> tuple[dict[str, Any], list[dict[str, str]]]:
+    id_ = _id(board.uid, panel.title)
+    panel, apart = shown(board, panel)
+    attributes, references = lens(board, panel, DATA_VIEW, apart=apart)
+    grid = {"x": place.x * _COLUMNS, "y": place.y, "w": place.w * _COLUMNS, "h": place.h, "i": id_}
+    enhancements, links = _drilldown(panel, id_)
+    config = {"attributes": attributes, "description": panel.help, "enhancements": enhancements}
+    if panel.recent:
+        config["timeRange"] = {"from": f"now-{RECENT}", "to": "now"}
+    made = {
+        "type": "lens",
+        "version": _PANEL,
+        "panelIndex": id_,
+        "gridData": grid,
+        "title": panel.title,
+        "embeddableConfig": config,
+    }
+    return made, [*references, *links]
+
+
+def _drilldown(panel: Panel, id_: str) -> tuple[dict[str, Any], list[dict[str, str]]]:
+    """A click on a host or container leads to its page, with filters and time range."""
+    if panel.view is not View.TABLE or panel.split is None or panel.split.field not in PAGES:
+        return {}, []
+    uid, variable = PAGES[panel.split.field]
+    event = _id(id_, uid)
+    action = {
+        "factoryId": "DASHBOARD_TO_DASHBOARD_DRILLDOWN",
+        "name": f"Show this {variable}",
+        "config": {"openInNewTab": False, "useCurrentDateRange": True, "useCurrentFilters": True},
+    }
+    events = [{"eventId": event, "triggers": ["FILTER_TRIGGER"], "action": action}]
+    name = f"drilldown:DASHBOARD_TO_DASHBOARD_DRILLDOWN:{event}:dashboardId"
+    return {"dynamicActions": {"events": events}}, [{"id": uid, "name": name, "type": "dashboard"}]

@@ -1,0 +1,149 @@
+"""The fleet at one moment, read back by search: its hosts, and what runs on one. For people; needs only ``read``."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Final
+
+from shipper.deliver.client import Connection, call
+from shipper.deliver.document import flat
+from shipper.schema.templates import indices
+from shipper.settings.config import Index
+
+Row = dict[str, Any]
+KEEP_S: Final = 15 * 60  # a host that is silent for longer is left out
+_SLOW_S: Final = 3 * 60  # within it each filesystem and container has shipped
+_FUTURE_S: Final = 30  # by so much a clock may be ahead of the server's before its documents are named
+_FAR_S: Final = 30 * 86_400
+_MOST: Final = 10_000  # hits of one search, by default of the server
+AGE: Final = "age ms"  # since the newest document of all
+FULLEST: Final = "fullest filesystem"
+CONTAINERS: Final = "containers"
+
+_HOST_FIELDS: Final = (
+    *("@timestamp", "host.name", "host.id", "metricset.period", "system.cpu.total.norm.pct", "system.load.norm.1"),
+    *("system.memory.actual.used.pct", "system.uptime.duration.ms", "system.diskio.total.*", "system.network.total.*"),
+    *("system.pressure.cpu.some.avg10.pct", "system.pressure.memory.some.avg10.pct"),
+    "system.pressure.io.some.avg10.pct",
+)
+_CGROUP_FIELDS: Final = (
+    *(
+        "@timestamp",
+        "host.id",
+        "cgroup.path",
+        "cgroup.name",
+        "cgroup.kind",
+        "cgroup.uptime.ms",
+        "cgroup.restarts.count",
+    ),
+    *("container.runtime", "container.image.name", "kubernetes.pod.name", "kubernetes.namespace", "cgroup.cpu.cores"),
+    *("cgroup.cpu.limit.pct", "cgroup.cpu.throttled.cores", "cgroup.memory.working_set.*", "cgroup.pids.current"),
+    *("cgroup.io.read.bytes_per_s", "cgroup.io.write.bytes_per_s", "cgroup.memory.events.oom_kill.count"),
+    *("cgroup.network.in.bytes_per_s", "cgroup.network.out.bytes_per_s", "cgroup.pressure.memory.some.avg10.pct"),
+)
+
+
+@dataclass(frozen=True)
+class Seen:
+    """``rows``: flat values by dotted name, one a host or cgroup; ``at``: the newest ``@timestamp``, empty if none.
+
+    ``future``: hosts that have shipped documents of the future, with the newest of these.
+    """
+
+    at: str
+    rows: list[Row]
+    future: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def at_ms(self) -> int:
+        return milliseconds(self.at) if self.at else 0
+
+
+def milliseconds(timestamp: str) -> int:
+    return round(datetime.fromisoformat(timestamp).timestamp() * 1000)
+
+
+def hosts(client: Connection, index: Index, at_ms: int | None = None) -> Seen:
+    """The newest document of each host up to ``at_ms`` (None: now), as far as it is not older than KEEP_S.
+
+    A row has its age, and how full its fullest filesystem is and how many containers it ran lately. Raises ServerError.
+    """
+    body = {
+        "size": _MOST,
+        "query": {"bool": {"filter": [_between(at_ms, KEEP_S)]}},
+        "sort": [{"@timestamp": "desc"}],
+        "collapse": {"field": "host.name"},
+        "_source": list(_HOST_FIELDS),
+    }
+    rows = _hits(_search(client, index, "host", body))
+    future = {} if at_ms is not None else _future(client, index)
+    if not rows:
+        return Seen("", [], future)
+    newest = max(milliseconds(row["@timestamp"]) for row in rows)
+    full = _by_host(client, index, "filesystem", newest, {"max": {"field": "system.filesystem.used.pct"}})
+    ran = _by_host(client, index, "cgroup", newest, {"cardinality": {"field": "container.id"}})
+    for row in rows:
+        name = row["host.name"]
+        more = {FULLEST: full.get(name), CONTAINERS: ran.get(name), AGE: newest - milliseconds(row["@timestamp"])}
+        row |= {key: value for key, value in more.items() if value is not None}
+    return Seen(max((row["@timestamp"] for row in rows), key=milliseconds), rows, future)
+
+
+def cgroups(client: Connection, index: Index, host: str, at_ms: int | None = None) -> Seen:
+    """What ran on ``host`` at its newest tick up to ``at_ms``, aggregates left out. Raises ServerError."""
+    mine = {"term": {"host.name": host}}
+    newest = {
+        "size": 1,
+        "query": {"bool": {"filter": [mine, _between(at_ms, KEEP_S)]}},
+        "sort": [{"@timestamp": "desc"}],
+        "_source": ["@timestamp"],
+    }
+    found = _hits(_search(client, index, "cgroup", newest))
+    if not found:
+        return Seen("", [])
+    tick = found[0]["@timestamp"]
+    filters = [mine, {"term": {"@timestamp": tick}}, {"term": {"cgroup.aggregate": False}}]
+    body = {"size": _MOST, "query": {"bool": {"filter": filters}}, "_source": list(_CGROUP_FIELDS)}
+    return Seen(tick, _hits(_search(client, index, "cgroup", body)))
+
+
+def _between(at_ms: int | None, seconds: int) -> Mapping[str, Any]:
+    """Up to now by the server's clock, which documents of the future do not move, or up to ``at_ms``."""
+    if at_ms is None:
+        return {"range": {"@timestamp": {"gte": f"now-{seconds}s", "lte": "now"}}}
+    span = {"gte": at_ms - seconds * 1000, "lte": at_ms, "format": "epoch_millis"}
+    return {"range": {"@timestamp": span}}
+
+
+def _future(client: Connection, index: Index) -> dict[str, str]:
+    """Hosts whose clock is, or was, ahead of the server's; the time of their newest document."""
+    newest = {"max": {"field": "@timestamp", "format": "strict_date_time"}}
+    body = {
+        "size": 0,
+        "query": {"range": {"@timestamp": {"gt": f"now+{_FUTURE_S}s", "lte": f"now+{_FAR_S}s"}}},
+        "aggs": {"hosts": {"terms": {"field": "host.name", "size": _MOST}, "aggs": {"it": newest}}},
+    }
+    return {one["key"]: one["it"]["value_as_string"] for one in _buckets(_search(client, index, "host", body))}
+
+
+def _by_host(
+    client: Connection, index: Index, dataset: str, at_ms: int, metric: Mapping[str, Any]
+) -> dict[str, float | None]:
+    aggregations = {"hosts": {"terms": {"field": "host.name", "size": _MOST}, "aggs": {"it": metric}}}
+    body = {"size": 0, "query": {"bool": {"filter": [_between(at_ms, _SLOW_S)]}}, "aggs": aggregations}
+    return {one["key"]: one["it"]["value"] for one in _buckets(_search(client, index, dataset, body))}
+
+
+def _buckets(answer: Mapping[str, Any]) -> Iterable[Mapping[str, Any]]:
+    found: Iterable[Mapping[str, Any]] = answer.get("aggregations", {}).get("hosts", {}).get("buckets", ())
+    return found
+
+
+def _search(client: Connection, index: Index, dataset: str, body: Mapping[str, Any]) -> Mapping[str, Any]:
+    names = ",".join(indices(index, dataset))
+    path = f"/{names}/_search?ignore_unavailable=true&filter_path=hits.hits._source,aggregations"
+    return call(client, "POST", path, body) or {}
+
+
+def _hits(answer: Mapping[str, Any]) -> list[Row]:
+    return [flat(hit["_source"]) for hit in answer.get("hits", {}).get("hits", ())]

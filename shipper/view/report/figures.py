@@ -1,0 +1,218 @@
+"""Panels of lines and heat as figures of plotly: plain dicts of its schema, https://plotly.com/javascript/reference/.
+
+Values are divided by the scale of their axis and rounded to seven digits. A series is given by its first time and the
+distance from one to the next, where that is so: half the size.
+"""
+
+import html
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import partial
+from typing import Any, Final
+
+from shipper.view.dashboards.ask import Answer, Span
+from shipper.view.dashboards.colours import BAD, COLOURS, MARKS, WARNING
+from shipper.view.dashboards.model import HOST, Panel, View, label
+from shipper.view.report.unit_formats import Scale, scale
+
+Marks = Mapping[str, list[tuple[int, str]]]
+Line = list[float | None]
+_DASHES: Final = ("solid", "dash", "dot", "dashdot")
+_SLOW_MS: Final = 90_000  # some fields come once a minute, whatever the period: that is no gap
+_CLEAR: Final = "rgba(0,0,0,0)"
+_CLOCK: Final = [
+    {"dtickrange": [None, 59_000], "value": "%H:%M:%S"},
+    {"dtickrange": [60_000, 43_200_000], "value": "%H:%M"},
+    {"dtickrange": [86_400_000, None], "value": "%b %-d"},
+]
+_NEAR: Final = 1.5  # a threshold further above the highest value would flatten it
+
+
+def shared(filled: Iterable[tuple[Panel, Answer]]) -> dict[str, int]:
+    """Host → number of its colour on all charts of a board; none where there are more hosts than colours."""
+    hosts = {
+        key
+        for panel, answer in filled
+        if panel.split and panel.split.field == HOST and panel.view is View.LINES
+        for key in map(partial(_key, panel), answer.series, range(len(answer.series)))
+    }
+    return {host: i for i, host in enumerate(sorted(hosts))} if len(hosts) <= len(COLOURS) else {}
+
+
+def _key(panel: Panel, title: str, i: int) -> str:
+    """The split's value, of which line ``i`` is."""
+    metric = panel.metrics[i % len(panel.metrics)]
+    return title.removesuffix(f" {label(panel, metric)}") if len(panel.metrics) > 1 else title
+
+
+def figure(panel: Panel, when: Span, answer: Answer, marks: Marks, colours: Mapping[str, int]) -> dict[str, Any]:
+    """``data`` and ``layout`` for Plotly.newPlot; ``colours`` as by ``shared``."""
+    values = [abs(value) for line in answer.series.values() for value in line if value is not None]
+    highest = max(values, default=0)
+    form = scale(panel.unit, max(highest, panel.top or 0) if panel.unit == "pct" else highest)
+    layout = _layout(when)
+    if panel.view is View.HEAT:
+        layout["yaxis"] = {"type": "category", "autorange": "reversed", "automargin": True, "ticks": ""}
+        return {"data": [_heat(panel, when, answer, form, highest)], "layout": layout}
+    layout |= {"hovermode": "x unified", "showlegend": len(answer.series) > 1, "yaxis": _axis(panel, form)}
+    layout["shapes"] = [*_thresholds(panel, form, highest), *_lines_of(marks)]
+    data = [*_traces(panel, when, answer, form, colours)]
+    if any(marks.values()):
+        layout["yaxis2"] = {"overlaying": "y", "range": [0, 1], "visible": False, "fixedrange": True}
+        data += [_mark(title, there) for title, there in marks.items() if there]
+    return {"data": data, "layout": layout}
+
+
+def _layout(when: Span) -> dict[str, Any]:
+    return {
+        "margin": {"l": 8, "r": 8, "t": 8, "b": 8},
+        "paper_bgcolor": _CLEAR,
+        "plot_bgcolor": _CLEAR,
+        "font": {"family": "system-ui, sans-serif", "size": 11},
+        "xaxis": {
+            "type": "date",
+            "range": [when.first_ms, when.last_ms],
+            "automargin": True,
+            "tickformatstops": _CLOCK,
+        },
+        "legend": {"orientation": "h", "y": 0, "yref": "container", "yanchor": "bottom", "maxheight": 0.35},
+        "hoverlabel": {"namelength": -1},
+    }
+
+
+def _axis(panel: Panel, form: Scale) -> dict[str, Any]:
+    axis: dict[str, Any] = {"ticksuffix": f" {form.suffix}", "automargin": True, "nticks": 6, "exponentformat": "none"}
+    if not any(metric.mirrored for metric in panel.metrics):
+        axis["rangemode"] = "tozero"
+    if panel.top is not None:
+        axis["autorangeoptions"] = {"include": [0, panel.top / form.factor]}
+    return axis
+
+
+def _traces(
+    panel: Panel, when: Span, answer: Answer, form: Scale, colours: Mapping[str, int]
+) -> Iterator[dict[str, Any]]:
+    below = _mirrored(panel, answer)
+    segments = list(_segments(answer)) if panel.stacked else [slice(None)]
+    for i, (title, line) in enumerate(answer.series.items()):
+        sign = -1 if title in below else 1
+        colour, dash = _look(panel, i, colours.get(_key(panel, title, i)))
+        look = {
+            "type": "scatter",
+            "name": html.escape(title, quote=False),
+            "line": {"color": colour, "width": 1.5, "dash": dash},
+            "hovertemplate": f"%{{y:.4~g}} {form.suffix}",
+            "legendgroup": str(i),
+        }
+        for number, part in enumerate(segments):
+            drawn = [None if one is None else sign * one / form.factor for one in line[part]]
+            more: dict[str, Any] = {"showlegend": number == 0}
+            if panel.stacked:
+                if not any(one is not None for one in drawn):
+                    continue
+                more |= {"stackgroup": str(number)}
+            yield look | _points(answer.times[part], drawn, when.bucket_ms) | more
+
+
+def _look(panel: Panel, i: int, own: int | None) -> tuple[str, str]:
+    """Colour and dashes of line ``i``: what a split's value has above and below zero are of one colour."""
+    kinds = len(panel.metrics) if panel.split else 1
+    key, kind = divmod(i, kinds)
+    key = key if own is None or not panel.split else own
+    dash = key // len(COLOURS) + (0 if panel.metrics[kind].mirrored else kind)
+    return COLOURS[key % len(COLOURS)], _DASHES[dash % len(_DASHES)]
+
+
+def _mirrored(panel: Panel, answer: Answer) -> set[str]:
+    """Names of the lines that are drawn below zero: those of each metric come in turn."""
+    each = [panel.metrics[i % len(panel.metrics)] for i in range(len(answer.series))]
+    return {title for title, metric in zip(answer.series, each, strict=True) if metric.mirrored}
+
+
+def _segments(answer: Answer) -> Iterator[slice]:
+    """Stretches in which something has a value: a stack would be drawn down to zero across the gaps between."""
+    there = [any(value is not None for value in column) for column in zip(*answer.series.values(), strict=True)]
+    begin = None
+    for at, value in enumerate([*there, False]):
+        if value and begin is None:
+            begin = at
+        elif not value and begin is not None:
+            yield slice(begin, at)
+            begin = None
+
+
+def _points(times: Sequence[int], line: Line, step_ms: int) -> dict[str, Any]:
+    """Coordinates; a point between two gaps is shown as one, for no line goes through it."""
+    kept = [at for at in range(len(times)) if line[at] is not None or not _slow(times, line, at)]
+    values = [_short(line[at]) for at in kept]
+    padded = [None, *values, None]
+    alone = any(padded[i] is None and one is not None and padded[i + 2] is None for i, one in enumerate(values))
+    look = {"mode": "lines+markers", "marker": {"size": 4}} if alone else {"mode": "lines"}
+    if len(kept) == len(times) and times:
+        return {"x0": times[0], "dx": step_ms, "y": values, **look}
+    return {"x": [times[at] for at in kept], "y": values, **look}
+
+
+def _slow(times: Sequence[int], line: Line, at: int) -> bool:
+    """Whether the values before and after are so near that none was due between."""
+    before = next((i for i in range(at, -1, -1) if line[i] is not None), None)
+    after = next((i for i in range(at, len(line)) if line[i] is not None), None)
+    return before is not None and after is not None and times[after] - times[before] <= _SLOW_MS
+
+
+def _short(value: float | None) -> float | None:
+    if value is None:
+        return None
+    rounded = float(f"{value:.7g}")
+    return int(rounded) if rounded.is_integer() else rounded
+
+
+def _heat(panel: Panel, when: Span, answer: Answer, form: Scale, highest: float) -> dict[str, Any]:
+    return {
+        "type": "heatmap",
+        "x0": (answer.times[0] if answer.times else when.first_ms) + when.bucket_ms // 2,
+        "dx": when.bucket_ms,
+        "y": [html.escape(one, quote=False) for one in answer.series],
+        "z": [[_short(None if one is None else one / form.factor) for one in line] for line in answer.series.values()],
+        "zmin": 0,
+        "zmax": (panel.top or highest) / form.factor,
+        "colorscale": "Cividis",
+        "colorbar": {"ticksuffix": f" {form.suffix}", "thickness": 8, "outlinewidth": 0, "len": 1},
+        "hovertemplate": "%{y}<br>%{x}<br>%{z:.4~g} " + form.suffix + "<extra></extra>",
+        "hoverongaps": False,
+    }
+
+
+def _thresholds(panel: Panel, form: Scale, highest: float) -> Iterator[dict[str, Any]]:
+    if panel.steps is None:
+        return
+    for value, colour in ((panel.steps.warning, WARNING), (panel.steps.bad, BAD)):
+        if value <= max(highest * _NEAR, panel.top or 0):
+            yield _line(colour, "dash", x=(0, 1), y=(value / form.factor, value / form.factor), xref="paper")
+
+
+def _lines_of(marks: Marks) -> Iterator[dict[str, Any]]:
+    for there in marks.values():
+        for ms, _ in there:
+            yield _line(MARKS, "dot", x=(ms, ms), y=(0, 1), yref="paper")
+
+
+def _line(colour: str, dash: str, x: tuple[float, float], y: tuple[float, float], **more: str) -> dict[str, Any]:
+    ends = {"x0": x[0], "x1": x[1], "y0": y[0], "y1": y[1]}
+    return {"type": "line", "line": {"color": colour, "dash": dash, "width": 1}, "layer": "below", **ends, **more}
+
+
+def _mark(title: str, there: list[tuple[int, str]]) -> dict[str, Any]:
+    return {
+        "type": "scatter",
+        "mode": "markers",
+        "meta": "marks",
+        "name": title,
+        "x": [ms for ms, _ in there],
+        "y": [1] * len(there),
+        "yaxis": "y2",
+        "text": [html.escape(text, quote=False) for _, text in there],
+        "hovertemplate": "%{text}",
+        "marker": {"symbol": "triangle-down", "color": MARKS, "size": 9},
+        "cliponaxis": False,
+        "showlegend": False,
+    }

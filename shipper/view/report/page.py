@@ -1,0 +1,160 @@
+"""The page: boards as HTML around the figures that plotly draws. Its script and the figures travel packed inside."""
+
+import base64
+import gzip
+import hashlib
+import json
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from importlib import resources
+from typing import Any, Final
+
+from jinja2 import Environment, StrictUndefined
+from markupsafe import Markup
+from plotly.offline import get_plotlyjs
+
+from shipper import __version__
+from shipper.view.dashboards.ask import Answer, Span
+from shipper.view.dashboards.model import Panel, Row, Steps, View, key_label, label, sorted_by, unit
+from shipper.view.report.figures import figure, shared
+from shipper.view.report.search import Filled
+from shipper.view.report.unit_formats import moment, shown
+
+MOST_PRINTED: Final = 15  # rows of a table on paper; how many more there are is said
+_FILES: Final = resources.files(__package__)
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    text: str
+    value: float | None
+    level: str = ""  # warning or bad
+    share: float | None = None  # 0 to 1, drawn as a bar
+
+
+@dataclass(slots=True)
+class Drawn:
+    """A panel as the template takes it; of the lists only its own kind's is filled."""
+
+    id: str
+    panel: Panel
+    empty: bool
+    figure: dict[str, Any] | None = None
+    numbers: list[tuple[str, Cell]] = field(default_factory=list)
+    headings: list[str] = field(default_factory=list)
+    rows: list[tuple[str, list[Cell]]] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Sheet:
+    """A board: its rows, each with its panels."""
+
+    id: str
+    filled: Filled
+    rows: list[tuple[Row, list[Drawn]]]
+
+
+def render(pages: Sequence[Filled]) -> str:
+    """One HTML page."""
+    sheets = [_sheet(f"board-{i}", one) for i, one in enumerate(pages)]
+    figures = {one.id: one.figure for sheet in sheets for _, row in sheet.rows for one in row if one.figure}
+    script, plotly = _text("page.js"), get_plotlyjs()
+    made: str = _template().render(
+        sheets=sheets,
+        when=_range(pages[0].when),
+        made=moment(round(time.time() * 1000)),
+        version=__version__,
+        most_printed=MOST_PRINTED,
+        style=Markup(_text("page.css")),  # noqa: S704 – our own file
+        script=Markup(script),  # noqa: S704 – our own file
+        hashes=[_hash(script), _hash(plotly)],
+        plotly=_packed(plotly),
+        figures=_packed(json.dumps(figures, separators=(",", ":"))),
+    )
+    return made
+
+
+def _text(name: str) -> str:
+    return _FILES.joinpath(name).read_text(encoding="utf-8")
+
+
+@cache
+def _template() -> Any:
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment.filters["moment"] = moment
+    return environment.from_string(_text("page.html"))
+
+
+def _hash(script: str) -> str:
+    """For Content-Security-Policy: these scripts run and no other."""
+    return "'sha256-" + base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() + "'"
+
+
+def _packed(text: str) -> str:
+    return base64.b64encode(gzip.compress(text.encode(), mtime=0)).decode()
+
+
+def _range(when: Span) -> str:
+    return f"{moment(when.first_ms)} to {moment(when.last_ms)} UTC"
+
+
+def _sheet(id_: str, filled: Filled) -> Sheet:
+    panels = filled.page.board.panels
+    colours = shared((panel, filled.answers[panel.title]) for panel in panels if panel.title in filled.answers)
+    rows = [
+        (row, [_drawn(f"{id_}-{i}-{j}", filled, panel, colours) for j, panel in enumerate(row.panels)])
+        for i, row in enumerate(filled.page.board.rows)
+    ]
+    return Sheet(id_, filled, rows)
+
+
+def _drawn(id_: str, filled: Filled, panel: Panel, colours: Mapping[str, int]) -> Drawn:
+    answer = filled.answers.get(panel.title, Answer())
+    made = Drawn(id_, panel, answer.empty and panel.view is not View.TEXT)
+    if made.empty:
+        return made
+    if panel.view is View.STAT:
+        made.numbers = list(_numbers(panel, answer))
+    elif panel.view is View.TABLE:
+        made.headings = [key_label(panel), *(label(panel, metric) for metric in panel.metrics)]
+        made.rows = list(_rows(panel, answer))
+    elif panel.view is not View.TEXT:
+        made.figure = figure(panel, filled.when, answer, filled.marks, colours)
+    return made
+
+
+def _numbers(panel: Panel, answer: Answer) -> Iterator[tuple[str, Cell]]:
+    for metric in panel.metrics:
+        title = label(panel, metric)
+        yield title if len(panel.metrics) > 1 else "", _cell(panel, unit(panel, metric), answer.numbers[title])
+
+
+def _rows(panel: Panel, answer: Answer) -> Iterator[tuple[str, list[Cell]]]:
+    """In the order of the column that the panel is sorted by; what is absent there comes last."""
+    at = panel.metrics.index(sorted_by(panel))
+    for key in sorted(answer.rows, key=lambda key: _descending(answer.rows[key][at])):
+        cells = zip(panel.metrics, answer.rows[key], strict=True)
+        yield key, [_cell(panel, unit(panel, metric), value) for metric, value in cells]
+
+
+def _descending(value: float | None) -> tuple[bool, float]:
+    return value is None, -(value or 0)
+
+
+def _cell(panel: Panel, of: str, value: float | None) -> Cell:
+    share = of == "pct" and value is not None
+    coloured = panel.view is View.STAT or share
+    look = level(panel.steps, value) if coloured else ""
+    return Cell(shown(value, of), value, look, min(max(value, 0), 1) if share and value is not None else None)
+
+
+def level(steps: Steps | None, value: float | None) -> str:
+    """``warning``, ``bad`` or nothing."""
+    if steps is None or value is None:
+        return ""
+    for name, bound in (("bad", steps.bad), ("warning", steps.warning)):
+        if value <= bound if steps.falling else value >= bound:
+            return name
+    return ""

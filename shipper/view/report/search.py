@@ -1,0 +1,136 @@
+"""Boards filled from Elasticsearch, one ``_msearch`` a board; needs only ``read``."""
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from shipper.base.errors import ServerError, UserError
+from shipper.deliver.client import Connection, call
+from shipper.fields.aliases import PERIOD
+from shipper.schema.templates import indices
+from shipper.settings.config import Index
+from shipper.view.dashboards import ask
+from shipper.view.dashboards.ask import Answer, Span
+from shipper.view.dashboards.clauses import dsl
+from shipper.view.dashboards.model import ENTITY, HOST, TIME, Board, Mark, Panel, View, narrowed, tests
+
+MOST_MARKS: Final = 100  # of one kind, the newest
+_PERIOD_S: Final = 10  # of documents that do not tell theirs
+_APART_MS: Final = 120_000
+Chosen = Mapping[str, tuple[str, ...]]  # field → values
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """A board of what is ``chosen``."""
+
+    board: Board
+    title: str
+    chosen: Chosen
+
+
+@dataclass(frozen=True, slots=True)
+class Filled:
+    """``answers`` by title of the panel; ``marks``: by name, times in ms with what is said of them, oldest first.
+
+    ``cut``: names of those marks of which only the newest are there.
+    """
+
+    page: Page
+    when: Span
+    answers: Mapping[str, Answer]
+    marks: Mapping[str, list[tuple[int, str]]]
+    cut: frozenset[str]
+
+
+def span(connection: Connection, index: Index, first_ms: int, last_ms: int, chosen: Chosen) -> Span:
+    """The range in buckets not narrower than the agents' period. Raises UserError if nobody shipped in it."""
+    period = {"period": {"max": {"field": PERIOD.name}}}
+    filters = [_within(first_ms, last_ms), *_terms(chosen)]
+    names = ",".join(indices(index, "host"))
+    path = f"/{names}/_search?ignore_unavailable=true"
+    answer = call(connection, "POST", path, {"size": 0, "query": {"bool": {"filter": filters}}, "aggs": period})
+    if not answer["hits"]["total"]["value"]:
+        whose = f" of {', '.join(chosen[HOST])}" if HOST in chosen else ""
+        raise UserError(f"no documents{whose} in this time range: {names}")
+    found = answer["aggregations"]["period"]["value"]
+    return ask.span(first_ms, last_ms, least_s=round(found / 1000) if found else _PERIOD_S)
+
+
+def host_of(connection: Connection, index: Index, entity: str, first_ms: int, last_ms: int) -> str:
+    """Where the container or service ``entity`` ran. Raises UserError if it did not."""
+    filters = [_within(first_ms, last_ms), *_terms({ENTITY: (entity,)})]
+    body = {"size": 1, "query": {"bool": {"filter": filters}}, "fields": [HOST], "_source": False}
+    names = ",".join(indices(index, "cgroup"))
+    hits = call(connection, "POST", f"/{names}/_search?ignore_unavailable=true", body)["hits"]["hits"]
+    if not hits:
+        raise UserError(f"no documents of {entity} in this time range: {names}")
+    return str(hits[0]["fields"][HOST][0])
+
+
+def fill(connection: Connection, index: Index, page: Page, when: Span) -> Filled:
+    """All panels and marks of ``page``. Raises ServerError."""
+    panels = [panel for panel in page.board.panels if panel.view is not View.TEXT]
+    wanted = [(panel.dataset, ask.body(panel, when, _narrowing(page, panel))) for panel in panels]
+    wanted += [(mark.dataset, _documents(page, mark, when)) for mark in page.board.marks]
+    responses = _msearch(connection, index, wanted)
+    answers = {panel.title: _read(panel, when, next(responses)) for panel in panels}
+    found = {mark: next(responses)["hits"]["hits"] for mark in page.board.marks}
+    marks = {mark.name: list(_marks(mark, hits)) for mark, hits in found.items()}
+    cut = frozenset(mark.name for mark, hits in found.items() if len(hits) == MOST_MARKS)
+    return Filled(page, when, answers, marks, cut)
+
+
+def _read(panel: Panel, when: Span, response: Mapping[str, Any]) -> Answer:
+    """Where no index is, there are no aggregations either."""
+    return ask.read(panel, when, response) if "aggregations" in response else Answer()
+
+
+def _msearch(
+    connection: Connection, index: Index, wanted: Iterable[tuple[str, Mapping[str, Any]]]
+) -> Iterator[Mapping[str, Any]]:
+    lines: list[bytes] = []
+    for dataset, body in wanted:
+        head = {"index": indices(index, dataset), "ignore_unavailable": True, "allow_partial_search_results": False}
+        lines += (json.dumps(head).encode(), json.dumps(body).encode())
+    for response in call(connection, "POST", "/_msearch", b"\n".join([*lines, b""]))["responses"]:
+        if "error" in response:
+            reason = response["error"].get("reason", "no reason given")
+            raise ServerError(f"POST /_msearch: {response['status']}: {reason}", response["status"])
+        yield response
+
+
+def _narrowing(page: Page, panel: Panel) -> list[Mapping[str, Any]]:
+    fields = {one.field for one in narrowed(page.board, panel)}
+    return _terms({name: values for name, values in page.chosen.items() if name in fields})
+
+
+def _terms(chosen: Chosen) -> list[Mapping[str, Any]]:
+    return [{"terms": {name: list(values)}} for name, values in chosen.items()]
+
+
+def _within(first_ms: int, last_ms: int) -> dict[str, Any]:
+    return {"range": {TIME: {"gte": first_ms, "lte": last_ms, "format": "epoch_millis"}}}
+
+
+def _documents(page: Page, mark: Mark, when: Span) -> dict[str, Any]:
+    panel = Panel(mark.name, "", View.TEXT, mark.dataset, where=mark.where)
+    filters = [_within(when.first_ms, when.last_ms), *dsl(tests(panel)), *_narrowing(page, panel)]
+    return {
+        "size": MOST_MARKS,
+        "sort": [{TIME: "desc"}],
+        "query": {"bool": {"filter": filters}},
+        "_source": False,
+        "fields": [{"field": TIME, "format": "epoch_millis"}, mark.text],
+    }
+
+
+def _marks(mark: Mark, hits: list[Mapping[str, Any]]) -> Iterator[tuple[int, str]]:
+    """Documents that follow each other tell of one thing: a boot is seen in all of its first minutes."""
+    last: dict[str, int] = {}
+    for hit in reversed(hits):
+        ms, text = int(hit["fields"][TIME][0]), str(hit["fields"][mark.text][0])
+        if ms - last.get(text, -_APART_MS) >= _APART_MS:
+            yield ms, text
+        last[text] = ms

@@ -1,0 +1,112 @@
+"""The tables of ``shipper top``: which columns, which rows in which order, and as plain text."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Final
+
+from shipper.view.demo_screen import shown
+from shipper.view.fleet import AGE, CONTAINERS, FULLEST, Row, Seen
+
+_MOST_NAMED: Final = 5
+_UNITS: Final = (("d", 86_400), ("h", 3600), ("m", 60))
+
+
+@dataclass(frozen=True)
+class Column:
+    title: str
+    field: str
+    form: str  # as screen.shown knows them, and span: a time in ms
+
+
+HOSTS: Final = (
+    Column("host", "host.name", "text"),
+    Column("CPU", "system.cpu.total.norm.pct", "pct"),
+    Column("load/CPU", "system.load.norm.1", "number"),
+    Column("memory", "system.memory.actual.used.pct", "pct"),
+    Column("fullest fs", FULLEST, "pct"),
+    Column("PSI cpu", "system.pressure.cpu.some.avg10.pct", "pct"),
+    Column("PSI mem", "system.pressure.memory.some.avg10.pct", "pct"),
+    Column("PSI io", "system.pressure.io.some.avg10.pct", "pct"),
+    Column("read", "system.diskio.total.read.bytes_per_s", "rate"),
+    Column("written", "system.diskio.total.write.bytes_per_s", "rate"),
+    Column("net in", "system.network.total.in.bytes_per_s", "rate"),
+    Column("net out", "system.network.total.out.bytes_per_s", "rate"),
+    Column("containers", CONTAINERS, "number"),
+    Column("up", "system.uptime.duration.ms", "span"),
+    Column("silent", AGE, "span"),
+)
+CGROUPS: Final = (
+    Column("name", "cgroup.name", "text"),
+    Column("kind", "cgroup.kind", "text"),
+    Column("CPUs", "cgroup.cpu.cores", "number"),
+    Column("of quota", "cgroup.cpu.limit.pct", "pct"),
+    Column("throttled", "cgroup.cpu.throttled.cores", "number"),
+    Column("memory", "cgroup.memory.working_set.bytes", "bytes"),
+    Column("of limit", "cgroup.memory.working_set.pct", "pct"),
+    Column("PSI mem", "cgroup.pressure.memory.some.avg10.pct", "pct"),
+    Column("read", "cgroup.io.read.bytes_per_s", "rate"),
+    Column("written", "cgroup.io.write.bytes_per_s", "rate"),
+    Column("net in", "cgroup.network.in.bytes_per_s", "rate"),
+    Column("net out", "cgroup.network.out.bytes_per_s", "rate"),
+    Column("tasks", "cgroup.pids.current", "number"),
+    Column("OOM kills", "cgroup.memory.events.oom_kill.count", "number"),
+    Column("up", "cgroup.uptime.ms", "span"),
+    Column("pod", "kubernetes.pod.name", "text"),
+    Column("image", "container.image.name", "text"),
+    Column("runtime", "container.runtime", "text"),
+)
+
+
+def cell(row: Row, column: Column) -> str:
+    value = row.get(column.field)
+    return span(value) if column.form == "span" and value is not None else shown(value, column.form)
+
+
+def span(ms: float) -> str:
+    """``3d 4h``, ``5m 10s``, ``0s``."""
+    seconds, words = int(ms / 1000), list[str]()
+    for unit, size in _UNITS:
+        if seconds >= size or words:
+            words.append(f"{seconds // size}{unit}")
+            seconds %= size
+    return " ".join([*words, f"{seconds}s"][:2])
+
+
+def matching(rows: Iterable[Row], columns: Iterable[Column], wanted: str) -> list[Row]:
+    """Rows in which a text that is shown contains ``wanted``, in whatever case."""
+    fields = [column.field for column in columns if column.form == "text"]
+    return [row for row in rows if any(wanted.lower() in str(row.get(field, "")).lower() for field in fields)]
+
+
+def ordered(rows: Iterable[Row], column: Column, *, turned: bool) -> list[Row]:
+    """Texts from A, numbers from the highest, or the other way round; what is absent comes last in both."""
+    rows = list(rows)
+    there = [row for row in rows if column.field in row]
+    there.sort(key=lambda row: row[column.field], reverse=(column.form != "text") != turned)
+    return there + [row for row in rows if column.field not in row]
+
+
+def plain(seen: Seen, columns: tuple[Column, ...] = HOSTS) -> list[str]:
+    """The table as lines of text, busiest first, for where there is no terminal."""
+    rows = ordered(seen.rows, columns[1], turned=False)
+    table: list[list[str]] = [
+        [column.title for column in columns],
+        *([cell(row, column) for column in columns] for row in rows),
+    ]
+    widths = [max(len(line[at]) for line in table) for at in range(len(columns))]
+    return [
+        "  ".join(_padded(line[at], width, columns[at]) for at, width in enumerate(widths)).rstrip() for line in table
+    ]
+
+
+def future(seen: Seen) -> str:
+    """A line that names the hosts with documents of the future; empty if there are none."""
+    if not seen.future:
+        return ""
+    named = [f"{shown(name, 'text')} (up to {at})" for name, at in sorted(seen.future.items())[:_MOST_NAMED]]
+    more = f" and {len(seen.future) - _MOST_NAMED} more" if len(seen.future) > _MOST_NAMED else ""
+    return f"documents of the future, left out; a clock is or was ahead: {', '.join(named)}{more}"
+
+
+def _padded(text: str, width: int, column: Column) -> str:
+    return text.ljust(width) if column.form == "text" else text.rjust(width)
