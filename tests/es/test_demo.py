@@ -24,7 +24,7 @@ def environ(tmp_path: Path) -> Iterator[dict[str, str]]:
     clean = {name: value for name, value in os.environ.items() if not name.startswith("SHIPPER_")}
     env = {**clean, "ESLOCAL_STATE": str(tmp_path), "SHIPPER_HOST_VERIFY": "false"}
     yield env
-    subprocess.run([sys.executable, "-m", "eslocal", "wipe", "--name", "demo"], env=env, check=True, timeout=90)
+    subprocess.run([sys.executable, "-m", "shipper_eslocal", "wipe", "--name", "demo"], env=env, check=True, timeout=90)
 
 
 def test_the_demo_shows_ticks_read_back_and_its_questions_have_answers(environ: dict[str, str], tmp_path: Path) -> None:
@@ -73,7 +73,12 @@ def test_the_demo_shows_ticks_read_back_and_its_questions_have_answers(environ: 
     )
     assert again.returncode == 0
     status = subprocess.run(
-        [sys.executable, "-m", "eslocal", "status"], env=environ, capture_output=True, text=True, timeout=60, check=True
+        [sys.executable, "-m", "shipper_eslocal", "status"],
+        env=environ,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
     )
     assert "stopped" in status.stdout
 

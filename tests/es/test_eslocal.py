@@ -117,7 +117,7 @@ def restartable() -> Iterator[shipper_eslocal.Cluster]:
 
 
 def test_the_server_ends_with_its_killed_parent() -> None:
-    code = "import eslocal, time\nwith eslocal.cluster(version='8.19.21', heap='256m') as es:\n"
+    code = "import shipper_eslocal, time\nwith shipper_eslocal.cluster(version='8.19.21', heap='256m') as es:\n"
     code += "    print(es.pids[0], es.root, flush=True)\n    time.sleep(600)\n"
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as parent:
         assert parent.stdout
@@ -366,7 +366,11 @@ def test_command_line_keeps_a_named_cluster_until_wiped(
 
     def run(*arguments: str) -> tuple[int, str, str]:
         done = subprocess.run(
-            [sys.executable, "-m", "eslocal", *arguments], capture_output=True, text=True, env=os.environ, check=False
+            [sys.executable, "-m", "shipper_eslocal", *arguments],
+            capture_output=True,
+            text=True,
+            env=os.environ,
+            check=False,
         )
         return done.returncode, done.stdout, done.stderr
 

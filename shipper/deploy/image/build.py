@@ -41,6 +41,11 @@ PRUNED: Final = (
     *(f"{SITE}/shipper-*/{name}" for name in ("direct_url.json", "RECORD")),  # they tell where it was built
 )
 KEPT: Final = ("usr/share/doc",)  # the licences
+# What only those need who look at the dashboards, or who build
+NOT_ON_NODES: Final = (
+    *("shipper_dashboards", "shipper_eslocal"),
+    *("shipper/view/dashboards", "shipper/view/report", "shipper/deploy/image"),
+)
 DIRECTORIES: Final = ("etc/shipper", "media/root", "tmp", "var/lib/shipper", "var/tmp", "run", "root")
 FILES: Final = {
     "etc/passwd": "root:*:0:0:root:/root:/bin/sh\nnobody:*:65534:65534:nobody:/nonexistent:/nonexistent\n",
@@ -119,18 +124,18 @@ def install(site: Path) -> None:
     locked = REPOSITORY / "requirements/run.txt"
     run(*pip, "--require-hashes", "--only-binary=:all:", "--python-version", PYTHON, "--no-deps", "-r", locked)
     with tempfile.TemporaryDirectory(prefix="shipper-source-") as name:  # setuptools leaves files beside the sources
-        for source in ("pyproject.toml", "README.md", "LICENSE", *packages()):
+        for source in ("pyproject.toml", "README.md", "LICENSE", *folders()):
             copy = shutil.copytree if (REPOSITORY / source).is_dir() else shutil.copy
             copy(REPOSITORY / source, Path(name, source))
         run(*pip, "--no-deps", "--no-build-isolation", name, PYTHONWARNINGS="ignore")
-    for package in packages() - {"shipper"}:  # what only those use who look, or build
+    for package in NOT_ON_NODES:
         remove(site / package)
 
 
-def packages() -> set[str]:
-    """Top-level packages of the distribution."""
+def folders() -> set[str]:
+    """Top-level folders of the repository that hold packages of the distribution."""
     project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))
-    return {name.partition(".")[0] for name in project["tool"]["setuptools"]["packages"]}
+    return {folder.partition("/")[0] for folder in project["tool"]["setuptools"]["package-dir"].values()}
 
 
 def compiled(root: Path) -> None:
