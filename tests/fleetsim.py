@@ -18,7 +18,6 @@ from typing import Any, Final
 
 from captured import HOSTS, CapturedRoot
 
-from shipper.agent.self_metrics import FIELDS as AGENT_FIELDS
 from shipper.agent.self_metrics import Agent, Report
 from shipper.collect import COLLECTORS
 from shipper.collect.contract import Derive, nothing
@@ -28,6 +27,7 @@ from shipper.deliver.spool import Spool
 from shipper.fields.field import Field
 from shipper.fields.rates import Reading, Value, rates
 from shipper.kernel.source import Reader
+from shipper.schema.agent_fields import FIELDS as AGENT_FIELDS
 from shipper.settings.config import Config
 
 Values = dict[str, Any]

@@ -12,9 +12,8 @@ import psutil
 import pytest
 
 from shipper.collect.cgroup import cgroups
-from shipper.collect.cgroup.identity import Node
 from shipper.fields.rates import Reading, rates
-from shipper.kernel.hierarchy import CGROUP_ROOT, Walker, detect
+from shipper.kernel.hierarchy import CGROUP_ROOT, Node, Walker, detect
 from shipper.kernel.source import Descriptors, Reader, Root
 from shipper.settings.config import Config
 

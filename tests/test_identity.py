@@ -5,13 +5,13 @@ import pytest
 from shipper.collect.cgroup.identity import (
     CgroupKind,
     Identity,
-    Node,
     identify,
     looks_like_a_container,
     pod_uid,
     recognise,
     unescape,
 )
+from shipper.kernel.hierarchy import Node
 
 ID = "4f1c0ffee0" * 6 + "abcd"
 SHORT = ID[:12]

@@ -17,10 +17,11 @@ from shipper.collect.contract import Collect, Collector
 from shipper.deliver.document import Writer
 from shipper.deliver.segment import Entry
 from shipper.fields.aliases import PERIOD
+from shipper.fields.dataset import AGENT, HOST
 from shipper.fields.field import host_label
 from shipper.fields.rates import Reading, Value, kept, rates
 from shipper.kernel.source import Problem, Reader, Root
-from shipper.schema.datasets import AGENT, DATASETS, HOST, Dataset
+from shipper.schema.datasets import DATASETS, Dataset
 from shipper.schema.templates import dated_index, stream
 from shipper.settings.config import Config
 

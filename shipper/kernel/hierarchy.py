@@ -15,7 +15,6 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final
 
-from shipper.collect.cgroup.identity import Node
 from shipper.kernel.source import Reader
 
 CGROUP_ROOT: Final = "sys/fs/cgroup"
@@ -32,6 +31,14 @@ class Mode(StrEnum):
     V2 = "v2"
     HYBRID = "hybrid"
     NONE = "none"
+
+
+@dataclass(slots=True)
+class Node:
+    """A cgroup directory: inode numbers by hierarchy (one in v2) and the cgroups below it by name."""
+
+    inodes: dict[str, int] = field(default_factory=dict)
+    children: dict[str, "Node"] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,10 +4,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from shipper.agent import self_metrics
 from shipper.collect import COLLECTORS
 from shipper.fields.aliases import ALIASES, PERIOD
+from shipper.fields.dataset import AGENT, DECLARED, HOST, Declared
 from shipper.fields.field import Alias, Field, Kind, Type, attribute, dimension, with_rates
+from shipper.schema.agent_fields import FIELDS
 
 # On every document. What does not change (OS, kernel, boot) stands on the host document only.
 ENVELOPE: Final = (
@@ -43,12 +44,8 @@ class Dataset:
         return tuple(field.name for field in self.fields if field.kind is Kind.DIMENSION)
 
 
-HOST: Final = "host"
-AGENT: Final = self_metrics.DATASET
-
-
 # Also on the host document, where what does not change stands
-_VERSION: Final = next(field for field in self_metrics.FIELDS if field.name == "agent.version")
+_VERSION: Final = next(field for field in FIELDS if field.name == "agent.version")
 
 
 _MINUTE: Final = "One document per minute (or per tick, where its period is longer) and"
@@ -63,29 +60,17 @@ def _cadence(dataset: str) -> str:
     return _MINUTE if pauses and all(pauses) else Dataset.cadence
 
 
-def _dataset(name: str, help_: str, module: str = "system", *, default: bool = True) -> Dataset:
-    own = {AGENT: with_rates(self_metrics.FIELDS), HOST: (_VERSION, PERIOD)}.get(name, ())
+def _dataset(declared: Declared) -> Dataset:
+    name = declared.name
+    own = {AGENT: with_rates(FIELDS), HOST: (_VERSION, PERIOD)}.get(name, ())
     collected = (field for collector in COLLECTORS if collector.dataset == name for field in collector.all_fields)
-    fields, aliases = (*ENVELOPE, *own, *collected), ALIASES.get(name, ())
-    return Dataset(name, help_, module, fields, default, aliases, _cadence(name))
-
-
-DATASETS: Final = {
-    dataset.name: dataset
-    for dataset in (
-        _dataset(HOST, "the host as a whole"),
-        _dataset("core", "a logical CPU", default=False),
-        _dataset("disk", "a block device"),
-        _dataset("filesystem", "a mounted filesystem, once per device"),
-        _dataset("network", "a network interface"),
-        _dataset("process", "one of the processes that use most CPU or memory"),
-        _dataset("raid", "a software RAID array"),
-        _dataset("sensor", "a temperature, fan, voltage, current or power sensor"),
-        _dataset("event", "an OOM kill, from the kernel's log", "shipper"),
-        _dataset("cgroup", "a container, service, machine, scope, pod or slice", "shipper"),
-        _dataset(AGENT, "the shipper itself: what it delivered, what it cost, what went wrong", "shipper"),
+    fields = (*ENVELOPE, *own, *collected)
+    return Dataset(
+        name, declared.help, declared.module, fields, declared.default, ALIASES.get(name, ()), _cadence(name)
     )
-}
+
+
+DATASETS: Final = {name: _dataset(declared) for name, declared in DECLARED.items()}
 
 
 def every_field() -> Iterator[tuple[Dataset, Field]]:

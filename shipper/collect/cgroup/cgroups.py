@@ -8,7 +8,7 @@ from typing import Any
 
 from shipper.collect.cgroup import block_devices, container_network, controllers, slow
 from shipper.collect.cgroup.block_devices import Devices
-from shipper.collect.cgroup.identity import ENTITY, Node, identify, looks_like_a_container
+from shipper.collect.cgroup.identity import ENTITY, identify, looks_like_a_container
 from shipper.collect.cgroup.member import Cgroup, Host
 from shipper.collect.cgroup.runtime import containers, unit_files
 from shipper.collect.cgroup.runtime.containers import RuntimeFiles
@@ -18,7 +18,7 @@ from shipper.collect.events import kernel_log
 from shipper.fields.aliases import PERIOD
 from shipper.fields.field import Field, Kind, Type, attribute, constant, dimension, gauge, real
 from shipper.fields.rates import Reading, Value, cpus
-from shipper.kernel.hierarchy import Mode, Walker, detect
+from shipper.kernel.hierarchy import Mode, Node, Walker, detect
 from shipper.kernel.namespace import of_host
 from shipper.kernel.parse import ParseError, integer, meminfo
 from shipper.kernel.source import Reader

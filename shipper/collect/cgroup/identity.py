@@ -15,12 +15,13 @@ internal/config/cgmgr, podman container_internal_linux.go, systemd nspawn-cgroup
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import lru_cache
 from typing import Final
 
 from shipper.fields.field import constant
+from shipper.kernel.hierarchy import Node
 
 ENTITY: Final = constant(
     "cgroup.entity",
@@ -36,14 +37,6 @@ class CgroupKind(StrEnum):
     SCOPE = "scope"
     SLICE = "slice"
     POD = "pod"
-
-
-@dataclass(slots=True)
-class Node:
-    """A cgroup directory: inode numbers by hierarchy (one in v2) and the cgroups below it by name."""
-
-    inodes: dict[str, int] = field(default_factory=dict)
-    children: dict[str, "Node"] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,13 +8,13 @@ from zlib import crc32
 
 from shipper.collect.cgroup import container_network
 from shipper.collect.cgroup.controllers import CgroupFile
-from shipper.collect.cgroup.identity import CgroupKind, Identity, Node, pod_uid
+from shipper.collect.cgroup.identity import CgroupKind, Identity, pod_uid
 from shipper.collect.cgroup.names import Naming
 from shipper.collect.cgroup.runtime.containers import Names, RuntimeFiles
 from shipper.collect.cgroup.slow import Slow
 from shipper.fields.aliases import CONTAINERS, PERIOD
 from shipper.fields.rates import Ceiling, Value
-from shipper.kernel.hierarchy import Layout
+from shipper.kernel.hierarchy import Layout, Node
 from shipper.kernel.namespace import of_pid
 from shipper.kernel.parse import ParseError, integer
 from shipper.kernel.source import Reader

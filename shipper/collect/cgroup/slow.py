@@ -10,10 +10,9 @@ from dataclasses import replace
 from typing import Any, Final
 
 from shipper.collect.cgroup.controllers import PERIOD, CgroupFile, limit, number, weight_of_shares
-from shipper.collect.cgroup.identity import Node
 from shipper.fields.field import Field, Type, attribute, gauge
 from shipper.fields.rates import Value
-from shipper.kernel.hierarchy import UNIFIED, Layout, Mode, rare
+from shipper.kernel.hierarchy import UNIFIED, Layout, Mode, Node, rare
 from shipper.kernel.namespace import own_processes
 from shipper.kernel.parse import LARGEST, ParseError, integer, key_values, lines, then
 from shipper.kernel.source import Reader

@@ -1,0 +1,36 @@
+"""The datasets by name, and what one document of each describes. ``schema.datasets`` adds their fields."""
+
+from dataclasses import dataclass
+from typing import Final
+
+
+@dataclass(frozen=True, slots=True)
+class Declared:
+    """One kind of document. ``module`` is its ``event.module``; ``default``: collected unless configured otherwise."""
+
+    name: str
+    help: str
+    module: str = "system"
+    default: bool = True
+
+
+HOST: Final = "host"
+CGROUP: Final = "cgroup"
+AGENT: Final = "agent"
+
+DECLARED: Final = {
+    dataset.name: dataset
+    for dataset in (
+        Declared(HOST, "the host as a whole"),
+        Declared("core", "a logical CPU", default=False),
+        Declared("disk", "a block device"),
+        Declared("filesystem", "a mounted filesystem, once per device"),
+        Declared("network", "a network interface"),
+        Declared("process", "one of the processes that use most CPU or memory"),
+        Declared("raid", "a software RAID array"),
+        Declared("sensor", "a temperature, fan, voltage, current or power sensor"),
+        Declared("event", "an OOM kill, from the kernel's log", "shipper"),
+        Declared(CGROUP, "a container, service, machine, scope, pod or slice", "shipper"),
+        Declared(AGENT, "the shipper itself: what it delivered, what it cost, what went wrong", "shipper"),
+    )
+}
