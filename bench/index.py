@@ -19,7 +19,7 @@ import shipper_eslocal
 from bench import metricbeat, table
 from shipper.deliver import client
 from shipper.schema.datasets import DATASETS
-from shipper.schema.templates import dated_index
+from shipper.schema.stream_names import dated_index
 from shipper.server import setup
 from shipper.settings.config import Bulk, Config, Elasticsearch, Index
 

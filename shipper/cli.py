@@ -11,6 +11,7 @@ from typing import Any, Final, NoReturn
 
 from shipper import __version__, commands
 from shipper.base.errors import ConfigError, UserError
+from shipper.collect import OPTIONS
 from shipper.settings import config
 from shipper.settings.options import PREFIX
 
@@ -88,9 +89,9 @@ def _sections(module: ModuleType) -> tuple[str, ...]:
 def _config(args: argparse.Namespace, module: ModuleType) -> config.Config:
     if not _sections(module):
         return config.Config()
-    paths = {one.path for one in config.all_options()}
+    paths = {one.path for one in config.all_options(OPTIONS)}
     flags = {name: value for name, value in vars(args).items() if name in paths}
-    return config.load(getattr(args, "config", None), os.environ, flags)
+    return config.load(getattr(args, "config", None), os.environ, flags, OPTIONS)
 
 
 def _parser(names: list[str], modules: Mapping[str, ModuleType]) -> _Parser:
@@ -136,7 +137,7 @@ def _add_config(parser: argparse.ArgumentParser) -> None:
 
 def _add_section(parser: argparse.ArgumentParser, section: str) -> None:
     group = parser.add_argument_group(f"[{section}]")
-    for one in config.all_options():
+    for one in config.all_options(OPTIONS):
         if one.section == section:
             default = "" if one.default in (None, "", {}) else f" (default {one.kind.show(one.default)})"
             group.add_argument(

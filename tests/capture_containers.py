@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from shipper.collect.cgroup import cgroups
+from shipper.collect.cgroup.runtime import containers
 from shipper.kernel.source import Descriptors, Reader, Root
-from shipper.settings.config import Collect, Config
+from shipper.settings.config import Config
 
 KEPT = frozenset(
     {
@@ -43,8 +44,8 @@ class Noting(Root):
 def asked_for(root: str, docker_roots: tuple[str, ...]) -> set[str]:
     """Paths below ``root`` that the cgroup collector reads or looks for."""
     noting = Noting(root)
-    collect = Collect()
-    config = Config(collect=replace(collect, docker_roots=(*collect.docker_roots, *docker_roots)))
+    default = containers.Options()
+    config = Config(collectors=(replace(default, docker_roots=(*default.docker_roots, *docker_roots)),))
     list(cgroups.COLLECTOR.start(Reader(noting), config)())
     return noting.paths
 

@@ -4,21 +4,34 @@ import json
 import os
 import zlib
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
-from shipper.collect import COLLECTORS
+from shipper.collect import COLLECTORS, OPTIONS
 from shipper.collect.contract import Collector
 from shipper.fields.rates import Reading, Value, rates
 from shipper.kernel.source import Descriptors, Problem, Reader, Root
 from shipper.kernel.timex import Timex
-from shipper.settings.config import Config
+from shipper.settings.config import Collect, Config
 
 HOSTS = Path(__file__).parent / "hosts"
 
 # dataset → entity → values
 Documents = dict[str, dict[str, dict[str, Value]]]
+
+
+def collecting(**options: Any) -> Config:
+    """A configuration in which ``options``, by their name in section ``collect``, have other values."""
+    own = tuple(kind(**{name: value for name, value in options.items() if name in names(kind)}) for kind in OPTIONS)
+    core = Collect(**{name: value for name, value in options.items() if name in names(Collect)})
+    unknown = options.keys() - names(Collect).union(*map(names, OPTIONS))
+    assert not unknown, unknown
+    return Config(collect=core, collectors=own)
+
+
+def names(kind: Any) -> set[str]:
+    return {field.name for field in fields(kind)}
 
 
 class CapturedRoot(Root):

@@ -32,7 +32,7 @@ from shipper.collect.cgroup.member import _entity
 from shipper.deliver.document import Writer
 from shipper.fields.aliases import PERIOD
 from shipper.schema.datasets import DATASETS
-from shipper.schema.templates import late_stream, stream
+from shipper.schema.stream_names import late_stream, stream
 
 ODD_NAMES: Final = ('node"c', "node b/1", "nöde-☂", "[red]node[/red]")
 SERVICES: Final = ("web", "api", "db", "cache", "queue", "batch")

@@ -11,12 +11,12 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from captured import collecting
 
 from shipper.collect.cgroup import cgroups
 from shipper.fields.rates import Reading, rates
 from shipper.kernel.hierarchy import detect
 from shipper.kernel.source import Descriptors, Reader, Root
-from shipper.settings.config import Collect, Config
 
 pytestmark = pytest.mark.root
 
@@ -88,7 +88,7 @@ def descriptors(engine: Engine) -> int:
 
 
 def test_churn_leaves_nothing(engine: Engine, tmp_path: Path) -> None:
-    config = Config(collect=Collect(docker_roots=(str(tmp_path),), labels=("*",)))
+    config = collecting(docker_roots=(str(tmp_path),), labels=("*",))
     reader = Reader(Later("/", Descriptors(10_000)))
     collect = cgroups.COLLECTOR.start(reader, config)
     before: dict[str, Reading] = {}

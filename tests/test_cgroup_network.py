@@ -193,11 +193,13 @@ def test_a_real_namespace_agrees_with_its_own_counters_and_is_not_kept_alive(dir
 # The collector in a pid namespace of its own, as below systemd-nspawn --as-pid2, where cgroup.procs lists no one else
 INSIDE = """
 import json, sys
-from shipper.collect import cgroup
-from shipper.config import Collect, Config
-from shipper.source import Reader, Root
+from shipper.collect.cgroup import cgroups
+from shipper.collect.cgroup.runtime import containers
+from shipper.kernel.source import Reader, Root
+from shipper.settings.config import Config
 reader = Reader(Root())
-collect = cgroup.COLLECTOR.start(reader, Config(collect=Collect(docker_roots=(sys.argv[1],))))
+config = Config(collectors=(containers.Options(docker_roots=(sys.argv[1],)),))
+collect = cgroups.COLLECTOR.start(reader, config)
 print(json.dumps(next(one.values for one in collect() if one.entity == sys.argv[2])))
 assert reader.take_problems() == []
 """

@@ -12,7 +12,7 @@ from typing import Any
 
 import psutil
 import pytest
-from captured import Ticks
+from captured import Ticks, collecting
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -21,7 +21,7 @@ from shipper.collect.process import busiest, processes
 from shipper.kernel.hierarchy import detect
 from shipper.kernel.parse import ParseError
 from shipper.kernel.source import Reader, Root
-from shipper.settings.config import Collect, Config
+from shipper.settings.config import Config
 
 STAT = (
     b"4211 (ng) inx: (w 1) S 4209 4211 4211 0 -1 4194368 812 0 3 0 1520 733 0 0 20 0 7 0 51020 10 300 "
@@ -156,7 +156,7 @@ def test_secrets_are_scrubbed_from_arguments(arguments: list[str], shown: str) -
 
 
 def test_further_expressions_hide_their_group_only() -> None:
-    config = Config(collect=replace(Collect(), command_line_scrub=(r"room (\S+)", r"nothing(at all)?")))
+    config = collecting(command_line_scrub=(r"room (\S+)", r"nothing(at all)?"))
     shown = busiest._Top(Reader(Root()), config).scrubbed(["app", "o", "room", "o", "nothing", "--token", "t"])
     assert shown == "app o room *** nothing --token ***"
 
@@ -169,7 +169,7 @@ def test_a_secret_at_the_end_of_what_is_shown_is_not_cut_open() -> None:
 
 def looked(seconds: float, **collect: Any) -> dict[int, dict[str, Any]]:
     """Documents by process id, of two looks at this machine."""
-    config = Config(collect=replace(Collect(), **collect))
+    config = collecting(**collect)
     ticks = Ticks(Root(), (busiest.COLLECTOR,), config)
     ticks.tick()
     time.sleep(seconds)
@@ -214,7 +214,7 @@ def test_a_busy_process_is_found_with_its_own_figures(worker: subprocess.Popen[s
 
 def test_a_process_that_began_since_the_look_before_has_a_share() -> None:
     """Of the time since its start: it may be gone at the next look."""
-    ticks = Ticks(Root(), (busiest.COLLECTOR,), Config(collect=replace(Collect(), processes=50)))
+    ticks = Ticks(Root(), (busiest.COLLECTOR,), collecting(processes=50))
     ticks.tick()
     with subprocess.Popen([sys.executable, "-c", "while True: pass"]) as process:
         time.sleep(1.5)
@@ -266,7 +266,7 @@ def test_psutil_is_left_as_it_was(worker: subprocess.Popen[str], tmp_path: Path)
 
 
 def test_none_where_none_are_asked_for() -> None:
-    ticks = Ticks(Root(), (busiest.COLLECTOR,), Config(collect=Collect(processes=0)))
+    ticks = Ticks(Root(), (busiest.COLLECTOR,), collecting(processes=0))
     assert ticks.tick() == {}
 
 

@@ -7,6 +7,8 @@ import pytest
 
 from shipper import cli
 from shipper.base.errors import ConfigError
+from shipper.collect import OPTIONS
+from shipper.collect.host import disk
 from shipper.schema import reference
 from shipper.schema.datasets import DATASETS
 from shipper.settings import config
@@ -27,7 +29,7 @@ def message(
     path: Path | str | None = None, environ: dict[str, str] | None = None, flags: dict[str, str] | None = None
 ) -> str:
     with pytest.raises(ConfigError) as caught:
-        load(str(path) if path else None, environ or {}, flags or {})
+        load(str(path) if path else None, environ or {}, flags or {}, OPTIONS)
     text = str(caught.value)
     assert "\n" not in text
     return text
@@ -180,16 +182,16 @@ def test_mistake_in_a_flag_is_one_line() -> None:
 
 def test_variables_that_kubernetes_sets_for_a_service_are_not_ours() -> None:
     environ = {"SHIPPER_SERVICE_HOST": "10.0.0.1", "SHIPPER_PORT": "tcp://10.0.0.1:80", "SHIPPER_PORT_80_TCP_ADDR": "x"}
-    assert load(None, environ, {}) == Config()
+    assert load(None, environ, {}, OPTIONS) == Config(collectors=tuple(kind() for kind in OPTIONS))
 
 
 def test_flag_beats_variable_beats_file_beats_default(tmp_path: Path) -> None:
     file = tmp_path / "shipper.toml"
     file.write_text('[collect]\nperiod = "1m"\nticks = 1\nhost_root = "/a"\n')
     environ = {"SHIPPER_COLLECT_PERIOD": "30s", "SHIPPER_COLLECT_TICKS": "2"}
-    loaded = load(str(file), environ, {"collect.period": "20s"})
+    loaded = load(str(file), environ, {"collect.period": "20s"}, OPTIONS)
     assert (loaded.collect.period_s, loaded.collect.ticks, loaded.collect.host_root) == (20, 2, "/a")
-    assert loaded.collect.deadline_s == Config().collect.deadline_s
+    assert loaded.collect.deadline_s == Config(collectors=tuple(kind() for kind in OPTIONS)).collect.deadline_s
     assert loaded.origins == {
         "collect.period": "flag --period",
         "collect.ticks": "environment SHIPPER_COLLECT_TICKS",
@@ -206,26 +208,26 @@ def test_values_as_text() -> None:
         "SHIPPER_COLLECT_DEVICE_EXCLUDE": "",
         "SHIPPER_INDEX_REPLICAS": "",
     }
-    loaded = load(None, environ, {})
+    loaded = load(None, environ, {}, OPTIONS)
     assert loaded.elasticsearch.hosts == ("http://a:9200", "https://[::1]:9200/es")
     assert dict(loaded.host.labels) == {"rack": "a1", "note": "x=y"}
     assert loaded.spool.max_bytes == 2 << 30
     assert loaded.collect.deadline_s == 2
-    assert loaded.collect.device_exclude == ()
+    assert loaded.of(disk.Options).device_exclude == ()
     assert loaded.index.replicas is None
 
 
 def test_secrets_never_enter_the_configuration() -> None:
     environ = dict.fromkeys(config.SECRET_VARIABLES, "hunter2")
-    assert "hunter2" not in repr(load(None, environ, {}))
+    assert "hunter2" not in repr(load(None, environ, {}, OPTIONS))
 
 
 def test_default_file_is_read_if_it_exists(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = tmp_path / "default.toml"
     monkeypatch.setattr(config, "DEFAULT_FILE", str(file))
-    assert load(None, {}, {}).file == ""
+    assert load(None, {}, {}, OPTIONS).file == ""
     file.write_text("[collect]\nticks = 9")
-    loaded = load(None, {}, {})
+    loaded = load(None, {}, {}, OPTIONS)
     assert (loaded.file, loaded.collect.ticks) == (str(file), 9)
 
 
@@ -236,13 +238,13 @@ def test_sample_gives_the_defaults(uncommented: bool, tmp_path: Path) -> None:
         text = re.sub(r"(?m)^#(?=[a-z ]+[a-z_]* = |  \")(?! [A-Z])", "", text)
     file = tmp_path / "shipper.toml"
     file.write_text(text)
-    loaded = load(str(file), {}, {})
-    assert loaded == Config()
-    given = {one.path for one in config.all_options() if one.default is not None}
+    loaded = load(str(file), {}, {}, OPTIONS)
+    assert loaded == Config(collectors=tuple(kind() for kind in OPTIONS))
+    given = {one.path for one in config.all_options(OPTIONS) if one.default is not None}
     assert set(loaded.origins) == (given if uncommented else set())
 
 
-@pytest.mark.parametrize("one", config.all_options(), ids=lambda one: one.path)
+@pytest.mark.parametrize("one", config.all_options(OPTIONS), ids=lambda one: one.path)
 def test_every_option_is_explained_and_its_default_is_allowed(one: Option) -> None:
     assert one.help
     assert one.kind.allowed
@@ -283,4 +285,4 @@ def test_user_errors_are_one_line_with_their_exit_code(
 def test_an_address_that_only_enqueues_is_refused(host: str) -> None:
     """Its 201 says nothing of where the document ends."""
     with pytest.raises(ConfigError, match="only enqueues documents; use the address of Elasticsearch itself"):
-        load(None, {}, {"elasticsearch.hosts": host})
+        load(None, {}, {"elasticsearch.hosts": host}, OPTIONS)

@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from captured import collecting
 from trees import Host, Tree
 
 from shipper.collect.cgroup import cgroups
 from shipper.fields.rates import Value
-from shipper.settings.config import Collect, Config
 
 ID = "4f1c0ffee0" * 6 + "abcd"
 POD = "0a1b2c3d-1111-2222-3333-444455556666"
@@ -123,7 +123,7 @@ def host(directory: Path, path: str, files: Files, layout: str = "v2", **collect
     base, name, text, marker = LAYOUTS[layout]
     kernel = {f"{base}{path}/{name}": text, **({marker: "\n"} if marker else {}), "proc/devices": "Block devices:\n"}
     written = {file: text if isinstance(text, str | bytes) else json.dumps(text) for file, text in files.items()}
-    return Host(Tree(directory, kernel | written), cgroups.COLLECTOR, settings=Config(collect=Collect(**collect)))
+    return Host(Tree(directory, kernel | written), cgroups.COLLECTOR, settings=collecting(**collect))
 
 
 def of(found: Host, path: str, seconds: float = 10) -> dict[str, Value]:

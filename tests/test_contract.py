@@ -8,7 +8,7 @@ import pytest
 
 from shipper.commands import render
 from shipper.fields.field import UNITS, Field, Kind
-from shipper.schema import templates
+from shipper.schema import stream_names, templates
 from shipper.schema.datasets import DATASETS, MINUTELY, Dataset, every_field
 from shipper.settings.config import Index
 
@@ -179,9 +179,9 @@ def test_streams_match_their_own_template_alone() -> None:
     }
     for dataset in DATASETS:
         stands_for = {
-            f"metrics-shipper.{dataset}-default": templates.stream(dataset, "default"),
-            f"metrics-shipper.{dataset}.late-default": templates.late_stream(dataset, "default"),
-            f"shipper-{dataset}": templates.dated_index(dataset, 0),
+            f"metrics-shipper.{dataset}-default": stream_names.stream(dataset, "default"),
+            f"metrics-shipper.{dataset}.late-default": stream_names.late_stream(dataset, "default"),
+            f"shipper-{dataset}": stream_names.dated_index(dataset, 0),
         }
         for template, index in stands_for.items():
             assert [name for name, start in patterns.items() if index.startswith(start)] == [template]

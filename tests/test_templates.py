@@ -6,7 +6,7 @@ import pytest
 
 from shipper import cli
 from shipper.fields.field import Alias, Field, Kind, Type, attribute, counter, dimension, gauge, real, with_rates
-from shipper.schema import templates
+from shipper.schema import stream_names, templates
 from shipper.schema.datasets import DATASETS
 from shipper.schema.templates import Features, Template, mappings, render
 from shipper.server import keys
@@ -20,10 +20,10 @@ def by_name(index: Index, features: Features | None = None) -> dict[str, Templat
 
 
 def test_names() -> None:
-    assert templates.stream("host", "default") == "metrics-shipper.host-default"
-    assert templates.late_stream("host", "default") == "metrics-shipper.host.late-default"
-    assert templates.dated_index("host", 1_795_478_399_999) == "shipper-host-2026.11.23"
-    assert templates.dated_index("host", 1_795_478_400_000) == "shipper-host-2026.11.24"
+    assert stream_names.stream("host", "default") == "metrics-shipper.host-default"
+    assert stream_names.late_stream("host", "default") == "metrics-shipper.host.late-default"
+    assert stream_names.dated_index("host", 1_795_478_399_999) == "shipper-host-2026.11.23"
+    assert stream_names.dated_index("host", 1_795_478_400_000) == "shipper-host-2026.11.24"
 
 
 def test_each_kind_of_field_in_a_time_series() -> None:

@@ -4,12 +4,12 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from captured import Documents, Ticks
+from captured import Documents, Ticks, collecting
 
 from shipper.collect.contract import Collector
 from shipper.fields.rates import Value
 from shipper.kernel.source import Descriptors, Root
-from shipper.settings.config import Collect, Config
+from shipper.settings.config import Config
 
 SECOND = 1_000_000_000
 
@@ -51,7 +51,7 @@ def config(**collect: tuple[str, ...]) -> Config:
     globs: dict[str, tuple[str, ...]] = {
         "filesystem_exclude": (), "filesystem_types_exclude": (), "interface_exclude": (), "device_exclude": (),
     }  # fmt: skip
-    return Config(collect=Collect(**{**globs, **collect}))  # type: ignore[arg-type]
+    return collecting(**{**globs, **collect})
 
 
 class Host:

@@ -22,7 +22,7 @@ from shipper.fields.field import host_label
 from shipper.fields.rates import Reading, Value, kept, rates
 from shipper.kernel.source import Problem, Reader, Root
 from shipper.schema.datasets import DATASETS, Dataset
-from shipper.schema.templates import dated_index, stream
+from shipper.schema.stream_names import dated_index, stream
 from shipper.settings.config import Config
 
 _NS_PER_S: Final = 1_000_000_000

@@ -1,5 +1,7 @@
 """The collectors, in the order in which they run and in which their fields stand in the documents."""
 
+from typing import Any
+
 from shipper.collect.cgroup import cgroups
 from shipper.collect.contract import Collector
 from shipper.collect.events import kernel_events
@@ -55,3 +57,6 @@ COLLECTORS: tuple[Collector, ...] = (
     kernel_events.COLLECTOR,
     cgroups.COLLECTOR,
 )
+
+# Dataclasses of the options that collectors declare
+OPTIONS: tuple[Any, ...] = tuple(dict.fromkeys(kind for collector in COLLECTORS for kind in collector.options))

@@ -5,14 +5,12 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import Any
 
 from shipper.fields.field import Field, with_rates
 from shipper.fields.rates import Ceiling, Reading, Value
 from shipper.kernel.source import Reader
-
-if TYPE_CHECKING:
-    from shipper.settings.config import Config
+from shipper.settings.config import Config
 
 Collect = Callable[[], Iterable[Reading]]
 Derive = Callable[[dict[str, Value]], dict[str, Value]]
@@ -43,17 +41,19 @@ class Collector:
     """One subsystem of the kernel.
 
     ``start(reader, config)`` gives the function that is called at every tick; what it must remember between ticks lives in
-    there. ``needs`` tell why its fields may be absent. ``derive`` computes further fields from a reading's values with their rates added (pure). A collector with a
+    there. ``options`` are the
+    dataclasses of its options, whose values ``config.of`` gives. ``needs`` tell why its fields may be absent. ``derive`` computes further fields from a reading's values with their rates added (pure). A collector with a
     ``pause_s`` is called no more often than that: its files are dear, its values slow.
     """
 
     name: str
     dataset: str
     fields: tuple[Field, ...]
-    start: Callable[[Reader, "Config"], Collect]
+    start: Callable[[Reader, Config], Collect]
     derive: Derive = nothing
     pause_s: int = 0
     needs: tuple[Need, ...] = ()
+    options: tuple[Any, ...] = ()
 
     def absent(self, reader: Reader) -> dict[str, str]:
         """What is absent on this host for good, and why."""
@@ -69,7 +69,7 @@ class Collector:
         return with_rates(self.fields)
 
 
-def plain(collect: Callable[[Reader], Iterable[Reading]]) -> Callable[[Reader, "Config"], Collect]:
+def plain(collect: Callable[[Reader], Iterable[Reading]]) -> Callable[[Reader, Config], Collect]:
     """``start`` of a collector that remembers nothing and has no settings."""
     return lambda reader, _config: lambda: collect(reader)
 

@@ -63,11 +63,12 @@ def purpose(config: Config, name: str) -> str:
 
 def load(args: argparse.Namespace) -> Config:
     """The configuration as it stands now. Raises ConfigError."""
+    from shipper.collect import OPTIONS
     from shipper.settings import config
 
-    known = {one.path for one in config.all_options()}
+    known = {one.path for one in config.all_options(OPTIONS)}
     flags = {key: one for key, one in vars(args).items() if key in known}
-    return config.load(getattr(args, "config", None), os.environ, flags)
+    return config.load(getattr(args, "config", None), os.environ, flags, OPTIONS)
 
 
 def restart() -> None:

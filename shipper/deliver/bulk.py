@@ -22,7 +22,7 @@ from shipper.deliver.batch import Backoff, Batch, Item, Selector
 from shipper.deliver.ledger import DeliveryState, Fate, Ledger
 from shipper.deliver.segment import Entry, body_of
 from shipper.deliver.verdict import Answer, Verdict, judge, kind
-from shipper.schema.templates import late_stream
+from shipper.schema.stream_names import late_stream
 from shipper.settings.config import Bulk
 
 FILTER_PATH: Final = "errors,items.*.status,items.*.error.type,items.*.error.reason,items.*.failure_store"

@@ -3,6 +3,7 @@
 import textwrap
 from collections.abc import Iterable, Iterator, Sequence
 
+from shipper.collect import OPTIONS
 from shipper.fields.field import Alias, Field
 from shipper.fields.heritage import HERITAGE
 from shipper.schema.datasets import DATASETS, ENVELOPE, Dataset
@@ -95,7 +96,7 @@ def options_table() -> str:
             one.help,
             one.kind.allowed,
         )
-        for one in all_options()
+        for one in all_options(OPTIONS)
     )
     return markdown(("option", "variable", "flag", "default", "meaning", "allowed"), rows)
 
@@ -119,7 +120,7 @@ def _sample_lines() -> Iterator[str]:
     yield f"# elasticsearch-password, or from {' and '.join(SECRET_VARIABLES)}."
     for section, kind in SECTIONS.items():
         yield f"\n# {' '.join((kind.__doc__ or '').split())}\n[{section}]"
-        for one in all_options():
+        for one in all_options(OPTIONS):
             if one.section == section:
                 yield from _sample_option(one)
 

@@ -13,12 +13,12 @@ every second and a search still finds everything, and the source mode, which dep
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any, Final, Literal
 
 from shipper import __version__
 from shipper.fields.field import Alias, Field, Kind, Type, host_label
 from shipper.schema.datasets import DATASETS, Dataset
+from shipper.schema.stream_names import late_stream, stream
 from shipper.settings.config import Index
 
 # Raised with every change that is released: setup replaces what is older and leaves what is newer
@@ -63,27 +63,6 @@ class Template:
     @property
     def path(self) -> str:
         return f"/_{self.kind}_template/{self.name}"
-
-
-def stream(dataset: str, namespace: str) -> str:
-    return f"metrics-shipper.{dataset}-{namespace}"
-
-
-def late_stream(dataset: str, namespace: str) -> str:
-    """The plain stream for documents which the time-series stream is too young for."""
-    return f"metrics-shipper.{dataset}.late-{namespace}"
-
-
-def indices(index: Index, dataset: str) -> list[str]:
-    """Where documents of ``dataset`` are searched."""
-    if index.layout == "dated":
-        return [f"shipper-{dataset}-*"]
-    return [stream(dataset, index.namespace), late_stream(dataset, index.namespace)]
-
-
-def dated_index(dataset: str, when_ms: int) -> str:
-    """The index of the document's own day in UTC; ``when_ms`` is its ``@timestamp``."""
-    return f"shipper-{dataset}-{datetime.fromtimestamp(when_ms / 1000, UTC):%Y.%m.%d}"
 
 
 def render(index: Index, features: Features | None = None) -> list[Template]:

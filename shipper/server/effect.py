@@ -5,7 +5,7 @@ from fnmatch import fnmatchcase
 from typing import Any, Final
 
 from shipper.deliver.client import Connection, call
-from shipper.schema import templates
+from shipper.schema import stream_names, templates
 from shipper.settings.config import Config
 
 _LISTED: Final = "filter_path=" + ",".join(
@@ -17,8 +17,8 @@ def names(config: Config) -> dict[str, str]:
     """Index or data stream that documents go to → the template that should make it."""
     index, datasets = config.index, config.collect.datasets
     if index.layout == "dated":
-        return {templates.dated_index(dataset, 0): f"shipper-{dataset}" for dataset in datasets}
-    return {one: one for dataset in datasets for one in templates.indices(index, dataset)}
+        return {stream_names.dated_index(dataset, 0): f"shipper-{dataset}" for dataset in datasets}
+    return {one: one for dataset in datasets for one in stream_names.indices(index, dataset)}
 
 
 def shadowed(client: Connection, config: Config) -> list[str]:
@@ -62,4 +62,4 @@ def _otherwise(config: Config, name: str, template: Any) -> Iterator[str]:
 
 
 def _late_prefixes(config: Config) -> tuple[str, ...]:
-    return tuple(templates.late_stream(dataset, config.index.namespace) for dataset in config.collect.datasets)
+    return tuple(stream_names.late_stream(dataset, config.index.namespace) for dataset in config.collect.datasets)

@@ -5,7 +5,7 @@ from typing import Any, Final
 
 from shipper.base.errors import ServerError
 from shipper.deliver.client import Connection, call
-from shipper.schema import templates
+from shipper.schema import stream_names
 from shipper.server.plan import Body, Request, Step
 from shipper.settings.config import Config
 
@@ -32,7 +32,7 @@ ROLES: Final[dict[str, Body]] = {
 
 def pattern(config: Config) -> str:
     """What the key of an agent may write to."""
-    return "shipper-*" if config.index.layout == "dated" else templates.stream("*", config.index.namespace)
+    return "shipper-*" if config.index.layout == "dated" else stream_names.stream("*", config.index.namespace)
 
 
 def key_body(config: Config) -> Body:

@@ -5,7 +5,7 @@ from typing import Any, Final
 
 from shipper.base.errors import ServerError
 from shipper.deliver.client import Connection, call
-from shipper.schema import templates
+from shipper.schema import stream_names, templates
 from shipper.schema.templates import Features, Template
 from shipper.server import setup
 from shipper.server.capabilities import Say
@@ -18,7 +18,7 @@ _NOT_FOUND: Final = 404
 
 def data(client: Connection, config: Config) -> list[str]:
     """Data streams and indices with documents, by name. Raises ServerError."""
-    pattern = "shipper-*" if config.index.layout == "dated" else templates.stream("*", config.index.namespace)
+    pattern = "shipper-*" if config.index.layout == "dated" else stream_names.stream("*", config.index.namespace)
     answer: Any = call(client, "GET", f"/_resolve/index/{pattern}?expand_wildcards=all") or {}
     if config.index.layout == "dated":
         return sorted(one["name"] for one in answer.get("indices", ()) if setup.day_of(one["name"]))

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from shipper.base.errors import ServerError, UserError
 from shipper.deliver.client import Connection, call
-from shipper.schema import templates
+from shipper.schema import stream_names, templates
 from shipper.schema.datasets import DATASETS
 from shipper.schema.templates import Features
 from shipper.server import effect, streams
@@ -41,7 +41,7 @@ def series(config: Config) -> list[str]:
     """Data streams made at set-up: ``look_back_time`` then counts from now, not from the first document."""
     if config.index.layout != "datastream":
         return []
-    return [templates.stream(dataset, config.index.namespace) for dataset in config.collect.datasets]
+    return [stream_names.stream(dataset, config.index.namespace) for dataset in config.collect.datasets]
 
 
 def install(

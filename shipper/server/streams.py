@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from shipper.deliver.client import Connection, call
 from shipper.deliver.document import flat
-from shipper.schema import templates
+from shipper.schema import stream_names, templates
 from shipper.schema.templates import Features, Template
 from shipper.server.capabilities import Server
 from shipper.server.plan import Body, Request, Step, changes, installed
@@ -91,7 +91,7 @@ class Comparison:
 
 
 def pattern(config: Config) -> str:
-    return templates.stream("*", config.index.namespace)
+    return stream_names.stream("*", config.index.namespace)
 
 
 def present(client: Connection, config: Config, server: Server) -> list[Stream]:

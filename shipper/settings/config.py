@@ -8,13 +8,14 @@ Secrets are no options: they come from files, from ``SECRET_VARIABLES`` or from 
 import difflib
 import re
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from shipper.base.errors import ConfigError
+from shipper.fields.dataset import DECLARED
 from shipper.settings.options import (
     PREFIX,
     NotAllowed,
@@ -49,27 +50,6 @@ _MIB: Final = 1 << 20
 _GIB: Final = 1 << 30
 _PATH: Final = text("a path", placeholder="FILE")
 _ABSOLUTE: Final = text("an absolute path", r"/[^\x00-\x1f\x7f]*", "DIR")
-_ABSOLUTES: Final = words("a list of absolute paths", r"/[^\x00-\x1f\x7f,]*", placeholder="DIR,…")
-_GLOBS: Final = words("a list of globs", placeholder="GLOB,…")
-
-
-def _default_datasets() -> tuple[str, ...]:
-    from shipper.schema.datasets import DATASETS  # noqa: PLC0415 – collectors name Config in their types
-
-    return tuple(name for name, dataset in DATASETS.items() if dataset.default)
-
-
-def _datasets() -> tuple[str, ...]:
-    from shipper.schema.datasets import DATASETS  # noqa: PLC0415
-
-    return tuple(DATASETS)
-
-
-def _has_group(pattern: str) -> bool:
-    try:
-        return re.compile(pattern).groups > 0
-    except re.error:
-        return False
 
 
 @dataclass(frozen=True)
@@ -137,79 +117,9 @@ class Collect:
     ticks: int = option(0, "End after so many ticks, 0 for never", whole(0, 1_000_000_000), "--ticks")
     host_root: str = option("/", "The host's root directory as seen from here", _ABSOLUTE, "--host-root")
     datasets: tuple[str, ...] = option(
-        _default_datasets,
+        tuple(name for name, dataset in DECLARED.items() if dataset.default),
         "Kinds of documents to make",
         words("a list of datasets", r"[a-z]+", least=1, placeholder="NAME,…"),
-    )
-    filesystem_exclude: tuple[str, ...] = option(
-        (
-            "/dev", "/dev/*", "/proc", "/proc/*", "/sys", "/sys/*", "/run/credentials/*", "/var/lib/docker/*",
-            "/var/lib/containers/storage/*", "/var/lib/containerd/*", "/var/lib/kubelet/*", "/run/containerd/*",
-        ),
-        "Mount points that are left out",
-        _GLOBS,
-    )  # fmt: skip
-    filesystem_types_exclude: tuple[str, ...] = option(
-        (
-            "autofs", "binfmt_misc", "bpf", "cgroup", "cgroup2", "configfs", "debugfs", "devpts", "devtmpfs",
-            "efivarfs", "erofs", "fuse.lxcfs", "fusectl", "hugetlbfs", "iso9660", "mqueue", "nsfs", "overlay", "proc",
-            "procfs", "pstore", "ramfs", "rpc_pipefs", "securityfs", "selinuxfs", "squashfs", "sysfs", "tracefs",
-        ),
-        "Filesystem types that are left out",
-        _GLOBS,
-    )  # fmt: skip
-    interface_exclude: tuple[str, ...] = option(
-        (
-            "lo",
-            "veth*",
-            "cali*",
-            "cni*",
-            "flannel*",
-            "tunl*",
-            "lxc*",
-            "ifb*",
-            "docker*",
-            "br-*",
-            "virbr*",
-            "vb-*",
-            "ve-*",
-        ),
-        "Network interfaces that are left out",
-        _GLOBS,
-    )
-    device_exclude: tuple[str, ...] = option(
-        ("loop*", "ram*", "zram*", "sr*", "fd*", "nbd*"), "Block devices that are left out", _GLOBS
-    )
-    cgroup_exclude: tuple[str, ...] = option(
-        ("*.mount", "*.swap", "*.socket"), "Cgroup paths that are left out, with all below them", _GLOBS
-    )
-    processes: int = option(10, "So many processes by CPU and by memory, 0 for none", whole(0, 100))
-    command_lines: bool = option(False, "Publish the arguments of processes too", boolean())  # noqa: FBT003
-    command_line_scrub: tuple[str, ...] = option(
-        (),
-        "Further regular expressions; what their first group matches becomes ***. README.md says what is hidden anyway",
-        words("a list of regular expressions with one group", placeholder="REGEX,…", valid=_has_group),
-    )
-    labels: tuple[str, ...] = option(
-        (
-            "com.docker.compose.project",
-            "com.docker.compose.service",
-            "com.docker.swarm.service.name",
-            "com.hashicorp.nomad.*",
-            "app.kubernetes.io/*",
-            "org.opencontainers.image.version",
-        ),
-        "Labels and annotations of containers that are kept, in container.labels",
-        _GLOBS,
-    )
-    docker_roots: tuple[str, ...] = option(
-        ("/var/lib/docker",), "Docker's data roots; data-root in /etc/docker/daemon.json is found as well", _ABSOLUTES
-    )
-    containerd_states: tuple[str, ...] = option(
-        ("/run/containerd", "/run/k3s/containerd"), "State directories of containerd", _ABSOLUTES
-    )
-    storage_roots: tuple[str, ...] = option(
-        ("/var/lib/containers/storage",), "Storage roots of podman and CRI-O; users' own are found as well", _ABSOLUTES
     )
     deadline_s: int = option(5, "A collector that takes longer is left behind", duration(1, 600))
 
@@ -254,9 +164,15 @@ class Host:
     )
 
 
+_Options = TypeVar("_Options")
+
+
 @dataclass(frozen=True)
 class Config:
-    """All sections. ``file`` is the file that was read (empty: none), ``origins`` where each option given came from."""
+    """All sections. ``file`` is the file that was read (empty: none), ``origins`` where each option given came from.
+
+    ``collectors`` are the options that collectors declare beside themselves, in section ``collect``; see ``of``.
+    """
 
     elasticsearch: Elasticsearch = field(default_factory=Elasticsearch)
     index: Index = field(default_factory=Index)
@@ -264,8 +180,13 @@ class Config:
     spool: Spool = field(default_factory=Spool)
     bulk: Bulk = field(default_factory=Bulk)
     host: Host = field(default_factory=Host)
+    collectors: tuple[Any, ...] = ()
     file: str = field(default="", compare=False)
     origins: Mapping[str, str] = field(default_factory=dict, compare=False)
+
+    def of(self, options: type[_Options]) -> _Options:
+        """The options of one collector, an instance of its dataclass; the defaults where none were loaded."""
+        return next((loaded for loaded in self.collectors if type(loaded) is options), None) or options()
 
 
 SECTIONS: Final[Mapping[str, Any]] = MappingProxyType(
@@ -273,28 +194,42 @@ SECTIONS: Final[Mapping[str, Any]] = MappingProxyType(
 )
 
 
-def all_options() -> tuple[Option, ...]:
-    """Every option, section by section, in the order of declaration."""
-    return tuple(one for name, section in SECTIONS.items() for one in options(name, section))
+def all_options(collectors: Iterable[Any] = ()) -> tuple[Option, ...]:
+    """Every option, section by section, in the order of declaration; with those that ``collectors`` declare."""
+    return tuple(
+        declared for name, kinds in _sections(collectors).items() for kind in kinds for declared in options(name, kind)
+    )
 
 
-def load(path: str | None, environ: Mapping[str, str], flags: Mapping[str, str]) -> Config:
+def _sections(collectors: Iterable[Any]) -> dict[str, tuple[Any, ...]]:
+    """The dataclasses of each section."""
+    return {name: (section, *collectors) if section is Collect else (section,) for name, section in SECTIONS.items()}
+
+
+def load(
+    path: str | None, environ: Mapping[str, str], flags: Mapping[str, str], collectors: Sequence[Any] = ()
+) -> Config:
     """The configuration from ``path`` (None: DEFAULT_FILE if it exists), ``environ`` and ``flags``.
 
-    ``flags`` maps option paths (``collect.period``) to the text given. Raises ConfigError.
+    ``flags`` maps option paths (``collect.period``) to the text given; ``collectors`` are the dataclasses of options
+    that the collectors declare. Raises ConfigError.
     """
-    known = {one.path: one for one in all_options()}
-    file, given = _from_file(path or environ.get(FILE_VARIABLE) or None, known)
-    found = [*given, *_from_environment(environ, known), *_from_flags(flags, known)]
-    values: dict[str, dict[str, Any]] = {name: {} for name in SECTIONS}
-    origins: dict[str, str] = {}
-    for one, origin, value in found:
-        values[one.section][one.attribute] = value
-        origins[one.path] = origin
-    sections = {name: section(**values[name]) for name, section in SECTIONS.items()}
+    known = {declared.path: declared for declared in all_options(collectors)}
+    file, from_file = _from_file(path or environ.get(FILE_VARIABLE) or None, known)
+    given = [*from_file, *_from_environment(environ, known), *_from_flags(flags, known)]
+    origins = {declared.path: origin for declared, origin, _ in given}
+    values = {(declared.section, declared.attribute): value for declared, _, value in given}
+    sections = {name: _filled(name, kind, values) for name, kind in SECTIONS.items()}
     _check_datasets(sections["collect"], origins)
     _check_hosts(sections["elasticsearch"], origins)
-    return Config(**sections, file=file, origins=origins)
+    own = tuple(_filled("collect", kind, values) for kind in collectors)
+    return Config(**sections, collectors=own, file=file, origins=origins)
+
+
+def _filled(section: str, kind: Any, values: Mapping[tuple[str, str], Any]) -> Any:
+    """``kind`` with those of ``values``, by section and attribute, that it declares."""
+    names = (declared.attribute for declared in options(section, kind))
+    return kind(**{name: values[section, name] for name in names if (section, name) in values})
 
 
 _Found = tuple[Option, str, Any]
@@ -378,10 +313,9 @@ def _check_hosts(elasticsearch: Elasticsearch, origins: Mapping[str, str]) -> No
 
 
 def _check_datasets(collect: Collect, origins: Mapping[str, str]) -> None:
-    known = _datasets()
     for name in collect.datasets:
-        if name not in known:
-            raise ConfigError(f"{origins['collect.datasets']}: collect.datasets: {_unknown('dataset', name, known)}")
+        if name not in DECLARED:
+            raise ConfigError(f"{origins['collect.datasets']}: collect.datasets: {_unknown('dataset', name, DECLARED)}")
 
 
 def _unknown(what: str, name: str, allowed: Iterable[str], *, listed: bool = True) -> str:

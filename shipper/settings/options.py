@@ -164,6 +164,16 @@ def words(
     return Kind(allowed, take, read, show, placeholder)
 
 
+def globs() -> Kind:
+    """A list of shell patterns."""
+    return words("a list of globs", placeholder="GLOB,…")
+
+
+def absolute_paths() -> Kind:
+    """A list of absolute paths."""
+    return words("a list of absolute paths", r"/[^\x00-\x1f\x7f,]*", placeholder="DIR,…")
+
+
 def table(allowed: str, pattern: str = r"[A-Za-z0-9_.-]{1,64}") -> Kind:
     """A table of texts whose keys match ``pattern``; as text ``key=value,key=value``."""
 

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from shipper.deliver.client import Connection, call
 from shipper.deliver.document import flat
-from shipper.schema.templates import indices
+from shipper.schema.stream_names import indices
 from shipper.settings.config import Index
 
 Row = dict[str, Any]

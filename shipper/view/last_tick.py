@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from shipper.deliver.client import Connection, call
 from shipper.deliver.document import flat
-from shipper.schema.templates import stream
+from shipper.schema.stream_names import stream
 from shipper.settings.config import Index
 
 _ROWS: Final = 6

@@ -26,7 +26,7 @@ from shipper.base.findings import Level
 from shipper.deliver import client
 from shipper.deliver.client import Connection, call
 from shipper.deliver.segment import Entry
-from shipper.schema import templates
+from shipper.schema import stream_names
 from shipper.server import checks, removal, setup
 from shipper.server.capabilities import examine
 from shipper.settings.config import Config
@@ -70,7 +70,7 @@ class Full:
         return [one.text for one in known if one.level is Level.WRONG]
 
     def stream(self, dataset: str = "host") -> str:
-        return templates.stream(dataset, self.namespace)
+        return stream_names.stream(dataset, self.namespace)
 
     def about(self, dataset: str = "host") -> Any:
         (one,) = self.request("GET", f"/_data_stream/{self.stream(dataset)}")["data_streams"]

@@ -11,7 +11,7 @@ from shipper.deliver import client
 from shipper.deliver.client import call
 from shipper.deliver.document import Writer
 from shipper.fields.field import host_label
-from shipper.schema import templates
+from shipper.schema import stream_names, templates
 from shipper.schema.datasets import DATASETS
 from shipper.schema.templates import Features
 from shipper.server import setup, streams
@@ -51,7 +51,7 @@ def set_up(config: Config) -> list[str]:
 
 def send(es: shipper_eslocal.Cluster, namespace: str, *documents: dict[str, Any]) -> list[int]:
     """The status of each document, as an agent sends it."""
-    action = json.dumps({"create": {"_index": templates.stream("cgroup", namespace)}}).encode()
+    action = json.dumps({"create": {"_index": stream_names.stream("cgroup", namespace)}}).encode()
     lines = b"".join(action + b"\n" + WRITER.write(dict(one)) + b"\n" for one in documents)
     return [item["create"]["status"] for item in es.request("POST", "/_bulk?refresh=true", lines)["items"]]
 
@@ -70,7 +70,7 @@ def test_names_are_dimensions_that_queries_can_split_by(es: shipper_eslocal.Clus
     set_up(configured(es, namespace, label_fields=("rack",)))
     assert send(es, namespace, LABELLED) == [201]
     wanted = (*NAMES, "host.labels.rack")
-    found = es.request("GET", f"/{templates.stream('cgroup', namespace)}/_field_caps?fields={','.join(wanted)}")
+    found = es.request("GET", f"/{stream_names.stream('cgroup', namespace)}/_field_caps?fields={','.join(wanted)}")
     fields = found["fields"]
     assert {name: fields[name]["keyword"].get("time_series_dimension") for name in wanted} == dict.fromkeys(
         wanted, True
@@ -113,7 +113,7 @@ def test_a_dimension_added_to_an_index_would_store_a_document_twice(
     assert send(es, namespace, LABELLED) == [409]
     rack = {"properties": {"rack": {"type": "keyword", "time_series_dimension": True}}}
     body = {"properties": {"host": {"properties": {"labels": rack}}}}
-    es.request("PUT", f"/{templates.stream('cgroup', namespace)}/_mapping", body)
+    es.request("PUT", f"/{stream_names.stream('cgroup', namespace)}/_mapping", body)
     assert send(es, namespace, LABELLED) == [201]
 
 
@@ -121,7 +121,7 @@ def test_a_stream_made_before_setup_is_found_and_a_rollover_mends_it(
     es: shipper_eslocal.Cluster, namespace: str
 ) -> None:
     """By a template as Elastic's own for metrics-*-*: standard mode, mappings that are guessed."""
-    stream = templates.stream("cgroup", namespace)
+    stream = stream_names.stream("cgroup", namespace)
     guessed = {"index_patterns": [stream], "priority": 101, "data_stream": {}}
     es.request("PUT", f"/_index_template/guessed-{namespace}", guessed)
     assert send(es, namespace, CONTAINER) == [201]

@@ -13,6 +13,7 @@ from straight import Gathered
 
 from shipper.agent.loop import Pipeline, use_utc
 from shipper.base.log import Log
+from shipper.collect.cgroup.runtime import containers
 from shipper.deliver import client
 from shipper.deliver.bulk import FILTER_PATH
 from shipper.deliver.document import flat
@@ -47,7 +48,8 @@ def real(request: pytest.FixtureRequest) -> Iterator[Proven]:
         config = Config(
             elasticsearch=Elasticsearch(hosts=(cluster.url,)),
             index=Index(replicas=0, namespace="real"),
-            collect=Collect(period_s=1, ticks=TICKS, docker_roots=(str(engine.data_root),)),
+            collect=Collect(period_s=1, ticks=TICKS),
+            collectors=(containers.Options(docker_roots=(str(engine.data_root),)),),
             spool=Spool(directory=f"{directory}/spool", flush_s=10),
             host=Host(name=HOST),
         )

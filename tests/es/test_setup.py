@@ -18,7 +18,7 @@ from captured import HOSTS, CapturedRoot, Ticks
 from shipper import cli
 from shipper.deliver import client
 from shipper.deliver.document import Writer
-from shipper.schema import templates
+from shipper.schema import stream_names, templates
 from shipper.schema.datasets import DATASETS
 from shipper.server import setup
 from shipper.settings.config import Config, Elasticsearch, Index
@@ -117,7 +117,7 @@ def test_operators_component_is_never_touched_and_counts(server: shipper_eslocal
     custom = {"template": {"settings": {"index.refresh_interval": "7s"}}}
     server.request("PUT", f"/_component_template/{templates.CUSTOM}", custom)
     set_up(server, Index(layout=layout))
-    name = templates.stream("host", "default") if layout == "datastream" else templates.dated_index("host", 0)
+    name = stream_names.stream("host", "default") if layout == "datastream" else stream_names.dated_index("host", 0)
     made = server.request("POST", f"/_index_template/_simulate_index/{name}")
     assert made["template"]["settings"]["index"]["refresh_interval"] == "7s"
     server.request("PUT", f"/_component_template/{templates.CUSTOM}", {"template": {}})
@@ -171,8 +171,8 @@ def test_captured_documents_are_stored_once_and_found(
 ) -> None:
     set_up(server, Index(layout=layout, replicas=0, namespace=namespace))
     for dataset, values in documents(tmp_path).items():
-        stream = templates.stream(dataset, namespace)
-        index = stream if layout == "datastream" else templates.dated_index(dataset, NOW_MS)
+        stream = stream_names.stream(dataset, namespace)
+        index = stream if layout == "datastream" else stream_names.dated_index(dataset, NOW_MS)
         ids = layout == "dated"
         first = send(server, index, dataset, values, ids)
         assert [one.get("error") for one in first if one["status"] != 201] == []
@@ -187,8 +187,8 @@ def test_mapping_in_the_server_is_what_was_rendered(
 ) -> None:
     set_up(server, Index(layout=layout, replicas=0, namespace=namespace))
     for dataset, values in documents(tmp_path).items():
-        stream = templates.stream(dataset, namespace)
-        index = stream if layout == "datastream" else templates.dated_index(dataset, NOW_MS)
+        stream = stream_names.stream(dataset, namespace)
+        index = stream if layout == "datastream" else stream_names.dated_index(dataset, NOW_MS)
         send(server, index, dataset, values[:1], layout == "dated")
         (there,) = server.request("GET", f"/{index}/_mapping").values()
         wanted = templates.mappings(DATASETS[dataset].fields, DATASETS[dataset].aliases, series=layout == "datastream")
@@ -200,7 +200,7 @@ def test_mapping_in_the_server_is_what_was_rendered(
 def test_late_stream_takes_what_is_old(server: shipper_eslocal.Cluster, namespace: str, tmp_path: Path) -> None:
     set_up(server, Index(replicas=0, namespace=namespace))
     old = {**documents(tmp_path)["host"][0], "@timestamp": NOW_MS - 90 * 86_400_000}
-    late = templates.late_stream("host", namespace)
+    late = stream_names.late_stream("host", namespace)
     assert [one["status"] for one in send(server, late, "host", [old], ids=True)] == [201]
     (settings,) = server.request("GET", f"/{late}/_settings?flat_settings=true").values()
     assert settings["settings"].get("index.mode", "standard") == "standard"
@@ -210,7 +210,7 @@ def test_metric_is_found_by_range_and_averaged_without_an_index(
     server: shipper_eslocal.Cluster, namespace: str, tmp_path: Path
 ) -> None:
     set_up(server, Index(replicas=0, namespace=namespace))
-    index = templates.stream("host", namespace)
+    index = stream_names.stream("host", namespace)
     send(server, index, "host", documents(tmp_path)["host"], ids=False)
     query = {
         "query": {"range": {"system.memory.total": {"gt": 0}}},
@@ -227,7 +227,7 @@ def test_upgrade_brings_new_fields_into_the_index_written_to(
     from shipper.fields.field import gauge
 
     set_up(server, Index(replicas=0, namespace=namespace))
-    index = templates.stream("agent", namespace)
+    index = stream_names.stream("agent", namespace)
     document = {**ENVELOPE, "@timestamp": NOW_MS, "event.dataset": "shipper.agent"}
     assert [one["status"] for one in send(server, index, "agent", [document], ids=False)] == [201]
     new = gauge(f"agent.{namespace}.count", "count", "New in the next version", "test")

@@ -6,12 +6,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from captured import HOSTS, CapturedRoot, Documents, Ticks
+from captured import HOSTS, CapturedRoot, Documents, Ticks, collecting
 from engines import CGROUPS, docker
 
 from shipper.collect.cgroup import cgroups
 from shipper.kernel.source import Descriptors, Root
-from shipper.settings.config import Collect, Config
 
 CAPTURED = sorted(path.name for path in HOSTS.iterdir() if (path / "0" / "moment.json").exists())
 for without_tasks in ("debian-12-hybrid", "debian-12-odd-names"):
@@ -81,7 +80,7 @@ def test_real_containers_nested_ones_included(short: Path) -> None:
         engine.started("other", "--cpus", "0.4", work=FOREVER)
         pids = members(outer)
         with nested(f"/docker/{outer}", pids[:2]) as (inner, rest):
-            config = Config(collect=Collect(docker_roots=(str(engine.data_root),)))
+            config = collecting(docker_roots=(str(engine.data_root),))
             ticks = Ticks(Root("/", Descriptors(1000)), [cgroups.COLLECTOR], config)
             before = ticks.tick()
             engine.run("exec", "other", "/bin/sh", "-c", BUSY)

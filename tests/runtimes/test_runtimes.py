@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from captured import collecting
 from engines import CGROUPS, IMAGE, WORK, containerd, docker, image, podman, swept
 
 from shipper.collect.cgroup import cgroups
@@ -19,7 +20,6 @@ from shipper.collect.cgroup.runtime import podman_database
 from shipper.fields.rates import Value
 from shipper.kernel.hierarchy import Mode, detect
 from shipper.kernel.source import Descriptors, Reader, Root
-from shipper.settings.config import Collect, Config
 
 pytestmark = pytest.mark.root
 
@@ -39,7 +39,7 @@ def documents() -> Iterator[Callable[..., Documents]]:
     def read(**options: Any) -> Documents:
         reader = Reader(Root("/", Descriptors(0)))
         readers.append(reader)
-        config = Config(collect=Collect(labels=("role", "com.docker.compose.*"), **options))
+        config = collecting(labels=("role", "com.docker.compose.*"), **options)
         found = {}
         for reading in cgroups.COLLECTOR.start(reader, config)():
             reading.values |= cgroups.COLLECTOR.derive(reading.values)

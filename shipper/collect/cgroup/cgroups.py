@@ -4,6 +4,7 @@ Which file gives what stands in ``cgroup_files``, which cgroup is what in ``iden
 """
 
 from collections.abc import Callable, Hashable, Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from shipper.collect.cgroup import block_devices, container_network, controllers, slow
@@ -23,6 +24,7 @@ from shipper.kernel.namespace import of_host
 from shipper.kernel.parse import ParseError, integer, meminfo
 from shipper.kernel.source import Reader
 from shipper.settings.config import Config
+from shipper.settings.options import globs, option
 
 FIELDS: tuple[Field, ...] = (
     dimension("cgroup.path", "Path of the cgroup below the root of its hierarchy", "the directory below sys/fs/cgroup"),
@@ -106,13 +108,22 @@ _IO = "cgroup.io"
 _MINUTE_NS = 60_000_000_000
 
 
+@dataclass(frozen=True)
+class Options:
+    """Options of the cgroup collector, in section ``collect``."""
+
+    cgroup_exclude: tuple[str, ...] = option(
+        ("*.mount", "*.swap", "*.socket"), "Cgroup paths that are left out, with all below them", globs()
+    )
+
+
 class _Cgroups:
     """All cgroups of the host, from tick to tick."""
 
     def __init__(self, reader: Reader, config: Config) -> None:
         self._reader = reader
         self._config = config
-        self._is_excluded = excluded(config.collect.cgroup_exclude)
+        self._is_excluded = excluded(config.of(Options).cgroup_exclude)
         self._walker = Walker(reader)
         self._files = RuntimeFiles(reader, config)
         self._devices = Devices(reader)
@@ -359,5 +370,11 @@ NEEDS = (
 )
 
 COLLECTOR = Collector(
-    "cgroup", "cgroup", FIELDS, lambda reader, config: _Cgroups(reader, config).collect, derive, needs=NEEDS
+    "cgroup",
+    "cgroup",
+    FIELDS,
+    lambda reader, config: _Cgroups(reader, config).collect,
+    derive,
+    needs=NEEDS,
+    options=(Options, containers.Options),
 )

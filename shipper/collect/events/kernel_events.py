@@ -6,7 +6,7 @@ would show none. The log has them all. See ``kernel_log`` for what is counted, `
 
 from collections.abc import Iterable
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from shipper.collect.cgroup.identity import ENTITY, CgroupKind, deepest
 from shipper.collect.contract import Collect, Collector
@@ -15,9 +15,7 @@ from shipper.collect.events.oom import Kill
 from shipper.fields.field import Field, Kind, Type, attribute, constant, counter, dimension, gauge
 from shipper.fields.rates import Reading, Value
 from shipper.kernel.source import Reader
-
-if TYPE_CHECKING:
-    from shipper.settings.config import Config
+from shipper.settings.config import Config
 
 _COUNTS: Final = "system.kernel.log"
 _OOM: Final = "event.oom"
@@ -51,7 +49,7 @@ FIELDS: Final[tuple[Field, ...]] = (
 )
 
 
-def start_counts(reader: Reader, config: "Config") -> Collect:
+def start_counts(reader: Reader, config: Config) -> Collect:
     log = kernel_log.of(reader, config.spool.directory)
 
     def collect() -> Iterable[Reading]:
@@ -63,7 +61,7 @@ def start_counts(reader: Reader, config: "Config") -> Collect:
     return collect
 
 
-def start(reader: Reader, config: "Config") -> Collect:
+def start(reader: Reader, config: Config) -> Collect:
     log = kernel_log.of(reader, config.spool.directory)
     begun = False
 

@@ -11,7 +11,6 @@ each container brings one. https://docs.kernel.org/networking/ipv6.html, net/ipv
 
 import socket
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING
 
 from shipper.collect.contract import Collect, Collector, Need, host_reading
 from shipper.collect.host.protocols import directory
@@ -19,9 +18,7 @@ from shipper.fields.field import Type, attribute
 from shipper.fields.rates import Reading
 from shipper.kernel.parse import ParseError, lines, shown, whole
 from shipper.kernel.source import Reader
-
-if TYPE_CHECKING:
-    from shipper.settings.config import Config
+from shipper.settings.config import Config
 
 _PAUSE_NS = 60_000_000_000
 _MOST = 64  # IPVS gives a node the address of every service of its cluster
@@ -82,7 +79,7 @@ def host(reader: Reader) -> list[str]:
     return found[:_MOST]
 
 
-def start(reader: Reader, _config: "Config") -> Collect:
+def start(reader: Reader, _config: Config) -> Collect:
     known: list[str] = []
     read_at = -_PAUSE_NS
 

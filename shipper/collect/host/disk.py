@@ -9,7 +9,7 @@ https://docs.kernel.org/admin-guide/iostats.html
 
 from collections.abc import Container, Iterable
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
 
 from shipper.collect.contract import Collect, Collector, Need, host_reading, matcher
 from shipper.collect.host.totals import Totals
@@ -17,9 +17,8 @@ from shipper.fields.field import Type, attribute, counter, dimension, gauge, rea
 from shipper.fields.rates import Ceiling, Reading, Value, rates
 from shipper.kernel.parse import LARGEST, ParseError, first_line, integer, lines, name, scaled, whole
 from shipper.kernel.source import Reader
-
-if TYPE_CHECKING:
-    from shipper.settings.config import Config
+from shipper.settings.config import Config
+from shipper.settings.options import globs, option
 
 _FILE = "proc/diskstats"
 _PREFIX = "system.diskio"
@@ -184,8 +183,17 @@ def is_partition(disk: str, others: Container[str]) -> bool:
     return whole != disk and (whole in others or (whole.endswith("p") and whole[:-1] in others))
 
 
-def start(reader: Reader, config: "Config") -> Collect:
-    devices, excluded = _Devices(reader), matcher(config.collect.device_exclude)
+@dataclass(frozen=True)
+class Options:
+    """Options of the disk collectors, in section ``collect``."""
+
+    device_exclude: tuple[str, ...] = option(
+        ("loop*", "ram*", "zram*", "sr*", "fd*", "nbd*"), "Block devices that are left out", globs()
+    )
+
+
+def start(reader: Reader, config: Config) -> Collect:
+    devices, excluded = _Devices(reader), matcher(config.of(Options).device_exclude)
 
     def collect() -> Iterable[Reading]:
         return [reading for reading in devices.read() if _used(reading.values) and not excluded(reading.entity)]
@@ -203,9 +211,9 @@ def _is_summed(reading: Reading) -> bool:
     return bool(reading.values.get(_PHYSICAL, not reading.entity.startswith(_MADE)))
 
 
-def start_totals(reader: Reader, config: "Config") -> Collect:
+def start_totals(reader: Reader, config: Config) -> Collect:
     """Of all disks that get a document."""
-    devices, totals, excluded = _Devices(reader), Totals(_SUMMED), matcher(config.collect.device_exclude)
+    devices, totals, excluded = _Devices(reader), Totals(_SUMMED), matcher(config.of(Options).device_exclude)
     before: dict[str, Reading] = {}
 
     def collect() -> Iterable[Reading]:
@@ -258,5 +266,5 @@ NEEDS = (
     Need("which disks are physical, their models", ("sys/block",), "sysfs shows no block devices"),
 )
 
-COLLECTOR = Collector("disk", "disk", FIELDS, start, derive, needs=NEEDS)
-TOTALS = Collector("disk_totals", "host", TOTAL_FIELDS, start_totals)
+COLLECTOR = Collector("disk", "disk", FIELDS, start, derive, needs=NEEDS, options=(Options,))
+TOTALS = Collector("disk_totals", "host", TOTAL_FIELDS, start_totals, options=(Options,))

@@ -12,7 +12,6 @@ import stat
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING
 
 from shipper.base.isolate import Crew, Outcome
 from shipper.collect.contract import Collect, Collector, Need, matcher
@@ -20,9 +19,8 @@ from shipper.fields.field import Type, attribute, dimension, gauge, real
 from shipper.fields.rates import Reading, Value
 from shipper.kernel.parse import LARGEST, ParseError, integer, lines, name, whole
 from shipper.kernel.source import Reader, Root
-
-if TYPE_CHECKING:
-    from shipper.settings.config import Config
+from shipper.settings.config import Config
+from shipper.settings.options import globs, option
 
 _FILE = "proc/1/mountinfo"
 _PREFIX = "system.filesystem"
@@ -148,9 +146,32 @@ def _ask(root: Root, path: str) -> _Answer | OSError:
         return error
 
 
-def start(reader: Reader, config: "Config") -> Collect:
-    point_excluded = matcher(config.collect.filesystem_exclude)
-    type_excluded = matcher(config.collect.filesystem_types_exclude)
+@dataclass(frozen=True)
+class Options:
+    """Options of the filesystem collector, in section ``collect``."""
+
+    filesystem_exclude: tuple[str, ...] = option(
+        (
+            "/dev", "/dev/*", "/proc", "/proc/*", "/sys", "/sys/*", "/run/credentials/*", "/var/lib/docker/*",
+            "/var/lib/containers/storage/*", "/var/lib/containerd/*", "/var/lib/kubelet/*", "/run/containerd/*",
+        ),
+        "Mount points that are left out",
+        globs(),
+    )  # fmt: skip
+    filesystem_types_exclude: tuple[str, ...] = option(
+        (
+            "autofs", "binfmt_misc", "bpf", "cgroup", "cgroup2", "configfs", "debugfs", "devpts", "devtmpfs",
+            "efivarfs", "erofs", "fuse.lxcfs", "fusectl", "hugetlbfs", "iso9660", "mqueue", "nsfs", "overlay", "proc",
+            "procfs", "pstore", "ramfs", "rpc_pipefs", "securityfs", "selinuxfs", "squashfs", "sysfs", "tracefs",
+        ),
+        "Filesystem types that are left out",
+        globs(),
+    )  # fmt: skip
+
+
+def start(reader: Reader, config: Config) -> Collect:
+    point_excluded = matcher(config.of(Options).filesystem_exclude)
+    type_excluded = matcher(config.of(Options).filesystem_types_exclude)
     crew: Crew[_Answer | OSError] = Crew(_DEADLINE_S / _SHARE, _DEADLINE_S)
     text: bytes | None = None
     groups: list[list[Mount]] = []
@@ -232,4 +253,4 @@ def _note(reader: Reader, mount: Mount, error: OSError) -> None:
 
 NEEDS = (Need("filesystems", (_FILE,), "pid 1's mounts are not to be seen"),)
 
-COLLECTOR = Collector("filesystem", "filesystem", FIELDS, start, needs=NEEDS)
+COLLECTOR = Collector("filesystem", "filesystem", FIELDS, start, needs=NEEDS, options=(Options,))

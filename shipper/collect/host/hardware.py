@@ -9,16 +9,13 @@ A package's throttling is counted on each of its CPUs: the busiest stands for it
 
 import re
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
 
 from shipper.collect.contract import Collect, Collector, Need, host_reading
 from shipper.fields.field import counter, gauge
 from shipper.fields.rates import Reading, Value
 from shipper.kernel.parse import LARGEST, integer, whole
 from shipper.kernel.source import Reader
-
-if TYPE_CHECKING:
-    from shipper.settings.config import Config
+from shipper.settings.config import Config
 
 _CPUS = "sys/devices/system/cpu"
 _MEMORY = "sys/devices/system/edac/mc"
@@ -38,7 +35,7 @@ FIELDS = (
 )  # fmt: skip
 
 
-def start(reader: Reader, _config: "Config") -> Collect:
+def start(reader: Reader, _config: Config) -> Collect:
     cpus = [name for name in reader.names(_CPUS) if _CPU.fullmatch(name)]
     controllers = [name for name in reader.names(_MEMORY) if _CONTROLLER.fullmatch(name)]
     frequencies = _there(reader, _CPUS, cpus, "cpufreq/scaling_cur_freq")

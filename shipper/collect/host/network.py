@@ -11,7 +11,6 @@ namespace in which sysfs was mounted, so the host's below the host root. https:/
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 from shipper.collect.contract import Collect, Collector, Need, host_reading, matcher
 from shipper.collect.host.protocols import directory
@@ -20,9 +19,8 @@ from shipper.fields.field import Type, attribute, counter, dimension, gauge, rea
 from shipper.fields.rates import Ceiling, Reading, Value
 from shipper.kernel.parse import ParseError, columns, integer, lines, name, then, whole, word
 from shipper.kernel.source import File, Reader
-
-if TYPE_CHECKING:
-    from shipper.settings.config import Config
+from shipper.settings.config import Config
+from shipper.settings.options import globs, option
 
 _PREFIX = "system.network"
 _TOTAL = f"{_PREFIX}.total"
@@ -230,14 +228,39 @@ class _Interfaces:
         return (self._reader.parsed(path, data, word) or "") if data is not None else ""
 
 
-def start(reader: Reader, config: "Config") -> Collect:
-    interfaces = _Interfaces(reader, matcher(config.collect.interface_exclude), for_sums=False)
+@dataclass(frozen=True)
+class Options:
+    """Options of the network collectors, in section ``collect``."""
+
+    interface_exclude: tuple[str, ...] = option(
+        (
+            "lo",
+            "veth*",
+            "cali*",
+            "cni*",
+            "flannel*",
+            "tunl*",
+            "lxc*",
+            "ifb*",
+            "docker*",
+            "br-*",
+            "virbr*",
+            "vb-*",
+            "ve-*",
+        ),
+        "Network interfaces that are left out",
+        globs(),
+    )
+
+
+def start(reader: Reader, config: Config) -> Collect:
+    interfaces = _Interfaces(reader, matcher(config.of(Options).interface_exclude), for_sums=False)
     return lambda: [reading for reading, _ in interfaces.read()]
 
 
-def start_totals(reader: Reader, config: "Config") -> Collect:
+def start_totals(reader: Reader, config: Config) -> Collect:
     """Of all interfaces that get a document."""
-    skipped = matcher(("lo", "veth*", *config.collect.interface_exclude))
+    skipped = matcher(("lo", "veth*", *config.of(Options).interface_exclude))
     interfaces = _Interfaces(reader, skipped, for_sums=True)
     totals = Totals(_SUMMED)
 
@@ -281,5 +304,5 @@ NEEDS = (
     Need("speed, state and kind of interfaces", ("sys/class/net",), "sysfs shows no interfaces"),
 )
 
-COLLECTOR = Collector("network", "network", FIELDS, start, derive, needs=NEEDS)
-TOTALS = Collector("network_totals", "host", TOTAL_FIELDS, start_totals)
+COLLECTOR = Collector("network", "network", FIELDS, start, derive, needs=NEEDS, options=(Options,))
+TOTALS = Collector("network_totals", "host", TOTAL_FIELDS, start_totals, options=(Options,))

@@ -6,16 +6,13 @@ https://docs.kernel.org/admin-guide/md.html
 """
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 from shipper.collect.contract import Collect, Collector
 from shipper.fields.field import attribute, dimension, gauge, real
 from shipper.fields.rates import Reading, Value
 from shipper.kernel.parse import ParseError, integer, shown, whole, word
 from shipper.kernel.source import Reader
-
-if TYPE_CHECKING:
-    from shipper.settings.config import Config
+from shipper.settings.config import Config
 
 _BLOCK = "sys/block"
 _PREFIX = "system.raid"
@@ -47,7 +44,7 @@ def progress(text: bytes) -> float | None:
     return integer(done) / integer(of)
 
 
-def start(reader: Reader, _config: "Config") -> Collect:
+def start(reader: Reader, _config: Config) -> Collect:
     def collect() -> list[Reading]:
         found = list(_collect(reader))
         reader.lacks = {} if found else {"software RAID (system.raid)": "there is no md array"}

@@ -7,16 +7,13 @@ https://docs.kernel.org/hwmon/sysfs-interface.html, https://docs.kernel.org/driv
 
 import re
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING
 
 from shipper.collect.contract import Collect, Collector
 from shipper.fields.field import attribute, dimension, real
 from shipper.fields.rates import Reading, Value
 from shipper.kernel.parse import first_line, integer, signed, whole
 from shipper.kernel.source import Reader
-
-if TYPE_CHECKING:
-    from shipper.settings.config import Config
+from shipper.settings.config import Config
 
 _HWMON = "sys/class/hwmon"
 _THERMAL = "sys/class/thermal"
@@ -39,7 +36,7 @@ FIELDS = (
 )
 
 
-def start(reader: Reader, _config: "Config") -> Collect:
+def start(reader: Reader, _config: Config) -> Collect:
     def collect() -> list[Reading]:
         found = list(_collect(reader))
         reader.lacks = (

@@ -6,7 +6,6 @@ What the host is changes with a reboot or an upgrade: it is read anew each minut
 
 import os
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
 
 from shipper.collect.contract import Collect, Collector, host_reading
 from shipper.fields.field import attribute, gauge
@@ -14,9 +13,7 @@ from shipper.fields.rates import Reading, Value
 from shipper.kernel import namespace
 from shipper.kernel.parse import LARGEST, ParseError, decimal, name, shown, whole, word
 from shipper.kernel.source import Reader
-
-if TYPE_CHECKING:
-    from shipper.settings.config import Config
+from shipper.settings.config import Config
 
 _UPTIME = "proc/uptime"
 _KERNEL = "proc/sys/kernel"
@@ -95,7 +92,7 @@ def host(reader: Reader) -> dict[str, Value]:
     return values
 
 
-def start(reader: Reader, _config: "Config") -> Collect:
+def start(reader: Reader, _config: Config) -> Collect:
     known: dict[str, Value] = {}
     read_at = -_PAUSE_NS
     of_host = namespace.shared(reader, "time") is not False

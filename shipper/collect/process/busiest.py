@@ -9,8 +9,9 @@ import heapq
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import psutil
 
@@ -23,9 +24,8 @@ from shipper.fields.rates import Reading, Value, cpus, rates
 from shipper.kernel import namespace
 from shipper.kernel.parse import ParseError, integer, meminfo, name
 from shipper.kernel.source import Reader
-
-if TYPE_CHECKING:
-    from shipper.settings.config import Config
+from shipper.settings.config import Config
+from shipper.settings.options import boolean, option, whole, words
 
 _PREFIX: Final = "system.process"
 _HZ: Final = os.sysconf("SC_CLK_TCK")
@@ -80,14 +80,34 @@ def cgroup_of(text: bytes) -> tuple[str, Identity | None] | None:
     return best or max((("/" + "/".join(parts), None) for parts in known), key=lambda one: len(one[0]), default=None)
 
 
+def _has_group(pattern: str) -> bool:
+    try:
+        return re.compile(pattern).groups > 0
+    except re.error:
+        return False
+
+
+@dataclass(frozen=True)
+class Options:
+    """Options of the process collector, in section ``collect``."""
+
+    processes: int = option(10, "So many processes by CPU and by memory, 0 for none", whole(0, 100))
+    command_lines: bool = option(False, "Publish the arguments of processes too", boolean())  # noqa: FBT003
+    command_line_scrub: tuple[str, ...] = option(
+        (),
+        "Further regular expressions; what their first group matches becomes ***. README.md says what is hidden anyway",
+        words("a list of regular expressions with one group", placeholder="REGEX,…", valid=_has_group),
+    )
+
+
 class _Top:
     """The processes of the host, from look to look."""
 
-    def __init__(self, reader: Reader, config: "Config") -> None:
+    def __init__(self, reader: Reader, config: Config) -> None:
         self._reader = reader
-        self._most = config.collect.processes
-        self._lines = config.collect.command_lines
-        self._scrub = [re.compile(pattern, re.IGNORECASE) for pattern in config.collect.command_line_scrub]
+        self._most = config.of(Options).processes
+        self._lines = config.of(Options).command_lines
+        self._scrub = [re.compile(pattern, re.IGNORECASE) for pattern in config.of(Options).command_line_scrub]
         self._before: dict[str, Reading] = {}
 
     def collect(self) -> Iterable[Reading]:
@@ -267,8 +287,8 @@ def _pss(process: psutil.Process) -> dict[str, Value]:
     return {f"{_PREFIX}.memory.pss.bytes": memory.pss} if memory.rss else {}  # a kernel thread has none
 
 
-def start(reader: Reader, config: "Config") -> Collect:
-    return _Top(reader, config).collect if config.collect.processes else list
+def start(reader: Reader, config: Config) -> Collect:
+    return _Top(reader, config).collect if config.of(Options).processes else list
 
 
-COLLECTOR = Collector("top", "process", FIELDS, start, pause_s=60)
+COLLECTOR = Collector("top", "process", FIELDS, start, pause_s=60, options=(Options,))

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from typing import Any, Final
 
-from shipper.schema.templates import late_stream, stream
+from shipper.schema.stream_names import late_stream, stream
 from shipper.view.dashboards.model import Board, Panel, Test, Variable, narrowed, tests
 
 # Outside of every field's own syntax, so that "all" also means documents without the field

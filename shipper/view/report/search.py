@@ -8,7 +8,7 @@ from typing import Any, Final
 from shipper.base.errors import ServerError, UserError
 from shipper.deliver.client import Connection, call
 from shipper.fields.aliases import PERIOD
-from shipper.schema.templates import indices
+from shipper.schema.stream_names import indices
 from shipper.settings.config import Index
 from shipper.view.dashboards import ask
 from shipper.view.dashboards.ask import Answer, Span

@@ -29,6 +29,7 @@ from shipper.fields.field import Field, Type, attribute, constant
 from shipper.fields.rates import Value
 from shipper.kernel.source import Reader
 from shipper.settings.config import Config
+from shipper.settings.options import absolute_paths, globs, option
 
 _OF_RUNTIME: Final = "the runtime's own files"
 FIELDS: Final[tuple[Field, ...]] = (
@@ -99,16 +100,47 @@ class Found:
     pid_file: str = ""  # where it stands otherwise
 
 
+@dataclass(frozen=True)
+class Options:
+    """Options of the files of runtimes, in section ``collect``."""
+
+    labels: tuple[str, ...] = option(
+        (
+            "com.docker.compose.project",
+            "com.docker.compose.service",
+            "com.docker.swarm.service.name",
+            "com.hashicorp.nomad.*",
+            "app.kubernetes.io/*",
+            "org.opencontainers.image.version",
+        ),
+        "Labels and annotations of containers that are kept, in container.labels",
+        globs(),
+    )
+    docker_roots: tuple[str, ...] = option(
+        ("/var/lib/docker",),
+        "Docker's data roots; data-root in /etc/docker/daemon.json is found as well",
+        absolute_paths(),
+    )
+    containerd_states: tuple[str, ...] = option(
+        ("/run/containerd", "/run/k3s/containerd"), "State directories of containerd", absolute_paths()
+    )
+    storage_roots: tuple[str, ...] = option(
+        ("/var/lib/containers/storage",),
+        "Storage roots of podman and CRI-O; users' own are found as well",
+        absolute_paths(),
+    )
+
+
 class RuntimeFiles:
     """All runtimes' files of one host. Directory listings and shared files are kept until they change."""
 
     def __init__(self, reader: Reader, config: Config) -> None:
         self._reader = reader
         self._foreign = foreign.Foreign(reader)
-        self._docker = config.collect.docker_roots
-        self._containerd = config.collect.containerd_states
-        self._storage = config.collect.storage_roots
-        self._allowed = matcher(config.collect.labels)
+        self._docker = config.of(Options).docker_roots
+        self._containerd = config.of(Options).containerd_states
+        self._storage = config.of(Options).storage_roots
+        self._allowed = matcher(config.of(Options).labels)
         self._shared: dict[str, tuple[Stamp | None, Any]] = {}
         self._sources: dict[str, tuple[Callable[[Identity, str], Found | None], ...]] = {
             "docker": (self._of_docker,),
