@@ -13,6 +13,7 @@ from shipper.collect.contract import Collector
 from shipper.fields.rates import Reading, Value, rates
 from shipper.kernel.source import Descriptors, Problem, Reader, Root
 from shipper.kernel.timex import Timex
+from shipper.schema.datasets import DATASETS
 from shipper.settings.config import Collect, Config
 
 HOSTS = Path(__file__).parent / "hosts"
@@ -96,13 +97,14 @@ class Ticks:
         *,
         keep: bool = False,
     ) -> None:
-        """``keep``: collectors may keep what they remember in the spool directory."""
+        """``keep``: collectors may keep what they remember in the spool directory. All datasets are wanted."""
         found = config or Config()
+        found = replace(found, collect=replace(found.collect, datasets=tuple(DATASETS)))
         self._config = found if keep else replace(found, spool=replace(found.spool, directory=""))
         self._collectors = tuple(collectors)
         self._readers = {collector.name: Reader(root) for collector in self._collectors}
         self._calls = {one.name: one.start(self._readers[one.name], self._config) for one in self._collectors}
-        self._before: dict[tuple[str, str], Reading] = {}
+        self._before: dict[tuple[str, str, str], Reading] = {}
         self.problems: list[Problem] = []
 
     @property
@@ -111,15 +113,19 @@ class Ticks:
 
     def tick(self) -> Documents:
         documents: Documents = {}
+        inputs: dict[tuple[str, str], dict[str, int]] = {}
         for collector in self._collectors:
             for reading in self._calls[collector.name]():
-                key = (collector.name, reading.entity)
-                reading.values |= rates(reading, self._before.get(key), collector.counters)
+                key = (collector.name, reading.dataset, reading.entity)
+                counters = collector.outputs[reading.dataset].counters
+                reading.values |= rates(reading, self._before.get(key), counters)
                 self._before[key] = reading
-                documents.setdefault(collector.dataset, {}).setdefault(reading.entity, {}).update(reading.values)
+                documents.setdefault(reading.dataset, {}).setdefault(reading.entity, {}).update(reading.values)
+                inputs.setdefault(key[1:], {}).update(reading.inputs)
         for collector in self._collectors:
-            for values in documents.get(collector.dataset, {}).values():
-                values.update(collector.derive(values))
+            for dataset, output in collector.outputs.items():
+                for entity, values in documents.get(dataset, {}).items():
+                    values.update(output.derive(values, inputs[dataset, entity]))
         self.problems = [one for reader in self._readers.values() for one in reader.take_problems()]
         return documents
 

@@ -28,7 +28,8 @@ from shipper.fields.field import Field
 from shipper.fields.rates import Reading, Value, rates
 from shipper.kernel.source import Reader
 from shipper.schema.agent_fields import FIELDS as AGENT_FIELDS
-from shipper.settings.config import Config
+from shipper.schema.datasets import DATASETS
+from shipper.settings.config import Collect, Config
 
 Values = dict[str, Any]
 CORES: Final = 16
@@ -71,17 +72,19 @@ def captured(host: str) -> dict[str, dict[str, Kind]]:
     found: dict[str, dict[str, Kind]] = {}
     with tempfile.TemporaryDirectory() as directory:
         root = CapturedRoot(HOSTS / host, Path(directory))
+        config = Config(collect=Collect(datasets=tuple(DATASETS)))
         for collector in COLLECTORS:
-            collect = collector.start(Reader(root), Config())
+            collect = collector.start(Reader(root), config)
             root.show(0)
-            before = {one.entity: one for one in collect()}
+            before = {(one.dataset, one.entity): one for one in collect()}
             root.show(1)
             for now in collect():
-                made = {field.rate for field in collector.counters}
+                output = collector.outputs[now.dataset]
+                made = {field.rate for field in output.counters}
                 values = {name: value for name, value in now.values.items() if name not in made}
-                kind = Kind(collector.dataset, values, collector.counters, (collector.derive,))
-                kind.per_s.update(_speeds(now, before.get(now.entity), collector.counters))
-                known = found.setdefault(collector.dataset, {})
+                kind = Kind(now.dataset, values, output.counters, (output.derive,))
+                kind.per_s.update(_speeds(now, before.get((now.dataset, now.entity)), output.counters))
+                known = found.setdefault(now.dataset, {})
                 known[now.entity] = joined(known[now.entity], kind) if now.entity in known else kind
     return found
 
@@ -153,11 +156,12 @@ class Entity:
         for name, speed in self._grow:
             values[name] += int(speed * level)
         self._shape(values, level, self, tick)
-        reading = Reading(self.key, tick * self._period_s * _NS, values, self._identity)
+        reading = Reading(self.kind.dataset, self.key, tick * self._period_s * _NS, values, self._identity)
         found = {**values, **rates(reading, self._before, self.kind.counters)}
         self._before = reading
+        inputs = _inputs(values) if self.kind.dataset == "cgroup" else {}
         for derive in self.kind.derives:
-            found |= derive(found)
+            found |= derive(found, inputs)
         return found
 
     def age_ms(self, tick: int) -> int:
@@ -177,6 +181,11 @@ class Entity:
 
 def _nothing(_values: Values, _level: float, _of: Entity, _tick: int) -> None:
     pass
+
+
+def _inputs(values: Values) -> dict[str, int]:
+    """What the derivation of a cgroup's fields needs beside its values."""
+    return {"cores": CORES, "memory": MEMORY, "inactive_file": values["cgroup.memory.usage.bytes"] // 5}
 
 
 def _pressure(values: Values, prefix: str, level: float) -> None:
@@ -209,11 +218,10 @@ def _host(values: Values, level: float, of: Entity, tick: int) -> None:
 
 
 def _cgroup(values: Values, level: float, of: Entity, tick: int) -> None:
-    values["host cores"], values["host memory"] = CORES, MEMORY
     limit = values.get("cgroup.memory.limit.bytes")
     used = int((limit or 1 << 30) * (0.1 + 0.8 * level * of._size / 1.25))
     values |= {
-        "cgroup.memory.usage.bytes": used, "inactive file": used // 5, "cgroup.memory.anon.bytes": used // 2,
+        "cgroup.memory.usage.bytes": used, "cgroup.memory.anon.bytes": used // 2,
         "cgroup.memory.file.bytes": used // 3, "cgroup.memory.kernel.bytes": used // 50,
         "cgroup.memory.peak.bytes": max(used, values.get("cgroup.memory.peak.bytes", 0)),
         "cgroup.pids.current": 2 + int(40 * level), "cgroup.uptime.ms": of.age_ms(tick),

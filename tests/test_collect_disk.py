@@ -108,12 +108,12 @@ def test_totals_are_of_physical_disks_once(tmp_path: Path) -> None:
     text = line("sda", reads=10) + line("sda1", number="8 1", reads=10) + line("dm-0", number="253 0", reads=10)
     text += line("nvme0n1", number="259 0", reads=5)
     tree = tree_of(tmp_path, text, physical="sda nvme0n1", virtual="dm-0")
-    assert Host(tree, disk.TOTALS).host()["system.diskio.total.read.count"] == 15
+    assert Host(tree, disk.COLLECTOR).host()["system.diskio.total.read.count"] == 15
 
 
 def test_totals_do_not_jump_when_a_disk_comes_and_do_not_fall_when_it_goes(tmp_path: Path) -> None:
     tree = tree_of(tmp_path, line("sda", reads=1000), physical="sda sdb")
-    host = Host(tree, disk.TOTALS)
+    host = Host(tree, disk.COLLECTOR)
     first = host.host()
     tree.write("proc/diskstats", line("sda", reads=1100) + line("sdb", number="8 16", reads=9_000_000))
     added = host.host()
@@ -129,7 +129,7 @@ def test_totals_do_not_jump_when_a_disk_comes_and_do_not_fall_when_it_goes(tmp_p
 
 def test_totals_leave_out_a_disk_that_was_reset(tmp_path: Path) -> None:
     tree = tree_of(tmp_path, line("sda", reads=1000) + line("sdb", number="8 16", reads=500), physical="sda sdb")
-    host = Host(tree, disk.TOTALS)
+    host = Host(tree, disk.COLLECTOR)
     host.host()
     tree.write("proc/diskstats", line("sda", reads=1100) + line("sdb", number="8 16", reads=3))
     assert host.host()["system.diskio.total.read.count_per_s"] == pytest.approx(10.0)
@@ -137,14 +137,14 @@ def test_totals_leave_out_a_disk_that_was_reset(tmp_path: Path) -> None:
 
 def test_busiest_disk(tmp_path: Path) -> None:
     tree = tree_of(tmp_path, line("sda") + line("sdb", number="8 16"), physical="sda sdb")
-    host = Host(tree, disk.TOTALS)
+    host = Host(tree, disk.COLLECTOR)
     assert "system.diskio.total.util.max.pct" not in host.host()
     tree.write("proc/diskstats", line("sda", busy=2000) + line("sdb", number="8 16", busy=10_010))
     assert host.host()["system.diskio.total.util.max.pct"] == 1.0
 
 
 def test_host_without_disks_has_no_totals(tmp_path: Path) -> None:
-    host = Host(tree_of(tmp_path, line("dm-0", reads=1), virtual="dm-0"), disk.TOTALS)
+    host = Host(tree_of(tmp_path, line("dm-0", reads=1), virtual="dm-0"), disk.COLLECTOR)
     assert host.host() == {}
     assert not host.problems
 

@@ -8,7 +8,6 @@ from trees import Host, Tree
 
 from shipper.collect.host import uptime
 from shipper.collect.process import processes
-from shipper.kernel.source import Reader
 
 RELEASE = """\
 # comment
@@ -109,15 +108,6 @@ def test_processes_by_state(tmp_path: Path) -> None:
     }  # fmt: skip
 
 
-def test_one_look_serves_both_collectors_of_a_tick(tmp_path: Path) -> None:
-    tree = process_tree(tmp_path)
-    reader = Reader(tree)
-    first = processes.look(reader)
-    assert processes.look(Reader(tree)) is first
-    tree.now += 2_000_000_000
-    assert processes.look(reader) is not first
-
-
 def test_process_that_ends_meanwhile_is_left_out(tmp_path: Path) -> None:
     tree = process_tree(tmp_path)
     tree.remove("proc/2/stat")
@@ -142,4 +132,4 @@ def test_no_proc_at_all_is_no_zero(tmp_path: Path) -> None:
 
 
 def test_processes_are_counted_once_a_minute_at_most() -> None:
-    assert processes.COLLECTOR.pause_s == 60
+    assert processes.COLLECTOR.every_s == 60

@@ -23,7 +23,8 @@ def tick(directory: Path, collector: Collector, files: dict[str, str]) -> dict[s
     host = Host(Tree(directory, files), collector)
     documents = host.tick()
     assert host.problems == {}
-    return documents.get(collector.dataset, {})
+    [dataset] = collector.outputs
+    return documents.get(dataset, {})
 
 
 def test_kernel_tables(tmp_path: Path) -> None:

@@ -17,7 +17,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shipper.collect.cgroup.identity import CgroupKind
-from shipper.collect.process import busiest, processes
+from shipper.collect.process import busiest, processes, stat
+from shipper.collect.process.busiest import Busiest
 from shipper.kernel.hierarchy import detect
 from shipper.kernel.parse import ParseError
 from shipper.kernel.source import Reader, Root
@@ -32,7 +33,7 @@ MIB = 1 << 20
 
 
 def test_a_name_with_blanks_and_brackets_shifts_no_column() -> None:
-    found = processes.parse(STAT)
+    found = stat.parse(STAT)
     assert (found.pid, found.name, found.state, found.parent) == (4211, "ng) inx: (w 1", "sleeping", 4209)
     assert (found.cpu, found.threads, found.start) == (2253, 7, 51020)
     assert found.rss == 300 * os.sysconf("SC_PAGE_SIZE")
@@ -42,16 +43,16 @@ def test_a_name_with_blanks_and_brackets_shifts_no_column() -> None:
 @given(st.binary() | st.builds(lambda a, b: STAT[:a] + b + STAT[a:], st.integers(0, len(STAT)), st.binary(max_size=9)))
 def test_any_text_is_a_stat_or_a_parse_error(data: bytes) -> None:
     try:
-        found = processes.parse(data)
+        found = stat.parse(data)
     except ParseError as error:
         found = error.partial
     if found:
         assert min(one or 0 for one in (found.pid, found.cpu, found.rss, found.start)) >= 0
 
 
-def without(stat: processes.Stat, column: str) -> processes.Stat:
+def without(found: stat.Stat, column: str) -> stat.Stat:
     lost: dict[str, Any] = {column: None}
-    return replace(stat, **lost)
+    return replace(found, **lost)
 
 
 @pytest.mark.parametrize(
@@ -66,9 +67,9 @@ def test_a_damaged_column_costs_that_column(column: str, lost: str, damage: str)
     first = column.split(maxsplit=1)[0]
     text = STAT.replace(f" {column} ".encode(), f" {column.replace(first, damage, 1)} ".encode())
     assert text != STAT
-    sound = processes.parse(STAT)
+    sound = stat.parse(STAT)
     with pytest.raises(ParseError) as raised:
-        processes.parse(text)
+        stat.parse(text)
     assert raised.value.partial == without(sound, lost)
 
 
@@ -150,19 +151,19 @@ def test_no_cgroup_is_told_rather_than_a_wrong_one(text: str) -> None:
     ],
 )
 def test_secrets_are_scrubbed_from_arguments(arguments: list[str], shown: str) -> None:
-    found = busiest._Top(Reader(Root()), Config()).scrubbed(arguments)
+    found = Busiest(Reader(Root()), Config(), 1).scrubbed(arguments)
     assert found == shown
     assert "X1" not in found
 
 
 def test_further_expressions_hide_their_group_only() -> None:
     config = collecting(command_line_scrub=(r"room (\S+)", r"nothing(at all)?"))
-    shown = busiest._Top(Reader(Root()), config).scrubbed(["app", "o", "room", "o", "nothing", "--token", "t"])
+    shown = Busiest(Reader(Root()), config, 1).scrubbed(["app", "o", "room", "o", "nothing", "--token", "t"])
     assert shown == "app o room *** nothing --token ***"
 
 
 def test_a_secret_at_the_end_of_what_is_shown_is_not_cut_open() -> None:
-    line = busiest._Top(Reader(Root()), Config()).scrubbed(["app", "x" * 1010, "--password=X1", "y" * 5000])
+    line = Busiest(Reader(Root()), Config(), 1).scrubbed(["app", "x" * 1010, "--password=X1", "y" * 5000])
     assert "X1" not in line
     assert len(line) == 1024
 
@@ -170,7 +171,7 @@ def test_a_secret_at_the_end_of_what_is_shown_is_not_cut_open() -> None:
 def looked(seconds: float, **collect: Any) -> dict[int, dict[str, Any]]:
     """Documents by process id, of two looks at this machine."""
     config = collecting(**collect)
-    ticks = Ticks(Root(), (busiest.COLLECTOR,), config)
+    ticks = Ticks(Root(), (processes.COLLECTOR,), config)
     ticks.tick()
     time.sleep(seconds)
     documents = ticks.tick()["process"]
@@ -214,7 +215,7 @@ def test_a_busy_process_is_found_with_its_own_figures(worker: subprocess.Popen[s
 
 def test_a_process_that_began_since_the_look_before_has_a_share() -> None:
     """Of the time since its start: it may be gone at the next look."""
-    ticks = Ticks(Root(), (busiest.COLLECTOR,), collecting(processes=50))
+    ticks = Ticks(Root(), (processes.COLLECTOR,), collecting(processes=50))
     ticks.tick()
     with subprocess.Popen([sys.executable, "-c", "while True: pass"]) as process:
         time.sleep(1.5)
@@ -244,30 +245,30 @@ def test_arguments_are_off_by_choice_and_numbers_bounded(worker: subprocess.Pope
 def test_a_process_with_a_damaged_column_has_a_document_without_it(
     worker: subprocess.Popen[str], monkeypatch: pytest.MonkeyPatch, lost: str, fields: set[str]
 ) -> None:
-    parse = processes.parse
+    parse = stat.parse
 
-    def damaged(text: bytes) -> processes.Stat:
+    def damaged(text: bytes) -> stat.Stat:
         found = parse(text)
         if found.pid != worker.pid:
             return found
         raise ParseError("damaged", without(found, lost))
 
     sound = looked(0.2, processes=100)[worker.pid].keys()
-    monkeypatch.setattr(processes, "parse", damaged)
+    monkeypatch.setattr(stat, "parse", damaged)
     lacking = sound - looked(0.2, processes=100)[worker.pid].keys()
     assert {name for name in lacking if not name.endswith("_per_s")} == fields
 
 
 def test_psutil_is_left_as_it_was(worker: subprocess.Popen[str], tmp_path: Path) -> None:
     looked(0.0)
-    Ticks(Root(str(tmp_path)), (busiest.COLLECTOR,)).tick()
+    Ticks(Root(str(tmp_path)), (processes.COLLECTOR,)).tick()
     assert psutil.Process(worker.pid).is_running()
     assert psutil.PROCFS_PATH == "/proc"
 
 
 def test_none_where_none_are_asked_for() -> None:
-    ticks = Ticks(Root(), (busiest.COLLECTOR,), collecting(processes=0))
-    assert ticks.tick() == {}
+    ticks = Ticks(Root(), (processes.COLLECTOR,), collecting(processes=0))
+    assert "process" not in ticks.tick()
 
 
 @pytest.mark.root

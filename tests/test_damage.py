@@ -15,7 +15,7 @@ from shipper.schema.datasets import DATASETS
 
 HOST = HOSTS / "debian-12-hybrid"
 # One process more or less is seen in no value of its own; cgroups have their own test of this kind
-OURS = tuple(one for one in COLLECTORS if one.name not in ("processes", "top", "cgroup"))
+OURS = tuple(one for one in COLLECTORS if one.name not in ("processes", "cgroup"))
 # uname(2) tells the same; no value of its own; not known to this machine's driver
 NOT_MISSED = ("/arch", "/ifindex", "/speed")
 # People's files need no newline at their end; -1 without one is still -1
@@ -128,7 +128,8 @@ def check_leaves(ticks: Ticks, root: CapturedRoot | None = None) -> None:
 
 
 def test_no_name_is_leaf_and_parent() -> None:
-    for dataset in {one.dataset for one in COLLECTORS}:
-        names = [field.name for one in COLLECTORS if one.dataset == dataset for field in one.all_fields]
+    for dataset in {dataset for one in COLLECTORS for dataset in one.outputs}:
+        outputs = [one.outputs[dataset] for one in COLLECTORS if dataset in one.outputs]
+        names = [field.name for output in outputs for field in output.all_fields]
         assert len(names) == len(set(names))
         assert not [name for name in names if any(other.startswith(f"{name}.") for other in names)]

@@ -32,7 +32,7 @@ from shipper.collect.host import (
     uptime,
     vmstat,
 )
-from shipper.collect.process import busiest, processes
+from shipper.collect.process import busiest, stat
 from shipper.kernel.parse import LARGEST, ParseError, pressure
 
 INPUTS: Final = int(os.environ.get("FUZZ", "50"))
@@ -55,7 +55,7 @@ PARSERS: Final[list[tuple[str, Parser, str | bytes]]] = [
     ("sockstat", lambda text: protocols.sockstat(text, protocols._WANTED_SOCKETS), f"{NET}/sockstat"),
     ("snmp", lambda text: protocols.paired(text, protocols._WANTED_SNMP), f"{NET}/snmp"),
     ("netstat", lambda text: protocols.paired(text, protocols._WANTED_NETSTAT), f"{NET}/netstat"),
-    ("process", processes.parse, "proc/1/stat"),
+    ("process", stat.parse, "proc/1/stat"),
     ("cgroup of a process", busiest.cgroup_of, b"5:memory:/docker/x\n0::/system.slice/sshd.service\n"),
     ("uptime", uptime.parse, "proc/uptime"),
     ("IPv4 addresses", addresses.ipv4, b"Local:\n  |-- 192.0.2.2\n     /32 host LOCAL\n"),

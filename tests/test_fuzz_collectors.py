@@ -169,10 +169,9 @@ def damaged(text: bytes, data: st.DataObject) -> bytes:
 NAMES_OF_ALL: Final = re.compile(r"sys/class/hwmon/[^/]+/name")
 
 
-def check_values(collector: Collector, documents: Documents) -> None:
-    dataset = DATASETS[collector.dataset]
-    declared = {field.name: field for field in (*ENVELOPE, *collector.all_fields)}
-    for values in documents.get(collector.dataset, {}).values():
+def check_values(collector: Collector, dataset: str, documents: Documents) -> None:
+    declared = {field.name: field for field in (*ENVELOPE, *collector.outputs[dataset].all_fields)}
+    for values in documents.get(dataset, {}).values():
         assert set(values) <= set(declared)
         for name, value in values.items():
             if declared[name].type in (Type.LONG, Type.DOUBLE):
@@ -180,7 +179,7 @@ def check_values(collector: Collector, documents: Documents) -> None:
                 assert math.isfinite(value) and abs(value) < 1 << 63, name
                 assert value >= 0 or name.endswith(SIGNED), name
         if len(values) > 1:
-            json.loads(Writer(dataset.fields).write(dict(values)))
+            json.loads(Writer(DATASETS[dataset].fields).write(dict(values)))
 
 
 def changed(before: Documents, after: Documents, dataset: str) -> set[str]:
@@ -194,12 +193,12 @@ SHARED: Final = (
     *("proc/stat", "proc/meminfo", "proc/diskstats", "proc/devices"),
     *("etc/passwd", "sys/devices/system/cpu/online"),
 )
-OWN_LINES: Final = ("disk", "network", "cores", "filesystem")
+OWN_LINES: Final = ("disk", "network", "core", "filesystem")
 HIERARCHY: Final = r"(?:(?:unified|cpu|cpuacct|cpu,cpuacct|memory|pids|blkio|freezer|hugetlb|rdma|misc)(?=/))?"
 OF_CGROUP: Final = re.compile(rf"sys/fs/cgroup/{HIERARCHY}(/?.*)/[^/]+")
 
 
-def may_change(subject: Subject, file: str, entities: set[str]) -> bool:
+def may_change(dataset: str, file: str, entities: set[str]) -> bool:
     """Whether the damage of one token of ``file`` explains that these entities changed."""
     match = OF_CGROUP.fullmatch(file)
     if match:  # those below inherit limits, those around may be told their network by its processes
@@ -207,7 +206,7 @@ def may_change(subject: Subject, file: str, entities: set[str]) -> bool:
         return all(one.startswith(own) or own.startswith(one) for one in entities)
     if NAMES_OF_ALL.fullmatch(file):
         return True
-    return len(entities) <= 1 or (file in SHARED and subject.collector.name not in OWN_LINES)
+    return len(entities) <= 1 or (file in SHARED and dataset not in OWN_LINES)
 
 
 @pytest.mark.fuzz
@@ -230,10 +229,11 @@ def test_one_damaged_token_costs_only_itself(name: str, hosts: Path) -> None:
             documents, problems = subject.run()
         finally:
             target.write_bytes(sound)
-        check_values(subject.collector, documents)
         assert problems[file] <= 1
-        lost = changed(subject.sound, documents, subject.collector.dataset)
-        if text and text.startswith(sound[: len(text)]) is False:
-            assert may_change(subject, file, lost), (file, lost)
+        for dataset in subject.collector.outputs:
+            check_values(subject.collector, dataset, documents)
+            lost = changed(subject.sound, documents, dataset)
+            if text and text.startswith(sound[: len(text)]) is False:
+                assert may_change(dataset, file, lost), (file, lost)
 
     attempt()

@@ -21,7 +21,7 @@ from shipper.settings.config import Config
 RECORDS = Path(__file__).parent / "kmsg"
 BOOT = "5c7a1b1e-0000-4000-8000-000000000000"
 ID = "4f1c0ffee0" * 6 + "abcd"
-OURS = (kernel_events.COUNTS, kernel_events.COLLECTOR)
+OURS = (kernel_events.COLLECTOR,)
 
 
 def settings(directory: Path) -> Config:
@@ -82,7 +82,7 @@ def test_a_kill_in_a_cgroup_as_linux_6_18_logs_it(tmp_path: Path) -> None:
     }
     assert {name: event.get(name) for name in expected} == expected
     assert event["message"].startswith("Memory cgroup out of memory: Killed process 26959 (python3)")
-    assert event.keys() <= {field.name for field in kernel_events.COLLECTOR.all_fields}
+    assert event.keys() <= {field.name for field in kernel_events.COLLECTOR.outputs["event"].all_fields}
 
 
 def test_a_kill_of_a_container_as_linux_3_10_logs_it(tmp_path: Path) -> None:
@@ -172,7 +172,7 @@ def test_a_log_that_is_not_ours_to_read_is_told_and_no_count_is_zero(
     monkeypatch.setattr(tree, "open", refuse)
     ticks = Ticks(tree, OURS)
     assert ticks.tick() == {}
-    [why] = kernel_events.COUNTS.absent(ticks.readers[kernel_events.COUNTS]).values()
+    [why] = kernel_events.COLLECTOR.absent(ticks.readers[kernel_events.COLLECTOR]).values()
     assert why.startswith("no permission: ")
 
 
@@ -182,7 +182,7 @@ def test_what_hides_the_device_in_a_unit_is_no_log_without_a_count(tmp_path: Pat
     (tmp_path / "dev/kmsg").chmod(0)
     ticks = Ticks(tree, OURS)
     assert ticks.tick() == {}
-    [why] = kernel_events.COUNTS.absent(ticks.readers[kernel_events.COUNTS]).values()
+    [why] = kernel_events.COLLECTOR.absent(ticks.readers[kernel_events.COLLECTOR]).values()
     assert why.startswith("no permission: ")
 
 

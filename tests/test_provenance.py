@@ -11,7 +11,6 @@ from casetrees import host_of
 from trees import Tree
 
 from shipper.collect import COLLECTORS
-from shipper.collect.contract import Collector
 from shipper.collect.provenance import Provenance
 from shipper.fields.rates import Value
 from shipper.kernel.source import Reader, Root
@@ -33,14 +32,16 @@ FACTORS = (1, 512, 1000, 1024, 4096, 10_000_000)
 IN_ANOTHER_FORM = ("system.uptime.duration.ms", "cgroup.processes.count", "system.cpu.cores", "cgroup.cpu.weight")
 
 
-def of_host(root: Root) -> Iterator[tuple[Collector, dict[str, Value]]]:
-    """Each collector with the values of its first reading."""
+def of_host(root: Root) -> Iterator[tuple[str, dict[str, Value]]]:
+    """Each dataset of each collector with the values of a reading from the middle."""
     for collector in COLLECTORS:
         readings = list(collector.start(Reader(root), CONFIG)())
-        if readings and collector.name not in ("top", "processes"):
-            values = readings[len(readings) // 2].values
-            declared = {field.name for field in collector.all_fields}
-            yield collector, {name: value for name, value in values.items() if name in declared}
+        for dataset, output in collector.outputs.items() if collector.name != "processes" else ():
+            own = [reading for reading in readings if reading.dataset == dataset]
+            if own:
+                values = own[len(own) // 2].values
+                declared = {field.name for field in output.all_fields}
+                yield dataset, {name: value for name, value in values.items() if name in declared}
 
 
 def tokens(lines: list[str]) -> set[int]:
@@ -52,11 +53,11 @@ def test_each_field_is_shown_with_its_line(host: str, tmp_path: Path) -> None:
     root = CapturedRoot(HOSTS / host, tmp_path)
     provenance = Provenance(root, CONFIG, {})
     asked = 0
-    for collector, values in of_host(root):
+    for dataset, values in of_host(root):
         for name in sorted(values):
             if NO_LINE.fullmatch(name):
                 continue
-            lines = list(provenance.lines(collector.dataset, values, name))
+            lines = list(provenance.lines(dataset, values, name))
             assert lines, name
             value = values[name]
             if isinstance(value, int) and not isinstance(value, bool) and len(lines) == 1:

@@ -14,7 +14,7 @@ BOTH = (READS, IDLE)
 
 
 def reading(reads: int, at_s: float, identity: object = "boot", **more: int) -> Reading:
-    return Reading("", int(at_s * SECOND), {"reads.count": reads, **more}, identity)
+    return Reading("host", "", int(at_s * SECOND), {"reads.count": reads, **more}, identity)
 
 
 def test_events_per_second() -> None:
@@ -22,8 +22,8 @@ def test_events_per_second() -> None:
 
 
 def test_cpu_time_is_a_fraction_of_one_core() -> None:
-    now = Reading("", 20 * SECOND, {"idle.ns": 15 * SECOND})
-    before = Reading("", 10 * SECOND, {"idle.ns": 0})
+    now = Reading("host", "", 20 * SECOND, {"idle.ns": 15 * SECOND})
+    before = Reading("host", "", 10 * SECOND, {"idle.ns": 0})
     assert rates(now, before, BOTH) == {"idle.pct": pytest.approx(1.5)}
 
 
@@ -41,8 +41,8 @@ def test_no_change_is_zero() -> None:
         pytest.param(reading(150, 10 + (SHORTEST_NS - 1) / SECOND), reading(100, 10), id="too short"),
         pytest.param(reading(150, 10), reading(100, 10), id="no time"),
         pytest.param(reading(150, 9), reading(100, 10), id="time backwards"),
-        pytest.param(Reading("", 20 * SECOND, {}, "boot"), reading(100, 10), id="absent now"),
-        pytest.param(reading(150, 20), Reading("", 10 * SECOND, {}, "boot"), id="absent before"),
+        pytest.param(Reading("host", "", 20 * SECOND, {}, "boot"), reading(100, 10), id="absent now"),
+        pytest.param(reading(150, 20), Reading("host", "", 10 * SECOND, {}, "boot"), id="absent before"),
     ],
 )
 def test_no_rate(now: Reading, before: Reading | None) -> None:
@@ -61,17 +61,17 @@ def test_one_counter_reset_leaves_the_others() -> None:
 
 
 def test_step_back_within_the_slack_is_held_until_it_is_made_up_for() -> None:
-    before = Reading("", 10 * SECOND, {"idle.ns": 100 * SECOND})
-    now = Reading("", 20 * SECOND, {"idle.ns": 97 * SECOND})
+    before = Reading("host", "", 10 * SECOND, {"idle.ns": 100 * SECOND})
+    now = Reading("host", "", 20 * SECOND, {"idle.ns": 97 * SECOND})
     assert rates(now, before, BOTH) == {"idle.pct": 0.0}
     assert now.values["idle.ns"] == 100 * SECOND
-    later = Reading("", 30 * SECOND, {"idle.ns": 105 * SECOND})
+    later = Reading("host", "", 30 * SECOND, {"idle.ns": 105 * SECOND})
     assert rates(later, now, BOTH) == {"idle.pct": pytest.approx(0.5)}
 
 
 def test_step_back_beyond_the_slack_is_a_reset() -> None:
-    now = Reading("", 20 * SECOND, {"idle.ns": 97 * SECOND - 1})
-    assert rates(now, Reading("", 10 * SECOND, {"idle.ns": 100 * SECOND}), BOTH) == {}
+    now = Reading("host", "", 20 * SECOND, {"idle.ns": 97 * SECOND - 1})
+    assert rates(now, Reading("host", "", 10 * SECOND, {"idle.ns": 100 * SECOND}), BOTH) == {}
     assert now.values["idle.ns"] == 97 * SECOND - 1
 
 
@@ -81,8 +81,8 @@ COUNTS = st.integers(0, (1 << 63) - 1)
 @given(now=COUNTS, before=COUNTS, elapsed=st.integers(-(1 << 62), 1 << 62))
 def test_a_rate_is_never_negative_nor_infinite(now: int, before: int, elapsed: int) -> None:
     found = rates(
-        Reading("", elapsed, {"reads.count": now, "idle.ns": now}),
-        Reading("", 0, {"reads.count": before, "idle.ns": before}),
+        Reading("host", "", elapsed, {"reads.count": now, "idle.ns": now}),
+        Reading("host", "", 0, {"reads.count": before, "idle.ns": before}),
         BOTH,
     )
     assert all(math.isfinite(rate) and rate >= 0 for rate in found.values())

@@ -137,10 +137,7 @@ def test_a_collector_that_raises_is_named_with_its_error(tmp_path: Path, monkeyp
         raise ZeroDivisionError("oops")
 
     load = next(one for one in COLLECTORS if one.name == "load")
-    changed = tuple(
-        type(one)(one.name, one.dataset, one.fields, lambda *_: broken, one.derive) if one is load else one
-        for one in COLLECTORS
-    )
+    changed = tuple(replace(one, start=lambda *_: broken) if one is load else one for one in COLLECTORS)
     monkeypatch.setattr("shipper.agent.tick.COLLECTORS", changed)
     documents, _, report = Hosted(tmp_path).tick()
     assert report.failed == {"load": "ZeroDivisionError: oops"}
@@ -160,9 +157,7 @@ def test_a_collector_whose_start_raises_is_named_and_started_again(
             raise PermissionError(errno.EACCES, "no")
         return load.start(reader, config)
 
-    changed = tuple(
-        type(one)(one.name, one.dataset, one.fields, start, one.derive) if one is load else one for one in COLLECTORS
-    )
+    changed = tuple(replace(one, start=start) if one is load else one for one in COLLECTORS)
     monkeypatch.setattr("shipper.agent.tick.COLLECTORS", changed)
     host = Hosted(tmp_path)
     documents, _, report = host.tick()

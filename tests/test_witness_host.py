@@ -13,7 +13,7 @@ from shipper.collect import COLLECTORS
 from shipper.kernel.source import Root
 
 MIB = 1 << 20
-ALL = tuple(one for one in COLLECTORS if one.dataset != "cgroup")
+ALL = tuple(one for one in COLLECTORS if one.name != "cgroup")
 
 
 def between(low: float, ours: Any, high: float, slack: float = 0.0) -> bool:

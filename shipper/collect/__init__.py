@@ -26,8 +26,9 @@ from shipper.collect.host import (
     uptime,
     vmstat,
 )
-from shipper.collect.process import busiest, processes
+from shipper.collect.process import processes
 
+# Processes and events name the cgroup that they belong to: cgroups come first
 COLLECTORS: tuple[Collector, ...] = (
     uptime.COLLECTOR,
     addresses.COLLECTOR,
@@ -36,26 +37,21 @@ COLLECTORS: tuple[Collector, ...] = (
     memory.COLLECTOR,
     vmstat.COLLECTOR,
     pressure.COLLECTOR,
-    disk.TOTALS,
-    network.TOTALS,
+    disk.COLLECTOR,
+    network.COLLECTOR,
     protocols.COLLECTOR,
     conntrack.COLLECTOR,
     storage_clients.COLLECTOR,
     kernel_tables.COLLECTOR,
-    kernel_events.COUNTS,
     clock_sync.COLLECTOR,
     hardware.COLLECTOR,
-    processes.COLLECTOR,
     systemd.COLLECTOR,
-    disk.COLLECTOR,
     filesystem.COLLECTOR,
-    network.COLLECTOR,
-    cpu.CORES,
-    busiest.COLLECTOR,
     raid.COLLECTOR,
     sensors.COLLECTOR,
-    kernel_events.COLLECTOR,
     cgroups.COLLECTOR,
+    kernel_events.COLLECTOR,
+    processes.COLLECTOR,
 )
 
 # Dataclasses of the options that collectors declare

@@ -1,4 +1,4 @@
-"""What a collector is: fields, and a function that reads them through its own Reader."""
+"""What a collector is: fields of one or more datasets, and a function that reads them through its own Reader."""
 
 import fnmatch
 import re
@@ -7,16 +7,20 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+from shipper.fields.dataset import HOST
 from shipper.fields.field import Field, with_rates
 from shipper.fields.rates import Ceiling, Reading, Value
 from shipper.kernel.source import Reader
 from shipper.settings.config import Config
 
 Collect = Callable[[], Iterable[Reading]]
-Derive = Callable[[dict[str, Value]], dict[str, Value]]
+Start = Callable[[Reader, Config], Collect]
+Derive = Callable[[dict[str, Value], Mapping[str, int]], dict[str, Value]]
+"""Values of a document with its rates, and ``Reading.inputs`` → further values. It may take a rate out of the first."""
 
 
-def nothing(_values: dict[str, Value]) -> dict[str, Value]:
+def nothing(_values: Mapping[str, Value], _inputs: Mapping[str, int]) -> dict[str, Value]:
+    """``derive`` of an output whose fields are all read."""
     return {}
 
 
@@ -36,23 +40,39 @@ class Need:
         return self.why if reader.names(top) else f"{top} is not mounted below the host root"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
+class Output:
+    """What a collector adds to the documents of one dataset; ``derive`` computes those of ``fields`` that are not read."""
+
+    fields: tuple[Field, ...]
+    derive: Derive = nothing
+
+    @cached_property
+    def counters(self) -> tuple[Field, ...]:
+        """The fields that have a rate."""
+        return tuple(field for field in self.fields if field.rate)
+
+    @cached_property
+    def all_fields(self) -> tuple[Field, ...]:
+        """``fields``, each counter followed by its rate and growth."""
+        return with_rates(self.fields)
+
+
+@dataclass(frozen=True, eq=False)
 class Collector:
     """One subsystem of the kernel.
 
-    ``start(reader, config)`` gives the function that is called at every tick; what it must remember between ticks lives in
-    there. ``options`` are the
-    dataclasses of its options, whose values ``config.of`` gives. ``needs`` tell why its fields may be absent. ``derive`` computes further fields from a reading's values with their rates added (pure). A collector with a
-    ``pause_s`` is called no more often than that: its files are dear, its values slow.
+    ``start(reader, config)`` gives the function that is called at every tick, or every ``every_s`` seconds where the
+    files are dear and the values slow; what it must remember between calls lives in there. Each Reading names one of the
+    datasets of ``outputs``. ``needs`` tell why fields may be absent. ``options`` are the dataclasses of its options, whose
+    values ``config.of`` gives.
     """
 
     name: str
-    dataset: str
-    fields: tuple[Field, ...]
-    start: Callable[[Reader, Config], Collect]
-    derive: Derive = nothing
-    pause_s: int = 0
+    start: Start
+    outputs: Mapping[str, Output]
     needs: tuple[Need, ...] = ()
+    every_s: int = 0
     options: tuple[Any, ...] = ()
 
     def absent(self, reader: Reader) -> dict[str, str]:
@@ -60,16 +80,8 @@ class Collector:
         needed = {need.what: reason for need in self.needs if (reason := need.reason(reader))}
         return {**needed, **reader.lacks, **reader.denied}
 
-    @cached_property
-    def counters(self) -> tuple[Field, ...]:
-        return tuple(field for field in self.fields if field.rate)
 
-    @property
-    def all_fields(self) -> tuple[Field, ...]:
-        return with_rates(self.fields)
-
-
-def plain(collect: Callable[[Reader], Iterable[Reading]]) -> Callable[[Reader, Config], Collect]:
+def plain(collect: Callable[[Reader], Iterable[Reading]]) -> Start:
     """``start`` of a collector that remembers nothing and has no settings."""
     return lambda reader, _config: lambda: collect(reader)
 
@@ -78,7 +90,7 @@ def host_reading(
     reader: Reader, values: dict[str, Value] | None, most: Mapping[str, Ceiling] | None = None
 ) -> list[Reading]:
     """The one reading of a collector that speaks of the host itself; none where nothing could be read."""
-    return [Reading("", reader.now_ns(), values, most=most or {})] if values else []
+    return [Reading(HOST, "", reader.now_ns(), values, most=most or {})] if values else []
 
 
 def matcher(globs: Iterable[str]) -> Callable[[str], bool]:

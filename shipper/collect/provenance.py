@@ -13,13 +13,13 @@ from zlib import crc32
 from shipper.collect import COLLECTORS
 from shipper.collect.contract import Collector
 from shipper.collect.events import kernel_log
-from shipper.fields.rates import Value
+from shipper.fields.rates import Reading, Value
 from shipper.kernel.source import Descriptors, Reader, Root
 from shipper.kernel.timex import Timex
 from shipper.settings.config import Config
 
 T = TypeVar("T")
-_Run = tuple[list[dict[str, Value]], set[str]]
+_Run = tuple[list[Reading], set[str]]
 
 _LONGEST: Final = 160
 _FEW_WORDS: Final = 3  # of a line in which a column needs no number
@@ -89,8 +89,9 @@ class Provenance:
     def lines(self, dataset: str, document: Mapping[str, Value], field: str) -> Iterator[str]:
         """``proc/stat:1: cpu  1000 0 500 …`` for each line that ``field`` of the document came from."""
         for collector in COLLECTORS:
-            if collector.dataset == dataset and field in {one.name for one in collector.all_fields}:
-                found = _Subject(self, collector, document, field).sources()
+            output = collector.outputs.get(dataset)
+            if output and field in {one.name for one in output.all_fields}:
+                found = _Subject(self, collector, dataset, document, field).sources()
                 yield from (self._shown(*one) for one in found[:_MOST_LINES])
                 if len(found) > _MOST_LINES:
                     yield f"and {len(found) - _MOST_LINES} more lines"
@@ -111,12 +112,14 @@ class Provenance:
         root = Replayed(self._root, self._contents, changed)
         reader = Reader(root)
         try:
-            readings = [dict(reading.values) for reading in collector.start(reader, self._config)()]
+            readings = list(collector.start(reader, self._config)())
         except Exception:  # noqa: BLE001 – on damage of our own making
             return [], root.opened
         finally:
             reader.close()
-        return [values | collector.derive(values) for values in readings], root.opened
+        for reading in readings:
+            reading.values |= collector.outputs[reading.dataset].derive(reading.values, reading.inputs)
+        return readings, root.opened
 
     def text(self, path: str) -> bytes:
         return self._contents[path]
@@ -125,9 +128,11 @@ class Provenance:
 class _Subject:
     """One field of one document."""
 
-    def __init__(self, host: Provenance, collector: Collector, document: Mapping[str, Value], field: str) -> None:
-        self._host, self._collector, self._field = host, collector, field
-        own = [one.name for one in collector.fields if one.kind == "dimension"]
+    def __init__(
+        self, host: Provenance, collector: Collector, dataset: str, document: Mapping[str, Value], field: str
+    ) -> None:
+        self._host, self._collector, self._dataset, self._field = host, collector, dataset, field
+        own = [one.name for one in collector.outputs[dataset].fields if one.kind == "dimension"]
         self._entity = {name: document[name] for name in own if name in document}
         self._value, self._opened = self._read({})
         self._deciding: set[tuple[str, int, int]] = set()
@@ -180,8 +185,9 @@ class _Subject:
 
     def _read(self, changed: Mapping[str, bytes]) -> tuple[Value | None, set[str]]:
         readings, opened = self._host.run(self._collector, changed)
-        for values in readings:
-            if all(values.get(name) == value for name, value in self._entity.items()):
+        for reading in readings:
+            values = reading.values
+            if reading.dataset == self._dataset and all(values.get(name) == own for name, own in self._entity.items()):
                 return values.get(self._field), opened
         return None, opened
 

@@ -67,15 +67,17 @@ def configuration(config: Config) -> Iterator[Finding]:
 def found(root: Root, config: Config) -> Iterator[Finding]:
     """What the collectors find, each called once."""
     config = replace(config, spool=replace(config.spool, directory=""))  # the place in the kernel's log is the agent's
-    by_dataset: dict[str, list[Reading]] = {}
+    wanted = config.collect.datasets
+    by_dataset: dict[str, list[Reading]] = {dataset: [] for dataset in wanted}
     for collector in COLLECTORS:
-        if collector.dataset not in config.collect.datasets:
+        if not collector.outputs.keys() & by_dataset:
             continue
         readings, findings = attempt(collector, root, config)
         yield from findings
-        by_dataset.setdefault(collector.dataset, []).extend(readings)
+        for reading in readings:
+            by_dataset.setdefault(reading.dataset, []).append(reading)
     for dataset, plural in _NAMED.items():
-        if dataset in by_dataset:
+        if dataset in wanted:
             yield named(plural, [reading.entity for reading in by_dataset[dataset]])
     yield from cgroups(by_dataset.get("cgroup", []))
 

@@ -41,22 +41,26 @@ def cpus(number: int) -> Ceiling:
 # By unit, where a reading says nothing of its own. Stall times are brought up to date every 2 s (kernel/sched/psi.c)
 _CEILINGS: Final = {"bytes": Ceiling(1e12), "count": Ceiling(1e10), "us": Ceiling(1e6, grace_s=2.5)}
 _NO_CEILINGS: Final[Mapping[str, Ceiling]] = {}
+_NO_INPUTS: Final[Mapping[str, int]] = {}
 
 
 @dataclass(slots=True)
 class Reading:
-    """What one collector read of one entity at one moment.
+    """What one collector read of one entity of a dataset at one moment.
 
     ``entity`` tells it from others of its dataset (``sda``, ``/system.slice/sshd.service``; empty for the host itself),
     ``identity`` changes whenever its counters restart, ``at_ns`` is Root.now_ns() beside the read of the counters.
-    ``most``: ceilings of its counters, by name or unit.
+    ``values`` are published. ``most``: ceilings of its counters, by name or unit. ``inputs``: numbers that only the
+    derivation of further fields needs; they are not published.
     """
 
+    dataset: str
     entity: str
     at_ns: int
     values: dict[str, Value]
     identity: Hashable = None
     most: Mapping[str, Ceiling] = field(default_factory=lambda: _NO_CEILINGS)
+    inputs: Mapping[str, int] = field(default_factory=lambda: _NO_INPUTS)
 
     def allows(self, counter: Field, grown: int, elapsed_ns: int) -> bool:
         """Whether the counter can have grown so much in that time."""
@@ -101,4 +105,4 @@ def kept(reading: Reading, counters: Iterable[Field]) -> Reading:
     """What ``rates`` needs of ``reading`` at the next tick, and nothing else."""
     values = reading.values
     found = {counter.name: values[counter.name] for counter in counters if counter.name in values}
-    return Reading(reading.entity, reading.at_ns, found, reading.identity, reading.most)
+    return Reading(reading.dataset, reading.entity, reading.at_ns, found, reading.identity, reading.most)

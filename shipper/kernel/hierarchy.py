@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final
 
+from shipper.kernel.every import Every
 from shipper.kernel.source import Reader
 
 CGROUP_ROOT: Final = "sys/fs/cgroup"
@@ -22,7 +23,7 @@ UNIFIED: Final = "unified"
 # v1 hierarchies whose files we read; the others tell nothing more about which cgroups there are
 _CONTROLLERS: Final = ("cpu", "cpuacct", "memory", "pids", "blkio")
 _DEEPEST: Final = 64
-_WHOLE_NS: Final = 60_000_000_000
+_WHOLE_S: Final = 60
 _LINKS: Final = 2  # of a directory that holds no others
 
 
@@ -152,11 +153,11 @@ class Walker:
         self._seen: dict[str, _Directory] = {}
         self._tree = Node()
         self._changed = True
-        self._whole_at = 0
+        self._look_at_all = Every(_WHOLE_S)
 
     def suspect(self) -> None:
         """Look at everything next time: a cgroup that should be there was not."""
-        self._whole_at = 0
+        self._look_at_all.now()
 
     def walk(self, hierarchies: dict[str, str]) -> Node:
         """The very Node of the call before where no cgroup came or went."""
@@ -164,13 +165,13 @@ class Walker:
         self._hierarchies = dict(hierarchies)
         self._seen = {directory: self._seen.get(directory, _Directory()) for directory in hierarchies.values()}
         now_ns = self._reader.now_ns()
-        whole = now_ns >= self._whole_at
+        whole = self._look_at_all.due(now_ns)
         leading = hierarchies.get("cpuacct", next(iter(hierarchies.values()), ""))
         for directory in sorted(self._seen, key=leading.__ne__):
             whole |= self._changed
             self._begin(directory, leaves=whole or directory == leading)
         if whole:
-            self._whole_at = now_ns + _WHOLE_NS
+            self._look_at_all.wait(now_ns, _WHOLE_S)
         if self._changed:
             self._tree = Node()
             for controller, directory in hierarchies.items():

@@ -18,7 +18,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 from shipper.kernel.beneath import opener
 from shipper.kernel.parse import ParseError
@@ -199,6 +199,7 @@ class Root:
         self.path = os.path.normpath(path)
         self.descriptors = descriptors or Descriptors(0)
         self._top = -1
+        self._shared: dict[Callable[..., Any], Any] = {}
 
     def __del__(self) -> None:
         self.forget()
@@ -208,6 +209,17 @@ class Root:
         if self._top >= 0:
             os.close(self._top)
             self._top = -1
+
+    def shared(self, kind: Callable[..., T], *arguments: object) -> T:
+        """The one object of class ``kind`` that the collectors of this host share; ``arguments`` make it."""
+        made: T | None = self._shared.get(kind)
+        if made is None:
+            made = self._shared[kind] = kind(*arguments)
+        return made
+
+    def drop_shared(self, kind: Callable[..., object]) -> None:
+        """Make the object of class ``kind`` again when it is next asked for."""
+        self._shared.pop(kind, None)
 
     def absolute(self, path: str) -> str:
         """``proc/stat`` → ``/media/root/proc/stat``: for messages, and for libraries that open by themselves."""
@@ -402,8 +414,9 @@ class Reader:
         self._problems.append(Problem(path.lstrip("/"), reason))
 
     def take_problems(self) -> list[Problem]:
+        """The problems since the last call, each once: two parsers may find the same file cut off."""
         problems, self._problems = self._problems, []
-        return problems
+        return list(dict.fromkeys(problems))
 
     def close(self) -> None:
         for file in self._files.values():

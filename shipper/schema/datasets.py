@@ -29,7 +29,10 @@ ENVELOPE: Final = (
 
 @dataclass(frozen=True)
 class Dataset:
-    """One kind of document: its name, what one document stands for, every leaf it may have, and their other names."""
+    """One kind of document: its name, what one document stands for, every leaf it may have, and their other names.
+
+    ``constants`` are those of its fields that no collector reads: the same in every document of a run of the agent.
+    """
 
     name: str
     help: str
@@ -37,6 +40,7 @@ class Dataset:
     fields: tuple[Field, ...]
     default: bool = True
     aliases: tuple[Alias, ...] = ()
+    constants: tuple[Field, ...] = ()
     cadence: str = "One document per tick and"
 
     @property
@@ -50,23 +54,36 @@ _VERSION: Final = next(field for field in FIELDS if field.name == "agent.version
 
 _MINUTE: Final = "One document per minute (or per tick, where its period is longer) and"
 # Dataset and name of each field that is read once a minute
-MINUTELY: Final = frozenset((one.dataset, field.name) for one in COLLECTORS if one.pause_s for field in one.all_fields)
+MINUTELY: Final = frozenset(
+    (dataset, field.name)
+    for collector in COLLECTORS
+    if collector.every_s
+    for dataset, output in collector.outputs.items()
+    for field in output.all_fields
+)
 
 
 def _cadence(dataset: str) -> str:
     if dataset == "event":
         return "One document for"
-    pauses = [collector.pause_s for collector in COLLECTORS if collector.dataset == dataset]
+    pauses = [collector.every_s for collector in COLLECTORS if dataset in collector.outputs]
     return _MINUTE if pauses and all(pauses) else Dataset.cadence
 
 
 def _dataset(declared: Declared) -> Dataset:
     name = declared.name
-    own = {AGENT: with_rates(FIELDS), HOST: (_VERSION, PERIOD)}.get(name, ())
-    collected = (field for collector in COLLECTORS if collector.dataset == name for field in collector.all_fields)
-    fields = (*ENVELOPE, *own, *collected)
+    constants = (_VERSION, PERIOD) if name == HOST else ()
+    own = with_rates(FIELDS) if name == AGENT else constants
+    outputs = [collector.outputs[name] for collector in COLLECTORS if name in collector.outputs]
     return Dataset(
-        name, declared.help, declared.module, fields, declared.default, ALIASES.get(name, ()), _cadence(name)
+        name,
+        declared.help,
+        declared.module,
+        (*ENVELOPE, *own, *(field for output in outputs for field in output.all_fields)),
+        declared.default,
+        ALIASES.get(name, ()),
+        constants,
+        _cadence(name),
     )
 
 

@@ -42,7 +42,7 @@ def documents() -> Iterator[Callable[..., Documents]]:
         config = collecting(labels=("role", "com.docker.compose.*"), **options)
         found = {}
         for reading in cgroups.COLLECTOR.start(reader, config)():
-            reading.values |= cgroups.COLLECTOR.derive(reading.values)
+            reading.values |= cgroups.COLLECTOR.outputs["cgroup"].derive(reading.values, reading.inputs)
             found[reading.entity] = reading.values
         assert reader.take_problems() == []
         return found

@@ -2,10 +2,11 @@
 
 from typing import Final
 
+from shipper.kernel.every import Every
 from shipper.kernel.parse import name
 from shipper.kernel.source import Reader
 
-_MINUTE_NS: Final = 60_000_000_000
+_EVERY_S: Final = 60
 # In proc/devices, for devices that sysfs does not show
 _STACKED: Final = (b"device-mapper", b"md", b"mdp", b"loop")
 
@@ -39,11 +40,10 @@ class Devices:
         self._reader = reader
         self.stacked = _Stacked(reader)
         self._names: dict[str, str] | None = None
-        self._next_ns = 0
+        self._every = Every(_EVERY_S)
 
     def refresh(self, now_ns: int) -> None:
-        if now_ns >= self._next_ns:
-            self._next_ns = now_ns + _MINUTE_NS
+        if self._every.due(now_ns):
             self.stacked.clear()
             self._names = None
 

@@ -9,16 +9,19 @@ from typing import Any
 
 from shipper.collect.cgroup import block_devices, container_network, controllers, slow
 from shipper.collect.cgroup.block_devices import Devices
-from shipper.collect.cgroup.identity import ENTITY, identify, looks_like_a_container
+from shipper.collect.cgroup.entities import ENTITY, entities
+from shipper.collect.cgroup.identity import identify, looks_like_a_container
 from shipper.collect.cgroup.member import Cgroup, Host
 from shipper.collect.cgroup.runtime import containers, unit_files
 from shipper.collect.cgroup.runtime.containers import RuntimeFiles
 from shipper.collect.cgroup.slow import Slow
-from shipper.collect.contract import Collector, Need, matcher
+from shipper.collect.contract import Collect, Collector, Need, Output, matcher
 from shipper.collect.events import kernel_log
 from shipper.fields.aliases import PERIOD
+from shipper.fields.dataset import CGROUP
 from shipper.fields.field import Field, Kind, Type, attribute, constant, dimension, gauge, real
 from shipper.fields.rates import Reading, Value, cpus
+from shipper.kernel.every import Every
 from shipper.kernel.hierarchy import Mode, Node, Walker, detect
 from shipper.kernel.namespace import of_host
 from shipper.kernel.parse import ParseError, integer, meminfo
@@ -99,13 +102,14 @@ FIELDS: tuple[Field, ...] = (
     ),
     PERIOD,
 )
-# Reading values that only derive needs
-_CORES = "host cores"
-_MEMORY = "host memory"
+# Inputs of derive
+_CORES = "cores"  # of the host
+_MEMORY = "memory"  # of the host, in bytes
+_INACTIVE = "inactive_file"  # bytes
 _MOST_RESTARTED = 4096
 _MOST_NAMED = 5
 _IO = "cgroup.io"
-_MINUTE_NS = 60_000_000_000
+_SLOWLY_S = 60
 
 
 @dataclass(frozen=True)
@@ -128,19 +132,22 @@ class _Cgroups:
         self._files = RuntimeFiles(reader, config)
         self._devices = Devices(reader)
         self._host: Host | None = None
-        self._layout_at = 0
+        self._look_for_layout = Every(_SLOWLY_S)
         self._counts_no_io = False
-        self._memory_at = 0
+        self._read_memory = Every(_SLOWLY_S)
         self._memory: dict[str, int] | None = None
         self._tree: Node | None = None
         self._known: dict[str, Cgroup] = {}
         self._restarts = Restarts(_MOST_RESTARTED)
         self._log = kernel_log.of(reader, config.spool.directory)
         self._killed = Killed(self._log.killed)
+        self._entities = entities(reader)
 
     def collect(self) -> Iterable[Reading]:
         now_ns = self._reader.now_ns()
+        self._log.read(self._reader)
         self._files.begin()
+        self._entities.begin()
         host = self._look_at_host()
         tree = self._walker.walk(host.hierarchies)
         if tree is not self._tree:
@@ -169,9 +176,12 @@ class _Cgroups:
                 values["cgroup.restarts.count"] = self._restarts.of(name, cgroup.inodes)
                 if self._log.readable:
                     values["cgroup.oom_kills.count"] = self._killed.of(name, cgroup.path)
-            values.update(of_host)
+            described = cgroup.describe()
+            self._entities.add(cgroup.path, described[ENTITY.name])
+            inactive = values.pop(controllers.INACTIVE_FILE, None)
+            inputs = of_host if inactive is None else {**of_host, _INACTIVE: inactive}
             identity = (cgroup.inodes, cgroup.namespace)
-            yield Reading(cgroup.path, at_ns, {**cgroup.describe(), **values}, identity, most)
+            yield Reading(CGROUP, cgroup.path, at_ns, {**described, **values}, identity, most, inputs)
 
     def _add_io(self, cgroup: Cgroup, values: dict[str, Any], at_ns: int) -> None:
         if self._counts_no_io:
@@ -184,9 +194,9 @@ class _Cgroups:
     def _look_at_host(self) -> Host:
         """Where its cgroups are is looked up each minute, and at each tick until there are any."""
         host, now_ns = self._host, self._reader.now_ns()
-        if host is not None and host.mode is not Mode.NONE and now_ns < self._layout_at:
+        due = self._look_for_layout.due(now_ns)
+        if host is not None and host.mode is not Mode.NONE and not due:
             return host
-        self._layout_at = now_ns + _MINUTE_NS
         layout = detect(self._reader)
         self._counts_no_io = block_devices.counts_no_io(self._reader, layout.hierarchies.get("blkio"))
         if host is None or host.layout != layout:
@@ -194,8 +204,8 @@ class _Cgroups:
             self._reader.lacks = {f"cgroup.{controller}": missing for controller in layout.lacks()}
             slow, table = Slow(self._reader, layout), controllers.table(layout)
             network = of_host(self._reader, "net")
-            period_ms = self._config.collect.period_s * 1000
-            host = self._host = Host(self._reader, layout, slow, self._files, table, network, period_ms)
+            period_ms, name = self._config.collect.period_s * 1000, self._config.host.name
+            host = self._host = Host(self._reader, layout, slow, self._files, table, network, period_ms, name)
             self._forget()
         self._reader.lacks.pop(_IO, None)
         if self._counts_no_io:
@@ -204,8 +214,7 @@ class _Cgroups:
 
     def _of_host(self, now_ns: int) -> dict[str, int]:
         """What derive needs to know of the host; its memory is asked for each minute."""
-        if now_ns >= self._memory_at:
-            self._memory_at = now_ns + _MINUTE_NS
+        if self._read_memory.due(now_ns):
             self._memory = self._reader.parse("proc/meminfo", lambda text: meminfo(text, {b"MemTotal": _MEMORY}))
         cores = _cores(self._reader)
         return {**(self._memory or {}), **({_CORES: cores} if cores else {})}
@@ -331,17 +340,16 @@ def online(text: bytes) -> int:
     return count
 
 
-def derive(values: dict[str, Value]) -> dict[str, Value]:
-    """CPU shares and memory levels. Takes out of ``values`` what only it needs."""
-    result: dict[str, Value] = {}
-    cores, memory = values.pop(_CORES, None), values.pop(_MEMORY, None)
-    inactive = values.pop(controllers.INACTIVE_FILE, None)
+def derive(values: dict[str, Value], inputs: Mapping[str, int]) -> dict[str, Value]:
+    """CPU shares and memory levels. Takes the growth of network counters out of what is no container."""
     if "container.id" not in values:
         for field in container_network.DELTAS.values():
             values.pop(field, None)
+    result: dict[str, Value] = {}
+    cores, memory, inactive = inputs.get(_CORES), inputs.get(_MEMORY), inputs.get(_INACTIVE)
     used = values.get("cgroup.cpu.cores")
     if isinstance(used, float):
-        if isinstance(cores, int):
+        if cores:
             result["cgroup.cpu.pct"] = min(used / cores, 1.0)
         quota = values.get("cgroup.cpu.limit.cores")
         if isinstance(quota, float) and quota > 0:
@@ -350,13 +358,13 @@ def derive(values: dict[str, Value]) -> dict[str, Value]:
     if periods and isinstance(periods, float) and isinstance(throttled, float):
         result["cgroup.cpu.throttled.pct"] = min(throttled / periods, 1.0)
     usage = values.get("cgroup.memory.usage.bytes")
-    if isinstance(usage, int) and isinstance(inactive, int):
+    if isinstance(usage, int) and inactive is not None:
         working_set = result["cgroup.memory.working_set.bytes"] = max(usage - inactive, 0)
         limit = values.get("cgroup.memory.limit.bytes")
         if isinstance(limit, int) and limit:
             result["cgroup.memory.limit.pct"] = working_set / limit
         most = values.get("cgroup.memory.limit.effective.bytes", memory)
-        if isinstance(memory, int) and isinstance(most, int) and min(most, memory):
+        if memory and isinstance(most, int) and min(most, memory):
             result["cgroup.memory.working_set.pct"] = working_set / min(most, memory)
     return result
 
@@ -369,12 +377,9 @@ NEEDS = (
     ),
 )
 
-COLLECTOR = Collector(
-    "cgroup",
-    "cgroup",
-    FIELDS,
-    lambda reader, config: _Cgroups(reader, config).collect,
-    derive,
-    needs=NEEDS,
-    options=(Options, containers.Options),
-)
+
+def start(reader: Reader, config: Config) -> Collect:
+    return _Cgroups(reader, config).collect
+
+
+COLLECTOR = Collector("cgroup", start, {CGROUP: Output(FIELDS, derive)}, NEEDS, options=(Options, containers.Options))

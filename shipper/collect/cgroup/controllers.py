@@ -77,7 +77,8 @@ FIELDS: Final[tuple[Field, ...]] = (
     *pressure.fields("cgroup.pressure", "{}.pressure"),
 )  # fmt: skip
 
-INACTIVE_FILE: Final = "inactive file"  # these are made into fields and not published themselves
+# What files give beside fields; whoever makes fields of one takes it out
+INACTIVE_FILE: Final = "inactive file"
 INHERITED_LIMIT: Final = "inherited memory limit"
 _QUOTA: Final = "quota us"
 PERIOD: Final = "period us"

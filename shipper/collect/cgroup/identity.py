@@ -20,14 +20,7 @@ from enum import StrEnum
 from functools import lru_cache
 from typing import Final
 
-from shipper.fields.field import constant
 from shipper.kernel.hierarchy import Node
-
-ENTITY: Final = constant(
-    "cgroup.entity",
-    "Name of a cgroup for people, unique in the fleet: web-1@node-3, pod/container@node-3, ssh.service@node-3",
-    "cgroup.name, else the path; host.name",
-)
 
 
 class CgroupKind(StrEnum):

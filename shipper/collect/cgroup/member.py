@@ -8,12 +8,14 @@ from zlib import crc32
 
 from shipper.collect.cgroup import container_network
 from shipper.collect.cgroup.controllers import CgroupFile
+from shipper.collect.cgroup.entities import ENTITY
 from shipper.collect.cgroup.identity import CgroupKind, Identity, pod_uid
 from shipper.collect.cgroup.names import Naming
 from shipper.collect.cgroup.runtime.containers import Names, RuntimeFiles
 from shipper.collect.cgroup.slow import Slow
 from shipper.fields.aliases import CONTAINERS, PERIOD
 from shipper.fields.rates import Ceiling, Value
+from shipper.kernel.every import Every
 from shipper.kernel.hierarchy import Layout, Node
 from shipper.kernel.namespace import of_pid
 from shipper.kernel.parse import ParseError, integer
@@ -21,8 +23,9 @@ from shipper.kernel.source import Reader
 
 _NS_PER_S: Final = 1_000_000_000
 _NS_PER_MS: Final = 1_000_000
-_MINUTE_NS: Final = 60 * _NS_PER_S
-_SETTINGS_NS: Final = 5 * _MINUTE_NS
+_STATE_S: Final = 60
+_SETTINGS_S: Final = 300
+_SPREAD: Final = 30
 _HOLDERS: Final = (CgroupKind.SLICE, CgroupKind.POD)
 _RUN_BY_OTHERS: Final = (CgroupKind.CONTAINER, CgroupKind.MACHINE)
 _MOST_ASKED: Final = 8
@@ -40,6 +43,7 @@ class Host:
     table: list[CgroupFile]
     network: str  # its own namespace; empty if it cannot be told
     period_ms: int
+    name: str  # empty where documents are not told apart by host
 
     def __post_init__(self) -> None:
         # Once for all cgroups
@@ -66,7 +70,9 @@ class Cgroup:
         self._settings: dict[str, Value] = {}
         self._state: dict[str, Value] = {}
         self._pid = 0
-        self._minute_at = self._settings_at = 0
+        spread = crc32(path.encode("utf-8", "surrogateescape")) % _SPREAD  # those made together are not due together
+        self._read_state = Every(_STATE_S, offset_s=spread)
+        self._read_settings = Every(_SETTINGS_S, offset_s=10 * spread)
         self._moved: dict[str, int] = {}
         self._moved_at = 0
         self._start_ns, self.started_ns = _start(host, path, node)
@@ -105,15 +111,12 @@ class Cgroup:
     def refresh(self, now_ns: int) -> None:
         """Names, settings, processes and the network namespace, where they are due."""
         self._naming.refresh(self._host.reader, self._host.files, now_ns)
-        if now_ns < self._minute_at:
+        if not self._read_state.due(now_ns):
             return
-        spread = crc32(self.path.encode("utf-8", "surrogateescape")) % 30 * _NS_PER_S if not self._minute_at else 0
-        self._minute_at = now_ns + _MINUTE_NS - spread
         self._present += self._absent
         self._absent = []
         self._members()
-        if now_ns >= self._settings_at:
-            self._settings_at = now_ns + _SETTINGS_NS - 10 * spread
+        if self._read_settings.due(now_ns):
             self._settings = self._host.slow.settings(self.path, self.node)
 
     def _members(self) -> None:
@@ -249,7 +252,8 @@ def _description(path: str, identity: Identity, host: Host, start_ns: int, named
     for shown in ("container.name", "kubernetes.pod.name"):
         if shown in named and (shown == "container.name") == (identity.kind in _RUN_BY_OTHERS):
             values["cgroup.name"] = named[shown]
-    values["cgroup.entity"] = _entity(path, values)
+    entity = _entity(path, values)
+    values[ENTITY.name] = f"{entity}@{host.name}" if host.name else entity
     return values
 
 

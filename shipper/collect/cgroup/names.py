@@ -5,40 +5,38 @@ from typing import Final
 from shipper.collect.cgroup.identity import CgroupKind, Identity
 from shipper.collect.cgroup.runtime import unit_files
 from shipper.collect.cgroup.runtime.containers import Found, Names, RuntimeFiles
+from shipper.kernel.every import Every
 from shipper.kernel.source import Reader
 
-_NS_PER_S: Final = 1_000_000_000
-_FIRST_NS: Final = 5 * _NS_PER_S
-_SLOWEST_NS: Final = 600 * _NS_PER_S
-_AGAIN_NS: Final = 60 * _NS_PER_S
+_FIRST_S: Final = 5
+_SLOWEST_S: Final = 600
+_AGAIN_S: Final = 60
 
 
 class Naming:
     """What the runtime's or the unit's file says of one cgroup. ``values`` is a new dict whenever something changed."""
 
-    __slots__ = ("_found", "_identity", "_next_ns", "_path", "_pause_ns", "values")
+    __slots__ = ("_every", "_found", "_identity", "_path", "_pause_s", "values")
 
     def __init__(self, path: str, identity: Identity) -> None:
         self.values: Names = {}
         self._path, self._identity = path, identity
         self._found: Found | None = None
-        self._next_ns = 0
-        self._pause_ns = _FIRST_NS
+        self._every = Every(_AGAIN_S)
+        self._pause_s = _FIRST_S
 
     def refresh(self, reader: Reader, files: RuntimeFiles, now_ns: int) -> None:
-        if now_ns < self._next_ns:
+        if not self._every.due(now_ns):
             return
         known = self._found
         if known and files.is_current(self._path, known):
-            self._next_ns = now_ns + _AGAIN_NS
             return
         found = self._find(reader, files)
         if found:
             self._found, self.values = found, found.values
-            self._next_ns = now_ns + _AGAIN_NS
         else:
-            self._next_ns = now_ns + self._pause_ns
-            self._pause_ns = min(2 * self._pause_ns, _SLOWEST_NS)
+            self._every.wait(now_ns, self._pause_s)
+            self._pause_s = min(2 * self._pause_s, _SLOWEST_S)
 
     def pid(self, reader: Reader, files: RuntimeFiles) -> int:
         """The container's first process as the runtime noted it, if it is still in this cgroup; 0 if none is known."""
@@ -61,5 +59,5 @@ class Naming:
         if kind is CgroupKind.SERVICE:
             file, described = unit_files.description(reader, self._path)
             return Found(file, files.stamp(file), {unit_files.FIELD.name: described}) if described else None
-        self._pause_ns = _SLOWEST_NS
+        self._pause_s = _SLOWEST_S
         return None

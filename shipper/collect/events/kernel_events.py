@@ -8,16 +8,20 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Final
 
-from shipper.collect.cgroup.identity import ENTITY, CgroupKind, deepest
-from shipper.collect.contract import Collect, Collector
+from shipper.collect.cgroup.entities import ENTITY, membership
+from shipper.collect.cgroup.identity import deepest
+from shipper.collect.contract import Collect, Collector, Output
 from shipper.collect.events import kernel_log
 from shipper.collect.events.oom import Kill
+from shipper.fields.dataset import HOST
 from shipper.fields.field import Field, Kind, Type, attribute, constant, counter, dimension, gauge
 from shipper.fields.rates import Reading, Value
 from shipper.kernel.source import Reader
 from shipper.settings.config import Config
 
+DATASET: Final = "event"
 _COUNTS: Final = "system.kernel.log"
+_LACKING: Final = "kernel log (system.kernel.log, events)"
 _OOM: Final = "event.oom"
 _KMSG: Final = "dev/kmsg"
 _SIZES: Final = {
@@ -49,29 +53,21 @@ FIELDS: Final[tuple[Field, ...]] = (
 )
 
 
-def start_counts(reader: Reader, config: Config) -> Collect:
-    log = kernel_log.of(reader, config.spool.directory)
-
-    def collect() -> Iterable[Reading]:
-        if not log.read():
-            return []
-        values: dict[str, Value] = {f"{_COUNTS}.{name}.count": log.counts[name] for name in kernel_log.PATTERNS}
-        return [Reading("", reader.now_ns(), values, log.identity)]
-
-    return collect
-
-
 def start(reader: Reader, config: Config) -> Collect:
     log = kernel_log.of(reader, config.spool.directory)
     begun = False
 
     def collect() -> Iterable[Reading]:
         nonlocal begun
-        log.read()
-        if not begun:  # what the first turn gives is not kept
-            begun = True
-            return []
-        return [_reading(reader, *found) for found in log.take()]
+        readable = log.read(reader)
+        reader.lacks = {_LACKING: log.lacking} if log.lacking else {}
+        if readable:
+            counts: dict[str, Value] = {f"{_COUNTS}.{name}.count": log.counts[name] for name in kernel_log.PATTERNS}
+            yield Reading(HOST, "", reader.now_ns(), counts, log.identity)
+        if begun:  # no document is made of what the first turn gives
+            for kill in log.take():
+                yield _reading(reader, *kill)
+        begun = True
 
     return collect
 
@@ -89,25 +85,15 @@ def _reading(reader: Reader, id_: str, message: str, at_ns: int, kill: Kill) -> 
         "process.name": kill.name,
         **({f"{_OOM}.cgroup": kill.limited} if kill.limited else {}),
         **{f"{_OOM}.{name}.bytes": size for name, size in sizes.items() if size >= 0},
-        **_of_cgroup(kill.cgroup),
+        **_of_cgroup(reader, kill.cgroup),
     }
-    return Reading(id_, reader.now_ns(), values)
+    return Reading(DATASET, id_, reader.now_ns(), values)
 
 
-def _of_cgroup(path: str) -> dict[str, Value]:
+def _of_cgroup(reader: Reader, path: str) -> dict[str, Value]:
     if not path:
         return {}
-    found = deepest(path.strip("/").split("/"))
-    if found is None:
-        return {"cgroup.path": path}
-    own, identity = found
-    values: dict[str, Value] = {"cgroup.path": own}
-    if identity.kind in (CgroupKind.CONTAINER, CgroupKind.MACHINE):
-        values["container.id"] = identity.id
-        if identity.runtime:
-            values["container.runtime"] = identity.runtime
-    return values
+    return membership(reader, *(deepest(path.strip("/").split("/")) or (path, None)))
 
 
-COUNTS: Final = Collector("kernel_log", "host", COUNT_FIELDS, start_counts)
-COLLECTOR: Final = Collector("events", "event", FIELDS, start)
+COLLECTOR: Final = Collector("kernel_log", start, {HOST: Output(COUNT_FIELDS), DATASET: Output(FIELDS)})

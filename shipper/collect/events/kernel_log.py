@@ -19,7 +19,6 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final
-from weakref import WeakKeyDictionary
 
 from shipper.base.durable import replace
 from shipper.base.isolate import Aside
@@ -36,7 +35,6 @@ _RECORD: Final = 1 << 13  # the kernel gives no longer ones
 _MOST_READ: Final = 20_000  # records a turn
 _MOST_KEPT: Final = 1_000  # kills that wait to be made documents
 _LONGEST: Final = 512
-_LACKING: Final = "kernel log (system.kernel.log, events)"
 _KERNEL_FACILITY: Final = 8  # priorities below are those of the kernel's own messages
 
 # name: help, pattern
@@ -75,10 +73,10 @@ def parse(line: bytes) -> Record | None:
 class KernelLog:
     """The log from turn to turn: ``counts`` since boot or since the reader first came, and the kills not yet told."""
 
-    def __init__(self, reader: Reader, directory: str) -> None:
-        self._reader = reader
+    def __init__(self, root: Root, directory: str) -> None:
+        self._root = root
         self._state = os.path.join(directory, STATE) if directory else ""
-        self._boot = first_line(reader.read_once("proc/sys/kernel/random/boot_id") or b"")
+        self._boot = first_line(Reader(root).read_once("proc/sys/kernel/random/boot_id") or b"")
         self._fd = -1
         self._rest = b""
         self._oom = Kills()
@@ -86,6 +84,7 @@ class KernelLog:
         self.counts: Counter[str] = Counter()
         self.killed: Counter[str] = Counter()  # by cgroup, since the shipper started
         self.readable = False
+        self.lacking = ""  # why it is not
         self.last, self._fresh = self._restored()
         self._disk, self._saved = Aside("kernel-log"), None if self._fresh else self.last
 
@@ -97,13 +96,13 @@ class KernelLog:
     def identity(self) -> str:
         return self._boot
 
-    def read(self) -> bool:
-        """Take in what is new; whether the log is there and ours to read."""
+    def read(self, reader: Reader) -> bool:
+        """Take in what is new, noting problems with ``reader``; whether the log is there and ours to read."""
         self.readable = self._fd >= 0 or self._opened()
         if not self.readable:
             return False
-        wall_ns, clock_ns = self._reader.root.wall_ns(), time.clock_gettime_ns(time.CLOCK_MONOTONIC)
-        for record in self._records():
+        wall_ns, clock_ns = self._root.wall_ns(), time.clock_gettime_ns(time.CLOCK_MONOTONIC)
+        for record in self._records(reader):
             if record.sequence <= self.last:
                 continue
             self.last = record.sequence
@@ -133,19 +132,19 @@ class KernelLog:
 
     def _opened(self) -> bool:
         try:
-            self._fd = _open(self._reader.root)
+            self._fd = _open(self._root)
             if self._fresh:
                 with suppress(OSError):  # a recorded log is a plain file
                     os.lseek(self._fd, 0, os.SEEK_END)
         except OSError as error:
             denied = error.errno in (errno.EACCES, errno.EPERM)
             why = "no permission: it takes /dev/kmsg and, where kernel.dmesg_restrict is 1, CAP_SYSLOG"
-            self._reader.lacks[_LACKING] = why if denied else f"{FILE}: {error.strerror}"
+            self.lacking = why if denied else f"{FILE}: {error.strerror}"
             return False
-        self._reader.lacks.pop(_LACKING, None)
+        self.lacking = ""
         return True
 
-    def _records(self) -> Iterator[Record]:
+    def _records(self, reader: Reader) -> Iterator[Record]:
         for _ in range(_MOST_READ):
             try:
                 data = os.read(self._fd, _RECORD)
@@ -154,7 +153,7 @@ class KernelLog:
             except BrokenPipeError:  # the kernel overwrote what came next: go on with what it still has
                 continue
             except OSError as error:
-                self._reader.problem(FILE, error.strerror or "cannot be read")
+                reader.problem(FILE, error.strerror or "cannot be read")
                 return
             if not data:
                 return
@@ -204,17 +203,11 @@ def _open(root: Root) -> int:
     return fd
 
 
-_LOGS: WeakKeyDictionary[Root, KernelLog] = WeakKeyDictionary()
-
-
 def of(reader: Reader, directory: str) -> KernelLog:
-    """The one log of the host; the counts and the events are made of the same records."""
-    log = _LOGS.get(reader.root)
-    if log is None:
-        log = _LOGS[reader.root] = KernelLog(reader, directory)
-    return log
+    """The one log of the host; ``directory`` is where the first who asks keeps its place, empty for nowhere."""
+    return reader.root.shared(KernelLog, reader.root, directory)
 
 
 def forget(root: Root) -> None:
     """Open the log again at the next read."""
-    _LOGS.pop(root, None)
+    root.drop_shared(KernelLog)

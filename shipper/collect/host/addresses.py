@@ -12,15 +12,17 @@ each container brings one. https://docs.kernel.org/networking/ipv6.html, net/ipv
 import socket
 from collections.abc import Callable, Iterable
 
-from shipper.collect.contract import Collect, Collector, Need, host_reading
+from shipper.collect.contract import Collect, Collector, Need, Output, host_reading
 from shipper.collect.host.protocols import directory
+from shipper.fields.dataset import HOST
 from shipper.fields.field import Type, attribute
 from shipper.fields.rates import Reading
+from shipper.kernel.every import Every
 from shipper.kernel.parse import ParseError, lines, shown, whole
 from shipper.kernel.source import Reader
 from shipper.settings.config import Config
 
-_PAUSE_NS = 60_000_000_000
+_EVERY_S = 60
 _MOST = 64  # IPVS gives a node the address of every service of its cluster
 _LEAF = b"|-- "
 _OWN = b"/32 host LOCAL"
@@ -81,13 +83,12 @@ def host(reader: Reader) -> list[str]:
 
 def start(reader: Reader, _config: Config) -> Collect:
     known: list[str] = []
-    read_at = -_PAUSE_NS
+    every = Every(_EVERY_S)
 
     def collect() -> Iterable[Reading]:
-        nonlocal known, read_at
-        now = reader.now_ns()
-        if now - read_at >= _PAUSE_NS:
-            known, read_at = host(reader), now
+        nonlocal known
+        if every.due(reader.now_ns()):
+            known = host(reader)
         return host_reading(reader, {"host.ip": known} if known else None)
 
     return collect
@@ -95,4 +96,4 @@ def start(reader: Reader, _config: Config) -> Collect:
 
 NEEDS = (Need("addresses (host.ip)", ("proc/1/net/fib_trie", "proc/net/fib_trie"), "the kernel does not list them"),)
 
-COLLECTOR = Collector("addresses", "host", FIELDS, start, needs=NEEDS)
+COLLECTOR = Collector("addresses", start, {HOST: Output(FIELDS)}, NEEDS)

@@ -5,7 +5,8 @@ https://man7.org/linux/man-pages/man2/adjtimex.2.html; no file of /proc has this
 
 from collections.abc import Iterable
 
-from shipper.collect.contract import Collector, host_reading, plain
+from shipper.collect.contract import Collector, Output, host_reading, plain
+from shipper.fields.dataset import HOST
 from shipper.fields.field import Type, attribute, gauge, real
 from shipper.fields.rates import Reading, Value
 from shipper.kernel.source import Reader
@@ -42,4 +43,4 @@ def collect(reader: Reader) -> Iterable[Reading]:
     return host_reading(reader, values(*answer) if answer else None)
 
 
-COLLECTOR = Collector("clock", "host", FIELDS, plain(collect))
+COLLECTOR = Collector("clock", plain(collect), {HOST: Output(FIELDS)})

@@ -6,10 +6,11 @@
 One line of hexadecimal numbers per CPU; ``entries`` is the whole table's in each. The maximum is one for all namespaces.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
-from shipper.collect.contract import Collector, Need, host_reading, plain
+from shipper.collect.contract import Collector, Need, Output, host_reading, plain
 from shipper.collect.host.protocols import directory
+from shipper.fields.dataset import HOST
 from shipper.fields.field import counter, gauge, real
 from shipper.fields.rates import Reading, Value
 from shipper.kernel import namespace
@@ -78,7 +79,7 @@ def collect(reader: Reader) -> Iterable[Reading]:
     return host_reading(reader, {**values, f"{_PREFIX}.limit.count": most} if most else values)
 
 
-def derive(values: dict[str, Value]) -> dict[str, Value]:
+def derive(values: Mapping[str, Value], _inputs: Mapping[str, int]) -> dict[str, Value]:
     count, most = values.get(f"{_PREFIX}.count"), values.get(f"{_PREFIX}.limit.count")
     if isinstance(count, int) and isinstance(most, int) and most:
         return {f"{_PREFIX}.used.pct": count / most}
@@ -87,4 +88,4 @@ def derive(values: dict[str, Value]) -> dict[str, Value]:
 
 NEEDS = (Need("connection tracking (system.conntrack)", (_FILE, _COUNT), "nf_conntrack is not loaded"),)
 
-COLLECTOR = Collector("conntrack", "host", FIELDS, plain(collect), derive, needs=NEEDS)
+COLLECTOR = Collector("conntrack", plain(collect), {HOST: Output(FIELDS, derive)}, NEEDS)

@@ -14,14 +14,17 @@ https://docs.kernel.org/filesystems/proc.html#miscellaneous-kernel-statistics-in
 """
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
-from shipper.collect.contract import Collector, host_reading, plain
+from shipper.collect.contract import Collect, Collector, Output, host_reading
+from shipper.fields.dataset import HOST
 from shipper.fields.field import counter, cpu_time, dimension, gauge, real
 from shipper.fields.rates import Reading, Value, cpus
 from shipper.kernel.parse import LARGEST, ParseError, columns, integer, lines, merged, shown, then, whole
 from shipper.kernel.source import Reader
+from shipper.settings.config import Config
 
+CORE = "core"
 _FILE = "proc/stat"
 _HZ = os.sysconf("SC_CLK_TCK")
 _STATES = {
@@ -114,13 +117,7 @@ def parse(text: bytes) -> dict[str, Value]:
     return then(lambda text: merged(text, _parse_line), lambda found: {**found, **counted})(text)
 
 
-def collect(reader: Reader) -> Iterable[Reading]:
-    values = reader.parse(_FILE, parse)
-    cores = (values or {}).get("system.cpu.cores")
-    return host_reading(reader, values, {"ns": cpus(cores)} if isinstance(cores, int) else {})
-
-
-def derive(values: dict[str, Value]) -> dict[str, Value]:
+def derive(values: Mapping[str, Value], _inputs: Mapping[str, int]) -> dict[str, Value]:
     """Shares by the sum of the states' increments, not by cores × elapsed time.
 
     The sum is what the kernel gave out: it stays a share of the whole (never above 1) when a CPU is plugged in or out, after
@@ -159,13 +156,7 @@ def parse_cores(text: bytes) -> list[tuple[str, dict[str, Value]]]:
     return lines(whole(text), _core)
 
 
-def collect_cores(reader: Reader) -> Iterable[Reading]:
-    at_ns = reader.now_ns()
-    cores = reader.parse(_FILE, parse_cores) or []
-    return [Reading(core, at_ns, {"system.core.id": core, **values}, most={"ns": cpus(1)}) for core, values in cores]
-
-
-def derive_core(values: dict[str, Value]) -> dict[str, Value]:
+def derive_core(values: Mapping[str, Value], _inputs: Mapping[str, int]) -> dict[str, Value]:
     spent = {state: values.get(f"system.core.{state}.pct") for state in _ALL if f"system.core.{state}.ns" in values}
     known = {state: rate for state, rate in spent.items() if isinstance(rate, float)}
     whole_time = sum(known.values())
@@ -174,5 +165,21 @@ def derive_core(values: dict[str, Value]) -> dict[str, Value]:
     return {"system.core.total.pct": min(sum(known.get(state, 0.0) for state in _BUSY) / whole_time, 1.0)}
 
 
-CORES = Collector("cores", "core", CORE_FIELDS, plain(collect_cores), derive_core)
-COLLECTOR = Collector("cpu", "host", FIELDS, plain(collect), derive)
+def start(reader: Reader, config: Config) -> Collect:
+    with_cores = CORE in config.collect.datasets  # they may be hundreds
+
+    def collect() -> Iterable[Reading]:
+        at_ns = reader.now_ns()
+        text = reader.read(_FILE)
+        if text is None:
+            return
+        values = reader.parsed(_FILE, text, parse)
+        count = (values or {}).get("system.cpu.cores")
+        yield from host_reading(reader, values, {"ns": cpus(count)} if isinstance(count, int) else {})
+        for core, times in (reader.parsed(_FILE, text, parse_cores) or ()) if with_cores else ():
+            yield Reading(CORE, core, at_ns, {"system.core.id": core, **times}, most={"ns": cpus(1)})
+
+    return collect
+
+
+COLLECTOR = Collector("cpu", start, {HOST: Output(FIELDS, derive), CORE: Output(CORE_FIELDS, derive_core)})

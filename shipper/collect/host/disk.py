@@ -7,12 +7,13 @@ A partition has no directory of its own in ``sys/block``, where the slash of ``c
 https://docs.kernel.org/admin-guide/iostats.html
 """
 
-from collections.abc import Container, Iterable
+from collections.abc import Container, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 
-from shipper.collect.contract import Collect, Collector, Need, host_reading, matcher
+from shipper.collect.contract import Collect, Collector, Need, Output, host_reading, matcher
 from shipper.collect.host.totals import Totals
+from shipper.fields.dataset import HOST
 from shipper.fields.field import Type, attribute, counter, dimension, gauge, real
 from shipper.fields.rates import Ceiling, Reading, Value, rates
 from shipper.kernel.parse import LARGEST, ParseError, first_line, integer, lines, name, scaled, whole
@@ -20,6 +21,7 @@ from shipper.kernel.source import Reader
 from shipper.settings.config import Config
 from shipper.settings.options import globs, option
 
+DATASET = "disk"
 _FILE = "proc/diskstats"
 _PREFIX = "system.diskio"
 _TOTAL = f"{_PREFIX}.total"
@@ -154,7 +156,7 @@ class _Devices:
             names = {disk for disk, _, _ in found}
             self._known = {(disk, number): None if is_partition(disk, names) else {} for disk, number, _ in found}
         return [
-            Reading(disk, at, {_NAME: disk, **attributes, **values}, number, _MOST)
+            Reading(DATASET, disk, at, {_NAME: disk, **attributes, **values}, number, _MOST)
             for disk, number, values in found
             if (attributes := self._known[disk, number]) is not None
         ]
@@ -185,7 +187,7 @@ def is_partition(disk: str, others: Container[str]) -> bool:
 
 @dataclass(frozen=True)
 class Options:
-    """Options of the disk collectors, in section ``collect``."""
+    """Options of the disk collector, in section ``collect``."""
 
     device_exclude: tuple[str, ...] = option(
         ("loop*", "ram*", "zram*", "sr*", "fd*", "nbd*"), "Block devices that are left out", globs()
@@ -193,10 +195,12 @@ class Options:
 
 
 def start(reader: Reader, config: Config) -> Collect:
-    devices, excluded = _Devices(reader), matcher(config.of(Options).device_exclude)
+    devices, totals, excluded = _Devices(reader), _Totals(reader), matcher(config.of(Options).device_exclude)
 
     def collect() -> Iterable[Reading]:
-        return [reading for reading in devices.read() if _used(reading.values) and not excluded(reading.entity)]
+        found = [reading for reading in devices.read() if not excluded(reading.entity)]
+        of_host = totals.of(reading for reading in found if _is_summed(reading))
+        return [*of_host, *(reading for reading in found if _used(reading.values))]
 
     return collect
 
@@ -211,26 +215,25 @@ def _is_summed(reading: Reading) -> bool:
     return bool(reading.values.get(_PHYSICAL, not reading.entity.startswith(_MADE)))
 
 
-def start_totals(reader: Reader, config: Config) -> Collect:
-    """Of all disks that get a document."""
-    devices, totals, excluded = _Devices(reader), Totals(_SUMMED), matcher(config.of(Options).device_exclude)
-    before: dict[str, Reading] = {}
+class _Totals:
+    """All disks together, from tick to tick."""
 
-    def collect() -> Iterable[Reading]:
-        nonlocal before
-        found = (reading for reading in devices.read() if not excluded(reading.entity))
-        now = {reading.entity: reading for reading in found if _is_summed(reading)}
+    def __init__(self, reader: Reader) -> None:
+        self._reader = reader
+        self._totals = Totals(_SUMMED)
+        self._before: dict[str, Reading] = {}
+
+    def of(self, disks: Iterable[Reading]) -> list[Reading]:
+        """The host's reading; none where there is no disk."""
+        now = {reading.entity: reading for reading in disks}
+        before, self._before = self._before, now
         if not now:
-            before = {}
             return []
-        totals.add(now.values())
-        busy = [_util(reading, before.get(entity)) for entity, reading in now.items()]
-        before = now
-        values: dict[str, Value] = {**totals.values(_PREFIX, _TOTAL)}
-        known = [share for share in busy if share is not None]
-        return host_reading(reader, {**values, f"{_TOTAL}.util.max.pct": max(known)} if known else values)
-
-    return collect
+        self._totals.add(now.values())
+        values: dict[str, Value] = {**self._totals.values(_PREFIX, _TOTAL)}
+        shares = [_util(reading, before.get(disk)) for disk, reading in now.items()]
+        busiest = max((share for share in shares if share is not None), default=None)
+        return host_reading(self._reader, values if busiest is None else {**values, f"{_TOTAL}.util.max.pct": busiest})
 
 
 def _util(now: Reading, before: Reading | None) -> float | None:
@@ -238,7 +241,7 @@ def _util(now: Reading, before: Reading | None) -> float | None:
     return None if share is None else min(share / 1000, 1.0)
 
 
-def derive(values: dict[str, Value]) -> dict[str, Value]:
+def derive(values: Mapping[str, Value], _inputs: Mapping[str, int]) -> dict[str, Value]:
     def rate(field: str) -> float | None:
         value = values.get(f"{_PREFIX}.{field}_per_s")
         return value if isinstance(value, float) else None
@@ -266,5 +269,6 @@ NEEDS = (
     Need("which disks are physical, their models", ("sys/block",), "sysfs shows no block devices"),
 )
 
-COLLECTOR = Collector("disk", "disk", FIELDS, start, derive, needs=NEEDS, options=(Options,))
-TOTALS = Collector("disk_totals", "host", TOTAL_FIELDS, start_totals, options=(Options,))
+COLLECTOR = Collector(
+    "disk", start, {DATASET: Output(FIELDS, derive), HOST: Output(TOTAL_FIELDS)}, NEEDS, options=(Options,)
+)

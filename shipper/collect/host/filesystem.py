@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from shipper.base.isolate import Crew, Outcome
-from shipper.collect.contract import Collect, Collector, Need, matcher
+from shipper.collect.contract import Collect, Collector, Need, Output, matcher
 from shipper.fields.field import Type, attribute, dimension, gauge, real
 from shipper.fields.rates import Reading, Value
 from shipper.kernel.parse import LARGEST, ParseError, integer, lines, name, whole
@@ -22,6 +22,7 @@ from shipper.kernel.source import Reader, Root
 from shipper.settings.config import Config
 from shipper.settings.options import globs, option
 
+DATASET = "filesystem"
 _FILE = "proc/1/mountinfo"
 _PREFIX = "system.filesystem"
 _DEADLINE_S = 2.0  # for all mounts of a tick
@@ -209,7 +210,7 @@ def _readings(reader: Reader, crew: Crew[_Answer | OSError], groups: list[list[M
             if values is None:
                 left.append(group)
                 continue
-            readings.append(Reading(path, reader.now_ns(), values, group[turn].device))
+            readings.append(Reading(DATASET, path, reader.now_ns(), values, group[turn].device))
             group.insert(0, group.pop(turn))
     return sorted(readings, key=lambda reading: reading.entity)
 
@@ -253,4 +254,4 @@ def _note(reader: Reader, mount: Mount, error: OSError) -> None:
 
 NEEDS = (Need("filesystems", (_FILE,), "pid 1's mounts are not to be seen"),)
 
-COLLECTOR = Collector("filesystem", "filesystem", FIELDS, start, needs=NEEDS, options=(Options,))
+COLLECTOR = Collector("filesystem", start, {DATASET: Output(FIELDS)}, NEEDS, options=(Options,))

@@ -10,7 +10,8 @@ A package's throttling is counted on each of its CPUs: the busiest stands for it
 import re
 from collections.abc import Iterable
 
-from shipper.collect.contract import Collect, Collector, Need, host_reading
+from shipper.collect.contract import Collect, Collector, Need, Output, host_reading
+from shipper.fields.dataset import HOST
 from shipper.fields.field import counter, gauge
 from shipper.fields.rates import Reading, Value
 from shipper.kernel.parse import LARGEST, integer, whole
@@ -85,4 +86,4 @@ NEEDS = (
     Need("memory errors (system.edac)", (f"{_MEMORY}/mc0",), _VIRTUAL),
 )
 
-COLLECTOR = Collector("hardware", "host", FIELDS, start, needs=NEEDS)
+COLLECTOR = Collector("hardware", start, {HOST: Output(FIELDS)}, NEEDS)

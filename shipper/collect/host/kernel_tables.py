@@ -10,7 +10,8 @@ https://docs.kernel.org/admin-guide/tainted-kernels.html
 import re
 from collections.abc import Iterable
 
-from shipper.collect.contract import Collector, Need, host_reading, plain
+from shipper.collect.contract import Collector, Need, Output, host_reading, plain
+from shipper.fields.dataset import HOST
 from shipper.fields.field import Type, attribute, gauge
 from shipper.fields.rates import Reading, Value
 from shipper.kernel import namespace
@@ -87,4 +88,4 @@ def collect(reader: Reader) -> Iterable[Reading]:
 
 NEEDS = (Need("login sessions (system.sessions)", (_LOGIND,), "logind does not run"),)
 
-COLLECTOR = Collector("kernel", "host", FIELDS, plain(collect), needs=NEEDS)
+COLLECTOR = Collector("kernel", plain(collect), {HOST: Output(FIELDS)}, NEEDS)

@@ -3,10 +3,11 @@
 https://docs.kernel.org/filesystems/proc.html
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Final
 
-from shipper.collect.contract import Collector, host_reading, plain
+from shipper.collect.contract import Collector, Output, host_reading, plain
+from shipper.fields.dataset import HOST
 from shipper.fields.field import gauge, real
 from shipper.fields.rates import Reading, Value
 from shipper.kernel.parse import ParseError, columns, decimal, integer, shown, whole
@@ -53,7 +54,7 @@ def collect(reader: Reader) -> Iterable[Reading]:
     return host_reading(reader, reader.parse(_FILE, parse))
 
 
-def derive(values: dict[str, Value]) -> dict[str, Value]:
+def derive(values: Mapping[str, Value], _inputs: Mapping[str, int]) -> dict[str, Value]:
     cores = values.get("system.cpu.cores")
     if not isinstance(cores, int) or cores < 1:
         return {}
@@ -61,4 +62,4 @@ def derive(values: dict[str, Value]) -> dict[str, Value]:
     return {name.replace("load", "load.norm"): load / cores for name, load in loads if isinstance(load, float)}
 
 
-COLLECTOR = Collector("load", "host", FIELDS, plain(collect), derive)
+COLLECTOR = Collector("load", plain(collect), {HOST: Output(FIELDS, derive)})

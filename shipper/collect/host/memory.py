@@ -10,7 +10,8 @@ wrong by all of shmem. https://docs.kernel.org/filesystems/proc.html#meminfo
 
 from collections.abc import Iterable, Mapping
 
-from shipper.collect.contract import Collector, Need, host_reading, plain
+from shipper.collect.contract import Collector, Need, Output, host_reading, plain
+from shipper.fields.dataset import HOST
 from shipper.fields.field import gauge, real
 from shipper.fields.rates import Reading, Value
 from shipper.kernel.parse import ParseError, meminfo, pick, table
@@ -141,4 +142,4 @@ def collect(reader: Reader) -> Iterable[Reading]:
 
 NEEDS = (Need("memory (system.memory)", (_FILE,), "proc is not mounted below the host root"),)
 
-COLLECTOR = Collector("memory", "host", FIELDS, plain(collect), needs=NEEDS)
+COLLECTOR = Collector("memory", plain(collect), {HOST: Output(FIELDS)}, NEEDS)

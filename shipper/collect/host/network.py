@@ -9,25 +9,28 @@ namespace in which sysfs was mounted, so the host's below the host root. https:/
 """
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
-from shipper.collect.contract import Collect, Collector, Need, host_reading, matcher
+from shipper.collect.contract import Collect, Collector, Need, Output, host_reading, matcher
 from shipper.collect.host.protocols import directory
 from shipper.collect.host.totals import Totals
+from shipper.fields.dataset import HOST
 from shipper.fields.field import Type, attribute, counter, dimension, gauge, real
 from shipper.fields.rates import Ceiling, Reading, Value
+from shipper.kernel.every import Every
 from shipper.kernel.parse import ParseError, columns, integer, lines, name, then, whole, word
 from shipper.kernel.source import File, Reader
 from shipper.settings.config import Config
 from shipper.settings.options import globs, option
 
+DATASET = "network"
 _PREFIX = "system.network"
 _TOTAL = f"{_PREFIX}.total"
 _NAME = f"{_PREFIX}.name"
 _PHYSICAL = f"{_PREFIX}.physical"
 _CLASS = "sys/class/net"
-_SLOW_NS = 60_000_000_000
+_SLOWLY_S = 60
 _HEADERS = 2
 _KIND = f"{_PREFIX}.kind"
 _DUPLEX = (b"full", b"half")
@@ -116,6 +119,7 @@ def parse(text: bytes) -> list[tuple[str, dict[str, Value]]]:
     return lines(rest, _interface)
 
 
+_NEVER_SUMMED = matcher(("lo", "veth*"))
 _BRIDGES = ("docker", "br-", "virbr")
 _MADE = re.compile(r"(docker|br|virbr|cni|bond|team|vlan)[-_]?[0-9a-f]*|.*\.[0-9]+")
 # The fastest Ethernet there is, 800 Gbit/s
@@ -135,26 +139,24 @@ class _Link:
     """
 
     ifindex: File
-    operstate: File | None
+    operstate: File
     state: tuple[str, str] = ("", "")
-    read_at: int = -_SLOW_NS
+    slowly: Every = field(default_factory=lambda: Every(_SLOWLY_S))
     attributes: dict[str, Value] = field(default_factory=dict)
     summed: bool = False
     most: dict[str, Ceiling] = field(default_factory=lambda: dict(_ANY_LINK))
 
     def close(self) -> None:
         for file in (self.ifindex, self.operstate):
-            if file:
-                file.close()
+            file.close()
 
 
 class _Interfaces:
-    """All interfaces but those to ``skip``. For sums only what identifies physical ones is asked of sysfs."""
+    """All interfaces but those to ``skip``."""
 
-    def __init__(self, reader: Reader, skip: Callable[[str], bool], *, for_sums: bool) -> None:
+    def __init__(self, reader: Reader, skip: Callable[[str], bool]) -> None:
         self._reader = reader
         self._skip = skip
-        self._for_sums = for_sums
         self._links: dict[str, _Link] = {}
 
     def read(self) -> list[tuple[Reading, _Link]]:
@@ -169,27 +171,25 @@ class _Interfaces:
         link = self._links.get(interface)
         if link is None:
             file, of = self._reader.file, f"{_CLASS}/{interface}"
-            link = _Link(file(f"{of}/ifindex"), None if self._for_sums else file(f"{of}/operstate"))
-            self._links[interface] = link
+            link = self._links[interface] = _Link(file(f"{of}/ifindex"), file(f"{of}/operstate"))
         self._refresh(interface, link, at)
         named = {_NAME: interface, **link.attributes, **values}
-        return Reading(interface, at, named, link.state[0], link.most), link
+        return Reading(DATASET, interface, at, named, link.state[0], link.most), link
 
     def _refresh(self, interface: str, link: _Link, at: int) -> None:
-        old = at - link.read_at >= _SLOW_NS
-        if self._for_sums and not old and not link.summed:
-            return
-        operstate = self._word(interface, link.operstate) if link.operstate else ""
+        operstate = self._word(interface, link.operstate)
         state = (self._word(interface, link.ifindex), operstate)
-        if old or state != link.state:
+        if state != link.state:
+            link.slowly.now()
+        if link.slowly.due(at):
             of = f"{_CLASS}/{interface}"
             physical = self._reader.exists(f"{of}/device")
-            link.state, link.read_at = state, at
+            link.state = state
             # A virtual function below the interface that counts for it (Azure's accelerated networking) is not summed
             speed = self._speed(of) if physical else None  # others make one up: 10 Gbit/s of a veth
             link.most = _ceilings(speed) if speed else dict(_ANY_LINK)
             link.summed = physical and not self._reader.exists(f"{of}/master/device")
-            if not self._for_sums and self._reader.exists(of):  # else sysfs of another namespace, or none
+            if self._reader.exists(of):  # else sysfs of another namespace, or none
                 kind = "physical" if physical else self._kind(of)
                 link.attributes = {_PHYSICAL: physical, _KIND: kind, **self._attributes(of, operstate)}
 
@@ -230,7 +230,7 @@ class _Interfaces:
 
 @dataclass(frozen=True)
 class Options:
-    """Options of the network collectors, in section ``collect``."""
+    """Options of the network collector, in section ``collect``."""
 
     interface_exclude: tuple[str, ...] = option(
         (
@@ -254,31 +254,31 @@ class Options:
 
 
 def start(reader: Reader, config: Config) -> Collect:
-    interfaces = _Interfaces(reader, matcher(config.of(Options).interface_exclude), for_sums=False)
-    return lambda: [reading for reading, _ in interfaces.read()]
-
-
-def start_totals(reader: Reader, config: Config) -> Collect:
-    """Of all interfaces that get a document."""
-    skipped = matcher(("lo", "veth*", *config.of(Options).interface_exclude))
-    interfaces = _Interfaces(reader, skipped, for_sums=True)
-    totals = Totals(_SUMMED)
+    interfaces, totals = _Interfaces(reader, matcher(config.of(Options).interface_exclude)), Totals(_SUMMED)
 
     def collect() -> Iterable[Reading]:
         found = interfaces.read()
-        summed = [reading for reading, link in found if link.summed]
-        if not summed:
-            summed = [reading for reading, _ in found if not _is_made_of_others(reader, reading.entity)]
-        if not summed:
-            return []
-        added = totals.add(summed)
-        values: dict[str, Value] = {**totals.values(_PREFIX, _TOTAL)}
-        for ecs, column in (("ingress", "in.bytes"), ("egress", "out.bytes")):
-            if f"{_PREFIX}.{column}" in added:
-                values[f"host.network.{ecs}.bytes"] = added[f"{_PREFIX}.{column}"]
-        return host_reading(reader, values)
+        summed = _summed(reader, found)
+        of_host = host_reading(reader, _total(totals, summed)) if summed else []
+        return [*of_host, *(reading for reading, _ in found)]
 
     return collect
+
+
+def _summed(reader: Reader, found: Iterable[tuple[Reading, _Link]]) -> list[Reading]:
+    """The physical interfaces; where there is none, those that are not made of others."""
+    candidates = [(reading, link) for reading, link in found if not _NEVER_SUMMED(reading.entity)]
+    physical = [reading for reading, link in candidates if link.summed]
+    return physical or [reading for reading, _ in candidates if not _is_made_of_others(reader, reading.entity)]
+
+
+def _total(totals: Totals, summed: Iterable[Reading]) -> dict[str, Value]:
+    added = totals.add(summed)
+    values: dict[str, Value] = {**totals.values(_PREFIX, _TOTAL)}
+    for ecs, column in (("ingress", "in.bytes"), ("egress", "out.bytes")):
+        if f"{_PREFIX}.{column}" in added:
+            values[f"host.network.{ecs}.bytes"] = added[f"{_PREFIX}.{column}"]
+    return values
 
 
 def _is_made_of_others(reader: Reader, interface: str) -> bool:
@@ -290,7 +290,7 @@ def _is_made_of_others(reader: Reader, interface: str) -> bool:
     return of_others or interface.startswith(_BRIDGES) or reader.exists(f"{directory}/bridge")
 
 
-def derive(values: dict[str, Value]) -> dict[str, Value]:
+def derive(values: Mapping[str, Value], _inputs: Mapping[str, int]) -> dict[str, Value]:
     speed = values.get(f"{_PREFIX}.speed.mbit_per_s")
     flows = [values.get(f"{_PREFIX}.{way}.bytes_per_s") for way in ("in", "out")]
     known = [flow for flow in flows if isinstance(flow, float)]
@@ -304,5 +304,6 @@ NEEDS = (
     Need("speed, state and kind of interfaces", ("sys/class/net",), "sysfs shows no interfaces"),
 )
 
-COLLECTOR = Collector("network", "network", FIELDS, start, derive, needs=NEEDS, options=(Options,))
-TOTALS = Collector("network_totals", "host", TOTAL_FIELDS, start_totals, options=(Options,))
+COLLECTOR = Collector(
+    "network", start, {DATASET: Output(FIELDS, derive), HOST: Output(TOTAL_FIELDS)}, NEEDS, options=(Options,)
+)

@@ -2,7 +2,8 @@
 
 from collections.abc import Iterable
 
-from shipper.collect.contract import Collector, Need, host_reading, plain
+from shipper.collect.contract import Collector, Need, Output, host_reading, plain
+from shipper.fields.dataset import HOST
 from shipper.fields.field import Field, counter, real
 from shipper.fields.rates import Reading, Value
 from shipper.kernel.parse import pressure
@@ -59,4 +60,4 @@ NEEDS = (
     ),
 )
 
-COLLECTOR = Collector("pressure", "host", fields("system.pressure", "proc/pressure/{}"), plain(collect), needs=NEEDS)
+COLLECTOR = Collector("pressure", plain(collect), {HOST: Output(fields("system.pressure", "proc/pressure/{}"))}, NEEDS)

@@ -12,7 +12,8 @@ its own. TCP counts IPv4 and IPv6 together, UDP in ``snmp`` IPv4 only. https://d
 import os
 from collections.abc import Iterable, Mapping
 
-from shipper.collect.contract import Collector, host_reading, plain
+from shipper.collect.contract import Collector, Output, host_reading, plain
+from shipper.fields.dataset import HOST
 from shipper.fields.field import counter, gauge
 from shipper.fields.rates import Reading, Value
 from shipper.kernel.parse import ParseError, key_values, merged, pick, scaled, whole
@@ -205,4 +206,4 @@ def collect(reader: Reader) -> Iterable[Reading]:
     return host_reading(reader, values)
 
 
-COLLECTOR = Collector("protocols", "host", FIELDS, plain(collect))
+COLLECTOR = Collector("protocols", plain(collect), {HOST: Output(FIELDS)})

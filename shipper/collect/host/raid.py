@@ -7,13 +7,14 @@ https://docs.kernel.org/admin-guide/md.html
 
 from collections.abc import Iterator
 
-from shipper.collect.contract import Collect, Collector
+from shipper.collect.contract import Collect, Collector, Output
 from shipper.fields.field import attribute, dimension, gauge, real
 from shipper.fields.rates import Reading, Value
 from shipper.kernel.parse import ParseError, integer, shown, whole, word
 from shipper.kernel.source import Reader
 from shipper.settings.config import Config
 
+DATASET = "raid"
 _BLOCK = "sys/block"
 _PREFIX = "system.raid"
 _STATES = ("active", "spare", "failed")
@@ -58,7 +59,7 @@ def _collect(reader: Reader) -> Iterator[Reading]:
         directory = f"{_BLOCK}/{array}/md"
         if array.startswith("md") and reader.exists(directory):
             at_ns = reader.now_ns()
-            yield Reading(array, at_ns, {f"{_PREFIX}.name": array, **_values(reader, directory)})
+            yield Reading(DATASET, array, at_ns, {f"{_PREFIX}.name": array, **_values(reader, directory)})
 
 
 def _values(reader: Reader, directory: str) -> dict[str, Value]:
@@ -91,4 +92,4 @@ def _disks(reader: Reader, directory: str) -> dict[str, Value]:
     return {f"{_PREFIX}.disks.{state}": count for state, count in counts.items()} if disks else {}
 
 
-COLLECTOR = Collector("raid", "raid", FIELDS, start)
+COLLECTOR = Collector("raid", start, {DATASET: Output(FIELDS)})

@@ -8,13 +8,14 @@ https://docs.kernel.org/hwmon/sysfs-interface.html, https://docs.kernel.org/driv
 import re
 from collections.abc import Iterable, Iterator
 
-from shipper.collect.contract import Collect, Collector
+from shipper.collect.contract import Collect, Collector, Output
 from shipper.fields.field import attribute, dimension, real
 from shipper.fields.rates import Reading, Value
 from shipper.kernel.parse import first_line, integer, signed, whole
 from shipper.kernel.source import Reader
 from shipper.settings.config import Config
 
+DATASET = "sensor"
 _HWMON = "sys/class/hwmon"
 _THERMAL = "sys/class/thermal"
 _INPUT = re.compile(r"((temp|fan|in|power|curr)\d+)_input")
@@ -79,11 +80,11 @@ def _reading(reader: Reader, sensor: str, label: str, kind: str, path: str) -> I
     if number is None:
         return []
     values: dict[str, Value] = {_NAME: sensor, field: number / scale}
-    return [Reading(sensor, reader.now_ns(), {**values, _LABEL: label} if label else values)]
+    return [Reading(DATASET, sensor, reader.now_ns(), {**values, _LABEL: label} if label else values)]
 
 
 def _text(reader: Reader, path: str) -> str:
     return first_line(reader.read(path) or b"")
 
 
-COLLECTOR = Collector("sensors", "sensor", FIELDS, start, pause_s=60)
+COLLECTOR = Collector("sensors", start, {DATASET: Output(FIELDS)}, every_s=60)

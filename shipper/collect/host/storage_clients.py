@@ -10,8 +10,9 @@ https://docs.kernel.org/filesystems/nfs/; ``proc/spl/kstat/zfs/arcstats``: ``nam
 
 from collections.abc import Iterable
 
-from shipper.collect.contract import Collector, Need, host_reading, plain
+from shipper.collect.contract import Collector, Need, Output, host_reading, plain
 from shipper.collect.host.protocols import directory
+from shipper.fields.dataset import HOST
 from shipper.fields.field import counter, gauge
 from shipper.fields.rates import Reading, Value
 from shipper.kernel.parse import LARGEST, ParseError, columns, integer, merged, pick, whole
@@ -86,4 +87,4 @@ NEEDS = (
     Need("ZFS (system.zfs)", (_ARC_FILE,), "the module zfs is not loaded"),
 )
 
-COLLECTOR = Collector("storage_clients", "host", FIELDS, plain(collect), needs=NEEDS)
+COLLECTOR = Collector("storage_clients", plain(collect), {HOST: Output(FIELDS)}, NEEDS)

@@ -9,7 +9,8 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
-from shipper.collect.contract import Collector, Need, host_reading, plain
+from shipper.collect.contract import Collector, Need, Output, host_reading, plain
+from shipper.fields.dataset import HOST
 from shipper.fields.field import attribute, gauge
 from shipper.fields.rates import Reading, Value
 from shipper.kernel import bus
@@ -64,4 +65,4 @@ def collect(reader: Reader) -> Iterable[Reading]:
 
 NEEDS = (Need("systemd's units (system.systemd)", bus.SOCKETS, "there is no system bus"),)
 
-COLLECTOR = Collector("systemd", "host", FIELDS, plain(collect), pause_s=60, needs=NEEDS)
+COLLECTOR = Collector("systemd", plain(collect), {HOST: Output(FIELDS)}, NEEDS, every_s=60)

@@ -7,10 +7,12 @@ What the host is changes with a reboot or an upgrade: it is read anew each minut
 import os
 from collections.abc import Iterable
 
-from shipper.collect.contract import Collect, Collector, host_reading
+from shipper.collect.contract import Collect, Collector, Output, host_reading
+from shipper.fields.dataset import HOST
 from shipper.fields.field import attribute, gauge
 from shipper.fields.rates import Reading, Value
 from shipper.kernel import namespace
+from shipper.kernel.every import Every
 from shipper.kernel.parse import LARGEST, ParseError, decimal, name, shown, whole, word
 from shipper.kernel.source import Reader
 from shipper.settings.config import Config
@@ -18,7 +20,7 @@ from shipper.settings.config import Config
 _UPTIME = "proc/uptime"
 _KERNEL = "proc/sys/kernel"
 _RELEASES = ("etc/os-release", "usr/lib/os-release")
-_PAUSE_NS = 60_000_000_000
+_EVERY_S = 60
 # https://www.freedesktop.org/software/systemd/man/latest/os-release.html
 _WANTED = {
     "NAME": "host.os.name",
@@ -94,19 +96,18 @@ def host(reader: Reader) -> dict[str, Value]:
 
 def start(reader: Reader, _config: Config) -> Collect:
     known: dict[str, Value] = {}
-    read_at = -_PAUSE_NS
+    every = Every(_EVERY_S)
     of_host = namespace.shared(reader, "time") is not False
     if not of_host:
         reader.lacks["system.uptime"] = "this process has a time namespace of its own"
 
     def collect() -> Iterable[Reading]:
-        nonlocal known, read_at
-        now = reader.now_ns()
-        if now - read_at >= _PAUSE_NS:
-            known, read_at = {**known, **host(reader)}, now
+        nonlocal known
+        if every.due(reader.now_ns()):
+            known = {**known, **host(reader)}
         return host_reading(reader, {**known, **(reader.parse(_UPTIME, parse) or {} if of_host else {})})
 
     return collect
 
 
-COLLECTOR = Collector("uptime", "host", FIELDS, start)
+COLLECTOR = Collector("uptime", start, {HOST: Output(FIELDS)})

@@ -8,7 +8,8 @@ file from 5.9. https://docs.kernel.org/admin-guide/sysctl/vm.html
 import os
 from collections.abc import Iterable
 
-from shipper.collect.contract import Collector, host_reading, plain
+from shipper.collect.contract import Collector, Output, host_reading, plain
+from shipper.fields.dataset import HOST
 from shipper.fields.field import counter
 from shipper.fields.rates import Reading, Value
 from shipper.kernel.parse import LARGEST, ParseError, key_values, whole
@@ -84,4 +85,4 @@ def collect(reader: Reader) -> Iterable[Reading]:
     return host_reading(reader, reader.parse(_FILE, parse))
 
 
-COLLECTOR = Collector("vmstat", "host", FIELDS, plain(collect))
+COLLECTOR = Collector("vmstat", plain(collect), {HOST: Output(FIELDS)})

@@ -1,24 +1,24 @@
 """The processes that use most CPU and most memory, and the container each belongs to.
 
-They are found in the look at all processes that ``processes`` takes once a minute; psutil tells the rest of the few that
-are published.
+They are found among all processes, which ``processes`` reads once a minute; psutil tells the rest of the few that are
+published.
 """
 
 import contextlib
 import heapq
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
 
 import psutil
 
-from shipper.collect.cgroup.identity import ENTITY, CgroupKind, Identity, deepest
-from shipper.collect.contract import Collect, Collector
-from shipper.collect.process import processes, scrub
-from shipper.collect.process.processes import Stat
+from shipper.collect.cgroup.entities import ENTITY, membership
+from shipper.collect.cgroup.identity import Identity, deepest
+from shipper.collect.process import scrub, stat
+from shipper.collect.process.stat import Stat
 from shipper.fields.field import Field, Kind, Type, attribute, constant, counter, cpu_time, dimension, gauge, real
 from shipper.fields.rates import Reading, Value, cpus, rates
 from shipper.kernel import namespace
@@ -27,6 +27,7 @@ from shipper.kernel.source import Reader
 from shipper.settings.config import Config
 from shipper.settings.options import boolean, option, whole, words
 
+DATASET: Final = "process"
 _PREFIX: Final = "system.process"
 _HZ: Final = os.sysconf("SC_CLK_TCK")
 _NS_PER_TICK: Final = 1_000_000_000 // _HZ
@@ -100,23 +101,22 @@ class Options:
     )
 
 
-class _Top:
-    """The processes of the host, from look to look."""
+class Busiest:
+    """Chooses ``most`` processes by CPU time and as many by memory, from turn to turn."""
 
-    def __init__(self, reader: Reader, config: Config) -> None:
+    def __init__(self, reader: Reader, config: Config, most: int) -> None:
         self._reader = reader
-        self._most = config.of(Options).processes
+        self._most = most
         self._lines = config.of(Options).command_lines
         self._scrub = [re.compile(pattern, re.IGNORECASE) for pattern in config.of(Options).command_line_scrub]
         self._before: dict[str, Reading] = {}
 
-    def collect(self) -> Iterable[Reading]:
-        at_ns = self._reader.now_ns()
-        stats = processes.look(self._reader)
+    def readings(self, stats: Sequence[Stat], at_ns: int) -> list[Reading]:
+        """Of the chosen ones of all processes, ``stats``, which were read at ``at_ns``."""
         facts = self._facts()
         most = {"ns": cpus(facts["cores"])} if facts["cores"] else {}
         now = {
-            one.key: Reading(one.key, at_ns, {_CPU.name: one.cpu * _NS_PER_TICK}, most=most)
+            one.key: Reading(DATASET, one.key, at_ns, {_CPU.name: one.cpu * _NS_PER_TICK}, most=most)
             for one in stats
             if one.cpu is not None and one.start is not None
         }
@@ -133,7 +133,7 @@ class _Top:
         with _psutil_below(self._reader):
             readings = [
                 # without its start it cannot be told from a later process, and has no rate
-                Reading(key, at_ns, values, at_ns if one.start is None else one.start, most)
+                Reading(DATASET, key, at_ns, values, at_ns if one.start is None else one.start, most)
                 for key, one in chosen.items()
                 if (values := self._values(one, used.get(key), facts)) is not None
             ]
@@ -142,12 +142,12 @@ class _Top:
 
     def _facts(self) -> dict[str, Any]:
         """What is the same for all processes of a look."""
-        stat = self._reader.read("proc/stat") or b""
-        boot = re.search(rb"^btime (\d+)$", stat, re.MULTILINE)
+        text = self._reader.read("proc/stat") or b""
+        boot = re.search(rb"^btime (\d+)$", text, re.MULTILINE)
         memory = self._reader.parse("proc/meminfo", lambda text: meminfo(text, {b"MemTotal": "total"})) or {}
         users = (line.split(b":") for line in (self._reader.read_once("etc/passwd") or b"").split(b"\n"))
         return {
-            "cores": stat.count(b"\ncpu"),
+            "cores": text.count(b"\ncpu"),
             "memory": memory.get("total"),
             "boot": int(boot[1]) if boot and namespace.shared(self._reader, "time") is not False else None,
             "users": {name(words[2]): name(words[0]) for words in users if len(words) > 2},  # noqa: PLR2004
@@ -200,7 +200,7 @@ class _Top:
 
     def _again(self, pid: int) -> Stat | None:
         try:
-            return processes.parse(self._reader.read_once(f"proc/{pid}/stat") or b"")
+            return stat.parse(self._reader.read_once(f"proc/{pid}/stat") or b"")
         except ParseError as error:
             sound: Stat | None = error.partial
             return sound
@@ -224,13 +224,7 @@ class _Top:
         found = cgroup_of(self._reader.read_once(f"proc/{one.pid}/cgroup") or b"")
         if found is None:
             return {}
-        path, identity = found
-        values: dict[str, Value] = {"cgroup.path": path}
-        if identity and identity.kind in (CgroupKind.CONTAINER, CgroupKind.MACHINE):
-            values["container.id"] = identity.id
-            if identity.runtime:
-                values["container.runtime"] = identity.runtime
-        return values
+        return membership(self._reader, *found)
 
 
 def _columns(one: Stat) -> dict[str, Value]:
@@ -285,10 +279,3 @@ def _io(process: psutil.Process) -> dict[str, Value]:
 def _pss(process: psutil.Process) -> dict[str, Value]:
     memory = process.memory_full_info()
     return {f"{_PREFIX}.memory.pss.bytes": memory.pss} if memory.rss else {}  # a kernel thread has none
-
-
-def start(reader: Reader, config: Config) -> Collect:
-    return _Top(reader, config).collect if config.of(Options).processes else list
-
-
-COLLECTOR = Collector("top", "process", FIELDS, start, pause_s=60, options=(Options,))

@@ -1,30 +1,23 @@
-"""Processes by state: ``proc/PID/stat``. Elastic's names; disk_sleep is ours.
+"""Processes by state, and the documents of the busiest ones. Elastic's names; disk_sleep is ours.
 
-    4211 (nginx: worker) S 4209 4209 4209 0 -1 4194368 812 0 3 0 1520 733 0 0 20 0 1 0 51020 …
-
-State, parent, … user and system time in ticks (14th, 15th), threads (20th), start in ticks after boot (22nd), resident
-pages (24th). The name is what lies between the first and the *last* bracket. https://docs.kernel.org/filesystems/proc.html
-
-Reading them all is dear where processes are many: it is done once a minute, and one look serves ``top`` as well.
+Reading ``proc/PID/stat`` of all of them is dear where processes are many: it is done once a minute.
 """
 
-import os
 from collections import Counter
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable
 from typing import Final
-from weakref import WeakKeyDictionary
 
-from shipper.collect.contract import Collector, host_reading, plain
+from shipper.collect.contract import Collect, Collector, Output, host_reading
+from shipper.collect.process import busiest
+from shipper.collect.process.busiest import Busiest, Options
+from shipper.collect.process.stat import Stat, processes
+from shipper.fields.dataset import HOST
 from shipper.fields.field import gauge
-from shipper.fields.rates import Reading
-from shipper.kernel.parse import LARGEST, ParseError, integer, name, shown
-from shipper.kernel.source import Reader, Root
+from shipper.fields.rates import Reading, Value
+from shipper.kernel.source import Reader
+from shipper.settings.config import Config
 
 _PREFIX: Final = "system.process.summary"
-_PAGE: Final = os.sysconf("SC_PAGE_SIZE")
-_NS_PER_TICK: Final = 1_000_000_000 // os.sysconf("SC_CLK_TCK")
-_YOUNG_NS: Final = 1_000_000_000
 _STATES: Final = {
     "running": "that run or wait for a CPU",
     "sleeping": "that wait for an event",
@@ -35,12 +28,8 @@ _STATES: Final = {
     "dead": "being removed",
     "unknown": "in a state that is none of these",
 }
-_LETTERS: Final = {
-    b"R": "running", b"S": "sleeping", b"D": "disk_sleep", b"I": "idle", b"T": "stopped", b"t": "stopped",
-    b"Z": "zombie", b"X": "dead", b"x": "dead",
-}  # fmt: skip
 
-FIELDS = (
+FIELDS: Final = (
     gauge(f"{_PREFIX}.total", "count", "Processes; read each minute", "proc/PID"),
     *(
         gauge(f"{_PREFIX}.{state}", "count", f"Processes {which}; read each minute", "proc/PID/stat 3rd")
@@ -49,91 +38,27 @@ FIELDS = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Stat:
-    """``proc/PID/stat``: times in ticks, ``start`` since boot, memory in bytes; None for a damaged column."""
-
-    pid: int
-    name: str
-    state: str
-    parent: int | None
-    cpu: int | None
-    threads: int | None
-    start: int | None
-    rss: int | None
-
-    @property
-    def key(self) -> str:
-        return str(self.pid) if self.start is None else f"{self.pid}-{self.start}"
-
-
-def parse(text: bytes) -> Stat:
-    """The process; with a damaged column ParseError, whose ``partial`` lacks that column only."""
-    pid, opened, rest = text.partition(b"(")
-    comm, closed, rest = rest.rpartition(b")")
-    words = rest.split()
-    if not (opened and closed) or len(words) < 22:  # noqa: PLR2004
-        raise ParseError(f"not a stat line: {shown(text)}")
-    number, named, state = integer(pid), name(comm), _LETTERS.get(words[0], "unknown")
-    try:
-        return Stat(number, named, state, *_whole(words))
-    except ParseError as error:
-        raise ParseError(f"{error} in {shown(text)}", Stat(number, named, state, *_sound(words))) from None
-
-
-def _whole(words: list[bytes]) -> tuple[int, int, int, int, int]:
-    """Parent, CPU time, threads, start and memory; words are counted from the third of the file."""
-    cpu, rss = integer(words[11]) + integer(words[12]), integer(words[21]) * _PAGE
-    start = integer(words[19])
-    if max(cpu * _NS_PER_TICK, start * _NS_PER_TICK, rss) > LARGEST:
-        raise ParseError("absurd times or sizes")
-    return integer(words[1]), cpu, integer(words[17]), start, rss
-
-
-def _sound(words: list[bytes]) -> tuple[int | None, int | None, int | None, int | None, int | None]:
-    """The same, None for what is damaged."""
-    user, system = _column(words[11], _NS_PER_TICK), _column(words[12], _NS_PER_TICK)
-    cpu = None if user is None or system is None or (user + system) * _NS_PER_TICK > LARGEST else user + system
-    rss = _column(words[21], _PAGE)
-    start = _column(words[19], _NS_PER_TICK)
-    return _column(words[1]), cpu, _column(words[17]), start, None if rss is None else rss * _PAGE
-
-
-def _column(word: bytes, unit: int = 1) -> int | None:
-    try:
-        value = integer(word)
-    except ParseError:
-        return None
-    return value if value * unit <= LARGEST else None
-
-
-_LOOKS: WeakKeyDictionary[Root, tuple[int, list[Stat]]] = WeakKeyDictionary()
-
-
-def look(reader: Reader) -> list[Stat]:
-    """All processes of the host; the look that another collector took in this tick is taken over."""
-    now_ns = reader.now_ns()
-    at_ns, stats = _LOOKS.get(reader.root, (-_YOUNG_NS, []))
-    if not 0 <= now_ns - at_ns < _YOUNG_NS:
-        stats = list(_stats(reader))
-        _LOOKS[reader.root] = (now_ns, stats)
-    return stats
-
-
-def _stats(reader: Reader) -> Iterator[Stat]:
-    for pid in reader.names("proc"):
-        if pid.isdigit():
-            data = reader.read_once(f"proc/{pid}/stat")
-            stat = reader.parsed(f"proc/{pid}/stat", data, parse) if data else None
-            if stat:  # else it ended meanwhile
-                yield stat
-
-
-def collect(reader: Reader) -> Iterable[Reading]:
-    states = Counter(stat.state for stat in look(reader))
-    total = states.total()
+def summary(stats: Iterable[Stat]) -> dict[str, Value]:
+    """How many there are in each state; empty where none can be seen."""
+    states = Counter(stat.state for stat in stats)
     counts = {f"{_PREFIX}.{state}": states[state] for state in _STATES}
-    return host_reading(reader, {f"{_PREFIX}.total": total, **counts} if total else None)
+    return {f"{_PREFIX}.total": states.total(), **counts} if states else {}
 
 
-COLLECTOR = Collector("processes", "host", FIELDS, plain(collect), pause_s=60)
+def start(reader: Reader, config: Config) -> Collect:
+    most = config.of(Options).processes if busiest.DATASET in config.collect.datasets else 0
+    top = Busiest(reader, config, most)
+
+    def collect() -> Iterable[Reading]:
+        at_ns = reader.now_ns()
+        stats = list(processes(reader))
+        yield from host_reading(reader, summary(stats))
+        if most:
+            yield from top.readings(stats, at_ns)
+
+    return collect
+
+
+COLLECTOR: Final = Collector(
+    "processes", start, {HOST: Output(FIELDS), busiest.DATASET: Output(busiest.FIELDS)}, every_s=60, options=(Options,)
+)
