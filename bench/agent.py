@@ -1,9 +1,9 @@
 """What the whole agent costs, by number of containers: ``python -m bench.agent --cgroups 0,10,100,1000 --ticks 20``.
 
-The agent is started as its users start it (``shipper run``, one tick a second, nothing tuned) against ``bench.sink``,
-once for a few ticks and once for many: the difference is what ticks cost, without the start. CPU is the operating
-system's account of the finished process; memory is looked at until it ends. System calls are counted by strace in runs
-of their own. Where the time of a tick goes is measured by ``bench.stages``, beside a C program that only reads the same
+The agent runs as its users run it (``shipper run``, one tick a second, default settings) against ``bench.sink``, once
+for a few ticks and once for many: the difference is the cost of the ticks without the start. CPU time is what the
+operating system accounts for the finished process; memory is sampled until the process ends. Separate runs under strace
+count system calls. ``bench.stages`` measures the time per stage of a tick, next to a C program that only reads the same
 files. Needs root, for the cgroups.
 """
 
@@ -33,7 +33,7 @@ _TRACED = 10
 
 @dataclass
 class Run:
-    """One life of an agent."""
+    """One run of an agent."""
 
     ticks: int
     cpu_ms: float
@@ -48,7 +48,7 @@ class Run:
 
 @dataclass
 class Result:
-    """Of one number of containers. ``stages``: µs per tick; ``floor_us``: the same reads in C; memory in MiB."""
+    """Costs at one number of containers. ``stages``: µs per tick; ``floor_us``: the same reads in C; memory in MiB."""
 
     cgroups: int
     documents: float
@@ -68,7 +68,7 @@ class Result:
 
 
 def run(ticks: int, *options: str, before: Sequence[str] = ()) -> Run:
-    """Start sink and agent, wait for both, and account for the agent. ``before`` stands before its command line."""
+    """Start sink and agent, wait for both, return the agent's costs. ``before``: words before its command line."""
     sink = subprocess.Popen(
         [sys.executable, "-m", "bench.sink"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
@@ -86,7 +86,7 @@ def run(ticks: int, *options: str, before: Sequence[str] = ()) -> Run:
     counts = json.loads(sink.stdout.read())
     sink.wait()
     if agent.returncode:
-        raise SystemExit(f"the agent ended with {agent.returncode}")
+        raise SystemExit(f"the agent exited with {agent.returncode}")
     return Run(
         ticks,
         (usage.ru_utime + usage.ru_stime) * 1000,
@@ -100,7 +100,7 @@ def run(ticks: int, *options: str, before: Sequence[str] = ()) -> Run:
 
 
 class _Memory:
-    """Looks at a process's memory until it ends; the median of the looks counts."""
+    """Samples a process's memory until the process ends; the result is the median."""
 
     def __init__(self, pid: int) -> None:
         self._file = Path(f"/proc/{pid}/smaps_rollup")
@@ -118,7 +118,7 @@ class _Memory:
                 return
 
     def mib(self) -> tuple[float, float]:
-        """Resident and proportional."""
+        """Resident and proportional memory."""
         self._done.set()
         self._thread.join()
         if not self._seen:
@@ -128,7 +128,7 @@ class _Memory:
 
 
 def syscalls(*options: str) -> float | None:
-    """System calls per tick; None where there is no strace."""
+    """System calls per tick; None without strace."""
     if shutil.which("strace") is None:
         return None
     counted = []
@@ -137,13 +137,13 @@ def syscalls(*options: str) -> float | None:
             run(ticks, *options, before=["strace", "-f", "-c", "-o", report.name])
             total = re.search(r"(?m)^100\.00\s+\S+\s+(?:\S+\s+)?(\d+)\s+(?:\d+\s+)?total$", report.read())
         if total is None:
-            raise SystemExit("strace did not count")
+            raise SystemExit("strace printed no total")
         counted.append(int(total[1]))
     return (counted[1] - counted[0]) / _TRACED
 
 
 def stages(ticks: int) -> dict[str, Any]:
-    """From ``bench.stages`` in a process of its own, and ``bench/floor.c`` on the files that it had open."""
+    """Times from ``bench.stages``, in a separate process, and of ``bench/floor.c`` on the files that it had open."""
     with tempfile.NamedTemporaryFile(mode="w+") as files:
         made = subprocess.run(
             command(str(ticks), files.name, module="bench.stages"), check=True, stdout=subprocess.PIPE, text=True
@@ -181,10 +181,10 @@ def measure(count: int, ticks: int, *options: str, busy: bool = False, traced: b
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cgroups", default="0,10,100,1000", help="numbers of containers (%(default)s)")
-    parser.add_argument("--ticks", type=int, default=20, help="ticks that are measured (%(default)s)")
-    parser.add_argument("--busy", action="store_true", help="the containers work a little, five times a second each")
+    parser.add_argument("--ticks", type=int, default=20, help="ticks to measure (%(default)s)")
+    parser.add_argument("--busy", action="store_true", help="containers do some work, five times a second each")
     parser.add_argument("--no-strace", action="store_true", help="do not count system calls")
-    parser.add_argument("--datasets", default="", help="only these, as collect.datasets has them")
+    parser.add_argument("--datasets", default="", help="only these, written as in collect.datasets")
     args = parser.parse_args(arguments)
     options = [f"--collect-datasets={args.datasets}"] if args.datasets else []
     results: list[Result] = []
@@ -197,7 +197,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _print(results: Sequence[Result], *, busy: bool) -> None:
-    rows = [{**asdict(one), **one.stages, "read / floor": one.stages["read"] / one.floor_us} for one in results]
+    rows = [{**asdict(run), **run.stages, "read / floor": run.stages["read"] / run.floor_us} for run in results]
     for row in rows:
         del row["stages"]
     names = list(rows[0])

@@ -1,7 +1,7 @@
-"""The shipper as it is on a node: with no package but those of requirements/run.txt.
+"""The shipper as it is on a node: with only the packages of requirements/run.txt.
 
-A library may import what it finds beside it: among the packages of a workbench the agent would be measured larger than
-it is where it runs.
+A library may import optional packages that it finds: among the packages for development the agent would measure larger
+than on a node.
 """
 
 import importlib.metadata
@@ -18,8 +18,8 @@ _RUN = (
 
 
 def hidden() -> list[str]:
-    """Top-level modules of the distributions here that are not on nodes."""
-    there = {match[1].lower() for match in re.finditer(r"(?m)^([A-Za-z0-9._-]+)==", _LOCKED.read_text())}
+    """Top-level modules of installed distributions that nodes do not have."""
+    locked = {match[1].lower() for match in re.finditer(r"(?m)^([A-Za-z0-9._-]+)==", _LOCKED.read_text())}
     owners = importlib.metadata.packages_distributions()
     needed = {"shipper", "bench"}
     return sorted(
@@ -27,10 +27,10 @@ def hidden() -> list[str]:
         for name, owned in owners.items()
         if name not in needed
         and not name.startswith("_")
-        and not there & {one.lower().replace("_", "-") for one in owned}
+        and not locked & {distribution.lower().replace("_", "-") for distribution in owned}
     )
 
 
 def command(*arguments: str, module: str = "shipper.cli") -> list[str]:
-    """The command line of ``shipper ARGUMENT…``, or of another module's ``main``, without what nodes have not."""
+    """The command line of ``shipper ARGUMENT…``, or of another module's ``main``, with only the packages of a node."""
     return [sys.executable, "-c", _RUN, ",".join(hidden()), module, *arguments]

@@ -1,4 +1,4 @@
-"""Real cgroups of the benchmark's own, as many as asked for, each with a process; removed again whatever happens."""
+"""Real cgroups for the benchmarks, each with a process. They are always removed again."""
 
 import os
 import secrets
@@ -13,7 +13,7 @@ from bench.compiled import compiled
 from shipper.kernel.hierarchy import UNIFIED, Mode, detect
 from shipper.kernel.source import Reader, Root
 
-_BUSY_S = 1.0  # until each of the busy has worked for the first time
+_BUSY_S = 1.0  # until each busy process has worked for the first time
 
 
 def mode() -> Mode:
@@ -26,7 +26,7 @@ def _directories(name: str) -> list[Path]:
 
 
 class Account:
-    """CPU time of a process, its children and what they left behind, to the nanosecond: by a cgroup of its own."""
+    """CPU time of a process and all its descendants, to the nanosecond, measured by a cgroup."""
 
     def __init__(self, pid: int) -> None:
         hierarchies = detect(Reader(Root())).hierarchies
@@ -42,24 +42,24 @@ class Account:
         return int((self._directory / "cpu.stat").read_text().split()[1]) / 1e3
 
     def close(self) -> None:
-        """When the processes have ended."""
+        """Remove the cgroup; its processes must have ended."""
         self._directory.rmdir()
 
 
 @contextmanager
 def cgroups(count: int, *, busy: bool = False) -> Iterator[str]:
-    """``count`` containers, as docker's cgroupfs driver names them, below a cgroup whose name is given."""
+    """``count`` containers, named like those of docker's cgroupfs driver; yields the name of their parent cgroup."""
     name = f"shipper-bench-{secrets.token_hex(3)}"
     ids = [secrets.token_hex(32) for _ in range(count)]
     command = [compiled("sleeper"), "busy" if busy else "idle"]
     bases = _directories(name)
     processes: list[subprocess.Popen[bytes]] = []
     try:
-        for one in ids:
+        for id_ in ids:
             process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
             processes.append(process)
             for base in bases:
-                directory = base / one
+                directory = base / id_
                 directory.mkdir(parents=True, exist_ok=True)
                 (directory / "cgroup.procs").write_text(str(process.pid))
         time.sleep(_BUSY_S if busy and count else 0)
@@ -70,8 +70,8 @@ def cgroups(count: int, *, busy: bool = False) -> Iterator[str]:
         for process in processes:
             process.wait()
         for base in bases:
-            for one in ids:
-                if (base / one).exists():
-                    (base / one).rmdir()
+            for id_ in ids:
+                if (base / id_).exists():
+                    (base / id_).rmdir()
             if base.exists():
                 base.rmdir()

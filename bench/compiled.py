@@ -1,4 +1,4 @@
-"""The bench's small C programs, compiled when they are first asked for."""
+"""The benchmarks' small C programs, compiled on first use."""
 
 import shutil
 import subprocess
@@ -9,10 +9,10 @@ from pathlib import Path
 
 @cache
 def compiled(name: str, *, library: bool = False) -> str:
-    """Path of the program or library made from ``bench/<name>.c``, in a directory that goes when this process ends."""
+    """Path of the program or library made from ``bench/<name>.c``; it is removed when this process ends."""
     compiler = shutil.which("cc")
     if compiler is None:
-        raise SystemExit("needs a C compiler: apt-get install gcc libc6-dev")
+        raise SystemExit("needs a C compiler; run apt-get install gcc libc6-dev")
     directory = tempfile.TemporaryDirectory(prefix="shipper-bench-")
     _KEPT.append(directory)
     target = Path(directory.name, name)

@@ -1,4 +1,4 @@
-/* Tells valgrind which part of a program to count; does nothing elsewhere. */
+/* Starts and stops valgrind's counting; has no effect without valgrind. */
 #include <valgrind/callgrind.h>
 
 void counting_start(void) {

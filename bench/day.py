@@ -1,7 +1,7 @@
 """A day of ticks in a minute: ``python -m bench.day``. Memory must not grow with time.
 
-The hot path (``bench.hot``) over a captured host, 8,640 ticks of 10 s on a simulated clock; what is due each minute or
-each five minutes is due here too. Prints resident memory along the way.
+The hot path (``bench.hot``) over a captured host, 8,640 ticks of 10 s on a simulated clock, including the work that is
+due every minute or every five minutes. Prints resident memory over time.
 """
 
 import os
@@ -16,7 +16,7 @@ from bench.hot import Hot
 
 TICKS = 8640
 _HOST = "debian-12-v2-systemd"
-_MEMORY_DISK = "/dev/shm"  # a day of fsync would be most of the time
+_MEMORY_DISK = "/dev/shm"  # the fsyncs of a day would take most of the time
 _MIB = 1 << 20
 
 

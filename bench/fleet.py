@@ -1,10 +1,10 @@
 """A fleet's load on a real Elasticsearch: ``python -m bench.fleet --hosts 1,10,30,100,300,1000 --nodes 1``.
 
-Each simulated host sends the documents of each tick (made by the product's own code from captured ones, gzip as the
-agent does it) as one bulk request, at the moment of its period at which that host would (``pipeline.phase_s``).
-Meanwhile the searches of every dashboard are made, one after the other. A level is *held* if documents are acknowledged
-at the rate at which they are due; the first that is not is where this server saturates. Server, senders and searches
-share the machine: their CPU time is told apart.
+Each simulated host sends the documents of each tick (made by the product's own code from captured ones, compressed like
+the agent's) as one bulk request, at the host's own moment of the period (``loop.phase_s``). Meanwhile the searches of
+every dashboard run, one after the other. A level is *held* if documents are acknowledged at the rate at which they are
+due; at the first level that is not held this server saturates. Server, senders and searches share the machine; their
+CPU times are reported separately.
 """
 
 import argparse
@@ -45,7 +45,7 @@ from fleetdocs import Fleet
 
 _PERIOD_S = 10
 _SENDERS = 32
-_AT_ONCE = 20  # hosts made by one task
+_AT_ONCE = 20  # hosts per task of the pool
 _HELD = 0.97
 _HEADERS = {"accept": "application/json", "content-type": "application/x-ndjson", "content-encoding": "gzip"}
 _BULK = "/_bulk?filter_path=errors,items.*.error"
@@ -53,7 +53,7 @@ _BULK = "/_bulk?filter_path=errors,items.*.error"
 
 @dataclass(frozen=True)
 class Body:
-    """One host's documents of one tick. ``due_s`` from the beginning of the level."""
+    """One host's documents of one tick. ``due_s``: seconds since the start of the level."""
 
     due_s: float
     documents: int
@@ -62,7 +62,7 @@ class Body:
 
 @dataclass
 class Level:
-    """What one number of hosts did. Times in ms; CPU in cores."""
+    """Result for one number of hosts. Times in ms, CPU in cores."""
 
     hosts: int
     nodes: int
@@ -84,8 +84,10 @@ def bodies(fleet: Fleet, hosts: range) -> list[Body]:
     for host in hosts:
         name = fleet.host_name(host)
         phase = phase_s(Identity(name, name, {}), Config(collect=Collect(period_s=_PERIOD_S)))
-        for tick, documents in itertools.groupby(fleet.documents([host]), key=lambda one: one.tick):
-            parts = [b'{"create":{"_index":"%b"}}\n%b\n' % (one.index.encode(), one.line) for one in documents]
+        for tick, documents in itertools.groupby(fleet.documents([host]), key=lambda document: document.tick):
+            parts = [
+                b'{"create":{"_index":"%b"}}\n%b\n' % (document.index.encode(), document.line) for document in documents
+            ]
             data = gzip.compress(b"".join(parts), Bulk().compression, mtime=0)
             made.append(Body(tick * _PERIOD_S + phase, len(parts), data))
     return made
@@ -94,12 +96,12 @@ def bodies(fleet: Fleet, hosts: range) -> list[Body]:
 def made(fleet: Fleet, pool: ProcessPoolExecutor) -> list[Body]:
     """All bodies of the level in the order in which they are due."""
     groups = [range(at, min(at + _AT_ONCE, fleet.hosts)) for at in range(0, fleet.hosts, _AT_ONCE)]
-    found = itertools.chain.from_iterable(pool.map(partial(bodies, fleet), groups))
-    return sorted(found, key=lambda one: one.due_s)
+    unsorted = itertools.chain.from_iterable(pool.map(partial(bodies, fleet), groups))
+    return sorted(unsorted, key=lambda body: body.due_s)
 
 
 class Load:
-    """Sends bodies when they are due, from several threads; late ones at once."""
+    """Sends each body when it is due, or at once if it is late, from several threads."""
 
     def __init__(self, config: Config, todo: Sequence[Body]) -> None:
         self._config = config
@@ -110,7 +112,7 @@ class Load:
         self.ended = 0.0
 
     def run(self) -> float:
-        """Seconds until all was answered."""
+        """Send all bodies; seconds until the last response."""
         began = time.monotonic()
         with ThreadPoolExecutor(_SENDERS) as pool:
             for future in [pool.submit(self._send, began) for _ in range(_SENDERS)]:
@@ -140,12 +142,12 @@ class Load:
                 raise
             return False
         if answer.body.get("errors"):
-            raise SystemExit(f"refused: {str(answer.body)[:400]}")
+            raise SystemExit(f"rejected: {str(answer.body)[:400]}")
         return True
 
 
 def dashboards(fleet: Fleet) -> dict[str, list[dict[str, Any]]]:
-    """The searches of each board over the fleet's time, as the report makes them."""
+    """The report's searches for each board, over the fleet's time range."""
     when = ask.span(fleet.tick_ms(0), fleet.tick_ms(fleet.ticks - 1), least_s=_PERIOD_S)
     return {
         board.uid: [ask.body(panel, when) for panel in board.panels if panel.view is not View.TEXT] for board in BOARDS
@@ -153,7 +155,7 @@ def dashboards(fleet: Fleet) -> dict[str, list[dict[str, Any]]]:
 
 
 class Searches:
-    """Every dashboard's searches again and again, until it is stopped."""
+    """Runs every dashboard's searches repeatedly until the block ends."""
 
     def __init__(self, config: Config, boards: Mapping[str, list[dict[str, Any]]], namespace: str) -> None:
         self._config = config
@@ -229,14 +231,14 @@ def _own_cpu_s() -> float:
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
-        "--hosts", default="1,10,30,100,300,1000", help="levels (%(default)s); ends when one is not held"
+        "--hosts", default="1,10,30,100,300,1000", help="levels (%(default)s); stops at the first that is not held"
     )
-    parser.add_argument("--containers", type=int, default=30, help="of each host (%(default)s)")
-    parser.add_argument("--ticks", type=int, default=6, help="periods of 10 s of each level (%(default)s)")
+    parser.add_argument("--containers", type=int, default=30, help="containers of each host (%(default)s)")
+    parser.add_argument("--ticks", type=int, default=6, help="periods of 10 s per level (%(default)s)")
     parser.add_argument(
-        "--nodes", type=int, default=1, help="of the cluster (%(default)s); one replica with more than 1"
+        "--nodes", type=int, default=1, help="nodes of the cluster (%(default)s); one replica with more than 1"
     )
-    parser.add_argument("--heap", default="1g", help="of each node (%(default)s)")
+    parser.add_argument("--heap", default="1g", help="Java heap of each node (%(default)s)")
     args = parser.parse_args(arguments)
     levels: list[Level] = []
     workers = ProcessPoolExecutor(2, get_context("spawn"))
@@ -248,22 +250,26 @@ def main(arguments: Sequence[str] | None = None) -> None:
             fleet = Fleet(
                 number or 10, args.containers, ticks=args.ticks, period_s=_PERIOD_S, namespace=index.namespace
             )
-            found = level(cluster, fleet, pool)
+            result = level(cluster, fleet, pool)
             if not number:
                 continue
-            levels.append(found)
-            print(f"{found.hosts} hosts: {found.held_per_s:.0f} of {found.due_per_s:.0f} documents/s", file=sys.stderr)
-            if not found.held:
+            levels.append(result)
+            print(
+                f"{result.hosts} hosts: {result.held_per_s:.0f} of {result.due_per_s:.0f} documents/s", file=sys.stderr
+            )
+            if not result.held:
                 break
     _print(levels)
 
 
 def _print(levels: Sequence[Level]) -> None:
-    rows = [{name: value for name, value in asdict(one).items() if name != "boards_ms"} for one in levels]
+    rows = [{name: value for name, value in asdict(result).items() if name != "boards_ms"} for result in levels]
     table.show("load", rows)
-    boards = [{"hosts": one.hosts, **{uid: f"{ms:.0f}" for uid, ms in one.boards_ms.items()}} for one in levels]
-    table.show("all searches of a dashboard one after the other, ms, median", boards)
-    table.line("fleet", {"levels": [asdict(one) for one in levels]})
+    boards = [
+        {"hosts": result.hosts, **{uid: f"{ms:.0f}" for uid, ms in result.boards_ms.items()}} for result in levels
+    ]
+    table.show("all searches of a dashboard, one after the other, ms, median", boards)
+    table.line("fleet", {"levels": [asdict(result) for result in levels]})
 
 
 if __name__ == "__main__":

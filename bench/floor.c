@@ -1,5 +1,5 @@
-/* What reading costs without a shipper: opens the files named on standard input once, then reads each whole by pread
-   on its kept descriptor, ROUNDS times. Prints the CPU time of the median round in ns, and the number of files. */
+/* Cost of the reads alone: opens the files named on standard input once, then reads each of them whole with pread on the
+   open descriptor, ROUNDS times. Prints the CPU time of the median round in ns, and the number of files. */
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -11,8 +11,8 @@
 enum { CHUNK = 1 << 16 };
 
 static int by_size(const void *a, const void *b) {
-    long one = *(const long *)a, other = *(const long *)b;
-    return (one > other) - (one < other);
+    long left = *(const long *)a, right = *(const long *)b;
+    return (left > right) - (left < right);
 }
 
 static long cpu_ns(void) {

@@ -1,8 +1,8 @@
 """The hot path on a captured host, for ``bench.instructions``: ``python -m bench.hot HOST TICKS DIRECTORY``.
 
-Collect, document, spool, bulk body, gzip and the account of the answer, of cgroups; the answer comes from memory.
-Prints documents and bytes of TICKS ticks as JSON; with a library of ``counting.c`` as one more argument valgrind counts
-those ticks alone.
+Collect cgroups, make documents, spool them, build and compress the bulk body, record the response in the ledger; the
+response comes from memory. Prints documents and bytes of TICKS ticks as JSON. With a library made from ``counting.c``
+as a further argument, valgrind counts only those ticks.
 """
 
 import ctypes
@@ -23,12 +23,12 @@ from shipper.deliver.spool import Spool
 from shipper.settings.config import Bulk, Collect, Config
 
 HOSTS = Path(__file__).parent.parent / "tests" / "hosts"
-_WARM = 3  # ticks until all forms and layouts are known
+_WARM = 3  # ticks until all templates and layouts are cached
 _STORED = b'{"create":{"status":201}}'
 
 
 class Counts:
-    """A server that takes everything."""
+    """A server that stores everything; counts what it gets."""
 
     def __init__(self, level: int) -> None:
         self.documents = self.bytes = self.wire_bytes = 0
@@ -43,7 +43,7 @@ class Counts:
 
 
 class Hot:
-    """Ticks of cgroups on the captured ``host``, each delivered."""
+    """Ticks of the cgroup dataset on the captured ``host``, each delivered."""
 
     def __init__(self, host: str, directory: str) -> None:
         collect = Collect(datasets=("cgroup",), deadline_s=3600)  # valgrind is slow

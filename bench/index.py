@@ -1,8 +1,9 @@
 """What documents cost the server: bytes on disk after a force merge, and CPU to index them; ``python -m bench.index``.
 
-The same simulated hosts (made by the product's code from captured ones) go into a real Elasticsearch three times: into
-time-series data streams, into dated indices, and as Metricbeat would have written their content (``bench.metricbeat``:
-standard index, its codec, a document a metricset). One node, no replica, the templates of ``shipper setup``.
+A real Elasticsearch stores the same simulated hosts (made by the product's code from captured ones) three times: in
+time series data streams, in dated indices, and in the form in which Metricbeat would write the same content
+(``bench.metricbeat``: standard index, Metricbeat's codec, one document per metricset). One node, no replica, the
+templates of ``shipper setup``.
 """
 
 import argparse
@@ -35,7 +36,7 @@ Lines = Callable[[Document], Iterable[tuple[str, bytes]]]
 
 @dataclass(frozen=True)
 class Stored:
-    """Of one shape and dataset; ``documents`` as the server counts them."""
+    """Result for one shape and dataset. ``documents``: as counted by the server."""
 
     shape: str
     dataset: str
@@ -71,12 +72,12 @@ def bodies(pairs: Iterable[tuple[str, bytes]]) -> Iterator[bytes]:
 
 
 def cpu_s(cluster: shipper_eslocal.Cluster) -> float:
-    """CPU time of the cluster's processes so far."""
+    """CPU time of the cluster's processes so far, in seconds."""
     return sum(sum(psutil.Process(pid).cpu_times()[:2]) for pid in cluster.pids)
 
 
 def settled(cluster: shipper_eslocal.Cluster) -> float:
-    """CPU time when the cluster has become idle."""
+    """Wait until the cluster is idle; its CPU time then, in seconds."""
     used = cpu_s(cluster)
     while True:
         time.sleep(2)
@@ -86,7 +87,7 @@ def settled(cluster: shipper_eslocal.Cluster) -> float:
 
 
 def fill(cluster: shipper_eslocal.Cluster, fleet: Fleet, lines: Lines) -> tuple[float, dict[str, int], int]:
-    """CPU seconds of the server, bytes of JSON by dataset, and the number of documents."""
+    """Index all documents; CPU seconds of the server, bytes of JSON by dataset, number of documents."""
     sizes: dict[str, int] = {}
     number = 0
 
@@ -104,7 +105,7 @@ def fill(cluster: shipper_eslocal.Cluster, fleet: Fleet, lines: Lines) -> tuple[
         for body in bodies(pairs()):
             answer = client.bulk(connection, body, filter_path=_FILTER)
             if answer.get("errors"):
-                raise SystemExit(f"refused: {str(answer)[:500]}")
+                raise SystemExit(f"rejected: {str(answer)[:500]}")
     cluster.request("POST", "/_all/_refresh", timeout=120)
     return settled(cluster) - began, sizes, number
 
@@ -112,8 +113,8 @@ def fill(cluster: shipper_eslocal.Cluster, fleet: Fleet, lines: Lines) -> tuple[
 def stored(cluster: shipper_eslocal.Cluster, shape: str, dataset: str, pattern: str, json_bytes: int) -> Stored:
     cluster.request("POST", f"/{pattern}/_forcemerge?max_num_segments=1", timeout=600)
     cluster.request("POST", f"/{pattern}/_flush", timeout=120)
-    found: Any = cluster.request("GET", f"/{pattern}/_stats/store,docs")["_all"]["primaries"]
-    return Stored(shape, dataset, found["docs"]["count"], json_bytes, found["store"]["size_in_bytes"])
+    stats: Any = cluster.request("GET", f"/{pattern}/_stats/store,docs")["_all"]["primaries"]
+    return Stored(shape, dataset, stats["docs"]["count"], json_bytes, stats["store"]["size_in_bytes"])
 
 
 def set_up(cluster: shipper_eslocal.Cluster, layout: str, namespace: str = "default") -> None:
@@ -143,19 +144,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
         parser.add_argument(f"--{name}", type=int, default=default, help="(%(default)s)")
     args = parser.parse_args(arguments)
     fleet = Fleet(hosts=args.hosts, containers=args.containers, ticks=args.ticks, period_s=10)
-    found: dict[str, tuple[float, int, list[Stored]]] = {}
+    results: dict[str, tuple[float, int, list[Stored]]] = {}
     with shipper_eslocal.cluster(heap="1g", tuned=True) as cluster:
         warm = replace(fleet, ticks=max(args.ticks // 6, 6), namespace="warm")
         set_up(cluster, "datastream", warm.namespace)
-        fill(cluster, warm, ours)  # the JVM compiles what it meets often
+        fill(cluster, warm, ours)  # the JVM compiles hot code
         for shape in _SHAPES:
-            found[shape] = measure(cluster, fleet, shape)
-    _print(found, args.hosts * args.ticks * 10 / _DAY_S)
+            results[shape] = measure(cluster, fleet, shape)
+    _print(results, args.hosts * args.ticks * 10 / _DAY_S)
 
 
-def _print(found: dict[str, tuple[float, int, list[Stored]]], host_days: float) -> None:
-    datasets = [one for one in DATASETS if any(one == row.dataset for row in found["time series"][2])]
-    by = {(row.shape, row.dataset): row for _, _, rows in found.values() for row in rows}
+def _print(results: dict[str, tuple[float, int, list[Stored]]], host_days: float) -> None:
+    datasets = [name for name in DATASETS if any(name == row.dataset for row in results["time series"][2])]
+    by = {(row.shape, row.dataset): row for _, _, rows in results.values() for row in rows}
     rows = []
     for dataset in datasets:
         series, plain, beat = (by[shape, dataset] for shape in _SHAPES)
@@ -180,7 +181,7 @@ def _print(found: dict[str, tuple[float, int, list[Stored]]], host_days: float) 
             "server CPU ms per 1,000 documents": cpu / number * 1e6,
             "server CPU s per host and day": cpu / host_days,
         }
-        for shape, (cpu, number, stores) in found.items()
+        for shape, (cpu, number, stores) in results.items()
     ]
     table.show("all datasets", whole)
     table.line("index", {"datasets": rows, "shapes": whole})

@@ -1,8 +1,8 @@
-"""Instructions and bytes per cgroup document on the hot path, against the figures recorded: what CI can hold.
+"""Instructions and bytes per cgroup document on the hot path, compared with the recorded figures: a check for CI.
 
-Times are noisy; instructions are not: ``valgrind --tool=callgrind`` counts those of some ticks over a captured host
+Times are noisy, instructions are not: ``valgrind --tool=callgrind`` counts those of some ticks over a captured host
 (``bench.hot``). They depend on the build of Python: ``bench/instructions.json`` has figures by version and compiler.
-``python -m bench.instructions`` compares within 3 %; ``--record`` writes anew.
+``python -m bench.instructions`` allows a difference of 3 %; ``--record`` overwrites the figures.
 """
 
 import argparse
@@ -52,19 +52,19 @@ def measure(host: str) -> dict[str, float]:
 
 def recorded() -> dict[str, dict[str, dict[str, float]]]:
     """Build of Python → host → figures."""
-    found: dict[str, dict[str, dict[str, float]]] = json.loads(RECORDED.read_text()) if RECORDED.exists() else {}
-    return found
+    figures: dict[str, dict[str, dict[str, float]]] = json.loads(RECORDED.read_text()) if RECORDED.exists() else {}
+    return figures
 
 
-def differences(found: dict[str, dict[str, float]]) -> list[str]:
-    """Every figure that is off by more than WITHIN, one line each; also where nothing is recorded."""
+def differences(measured: dict[str, dict[str, float]]) -> list[str]:
+    """One line for every figure that differs by more than WITHIN; also a line if nothing is recorded."""
     known = recorded().get(BUILD)
-    again = "if that is meant: python -m bench.instructions --record"
+    again = "if the change is intended, run python -m bench.instructions --record"
     if known is None:
-        return [f"nothing recorded for {BUILD}: python -m bench.instructions --record"]
+        return [f"nothing recorded for {BUILD}; run python -m bench.instructions --record"]
     return [
-        f"{host}: {value:g} {name} a document, recorded {known[host][name]:g}; {again}"
-        for host, figures in found.items()
+        f"{host}: {value:g} {name} per document, recorded {known[host][name]:g}; {again}"
+        for host, figures in measured.items()
         for name, value in figures.items()
         if abs(value / known[host][name] - 1) > WITHIN
     ]
@@ -75,13 +75,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--record", action="store_true", help="write the figures instead of comparing them")
     record = parser.parse_args(arguments).record
     if shutil.which("valgrind") is None:
-        raise SystemExit("needs apt-get install valgrind")
-    found = {host: measure(host) for host in HOSTS}
-    table.show("per cgroup document", [{"host": host, **figures} for host, figures in found.items()])
-    table.line("instructions", {"build": BUILD, "results": found})
+        raise SystemExit("needs valgrind; run apt-get install valgrind")
+    measured = {host: measure(host) for host in HOSTS}
+    table.show("per cgroup document", [{"host": host, **figures} for host, figures in measured.items()])
+    table.line("instructions", {"build": BUILD, "results": measured})
     if record:
-        RECORDED.write_text(json.dumps({**recorded(), BUILD: found}, indent=1) + "\n")
-    elif wrong := differences(found):
+        RECORDED.write_text(json.dumps({**recorded(), BUILD: measured}, indent=1) + "\n")
+    elif wrong := differences(measured):
         raise SystemExit("\n".join(wrong))
 
 

@@ -1,8 +1,8 @@
-"""The content of our documents in the shape of Metricbeat's: one document a metricset, with its metadata in each.
+"""The content of our documents in the form of Metricbeat's: one document per metricset, each with metadata.
 
-Names and values are ours; what differs is how they are spread, and the metadata that Metricbeat 8 adds to every
-document (agent.*, ecs.*, event.*, host.*, metricset.*, service.*: 35 leaves here). What Metricbeat has no metricset for
-is given to it as one document more.
+Names and values are ours. The difference is how they are distributed over documents, and the metadata that Metricbeat 8
+adds to every document (agent.*, ecs.*, event.*, host.*, metricset.*, service.*: 35 leaves here). Fields for which
+Metricbeat has no metricset make one further document.
 """
 
 import hashlib
@@ -16,7 +16,7 @@ from shipper.schema.datasets import every_field
 
 TEMPLATE = "metrics-likemetricbeat"
 STREAM = f"{TEMPLATE}-default"
-# Modules system and linux, and docker's but info and event
+# Of the modules system and linux, and of docker without info and event
 _METRICSETS = {
     "system": frozenset(
         {"cpu", "core", "load", "memory", "network", "diskio", "filesystem", "process", "socket", "uptime", "entropy"}
@@ -30,28 +30,28 @@ _OF_ENTITY_MORE = ("system.filesystem.mount_point", "system.filesystem.device_na
 
 
 def documents(values: Mapping[str, Any]) -> Iterator[bytes]:
-    """One line a metricset that Metricbeat would read these values with."""
+    """One line per metricset that would hold these values in Metricbeat."""
     own = {name: value for name, value in values.items() if name.startswith((*_OF_ENTITY, *_OF_ENTITY_MORE))}
     sets: dict[str, dict[str, Any]] = {}
     for name, value in values.items():
         if name not in own and name not in _ENVELOPE:
             sets.setdefault(_metricset(name), {})[name] = value
-    for metricset, found in sets.items():
-        leaves = {**_metadata(values, metricset), **own, **found}
+    for metricset, fields in sets.items():
+        leaves = {**_metadata(values, metricset), **own, **fields}
         yield json.dumps(_filled(nested(leaves), leaves), ensure_ascii=False, separators=(",", ":")).encode()
 
 
 def _metricset(name: str) -> str:
     """``memory`` of ``cgroup.memory.usage.bytes``."""
     module, _, rest = name.partition(".")
-    found = rest.partition(".")[0]
+    group = rest.partition(".")[0]
     if module in ("host", "metricset"):
         return "system"
-    return found if found in _METRICSETS.get(module, ()) else module
+    return group if group in _METRICSETS.get(module, ()) else module
 
 
 def _filled(tree: Mapping[str, Any], leaves: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: _filled(one, leaves) if isinstance(one, dict) else leaves[one] for key, one in tree.items()}
+    return {key: _filled(node, leaves) if isinstance(node, dict) else leaves[node] for key, node in tree.items()}
 
 
 def _metadata(values: Mapping[str, Any], metricset: str) -> dict[str, Any]:
@@ -99,7 +99,7 @@ def _metadata(values: Mapping[str, Any], metricset: str) -> dict[str, Any]:
 
 
 def template() -> dict[str, Any]:
-    """A plain data stream with the codec of Metricbeat's own template; our fields as ours, the rest as keywords."""
+    """A plain data stream with the codec of Metricbeat's template; our fields with our types, others as keywords."""
     types = {field.name: field.type for _, field in every_field()}
     properties: dict[str, Any] = {}
     for name, type_ in types.items():

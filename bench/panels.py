@@ -1,8 +1,8 @@
 """What the dashboards cost Elasticsearch: ``python -m bench.panels --hosts 300 --containers 30 --ticks 360``.
 
-The searches that Grafana makes when a dashboard is opened, as its datasource makes them: one request a panel, six at a
-time as a browser does, first cold (the server's caches emptied), then again. Rows that are closed until someone opens
-them are counted apart. Loading takes long; ``--cluster NAME`` keeps what was loaded for the next run.
+The searches that Grafana's data source makes when a dashboard is opened: one request per panel, six at a time like a
+browser, first cold (with emptied caches), then warm. Collapsed rows are measured separately. Loading the documents
+takes long; ``--cluster NAME`` keeps them for the next run.
 """
 
 import argparse
@@ -41,7 +41,7 @@ _RUNS = 5
 
 @dataclass(frozen=True)
 class Cost:
-    """Milliseconds. ``together``: from the first request to the last answer; ``worst``: the slowest one."""
+    """Milliseconds. ``together``: from the first request to the last response; ``worst``: the slowest request."""
 
     board: str
     rows: str
@@ -56,18 +56,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     for name, default in (("hosts", 300), ("containers", 30), ("ticks", 360), ("period", 10)):
         parser.add_argument(f"--{name}", type=int, default=default)
-    parser.add_argument("--cluster", default="", help="name of a cluster of eslocal to use, and to keep")
+    parser.add_argument("--cluster", default="", help="name of a cluster of eslocal to use and to keep")
     args = parser.parse_args()
     with _cluster(args.cluster) as cluster:
         if not _documents(cluster, "cgroup"):
             load(list(cluster.urls), Fleet(args.hosts, args.containers, ticks=args.ticks, period_s=args.period))
         when = _range(cluster)
         costs = [asdict(cost) for board in BOARDS for cost in _measured(cluster, board, when)]
-        there = {dataset: _documents(cluster, dataset) for dataset in ("host", "cgroup")}
+        documents = {dataset: _documents(cluster, dataset) for dataset in ("host", "cgroup")}
     seconds = (when.last_ms - when.first_ms) // 1000
-    of = f"{there['cgroup']:,} cgroup and {there['host']:,} host documents over {seconds} s"
+    of = f"{documents['cgroup']:,} cgroup and {documents['host']:,} host documents over {seconds} s"
     table.show(f"Milliseconds until the panels of a dashboard have their answers: {of}", costs)
-    table.line("panels", {"documents": there, "costs": costs})
+    table.line("panels", {"documents": documents, "costs": costs})
 
 
 @contextmanager
@@ -85,14 +85,14 @@ def _cluster(name: str) -> Iterator[shipper_eslocal.Cluster]:
 
 
 def _documents(cluster: shipper_eslocal.Cluster, dataset: str) -> int:
-    found = cluster.request("GET", f"/metrics-shipper.{dataset}-*/_count?allow_no_indices=true")
-    return int(found["count"])
+    answer = cluster.request("GET", f"/metrics-shipper.{dataset}-*/_count?allow_no_indices=true")
+    return int(answer["count"])
 
 
 def _range(cluster: shipper_eslocal.Cluster) -> Span:
     aggs = {name: {name: {"field": "@timestamp"}} for name in ("min", "max")}
-    found = cluster.request("POST", "/metrics-shipper.host-*/_search", {"size": 0, "aggs": aggs})["aggregations"]
-    return ask.span(int(found["min"]["value"]), int(found["max"]["value"]))
+    ends = cluster.request("POST", "/metrics-shipper.host-*/_search", {"size": 0, "aggs": aggs})["aggregations"]
+    return ask.span(int(ends["min"]["value"]), int(ends["max"]["value"]))
 
 
 def _measured(cluster: shipper_eslocal.Cluster, board: Board, when: Span) -> Iterator[Cost]:
@@ -100,24 +100,24 @@ def _measured(cluster: shipper_eslocal.Cluster, board: Board, when: Span) -> Ite
     shut = [panel for row in page.dashboard["panels"] if row["type"] == "row" for panel in row["panels"]]
     titles = {panel["title"] for panel in shut}
     asked = [panel for panel in page.panels if panel["title"] not in titles]
-    for rows, panels in (("open", asked), ("opened by hand", shut)):
+    for rows, panels in (("open", asked), ("collapsed", shut)):
         if not panels:
             continue
         bodies = [page.msearch(panel) for panel in panels]
-        for _ in range(_RUNS):  # a server that has just begun has not compiled what it needs
+        for _ in range(_RUNS):  # a new server has not compiled its hot code yet
             cluster.request("POST", "/_cache/clear")
             _asked(cluster, bodies)
         cluster.request("POST", "/_cache/clear")
         cold, warm = _asked(cluster, bodies), [_asked(cluster, bodies) for _ in range(_RUNS)]
         together, worst = (statistics.median(column) for column in zip(*warm, strict=True))
-        numbers = [round(one, 1) for one in (*cold, together, worst)]
+        numbers = [round(ms, 1) for ms in (*cold, together, worst)]
         yield Cost(board.title, rows, len(panels), *numbers)
 
 
 def _asked(cluster: shipper_eslocal.Cluster, bodies: Sequence[bytes]) -> tuple[float, float]:
-    """Milliseconds until all are answered, and of the slowest."""
+    """Milliseconds until all are answered, and those of the slowest."""
 
-    def one(body: bytes) -> float:
+    def timed(body: bytes) -> float:
         begin = time.monotonic()
         answer: Any = cluster.request("POST", "/_msearch", body, timeout=120)
         assert not any("error" in response for response in answer["responses"])
@@ -125,7 +125,7 @@ def _asked(cluster: shipper_eslocal.Cluster, bodies: Sequence[bytes]) -> tuple[f
 
     begin = time.monotonic()
     with ThreadPoolExecutor(_AT_ONCE) as pool:
-        times = list(pool.map(one, bodies))
+        times = list(pool.map(timed, bodies))
     return (time.monotonic() - begin) * 1000, max(times)
 
 

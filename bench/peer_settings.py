@@ -1,4 +1,4 @@
-"""How each peer is told to do the same work: host metrics each second, and the files of the bench's own cgroups."""
+"""Configuration of each peer for the same work: host metrics each second, and the files of the benchmark's cgroups."""
 
 import gzip
 import os
@@ -16,7 +16,7 @@ _GZIP = b"\x1f\x8b"
 
 @dataclass(frozen=True)
 class Settings:
-    """``write(program, sink, directory, parent of the cgroups)`` gives the command line."""
+    """``write(program, URL of the sink, directory, parent of the cgroups)`` gives the command line."""
 
     write: Callable[[str, str, Path, str], list[str]]
     reads_cgroups: bool
@@ -66,10 +66,10 @@ def _telegraf_cgroups(parent: str) -> str:
             files.setdefault(layout.hierarchies.get(spec.controller, ""), []).append(spec.name)
     blocks = []
     for base, names in files.items():
-        first = next((one for one in Path("/", base, parent).iterdir() if one.is_dir()), None) if base else None
-        # one that is absent makes the plugin give up the cgroup
-        there = [name for name in names if first and _readable(first / name)]
-        listed = ", ".join(f'"{name}"' for name in there)
+        first = next((path for path in Path("/", base, parent).iterdir() if path.is_dir()), None) if base else None
+        # the plugin skips a cgroup in which one of the files is absent
+        readable = [name for name in names if first and _readable(first / name)]
+        listed = ", ".join(f'"{name}"' for name in readable)
         blocks.append(f'[[inputs.cgroup]]\npaths = ["/{base}/{parent}/*"]\nfiles = [{listed}]\n')
     return "\n".join(blocks)
 

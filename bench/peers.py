@@ -1,10 +1,10 @@
-"""The same work by others, side by side: ``python -m bench.peers --telegraf PATH --metricbeat PATH … --cgroups 100``.
+"""The same work done by other programs: ``python -m bench.peers --telegraf PATH --metricbeat PATH … --cgroups 100``.
 
-Peers are programs that you have installed; only those named are measured. Each reads this host every second, and the
-files of the same real cgroups where it can read cgroups, and sends to ``bench.sink`` by its own Elasticsearch output
-where it has one; node_exporter is scraped. Each runs twice, with and without the cgroups: the difference is what one
-container's sample costs. CPU is that of the process and its children over the seconds measured, after a start that is
-not counted. Needs root.
+Peers are programs that you have installed; only those that you name are measured. Each reads this host every second,
+and, if it can, the files of the same real cgroups. It sends to ``bench.sink`` through its Elasticsearch output, if it
+has one; node_exporter is scraped. Each runs twice, with and without the cgroups: the difference is the cost of the
+containers' samples. CPU time is that of the process and its children during the measured seconds, without the start.
+Needs root.
 """
 
 import argparse
@@ -32,7 +32,7 @@ _SHIPPER = "shipper"
 
 @dataclass
 class Sample:
-    """One peer over some seconds, a tick each."""
+    """One peer over some seconds, with one tick per second."""
 
     ticks: int
     cpu_ms: float
@@ -44,7 +44,7 @@ class Sample:
 
 @dataclass
 class Result:
-    """Per tick. ``container``: of one container's sample, whatever number of documents it is sent as."""
+    """Costs per tick. ``container_…``: of one container's sample, in however many documents it is sent."""
 
     peer: str
     host_cpu_ms: float
@@ -60,7 +60,7 @@ class Result:
 
 @dataclass
 class Sink:
-    """``bench.sink``, and what it counted."""
+    """A process of ``bench.sink``."""
 
     process: subprocess.Popen[str] = field(
         default_factory=lambda: subprocess.Popen(
@@ -81,8 +81,8 @@ class Sink:
         assert self.process.stdout
         self.process.stdin.write("\n")
         self.process.stdin.flush()
-        found: dict[str, int] = json.loads(self.process.stdout.readline())
-        return found
+        counts: dict[str, int] = json.loads(self.process.stdout.readline())
+        return counts
 
     def close(self) -> None:
         assert self.process.stdin
@@ -91,7 +91,7 @@ class Sink:
 
 
 class Peer:
-    """A program at work. ``cpu_ms`` since it was started."""
+    """A running program. ``cpu_ms``: since its start."""
 
     def __init__(self, arguments: Sequence[str], environ: dict[str, str]) -> None:
         self._arguments = arguments
@@ -113,19 +113,19 @@ class Peer:
             self._process.wait()
         self._account.close()
         if ended is not None:
-            by_hand = " ".join(self._arguments)
-            raise SystemExit(f"{self._arguments[0]} ended with {ended}: run it by hand: {by_hand}")
+            line = " ".join(self._arguments)
+            raise SystemExit(f"{self._arguments[0]} exited with {ended}; run it by hand: {line}")
 
     def cpu_ms(self) -> float:
         return self._account.ms()
 
     def rss_mib(self) -> float:
         process = psutil.Process(self._process.pid)
-        return float(sum(one.memory_info().rss for one in (process, *process.children(recursive=True)))) / (1 << 20)
+        return float(sum(each.memory_info().rss for each in (process, *process.children(recursive=True)))) / (1 << 20)
 
 
 def pushed(arguments: Callable[[str, Path], Sequence[str]], seconds: int) -> Sample:
-    """A peer that sends to the address given to ``arguments``, with settings in the directory."""
+    """A peer that sends its samples. ``arguments``: URL of the sink, directory for its settings → command line."""
     sink = Sink()
     with tempfile.TemporaryDirectory(prefix="shipper-bench-") as directory:
         line = arguments(f"http://127.0.0.1:{sink.port}", Path(directory))
@@ -136,13 +136,13 @@ def pushed(arguments: Callable[[str, Path], Sequence[str]], seconds: int) -> Sam
             after, cpu_after, rss = sink.counts(), peer.cpu_ms(), peer.rss_mib()
     sink.close()
     if after["documents"] == before["documents"]:
-        raise SystemExit(f"{line[0]} sent nothing: run it by hand: {' '.join(line)}")
+        raise SystemExit(f"{line[0]} sent nothing; run it by hand: {' '.join(line)}")
     sent = {name: after[name] - before[name] for name in before}
     return Sample(seconds, cpu_after - cpu, rss, sent["documents"], sent["numbers"], sent["wire_bytes"])
 
 
 def scraped(arguments: Sequence[str], url: str, seconds: int) -> Sample:
-    """A peer that is asked each second; a number is a line of its answer."""
+    """A peer that is scraped each second; each line of its response counts as a number."""
 
     def ask() -> tuple[int, int]:
         request = urllib.request.Request(url, headers={"accept-encoding": "gzip"})
@@ -157,8 +157,8 @@ def scraped(arguments: Sequence[str], url: str, seconds: int) -> Sample:
         cpu = peer.cpu_ms()
         wire = numbers = 0
         for _ in range(seconds):
-            size, found = ask()
-            wire, numbers = wire + size, numbers + found
+            size, lines = ask()
+            wire, numbers = wire + size, numbers + lines
             time.sleep(1)
         cpu_after, rss = peer.cpu_ms(), peer.rss_mib()
     return Sample(seconds, cpu_after - cpu, rss, seconds, numbers, wire)
@@ -171,7 +171,7 @@ def shipper(url: str, directory: Path, datasets: str) -> list[str]:
 
 
 def compare(peer: str, sample: Callable[[str], Sample], count: int, *, reads_cgroups: bool) -> Result:
-    """``sample`` is given the cgroups' parent, empty where there are none."""
+    """Run ``sample`` without and with cgroups. Its argument: the cgroups' parent; empty for none."""
     host = sample("")
     per_tick = host.cpu_ms / host.ticks
     result = Result(
@@ -203,7 +203,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         parser.add_argument(f"--{name}", metavar="PATH")
     parser.add_argument("--node-exporter", metavar="PATH")
     parser.add_argument("--cgroups", type=int, default=100, help="containers (%(default)s)")
-    parser.add_argument("--seconds", type=int, default=20, help="measured of each run (%(default)s)")
+    parser.add_argument("--seconds", type=int, default=20, help="seconds to measure in each run (%(default)s)")
     args = parser.parse_args(arguments)
     datasets = "host,disk,filesystem,network,raid,sensor,cgroup,agent"
 
@@ -220,7 +220,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
             try:
                 results.append(compare(name, theirs, args.cgroups, reads_cgroups=settings.reads_cgroups))
-            except SystemExit as why:  # the others are worth their figures
+            except SystemExit as why:  # go on with the other peers
                 print(why, file=sys.stderr)
     if args.node_exporter:
         line = [args.node_exporter, "--web.listen-address=127.0.0.1:29100"]
@@ -228,10 +228,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         results.append(
             compare("node_exporter", lambda _parent: scraped(line, url, args.seconds), 0, reads_cgroups=False)
         )
-    for one in results[1:]:
-        if one.container_us and results[0].container_us:
-            one.times_shipper = one.container_us / results[0].container_us
-    rows = [asdict(one) for one in results]
+    for result in results[1:]:
+        if result.container_us and results[0].container_us:
+            result.times_shipper = result.container_us / results[0].container_us
+    rows = [asdict(result) for result in results]
     table.show(f"per tick; {args.cgroups} containers", rows)
     table.line("peers", {"cgroups": args.cgroups, "results": rows})
 

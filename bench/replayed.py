@@ -1,4 +1,4 @@
-"""A captured host of ``tests/hosts`` as a root whose cgroup files come from memory, both moments by turns."""
+"""A captured host of ``tests/hosts`` as a root whose cgroup files come from memory, with its two moments in turn."""
 
 import errno
 import os
@@ -14,7 +14,7 @@ _STEP_NS = 10_000_000_000
 
 
 class _Replayed(Files):
-    """No system call and no path to compose: what is left is the agent's own work."""
+    """Files without system calls and paths, so that only the agent's own work is counted."""
 
     __slots__ = ("_texts",)
 
@@ -30,7 +30,7 @@ class _Replayed(Files):
 
 
 class ReplayedRoot(CapturedRoot):
-    """``advance`` shows the other moment, a period later."""
+    """``advance`` shows the other moment, one period later."""
 
     def __init__(self, host: Path, directory: Path) -> None:
         self.moment = 0
@@ -46,7 +46,7 @@ class ReplayedRoot(CapturedRoot):
         self.show(self.moment)
 
     def show(self, moment: int) -> None:
-        """As the base class, whose notes are read once."""
+        """Like the base class, but reads each moment's notes only once."""
         if moment in self._moments:
             self._moment = self._moments[moment]
             self._link.unlink()
@@ -57,15 +57,15 @@ class ReplayedRoot(CapturedRoot):
             self._moments[moment] = self._moment
 
     def open(self, path: str, flags: int) -> int:
-        """Valgrind knows no openat2, and what stands in for it is not what is to be measured."""
+        """Plain open: valgrind does not support openat2, and its replacement is not part of the measurement."""
         return os.open(self.absolute(path), flags)
 
     def stat(self, path: str) -> os.stat_result:
-        """With the number of links that a cgroup's directory has."""
-        found = super().stat(path)
+        """With the number of links that a cgroup's directory would have."""
+        plain = super().stat(path)
         if path not in self._links:
             self._links[path] = 2 + len(self.directories(path)) if os.path.isdir(self.absolute(path)) else 1
-        return os.stat_result((*found[:3], self._links[path], *found[4:10]))
+        return os.stat_result((*plain[:3], self._links[path], *plain[4:10]))
 
     def now_ns(self) -> int:
         return self._began_ns + self._ticks * _STEP_NS

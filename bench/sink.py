@@ -1,8 +1,8 @@
-"""An Elasticsearch that stores nothing: takes bulk bodies, answers 201 for each document, counts bytes.
+"""An Elasticsearch that stores nothing: accepts bulk bodies, answers 201 for each document, counts bytes.
 
-Runs as a process of its own (``python -m bench.sink``), so that its CPU time is not the agent's. It prints its port as
-the first line, and its counts as JSON for every line on its standard input, and when that closes. With ``--numbers`` it
-also counts the numbers in the documents, of whatever is posted.
+Runs as a separate process (``python -m bench.sink``), so that its CPU time is not counted as the agent's. It prints its
+port as the first line, then its counts as JSON for every line on standard input, and when standard input closes. With
+``--numbers`` it also counts the numbers in everything that is posted.
 """
 
 import gzip
@@ -23,7 +23,7 @@ _NUMBERS = "--numbers" in sys.argv
 
 
 def numbers(value: Any) -> int:
-    """Leaves that are numbers, also those that are sent as text."""
+    """Number of leaves that are numbers, including those sent as text."""
     if isinstance(value, dict):
         return sum(map(numbers, value.values()))
     if isinstance(value, list):
@@ -44,13 +44,13 @@ class Handler(BaseHTTPRequestHandler):
         bulk = "_bulk" in self.path
         operation = b"index" if bulk and lines[0].startswith(b'{"index"') else b"create"
         documents = len(lines) // 2 if bulk else 1
-        found = sum(numbers(json.loads(line)) for line in (lines[1::2] if bulk else lines)) if _NUMBERS else 0
+        leaves = sum(numbers(json.loads(line)) for line in (lines[1::2] if bulk else lines)) if _NUMBERS else 0
         added = {
             "requests": 1,
             "wire_bytes": len(raw),
             "body_bytes": len(body),
             "documents": documents,
-            "numbers": found,
+            "numbers": leaves,
         }
         with _LOCK:
             for name, more in added.items():
@@ -91,7 +91,7 @@ class Handler(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def log_message(self, *_args: object) -> None:
-        """Quiet."""
+        """No log."""
 
 
 def main() -> None:

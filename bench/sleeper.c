@@ -1,5 +1,5 @@
-/* A container's process: sleeps for good; "busy": works 50 us five times a second and touches fresh memory each time.
-   It ends with the bench that started it. */
+/* The process of a container: sleeps for ever; "busy": works 50 us five times a second and touches new memory each time.
+   It ends with the benchmark that started it. */
 #include <signal.h>
 #include <string.h>
 #include <sys/mman.h>

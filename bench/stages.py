@@ -1,13 +1,13 @@
-"""Where the CPU time of a tick goes, in this process: ``python -m bench.stages TICKS FILE``; prints µs a tick as JSON.
+"""CPU time of a tick by stage, in this process: ``python -m bench.stages TICKS FILE``; prints µs per tick as JSON.
 
-Each stage is what it adds to the one before, medians over the ticks:
+Each figure is what a stage adds to the previous one, as the median over the ticks:
 
-- ``read``: every file that the cgroup collector keeps open, read as the collector does and thrown away;
-- ``parse``: the collector's turn beyond that: walk, parsing, values; ``document``: rates, derived values, text;
-- ``host``: the turns and documents of all other datasets;
-- ``spool``: onto disk with fsync; ``send``: through the client to ``bench.sink``, and the ledger's account of it.
+- ``read``: read every file that the cgroup collector keeps open, as the collector does, and discard the text;
+- ``parse``: the rest of the collector's work: walk, parsing, values; ``document``: rates, derived values, text;
+- ``host``: collecting and documents of all other datasets;
+- ``spool``: write to disk with fsync; ``send``: send to ``bench.sink`` and record the response in the ledger.
 
-FILE gets the paths of the cgroup files, for ``bench/floor.c``.
+FILE receives the paths of the cgroup files, for ``bench/floor.c``.
 """
 
 import gc
@@ -39,8 +39,8 @@ _PAUSE_S = 0.25  # so that counters move
 def main() -> None:
     ticks, listing = int(sys.argv[1]), sys.argv[2]
     with tempfile.TemporaryDirectory(prefix="shipper-bench-") as directory:
-        found = _Stages(directory).run(ticks, listing)
-    print(json.dumps(found))
+        stages_us = _Stages(directory).run(ticks, listing)
+    print(json.dumps(stages_us))
 
 
 class _Stages:
@@ -53,10 +53,10 @@ class _Stages:
         config = Config(collect=Collect(period_s=1), elasticsearch=Elasticsearch(hosts=(url,)), host=Host(verify=False))
         self._root, identity = loop.host(config)
         collect, agent = config.collect, Agent(None, None)
-        others = tuple(one for one in collect.datasets if one != "cgroup")
+        others = tuple(name for name in collect.datasets if name != "cgroup")
         self._cgroups = Ticker(Config(collect=Collect(datasets=("cgroup",))), self._root, identity, agent)
         self._others = Ticker(Config(collect=Collect(period_s=1, datasets=others)), self._root, identity, agent)
-        # The very collector of the ticks: another one's descriptors would come on top
+        # The same collector as in the ticks: another one would open further descriptors
         self._cgroups.prime()
         started = self._cgroups._jobs[0].collect  # noqa: SLF001
         assert started
@@ -75,10 +75,10 @@ class _Stages:
 
         for _ in self._collect():
             pass
-        files = [one for one in gc.get_objects() if isinstance(one, Files)]
-        readable = [(one, [at for at, fd in enumerate(one._fds) if fd >= 0]) for one in files]  # noqa: SLF001
+        opened = [thing for thing in gc.get_objects() if isinstance(thing, Files)]
+        readable = [(files, [at for at, fd in enumerate(files._fds) if fd >= 0]) for files in opened]  # noqa: SLF001
         with open(listing, "w", encoding="utf-8") as out:
-            out.writelines(f"{self._root.absolute(one._path(at))}\n" for one, ats in readable for at in ats)  # noqa: SLF001
+            out.writelines(f"{self._root.absolute(files._path(at))}\n" for files, ats in readable for at in ats)  # noqa: SLF001
         self._cgroups.prime()
         self._others.prime()
         for i in range(ticks):
@@ -104,11 +104,11 @@ class _Stages:
             pass
 
 
-def _read(files: list[tuple[Files, list[int]]]) -> None:
-    for one, ats in files:
+def _read(readable: list[tuple[Files, list[int]]]) -> None:
+    for files, ats in readable:
         for at in ats:
             try:
-                one.read(at)
+                files.read(at)
             except OSError:
                 continue
 

@@ -1,4 +1,4 @@
-"""What every benchmark prints: a table for people and one JSON line for programs."""
+"""Output of every benchmark: a table for people and one JSON line for programs."""
 
 import json
 import platform
@@ -10,7 +10,7 @@ from rich.table import Table
 
 
 def show(title: str, rows: Sequence[Mapping[str, Any]]) -> None:
-    """``rows`` have the same columns; None is shown as a dash, numbers with four digits."""
+    """Print ``rows``, which have the same columns; None as a dash, numbers with four digits."""
     table = Table(title=title, title_justify="left")
     for name in rows[0]:
         table.add_column(name.replace("_", " "), justify="right" if _number(rows[0][name]) else "left")
@@ -19,9 +19,9 @@ def show(title: str, rows: Sequence[Mapping[str, Any]]) -> None:
     Console(width=200).print(table)
 
 
-def line(bench: str, found: Mapping[str, Any]) -> None:
+def line(bench: str, results: Mapping[str, Any]) -> None:
     machine = {"machine": f"{platform.machine()}, Linux {platform.release()}", "python": platform.python_version()}
-    print(json.dumps({"bench": bench, **machine, **found}))
+    print(json.dumps({"bench": bench, **machine, **results}))
 
 
 def _number(value: Any) -> bool:

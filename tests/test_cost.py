@@ -16,9 +16,9 @@ from shipper.settings.config import Collect, Config
 # What only people, servers or workbenches need, or takes megabytes; asyncio comes with the client's transport
 LEFT_OUT = {
     "elasticsearch", "requests", "aiohttp", "httpx", "numpy", "pandas", "pyarrow", "orjson",
-    "rich", "textual", "plotly", "shipper_dashboards", "shipper_eslocal", "bench", "unittest", "pydoc",
-    "doctest", "pdb", "sqlite3", "http.server", "xml", "multiprocessing", "tkinter", "distutils",
-    "setuptools", "pkg_resources",
+    "rich", "textual", "plotly", "shipper.view", "shipper.schema.reference", "shipper_dashboards", "shipper_eslocal",
+    "bench", "unittest", "pydoc", "doctest", "pdb", "sqlite3",
+    "http.server", "xml", "multiprocessing", "tkinter", "distutils", "setuptools", "pkg_resources",
 }  # fmt: skip
 MOST_MIB = 40
 

@@ -57,7 +57,7 @@ def test_a_wrong_token_is_one_line_without_the_token(kind: str, token: str, caps
     with running("Bearer another") as site:
         assert main(["dashboards", "install", kind, site.url, "--token-file", token]) == 1
     error = capsys.readouterr().err
-    assert re.fullmatch(r"shipper: http://127\S+: HTTP 401: the token is not valid\n", error)
+    assert re.fullmatch(r"shipper: http://127\S+: HTTP 401: the token is invalid\n", error)
     assert TOKEN not in error
 
 

@@ -1,6 +1,6 @@
 #!/bin/sh
-# Templates into Elasticsearch, dashboards into Kibana: what `shipper setup` and `shipper dashboards install` do, with
-# nothing but curl. Again and again gives the same.
+# Installs templates in Elasticsearch and dashboards in Kibana, as `shipper setup` and `shipper dashboards install` do,
+# but with curl only. Running it again changes nothing.
 set -eu
 
 put() { # kind of template

@@ -1,4 +1,4 @@
-"""A real Elasticsearch on this machine, without Docker, Java or root: for the demo, the tests and the benchmarks.
+"""A real Elasticsearch on this machine, without Docker, Java or root, for demo, tests and benchmarks.
 
 with shipper_eslocal.cluster(version="9.4.3", security=True) as es:
     es.url, es.ca_file, es.username, es.password

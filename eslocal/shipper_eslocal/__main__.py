@@ -1,4 +1,4 @@
-"""Command line: named clusters that stay until they are stopped."""
+"""Run named Elasticsearch clusters on this machine. They run until they are stopped."""
 
 import argparse
 import re
@@ -13,22 +13,28 @@ def parser() -> argparse.ArgumentParser:
     main = argparse.ArgumentParser(prog="python -m shipper_eslocal", description=sys.modules[__name__].__doc__)
     commands = main.add_subparsers(dest="command", required=True, metavar="COMMAND")
     helps = {
-        "start": "start a cluster, a new one or one that was stopped",
-        "stop": "stop it; its data stays",
-        "status": "one line per cluster",
-        "wipe": "stop it and remove its data",
-        "verify": "read all installed files, replace damaged ones",
+        "start": "start a new or a stopped cluster",
+        "stop": "stop a cluster and keep its data",
+        "status": "print one line per cluster",
+        "wipe": "stop a cluster and remove its data",
+        "verify": "read all installed files and replace damaged ones",
     }
     subs = {name: commands.add_parser(name, help=text, description=text) for name, text in helps.items()}
     for name in ("start", "stop", "wipe"):
-        subs[name].add_argument("--name", default="default", type=_name, help="which cluster (%(default)s)")
+        subs[name].add_argument(
+            "--name", default="default", type=_name, help="name of the cluster (default %(default)s)"
+        )
     subs["status"].add_argument("--name", type=_name, help="only this cluster")
     for name in ("start", "verify"):
-        subs[name].add_argument("--version", choices=manifest.VERSIONS, help=f"({manifest.DEFAULT_VERSION})")
-    subs["start"].add_argument("--nodes", type=int, help="how many (1)")
-    subs["start"].add_argument("--security", action="store_true", help="TLS, passwords, API keys")
-    subs["start"].add_argument("--port", type=int, help="HTTP port of the first node (a free one)")
-    subs["start"].add_argument("--heap", help="Java heap of each node (512m)")
+        subs[name].add_argument(
+            "--version",
+            choices=manifest.VERSIONS,
+            help=f"version of Elasticsearch (default {manifest.DEFAULT_VERSION})",
+        )
+    subs["start"].add_argument("--nodes", type=int, help="number of nodes (default 1)")
+    subs["start"].add_argument("--security", action="store_true", help="turn on TLS, passwords and API keys")
+    subs["start"].add_argument("--port", type=int, help="HTTP port of the first node (default: a free one)")
+    subs["start"].add_argument("--heap", help="Java heap of each node (default 512m)")
     return main
 
 
@@ -39,17 +45,19 @@ def _name(text: str) -> str:
 
 
 def start(arguments: argparse.Namespace) -> None:
-    found = state.find(arguments.name)
-    if found is None:
+    cluster = state.find(arguments.name)
+    if cluster is None:
         spec = Spec(arguments.name, arguments.version or manifest.DEFAULT_VERSION, arguments.security)
         spec.heap = arguments.heap or spec.heap
-        found = state.make(spec, nodes=arguments.nodes or 1, port=arguments.port)
+        cluster = state.make(spec, nodes=arguments.nodes or 1, port=arguments.port)
     else:
-        _refuse_changes(found, arguments)
-    found.start()
-    print(f"{_line(found)}")
-    if found.ca_file:
-        print(f"user {found.username}, password in {found.password_file}, certificate authority in {found.ca_file}")
+        _refuse_changes(cluster, arguments)
+    cluster.start()
+    print(_line(cluster))
+    if cluster.ca_file:
+        print(
+            f"user {cluster.username}, password in {cluster.password_file}, certificate authority in {cluster.ca_file}"
+        )
 
 
 def stop(arguments: argparse.Namespace) -> None:
@@ -79,32 +87,32 @@ def verify(arguments: argparse.Namespace) -> None:
     print(f"{install.cache_dir() / version} is sound")
 
 
-def _refuse_changes(found: Cluster, arguments: argparse.Namespace) -> None:
-    """Refuse options that differ from those the cluster was made with, rather than to ignore them."""
-    spec = found.spec
-    have = {"version": spec.version, "nodes": len(found.nodes), "port": spec.ports[0], "heap": spec.heap}
+def _refuse_changes(cluster: Cluster, arguments: argparse.Namespace) -> None:
+    """Raise Error for options that differ from those with which the cluster was created."""
+    spec = cluster.spec
+    have = {"version": spec.version, "nodes": len(cluster.nodes), "port": spec.ports[0], "heap": spec.heap}
     changed = [option for option, value in have.items() if getattr(arguments, option) not in (None, value)]
     if arguments.security and not spec.security:
         changed.append("security")
     if changed:
         raise Error(
-            f"cluster {spec.name} was made with another --{changed[0]} ({have.get(changed[0], 'off')}): "
+            f"cluster {spec.name} was created with another --{changed[0]} ({have.get(changed[0], 'off')}); "
             f"wipe it first or choose another --name"
         )
 
 
 def _existing(name: str) -> Cluster:
-    found = state.find(name)
-    if found is None:
-        raise Error(f"no cluster {name} in {state.directory()}: python -m shipper_eslocal start --name {name}")
-    return found
+    cluster = state.find(name)
+    if cluster is None:
+        raise Error(f"no cluster {name} in {state.directory()}; run python -m shipper_eslocal start --name {name}")
+    return cluster
 
 
-def _line(found: Cluster) -> str:
-    pids = ",".join(map(str, found.pids)) or "-"
-    health = (found.health() or "no answer") if found.pids else "stopped"
-    security = "secured" if found.spec.security else "open"
-    return f"{found.spec.name} {found.version} {found.url} pid {pids} {health} {security}"
+def _line(cluster: Cluster) -> str:
+    pids = ",".join(map(str, cluster.pids)) or "-"
+    health = (cluster.health() or "no response") if cluster.pids else "stopped"
+    security = "secured" if cluster.spec.security else "open"
+    return f"{cluster.spec.name} {cluster.version} {cluster.url} pid {pids} {health} {security}"
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -113,7 +121,7 @@ def main(argv: list[str] | None = None) -> int:
     try:
         if arguments.command in ("start", "stop", "wipe"):
             lock = state.directory() / f"{arguments.name}.lock"
-            with install.locked(lock, f"another command is at work on cluster {arguments.name}"):
+            with install.locked(lock, f"another command is using cluster {arguments.name}"):
                 commands[arguments.command](arguments)
         else:
             commands[arguments.command](arguments)

@@ -1,4 +1,4 @@
-"""A cluster of one or more nodes on the loopback interface, with its data, that can be stopped and started again."""
+"""A cluster of one or more nodes on the loopback interface. It keeps its data when it is stopped and started again."""
 
 import atexit
 import contextlib
@@ -23,7 +23,7 @@ from shipper_eslocal.errors import Error, disk_advice
 from shipper_eslocal.node import Node
 
 HOST = "127.0.0.1"
-# Below Linux's range of ephemeral ports (32768-60999): there another program's outgoing connection
+# Below Linux's range of ephemeral ports (32768-60999), from which another program's outgoing connection
 # could take the port while the server is stopped.
 PORTS = range(20000, 32000)
 START_TIMEOUT = 180.0  # s, for a loaded machine; 3-6 s on an idle one
@@ -33,7 +33,7 @@ POLL = 0.1  # s
 
 @dataclass
 class Spec:
-    """What a cluster is, kept in its folder as cluster.json."""
+    """Description of a cluster, stored in its folder as cluster.json."""
 
     name: str
     version: str = manifest.DEFAULT_VERSION
@@ -41,12 +41,12 @@ class Spec:
     heap: str = "512m"
     settings: dict[str, Any] = field(default_factory=dict)
     ports: list[int] = field(default_factory=list)
-    """HTTP ports, then as many transport ports."""
+    """HTTP ports of all nodes, followed by their transport ports."""
     tuned: bool = False
-    """Slower to start, faster once warm: for measuring."""
+    """JVM flags as in production: slower to start, faster once warm; for benchmarks."""
 
 
-# Signals by which a JVM ends that has read a damaged archive or library.
+# Signals that end a JVM after it has read a damaged archive or library
 CRASHES = {signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT, signal.SIGILL}
 
 
@@ -59,7 +59,7 @@ class _EndedError(Error):
 
 
 class Cluster:
-    """A cluster whose folder is `root`. Make one with `cluster()`, or with `Cluster.create` and `Cluster.load`."""
+    """A cluster in the folder `root`. Use `cluster()`, `Cluster.create` or `Cluster.load` to make one."""
 
     def __init__(self, root: Path, spec: Spec, *, ephemeral: bool = False) -> None:
         self.root = root
@@ -72,12 +72,12 @@ class Cluster:
     def create(
         cls, root: Path, spec: Spec, *, nodes: int = 1, port: int | None = None, ephemeral: bool = False
     ) -> Self:
-        """Write a new cluster's folder. `port`: HTTP port of the first node, free ones are chosen otherwise."""
-        manifest.files(spec.version)  # an unknown version is refused before anything is written
+        """Write a new cluster's folder. `port`: HTTP port of the first node; all others are free ones."""
+        manifest.files(spec.version)  # raises for an unknown version before anything is written
         if not re.fullmatch(r"[1-9]\d*[mg]", spec.heap):
-            raise Error(f"heap {spec.heap!r}: say for example 512m or 2g")
+            raise Error(f"heap {spec.heap!r} is invalid; use for example 512m or 2g")
         if nodes < 1:
-            raise Error(f"{nodes} nodes: a cluster has at least one")
+            raise Error(f"invalid number of nodes {nodes}; a cluster has at least one")
         spec.ports = _free_ports(2 * nodes, first=port)
         new = cls(root, spec, ephemeral=ephemeral)
         if spec.security:
@@ -85,18 +85,20 @@ class Cluster:
             secure.make_password(root / "password")
         for node in new.nodes:
             node.write(new._settings(), root if spec.security else None)
-        (root / "cluster.json").write_text(json.dumps(asdict(spec), indent=1) + "\n")  # last: it makes a cluster of it
+        (root / "cluster.json").write_text(
+            json.dumps(asdict(spec), indent=1) + "\n"
+        )  # last: only with this file the folder is a cluster
         return new
 
     @classmethod
     def load(cls, root: Path) -> Self:
-        """Take up a cluster from its folder, with its running processes if any."""
-        known = {one.name for one in fields(Spec)}
+        """The cluster in the folder `root`, with its running processes."""
+        known = {attribute.name for attribute in fields(Spec)}
         written = json.loads((root / "cluster.json").read_text())
-        found = cls(root, Spec(**{key: value for key, value in written.items() if key in known}))
-        for node in found.nodes:
+        loaded = cls(root, Spec(**{key: value for key, value in written.items() if key in known}))
+        for node in loaded.nodes:
             node.find()
-        return found
+        return loaded
 
     @property
     def version(self) -> str:
@@ -137,13 +139,13 @@ class Cluster:
         return [node.process.pid for node in self.nodes if node.process and node.is_running()]
 
     def request(self, method: str, path: str, body: Any = None, *, timeout: float = 30) -> Any:
-        """Send JSON to the first node as administrator and return the JSON answer. Raises Error unless 2xx.
+        """Send JSON to the first node as administrator and return the JSON response. Raises Error unless 2xx.
 
-        A ``body`` of bytes is sent as it is, as NDJSON.
+        A ``body`` of bytes is sent unchanged, as NDJSON.
         """
         lines = {"data": body, "headers": {"content-type": "application/x-ndjson"}}
         with requests.Session() as session:
-            session.trust_env = False  # no proxy, no other certificates: this is the loopback
+            session.trust_env = False  # no proxy and no other certificates on the loopback interface
             reply = session.request(
                 method,
                 self.url + path,
@@ -157,15 +159,15 @@ class Cluster:
         return reply.json()
 
     def health(self, timeout: float = 2) -> str | None:
-        """Return green, yellow or red; None while no answer comes within `timeout` seconds."""
+        """Return green, yellow or red; None without a response within `timeout` seconds."""
         with contextlib.suppress(Error, requests.RequestException):
             return str(self.request("GET", "/_cluster/health", timeout=timeout)["status"])
         return None
 
     def start(self, timeout: float = START_TIMEOUT) -> None:
-        """Start all nodes, again with the same ports and data, and wait until the cluster is at least yellow.
+        """Start all nodes, with the ports and data of the last run, and wait until the cluster is at least yellow.
 
-        Raises Error, with the log's most telling line, if a node ends or `timeout` seconds pass.
+        Raises Error with the most informative line of the log if a node exits or `timeout` seconds pass.
         """
         if any(node.is_running() for node in self.nodes):
             return
@@ -184,15 +186,15 @@ class Cluster:
             raise
 
     def stop(self) -> None:
-        """Stop all nodes in order; the data stays."""
+        """Stop all nodes with SIGTERM and keep the data."""
         if not self.pids:
             return
         self._end(signal.SIGTERM)
-        with contextlib.suppress(OSError):  # no room for the archive: starts stay slower, nothing else
+        with contextlib.suppress(OSError):  # no space for the archive only makes later starts slower
             self.nodes[0].adopt_archive(install.cache_dir() / self.version)
 
     def kill(self) -> None:
-        """Kill all nodes with SIGKILL, as a crash would; the data stays."""
+        """End all nodes with SIGKILL, like a crash, and keep the data."""
         self._end(signal.SIGKILL)
 
     def wipe(self) -> None:
@@ -252,18 +254,18 @@ class Cluster:
             time.sleep(POLL)
         node = self.nodes[0]
         raise Error(
-            f"Elasticsearch {self.version} was not ready after {timeout:.0f} s: free the machine or look into "
+            f"Elasticsearch {self.version} was not ready after {timeout:.0f} s; the machine may be too busy, see "
             f"{self._lasting_log(node)}, which ends with: {node.last_words()}"
         )
 
     def _obituary(self, node: Node) -> _EndedError:
         code = (node.process.wait() if isinstance(node.process, psutil.Popen) else None) or 0
-        how = f"was killed by {signal.Signals(-code).name}, often for want of memory," if code < 0 else "ended"
+        how = f"was killed by {signal.Signals(-code).name}, possibly out of memory," if code < 0 else "exited"
         message = f"Elasticsearch {self.version} {how} while starting: {node.last_words()}"
-        return _EndedError(f"{message}; look into {self._lasting_log(node)}", code)
+        return _EndedError(f"{message}; see {self._lasting_log(node)}", code)
 
     def _lasting_log(self, node: Node) -> Path:
-        """Where the log can still be read after this cluster's folder is gone."""
+        """Path of the log that still exists after an ephemeral cluster's folder is removed."""
         if not self.ephemeral:
             return node.log
         with contextlib.suppress(OSError):
@@ -271,7 +273,7 @@ class Cluster:
         return node.log
 
     def _repaired(self, ended: _EndedError) -> bool:
-        """Look for damage that explains a failed start: whether another attempt is worth it."""
+        """Repair damage that explains a failed start; whether another attempt is worthwhile."""
         healed = install.verify(self.version)
         if ended.crashed:
             jvm.forget(install.cache_dir() / self.version)
@@ -305,31 +307,33 @@ def cluster(
 ) -> Iterator[Cluster]:
     """Run a temporary cluster and yield it when it is ready.
 
-    It ends, and its folder is removed, with the block or with this process, however that ends. `settings` go into
-    elasticsearch.yml; `tuned` is for measuring. Raises Error with what to do. Downloads ≈ 90 MB at the first use of a
-    version.
+    The cluster stops, and its folder is removed, at the end of the block or of this process, even if the process is
+    killed. `settings` go into elasticsearch.yml; `tuned` is for benchmarks. Raises Error with the next step. The first
+    use of a version downloads ≈ 90 MB.
     """
     root = Path(tempfile.mkdtemp(prefix="eslocal-"))
     spec = Spec(f"eslocal-{secrets.token_hex(4)}", version, security, heap, dict(settings or {}), tuned=tuned)
     try:
         with disk_advice(root, "TMPDIR"):
-            found = Cluster.create(root, spec, nodes=nodes, port=port, ephemeral=True)
+            temporary = Cluster.create(root, spec, nodes=nodes, port=port, ephemeral=True)
     except BaseException:
         shutil.rmtree(root, ignore_errors=True)
         raise
-    atexit.register(found.wipe)  # for a block that is never left
+    atexit.register(temporary.wipe)  # if the block is never left
     try:
-        found.start()
-        yield found
-        found.stop()
+        temporary.start()
+        yield temporary
+        temporary.stop()
     finally:
-        found.wipe()
-        atexit.unregister(found.wipe)
+        temporary.wipe()
+        atexit.unregister(temporary.wipe)
 
 
 def _require_free(port: int) -> None:
     if not _is_free(port):
-        raise Error(f"port {port} on {HOST} is taken: stop what listens there (ss -ltnp) or choose another port")
+        raise Error(
+            f"port {port} on {HOST} is in use; stop the program that listens there (ss -ltnp) or choose another port"
+        )
 
 
 def _is_free(port: int) -> bool:
@@ -343,14 +347,14 @@ def _is_free(port: int) -> bool:
 
 
 def _free_ports(count: int, *, first: int | None) -> list[int]:
-    found: list[int] = []
+    ports: list[int] = []
     if first is not None:
         if not 0 < first < 2**16:
-            raise Error(f"port {first}: choose one between 1024 and 65535")
+            raise Error(f"port {first} is invalid; choose one between 1024 and 65535")
         _require_free(first)
-        found.append(first)
-    while len(found) < count:
+        ports.append(first)
+    while len(ports) < count:
         port = secrets.choice(PORTS)
-        if port not in found and _is_free(port):
-            found.append(port)
-    return found
+        if port not in ports and _is_free(port):
+            ports.append(port)
+    return ports

@@ -1,4 +1,4 @@
-"""Fetch just the wanted members of zips in the Maven repository, in few large HTTP ranges, several at a time."""
+"""Download only the needed members of zips in the Maven repository: few large HTTP ranges, several in parallel."""
 
 import threading
 import zlib
@@ -18,8 +18,8 @@ from shipper_eslocal.manifest import File, as_installed
 
 LOCAL_HEADER = 30  # bytes before the name in a zip's local header, APPNOTE 4.3.7
 SLACK = 1024  # the local header's extra field may be longer than the directory says
-GAP = 64 * 1024  # bytes rather read and thrown away than left to another request
-PIECE = 4 * 1024 * 1024  # bytes in a request, unless a single member is larger
+GAP = 64 * 1024  # bytes: reading and discarding so many is cheaper than another request
+PIECE = 4 * 1024 * 1024  # most bytes of a request, unless a single member is larger
 ATTEMPTS = 4
 TIMEOUT = (10, 30)  # s to connect, s between two bytes
 
@@ -34,7 +34,7 @@ class Member:
     start: int
     stop: int
     compressed: int | None = None
-    """Bytes of compressed data in a zip; None where the file stands as it is."""
+    """Bytes of compressed data in a zip; None if the file is not in a zip."""
     stored: bool = False
 
     def cut(self, data: bytes, origin: int) -> bytes:
@@ -48,7 +48,7 @@ class Member:
 
 @dataclass(frozen=True)
 class Piece:
-    """Neighbouring members that are fetched in one request."""
+    """Adjacent members that one request fetches."""
 
     url: str
     members: list[Member]
@@ -67,13 +67,13 @@ class Piece:
 
 
 def address(artifact: str) -> str:
-    """URL of an artifact, given its path in the Maven repository."""
+    """URL of an artifact; `artifact` is its path in the Maven repository."""
     base: str = jgo.MAVEN_CENTRAL_URL  # type: ignore[attr-defined]  # re-exported without saying so
     return f"{base.rstrip('/')}/{artifact}"
 
 
 def plan(files: Sequence[File]) -> list[Piece]:
-    """Say which requests fetch these files. Reads the zips' directories over the network. Raises Error."""
+    """The requests that fetch `files`. Reads the zips' directories over the network. Raises Error."""
     pieces: list[Piece] = []
     for (artifact, whole), group in groupby(files, key=lambda file: (file.artifact, file.member is None)):
         url, wanted = address(artifact), list(group)
@@ -97,7 +97,7 @@ def _located(url: str, files: Sequence[File]) -> list[Member]:
     for file in files:
         name = file.member or ""
         if name not in known:
-            raise Error(f"{url} holds no {name}: the manifest does not belong to it")
+            raise Error(f"{url} contains no {name}; the manifest belongs to another artifact")
         offset, size, method = known[name]
         stop = offset + LOCAL_HEADER + len(name.encode()) + SLACK + size
         members.append(Member(file, offset, stop, size, method == ZIP_STORED))
@@ -116,24 +116,24 @@ def _merged(members: list[Member]) -> Iterator[list[Member]]:
 
 
 def fetch(piece: Piece, root: Path, advance: Callable[[int], None]) -> None:
-    """Fetch one piece and write its files below root, each checked and renamed into place. Raises Error."""
+    """Fetch one piece, check its files and write them below `root`. `advance` gets the bytes read. Raises Error."""
 
     def attempt() -> list[bytes]:
         data = _range(piece, advance)
-        found = []
+        contents = []
         for member in piece.members:
             content = as_installed(member.file.path, member.cut(data, piece.start))
             if not member.file.fits(content):
                 raise ValueError(f"checksum of {member.file.path} is wrong")
-            found.append(content)
-        return found
+            contents.append(content)
+        return contents
 
     for member, content in zip(piece.members, _retried(attempt, piece.url), strict=True):
         place(root / member.file.path, content)
 
 
 def place(target: Path, content: bytes) -> None:
-    """Write a file so that it is there wholly or not at all."""
+    """Write a file atomically."""
     target.parent.mkdir(parents=True, exist_ok=True)
     part = target.with_name(target.name + ".part")
     part.write_bytes(content)
@@ -148,7 +148,7 @@ def _range(piece: Piece, advance: Callable[[int], None]) -> bytes:
     with _sessions.session.get(piece.url, headers=headers, stream=True, timeout=TIMEOUT) as reply:
         reply.raise_for_status()
         if reply.status_code != requests.codes.partial and piece.start:
-            raise Error(f"{piece.url} is not served in ranges: use a repository mirror that does")
+            raise Error(f"{piece.url} is not served in ranges; use a repository mirror that supports range requests")
         try:
             for block in reply.iter_content(256 * 1024):
                 data += block
@@ -171,10 +171,8 @@ def _retried(attempt: Callable[[], Result], url: str) -> Result:
 
 def _advice(failure: Exception, url: str) -> str:
     if isinstance(failure, (ValueError, zlib.error)):
-        return (
-            f"damaged download from {url} ({failure}), {ATTEMPTS} times: a proxy or mirror changes it; try without it"
-        )
+        return f"damaged download from {url} ({failure}), {ATTEMPTS} times; try without a proxy or mirror"
     return (
-        f"cannot download {url} ({type(failure).__name__}): connect this machine to the network, "
-        "or copy a filled cache folder from another one and set ESLOCAL_CACHE"
+        f"cannot download {url} ({type(failure).__name__}); connect this machine to the network, "
+        "or copy a filled cache folder from another machine and set ESLOCAL_CACHE"
     )

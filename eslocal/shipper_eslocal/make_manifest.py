@@ -1,4 +1,4 @@
-"""Write manifest-*.json: `python -m shipper_eslocal.make_manifest` (≈ 200 MB of downloads; when a version changes)."""
+"""Write manifest-*.json when a version changes: `python -m shipper_eslocal.make_manifest`, downloads ≈ 200 MB."""
 
 import hashlib
 import io
@@ -22,7 +22,7 @@ ZIPS = {
     "9.4.3": (SONAR, "sonarqube-26.9.0.129388/elasticsearch/"),
     "8.19.21": (INTEG_TEST, "elasticsearch-8.19.21/"),
 }
-# ES|QL is in neither zip. For 9.x its jar x-pack-esql-compute is not to be had: the newest is 8.19.21.
+# Neither zip has ES|QL. Its jar x-pack-esql-compute is not published for 9.x; the newest is 8.19.21
 PLUGINS = "org/elasticsearch/plugin"
 JARS = {
     "8.19.21": {
@@ -47,24 +47,24 @@ MODULES = (
 WANTED = re.compile(
     rf"lib/[^/]+\.jar|lib/platform/(linux|darwin)-\w+/lib.*|modules/({MODULES})/(?!LICENSE|NOTICE).+[^/]", re.ASCII
 )
-# One copy only, on the class path, where the JRE looks for locale providers: a second one is "jar hell".
+# Only one copy, on the class path, where the JRE looks for locale providers; a second one causes "jar hell"
 MOVED = {"modules/x-pack-core/icu4j-77.1.jar": "lib/icu4j-77.1.jar"}
 
 
 def entry(path: str, data: bytes, member: str | None = None) -> dict[str, object]:
     data = as_installed(path, data)
-    found: dict[str, object] = {"size": len(data), "sha256": hashlib.sha256(data).hexdigest()}
-    return found if member is None else {**found, "member": member}
+    described: dict[str, object] = {"size": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+    return described if member is None else {**described, "member": member}
 
 
 def of_zip(artifact: str, prefix: str) -> dict[str, object]:
     with remotezip.RemoteZip(address(artifact)) as archive:
         names = [name for name in archive.namelist() if WANTED.fullmatch(name.removeprefix(prefix))]
-        found = {}
+        entries = {}
         for name in names:
             path = MOVED.get(name.removeprefix(prefix), name.removeprefix(prefix))
-            found[path] = entry(path, archive.read(name), name)
-    return {"artifact": artifact, "files": found}
+            entries[path] = entry(path, archive.read(name), name)
+    return {"artifact": artifact, "files": entries}
 
 
 def of_jar(artifact: str, path: str) -> dict[str, object]:
@@ -75,7 +75,7 @@ def of_jar(artifact: str, path: str) -> dict[str, object]:
 
 
 def of_module(version: str, name: str, jars: Iterable[str]) -> Iterator[dict[str, object]]:
-    """A module's jars as they are, and its descriptor, which lies in the first of them."""
+    """A module's jars, and its descriptor from the first of them."""
     for number, jar in enumerate(jars):
         path, _, own = jar.partition(":")
         file = f"{path.rpartition('/')[2]}-{own or version}.jar"

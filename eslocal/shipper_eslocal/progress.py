@@ -1,4 +1,4 @@
-"""Download progress on stderr: a bar on a terminal, else one plain line per 10 %."""
+"""Download progress on stderr: a bar on a terminal, otherwise one line per 10 %."""
 
 import sys
 import threading
@@ -10,7 +10,7 @@ Advance = Callable[[int], None]
 
 @contextmanager
 def shown(label: str, total: int) -> Iterator[Advance]:
-    """Yield a thread-safe function that is told of bytes as they arrive; `total` in bytes."""
+    """Yield a thread-safe function to call with the number of bytes that arrived. `total`: bytes."""
     if sys.stderr.isatty():
         with _bar(label, total) as advance:
             yield advance
@@ -20,7 +20,7 @@ def shown(label: str, total: int) -> Iterator[Advance]:
 
 @contextmanager
 def _bar(label: str, total: int) -> Iterator[Advance]:
-    from rich import progress  # noqa: PLC0415  # only people looking need it
+    from rich import progress  # noqa: PLC0415  # needed only at a terminal
     from rich.console import Console  # noqa: PLC0415
 
     columns = (

@@ -1,4 +1,4 @@
-"""What a secured cluster needs on disk: a throw-away certificate authority, a certificate, an administrator."""
+"""Files of a secured cluster: a temporary certificate authority, a certificate, an administrator."""
 
 import datetime as dt
 import ipaddress
@@ -17,14 +17,14 @@ VALID = dt.timedelta(days=800)
 
 
 def write_private(path: Path, content: bytes) -> None:
-    """Create a file that only its owner can read, never readable in between."""
+    """Create a file that only its owner can ever read."""
     path.unlink(missing_ok=True)
     with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
         file.write(content)
 
 
 def make_certificates(folder: Path) -> None:
-    """Write ca.crt, node.crt (localhost and 127.0.0.1) and node.key. The authority's own key is thrown away."""
+    """Write ca.crt, node.crt (localhost and 127.0.0.1) and node.key. The authority's key is discarded."""
     authority = ec.generate_private_key(ec.SECP256R1())
     issuer = _name("eslocal throw-away CA")
     root = _certificate(issuer, authority.public_key(), issuer)
@@ -58,7 +58,7 @@ def make_password(path: Path) -> None:
 
 def write_administrator(config: Path, password: str) -> None:
     """Fill the file realm: one user with the role superuser."""
-    # Few rounds: the password is random, and every first request of a client pays for them.
+    # Few rounds: the password is random, and the first request of each client pays for them
     digest = bcrypt.hashpw(password.encode(), bcrypt.gensalt(rounds=6, prefix=b"2a")).decode()
     write_private(config / "users", f"{USERNAME}:{digest}\n".encode())
     (config / "users_roles").write_text(f"superuser:{USERNAME}\n")

@@ -1,4 +1,4 @@
-"""Named clusters, which stay when the process that started them ends: where they are kept, found and made."""
+"""Named clusters, which keep running when the process that started them ends: where they are stored."""
 
 import os
 import shutil
@@ -9,21 +9,21 @@ from shipper_eslocal.errors import Error, disk_advice
 
 
 def directory() -> Path:
-    """ESLOCAL_STATE, else eslocal below XDG_STATE_HOME, else ~/.local/state/eslocal. Made with mode 0700."""
+    """`$ESLOCAL_STATE`, else `eslocal` below `$XDG_STATE_HOME`, else `~/.local/state/eslocal`; with mode 0700."""
     if own := os.environ.get("ESLOCAL_STATE"):
-        found = Path(own).absolute()
+        folder = Path(own).absolute()
     else:
-        found = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state").absolute() / "eslocal"
+        folder = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state").absolute() / "eslocal"
     try:
-        found.mkdir(mode=0o700, parents=True, exist_ok=True)
-        found.chmod(0o700)
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        folder.chmod(0o700)
     except OSError as failure:
-        raise Error(f"cannot use {found} ({failure.strerror}): set ESLOCAL_STATE to a folder of yours") from failure
-    return found
+        raise Error(f"cannot use {folder} ({failure.strerror}); set ESLOCAL_STATE to a writable folder") from failure
+    return folder
 
 
 def find(name: str) -> Cluster | None:
-    """The cluster of that name, with its running processes if any; None if there is none."""
+    """The cluster of that name, with its running processes; None if it does not exist."""
     root = directory() / name
     return Cluster.load(root) if (root / "cluster.json").exists() else None
 
@@ -41,5 +41,5 @@ def make(spec: Spec, *, nodes: int = 1, port: int | None = None) -> Cluster:
 
 
 def named(name: str) -> Cluster:
-    """The cluster of that name, a new one with one node and no security if there is none. Raises Error."""
+    """The cluster of that name; if it does not exist, a new one with one node and no security. Raises Error."""
     return find(name) or make(Spec(name))

@@ -29,10 +29,11 @@ pytestmark = [pytest.mark.root, pytest.mark.needs("dockerd", "busybox")]
 
 # What a machine may well not have at any given time: kills, quotas that bite, traffic, systemd, a discord of clocks
 QUIET = {
-    "OOM kills", "OOM-killed", "Failed units", "Clock in trouble", "Spool in trouble",
-    "By network", "Received", "Network bytes", "Clock against Elasticsearch", "Disk bytes", "Disk operations of it",
-    "By disk", "Disk reads", "Disk writes", "Files not readable", "Own pressure", "CPU pressure", "Memory pressure",
-    "IO pressure", "Disk latency", "Longest waits for memory", "Its processes", "Restarts",
+    "OOM kills", "OOM-killed", "Failed units", "Unsynchronised clocks", "Spool errors",
+    "By network", "Network received", "Container network traffic", "Clock against Elasticsearch", "By disk",
+    "Container disk throughput", "Container disk operations", "Disk reads", "Disk writes", "Unreadable files",
+    "Container pressure", "CPU pressure", "Memory pressure", "I/O pressure", "Disk latency", "Highest memory pressure",
+    "Processes of the container", "Restarts",
 }  # fmt: skip
 
 

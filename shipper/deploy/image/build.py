@@ -1,7 +1,7 @@
 """``make image``: one root file system with Python and the shipper, as a tar and as an OCI archive, both reproducible.
 
-Debian's packages by mmdebstrap, from the apt sources of this machine; the wheels that requirements/run.txt locks; the
-shipper itself. Neither Docker nor root is needed where user namespaces are.
+The tree consists of Debian's packages, which mmdebstrap gets from this machine's apt sources, the wheels that
+requirements/run.txt locks, and the shipper itself. Where user namespaces exist, neither Docker nor root is needed.
 """
 
 import argparse
@@ -22,12 +22,12 @@ from shipper.deploy.image import oci
 REPOSITORY: Final = Path(__file__).resolve().parents[3]
 SUITE: Final = "bookworm"
 PYTHON: Final = "3.11"  # of that suite
-# busybox: a shell and its tools, for who looks at a host through the image
+# busybox: a shell and tools for people who inspect a host through the image
 PACKAGES: Final = ("base-files", "busybox", f"python{PYTHON}-minimal", f"libpython{PYTHON}-stdlib")
 SOURCES: Final = (Path("/etc/apt/sources.list.d/debian.sources"), Path("/etc/apt/sources.list"))
 HOOKS: Final = "/usr/share/mmdebstrap/hooks/merged-usr"
 SITE: Final = "usr/lib/python3/dist-packages"
-# What is not needed to run: package manager, documents, character sets, what Python's own library has for other ends
+# Not needed at run time: package manager, documents, character sets, parts of Python's standard library
 PRUNED: Final = (
     *("boot", "home", "media", "mnt", "opt", "srv", "tmp/*", "lib32", "libx32", "usr/lib32", "usr/libx32"),
     *("etc/alternatives", "etc/apt", "etc/cron.daily", "etc/default", "etc/dpkg", "etc/fstab", "etc/gss"),
@@ -38,10 +38,10 @@ PRUNED: Final = (
     *("usr/share/*", "var/*"),
     *(f"usr/lib/python{PYTHON}/{name}" for name in ("ensurepip", "lib2to3", "pydoc_data", "pydoc.py", "turtle.py")),
     *(f"{SITE}/{name}" for name in ("bin", "*/tests")),
-    *(f"{SITE}/shipper-*/{name}" for name in ("direct_url.json", "RECORD")),  # they tell where it was built
+    *(f"{SITE}/shipper-*/{name}" for name in ("direct_url.json", "RECORD")),  # they contain the build directory
 )
 KEPT: Final = ("usr/share/doc",)  # the licences
-# What only those need who look at the dashboards, or who build
+# Used only for viewing dashboards and for development
 NOT_ON_NODES: Final = (
     *("shipper_dashboards", "shipper_eslocal"),
     *("shipper/view/dashboards", "shipper/view/report", "shipper/deploy/image"),
@@ -51,7 +51,7 @@ FILES: Final = {
     "etc/passwd": "root:*:0:0:root:/root:/bin/sh\nnobody:*:65534:65534:nobody:/nonexistent:/nonexistent\n",
     "etc/group": "root:*:0:\nnogroup:*:65534:\n",
     "etc/nsswitch.conf": "passwd: files\ngroup: files\nhosts: files dns\n",
-    # Engines and systemd-nspawn mount the host's over these
+    # Engines and systemd-nspawn mount the host's files over these
     "etc/hosts": "127.0.0.1 localhost\n",
     "etc/resolv.conf": "",
     "etc/hostname": "",
@@ -62,22 +62,8 @@ APPLETS: Final = (
     *("sh", "ash", "awk", "cat", "chmod", "cp", "cut", "date", "dd", "df", "diff", "dmesg", "du", "env", "find"),
     *("free", "grep", "head", "hostname", "id", "ip", "kill", "less", "ln", "ls", "mkdir", "mount", "mv", "nc"),
     *("nslookup", "od", "ping", "ps", "pwd", "readlink", "rm", "sed", "sleep", "sort", "stat", "tail", "tar", "top"),
-    *(
-        "touch",
-        "tr",
-        "true",
-        "umount",
-        "uname",
-        "uniq",
-        "uptime",
-        "vi",
-        "watch",
-        "wc",
-        "wget",
-        "which",
-        "xargs",
-        "zcat",
-    ),
+    *("touch", "tr", "true", "umount", "uname", "uniq", "uptime", "vi", "watch", "wc", "wget", "which", "xargs"),
+    "zcat",
 )
 
 
@@ -88,7 +74,7 @@ def run(*words: str | Path, **environment: str) -> None:
 
 
 def fill(root: Path) -> None:
-    """Make the image's tree of the unpacked packages in ``root``."""
+    """Turn the unpacked packages in ``root`` into the image's tree."""
     licences = [path for path in (root / "usr/share/doc").glob("*/copyright") if path.is_file()]
     kept = {path.relative_to(root): path.read_bytes() for path in licences}
     install(root / SITE)
@@ -118,7 +104,7 @@ def remove(path: Path) -> None:
 
 
 def install(site: Path) -> None:
-    """The locked wheels, then the shipper, which is pure Python."""
+    """Install the locked wheels, then the shipper, which is pure Python."""
     pip: list[str | Path] = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
     pip += ["--root-user-action=ignore", "--no-compile", "--target", site]
     locked = REPOSITORY / "requirements/run.txt"
@@ -139,7 +125,7 @@ def folders() -> set[str]:
 
 
 def compiled(root: Path) -> None:
-    """Bytecode, as the root is read-only later. By its contents, as all times in the image are the same."""
+    """Write bytecode, with hashes that nobody checks: the root is read-only later, and all times in it are equal."""
     if f"{sys.version_info.major}.{sys.version_info.minor}" != PYTHON:
         run("chroot", root, "python3", "-m", "compileall", "-q", "--invalidation-mode", "unchecked-hash", "/usr/lib")
         return
@@ -148,7 +134,7 @@ def compiled(root: Path) -> None:
 
 
 def build(directory: Path) -> tuple[Path, Path]:
-    """The tar and the OCI archive in ``directory``. The same sources and packages give the same bytes."""
+    """Build the tar and the OCI archive in ``directory``. The same sources and packages give the same bytes."""
     version = re.search(r'__version__.*"(.+)"', (REPOSITORY / "shipper/__init__.py").read_text())
     assert version
     epoch = int(os.environ.get("SOURCE_DATE_EPOCH") or committed())
@@ -163,12 +149,12 @@ def build(directory: Path) -> tuple[Path, Path]:
 
 
 def unpack(tar: Path, root: Path) -> None:
-    """Debian's packages in ``root``: unpacked, not installed, so that no package manager has to be in it."""
+    """Unpack Debian's packages into ``root``. They are not installed, so the image needs no package manager."""
     sources = next((path for path in SOURCES if path.exists()), None)
     if sources is None:
         sys.exit(f"no apt sources: neither of {' '.join(map(str, SOURCES))}")
     root.mkdir()
-    own = tar.with_name("apt.conf")  # proxies, and what else makes this machine's apt work
+    own = tar.with_name("apt.conf")  # proxies and other settings of this machine's apt
     dump = subprocess.run(["apt-config", "dump", "Acquire"], stdout=subprocess.PIPE, text=True, check=True).stdout
     own.write_text("\n".join(line for line in dump.splitlines() if "::IndexTargets" not in line))
     words = ["mmdebstrap", "--quiet", "--variant=extract", f"--include={','.join(PACKAGES)}", f"--aptopt={own}"]
@@ -177,7 +163,7 @@ def unpack(tar: Path, root: Path) -> None:
 
 
 def pack(root: Path, tar: Path, epoch: int) -> None:
-    """In the order of names, all of root's and of one time."""
+    """Write the tar, sorted by name, with root as owner and ``epoch`` as time of every file."""
 
     def plain(entry: tarfile.TarInfo) -> tarfile.TarInfo:
         entry.uid = entry.gid = 0
@@ -193,10 +179,10 @@ def pack(root: Path, tar: Path, epoch: int) -> None:
 
 
 def committed() -> str:
-    """Time of the last commit, which all files of the image get."""
+    """Time of the last commit in seconds since 1970, for all files of the image."""
     words = ["git", "-C", str(REPOSITORY), "log", "-1", "--format=%ct"]
-    found = subprocess.run(words, capture_output=True, text=True, check=False).stdout.strip()
-    return found or "1700000000"
+    epoch = subprocess.run(words, capture_output=True, text=True, check=False).stdout.strip()
+    return epoch or "1700000000"
 
 
 def main() -> None:

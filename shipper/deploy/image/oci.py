@@ -1,7 +1,7 @@
-"""A root file system's tar as an image archive that docker, podman, skopeo and containerd take.
+"""A root file system's tar as an image archive that docker, podman, skopeo and containerd import.
 
-OCI's image layout (https://github.com/opencontainers/image-spec), and beside it docker's manifest.json, which points to
-the same files. Of the same tar it makes the same bytes.
+OCI's image layout (https://github.com/opencontainers/image-spec) with docker's manifest.json, which points to the same
+files. The same tar gives the same bytes.
 """
 
 import gzip
@@ -66,26 +66,26 @@ class _Writer:
         settings = self._blob("application/vnd.oci.image.config.v1+json", _text(config))
         manifest = {"schemaVersion": 2, "mediaType": "application/vnd.oci.image.manifest.v1+json"}
         manifest |= {"config": settings, "layers": layers}
-        one = self._blob(str(manifest["mediaType"]), _text(manifest))
+        image = self._blob(str(manifest["mediaType"]), _text(manifest))
         tag = f"{NAME}:{version}"
-        # containerd goes by its own annotation, all others by OCI's
-        one["annotations"] = {
+        # containerd reads its own annotation, all others OCI's
+        image["annotations"] = {
             "io.containerd.image.name": f"docker.io/library/{tag}",
             "org.opencontainers.image.ref.name": version,
         }
-        self._add("index.json", _text({"schemaVersion": 2, "manifests": [one]}))
+        self._add("index.json", _text({"schemaVersion": 2, "manifests": [image]}))
         self._add("oci-layout", _text({"imageLayoutVersion": "1.0.0"}))
         paths = [_path(blob["digest"].removeprefix("sha256:")) for blob in (settings, *layers)]
         self._add("manifest.json", _text([{"Config": paths[0], "RepoTags": [tag], "Layers": paths[1:]}]))
 
     def _blob(self, kind: str, content: Path | bytes) -> dict[str, Any]:
-        """Add a file named by its contents; what refers to it."""
+        """Add a file named by its hash; returns the descriptor that refers to it."""
         if isinstance(content, Path):
-            found, size = digest(content), content.stat().st_size
+            sha256, size = digest(content), content.stat().st_size
         else:
-            found, size = hashlib.sha256(content).hexdigest(), len(content)
-        self._add(_path(found), content)
-        return {"mediaType": kind, "digest": f"sha256:{found}", "size": size}
+            sha256, size = hashlib.sha256(content).hexdigest(), len(content)
+        self._add(_path(sha256), content)
+        return {"mediaType": kind, "digest": f"sha256:{sha256}", "size": size}
 
     def _add(self, name: str, content: Path | bytes) -> None:
         entry = tarfile.TarInfo(name)

@@ -1,1 +1,1 @@
-"""The cluster's dashboards: one description (``model``, ``boards``), drawn by Grafana, Kibana and the report."""
+"""The dashboards: one description (``model``, ``boards``), drawn by Grafana, Kibana and the report."""

@@ -1,6 +1,6 @@
-"""A panel's numbers straight from Elasticsearch: its query, and what the answer says. For the report, and pure.
+"""A panel's search request and its response as numbers, for the report. Pure: nothing is sent from here.
 
-An Answer is what any drawing of the panel must show; the tests hold Grafana's and Kibana's queries to the same.
+An Answer holds what every drawing of the panel must show; the tests compare Grafana's and Kibana's answers with it.
 """
 
 from collections.abc import Iterable, Mapping
@@ -10,18 +10,18 @@ from typing import Any, Final
 from shipper.view.dashboards.clauses import dsl
 from shipper.view.dashboards.model import MOST_SERIES, RECENT, TIME, Metric, Panel, Stat, View, label, order, tests
 
-# Widths of a time bucket, in seconds: those that Grafana rounds to
+# Widths of a time bucket in seconds: those to which Grafana rounds
 _WIDTHS: Final = (1, 2, 5, 10, 15, 20, 30, 60, 120, 300, 600, 900, 1200, 1800, 3600, 7200, 10800, 21600, 43200, 86400)
 _ORDER: Final = "order"
 _TIMES: Final = "times"
 _SPLIT: Final = "split"
-_NONE: Final[Mapping[str, Any]] = {"buckets": ()}  # where there is no index yet
+_NONE: Final[Mapping[str, Any]] = {"buckets": ()}  # if there is no index yet
 _PRECISION: Final = 10_000
 
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """A time range in ms since 1970, both ends within it, and the width of a time bucket."""
+    """A time range in ms since 1970, including both ends, and the width of a time bucket."""
 
     first_ms: int
     last_ms: int
@@ -29,23 +29,23 @@ class Span:
 
     @property
     def buckets(self) -> range:
-        """Beginnings of all buckets that the range touches."""
+        """Start times of all buckets that overlap the range."""
         return range(self.first_ms // self.bucket_ms * self.bucket_ms, self.last_ms + 1, self.bucket_ms)
 
 
 def span(first_ms: int, last_ms: int, points: int = 240, least_s: int = 10) -> Span:
-    """About ``points`` buckets, none narrower than ``least_s``, the period of the agents."""
+    """A span of about ``points`` buckets, none narrower than ``least_s``, the agents' period."""
     wanted = max((last_ms - first_ms) / points / 1000, least_s)
-    width = next((one for one in _WIDTHS if one >= wanted), _WIDTHS[-1])
+    width = next((width for width in _WIDTHS if width >= wanted), _WIDTHS[-1])
     return Span(first_ms, last_ms, width * 1000)
 
 
 @dataclass(slots=True)
 class Answer:
-    """Numbers of a panel; None where no document had one.
+    """Numbers of a panel; None where no document has a value.
 
-    ``numbers``: of a stat, by label. ``series``: of lines and heat, by name, one for each of ``times`` (ms).
-    ``rows``: of a table, by key in order, one for each metric.
+    ``numbers``: of a stat, by label. ``series``: of lines and heat, by name, one value for each of ``times`` (ms).
+    ``rows``: of a table, by key in the order of the answer, one value for each metric.
     """
 
     numbers: dict[str, float | None] = field(default_factory=dict)
@@ -55,19 +55,22 @@ class Answer:
 
     @property
     def empty(self) -> bool:
-        values = [*self.numbers.values(), *(one for row in (*self.series.values(), *self.rows.values()) for one in row)]
+        values = [
+            *self.numbers.values(),
+            *(value for row in (*self.series.values(), *self.rows.values()) for value in row),
+        ]
         return not any(value is not None for value in values)
 
 
 def name(panel: Panel, metric: Metric, key: str | None = None) -> str:
-    """What a line is called: the split's value, and the metric's label where there are several."""
+    """Name of a line: the split's value ``key``, followed by the metric's label if the panel has several metrics."""
     if key is None:
         return label(panel, metric)
     return f"{key} {label(panel, metric)}" if len(panel.metrics) > 1 else key
 
 
 def body(panel: Panel, when: Span, chosen: Iterable[Mapping[str, Any]] = ()) -> dict[str, Any]:
-    """The search request. ``chosen`` narrows further: a list for ``bool.filter``."""
+    """The search request. ``chosen``: further clauses for ``bool.filter``."""
     first = f"{when.last_ms}||-{RECENT}" if panel.recent else when.first_ms
     within = {"range": {TIME: {"gte": first, "lte": when.last_ms, "format": "epoch_millis"}}}
     filters = [within, *dsl(tests(panel)), *chosen]
@@ -75,7 +78,7 @@ def body(panel: Panel, when: Span, chosen: Iterable[Mapping[str, Any]] = ()) -> 
 
 
 def _aggs(panel: Panel, when: Span) -> dict[str, Any]:
-    metrics = {str(i): _metric(one, when) for i, one in enumerate(panel.metrics) if one.stat is not Stat.COUNT}
+    metrics = {str(i): _metric(metric, when) for i, metric in enumerate(panel.metrics) if metric.stat is not Stat.COUNT}
     parts = {f"{i}n": _number(metric) for i, metric in enumerate(panel.metrics) if metric.stat is Stat.TOTAL}
     inner = metrics | parts
     if panel.view in (View.LINES, View.HEAT):
@@ -95,7 +98,7 @@ def _histogram(when: Span) -> dict[str, Any]:
 
 
 def _metric(metric: Metric, when: Span) -> dict[str, Any]:
-    """The aggregation; there is none for a count, which every bucket has."""
+    """The aggregation of a metric; not for COUNT, because every bucket has ``doc_count``."""
     match metric.stat:
         case Stat.UNIQUE:
             made: dict[str, Any] = {"cardinality": {"field": metric.field, "precision_threshold": _PRECISION}}
@@ -114,24 +117,26 @@ def _number(metric: Metric) -> dict[str, Any]:
 
 
 def read(panel: Panel, when: Span, answer: Mapping[str, Any]) -> Answer:
-    """What the server's ``answer`` to ``body(panel, when)`` says."""
+    """The numbers in the server's ``answer`` to ``body(panel, when)``."""
     aggs: Mapping[str, Any] = answer.get("aggregations", {})
     if panel.view is View.STAT:
-        return Answer(numbers={label(panel, one): _value(aggs, i, one) for i, one in enumerate(panel.metrics)})
+        return Answer(numbers={label(panel, metric): _value(aggs, i, metric) for i, metric in enumerate(panel.metrics)})
     if panel.view is View.TABLE:
         rows = {bucket["key"]: _values(panel, bucket) for bucket in aggs.get(_SPLIT, _NONE)["buckets"]}
         return Answer(rows=rows)
-    found = Answer(times=list(when.buckets))
+    answered = Answer(times=list(when.buckets))
     splits = (
         [(bucket["key"], bucket) for bucket in aggs.get(_SPLIT, _NONE)["buckets"]] if panel.split else [(None, aggs)]
     )
     for key, bucket in splits:
-        values = {int(one["key"]): _values(panel, one) for one in bucket.get(_TIMES, _NONE)["buckets"]}
+        values = {
+            int(time_bucket["key"]): _values(panel, time_bucket) for time_bucket in bucket.get(_TIMES, _NONE)["buckets"]
+        }
         none = [None] * len(panel.metrics)
         for i, metric in enumerate(panel.metrics):
-            found.series[name(panel, metric, key)] = [values.get(time, none)[i] for time in found.times]
-    assert len(found.series) <= MOST_SERIES
-    return found
+            answered.series[name(panel, metric, key)] = [values.get(time, none)[i] for time in answered.times]
+    assert len(answered.series) <= MOST_SERIES
+    return answered
 
 
 def _values(panel: Panel, bucket: Mapping[str, Any]) -> list[float | None]:
@@ -141,8 +146,8 @@ def _values(panel: Panel, bucket: Mapping[str, Any]) -> list[float | None]:
 def _value(bucket: Mapping[str, Any], i: int, metric: Metric) -> float | None:
     if metric.stat is Stat.COUNT:
         return float(bucket["doc_count"])
-    found = bucket.get(str(i), {})
-    value = found.get("end", found).get("value")
+    aggregation = bucket.get(str(i), {})
+    value = aggregation.get("end", aggregation).get("value")
     if metric.stat is Stat.TOTAL:
         number = bucket.get(f"{i}n", {}).get("value", 0)
         return None if value is None else float(value * number)

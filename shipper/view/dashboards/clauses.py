@@ -1,4 +1,4 @@
-"""A panel's conditions in the languages of those who draw it: Lucene for Grafana, KQL for Kibana, query DSL for us."""
+"""A panel's conditions in three query languages: Lucene for Grafana, KQL for Kibana, query DSL for the report."""
 
 from collections.abc import Iterable
 from typing import Any, Final
@@ -6,14 +6,14 @@ from typing import Any, Final
 from shipper.schema.stream_names import late_stream, stream
 from shipper.view.dashboards.model import Board, Panel, Test, Variable, narrowed, tests
 
-# Outside of every field's own syntax, so that "all" also means documents without the field
+# Values of "all"; the second also matches documents without the field
 _ALL: Final = "*"
 _ALL_OR_NONE: Final = "* OR *:*"
 
 
 def lucene(panel: Panel, variables: Iterable[Variable] = ()) -> str:
-    """All conditions of ``panel``, and what is chosen in Grafana's ``variables``, for ``query_string``."""
-    return " AND ".join([*map(_lucene, tests(panel)), *(_chosen(one, panel.dataset) for one in variables)])
+    """All conditions of ``panel`` and the choices of Grafana's ``variables``, for ``query_string``."""
+    return " AND ".join([*map(_lucene, tests(panel)), *(_chosen(variable, panel.dataset) for variable in variables)])
 
 
 def _lucene(test: Test) -> str:
@@ -28,9 +28,9 @@ def _lucene(test: Test) -> str:
 
 
 def _chosen(variable: Variable, dataset: str) -> str:
-    """Grafana puts in one escaped value, ``("a" OR "b")`` for several, or ``all_value`` as it is.
+    """A condition on a variable, which Grafana replaces: with an escaped value, ``("a" OR "b")``, or ``all_value``.
 
-    8.x finds an index by the whole name of its data stream, or the beginning, but by no other pattern.
+    In 8.x a query on ``_index`` matches a data stream by its whole name or a prefix, but by no other pattern.
     """
     name = f"${variable.name}"
     if variable.field != "_index":

@@ -1,4 +1,4 @@
-"""Okabe and Ito's colours, which the colour-blind tell apart: https://jfly.uni-koeln.de/color/."""
+"""Okabe and Ito's colours, which colour-blind people can distinguish: https://jfly.uni-koeln.de/color/."""
 
 from typing import Final
 

@@ -1,7 +1,7 @@
-"""What a dashboard is, apart from who draws it: boards of panels, panels of metrics over fields of one dataset.
+"""What a dashboard consists of, whoever draws it: boards of panels, panels of metrics over fields of one dataset.
 
-Grafana, Kibana and the report draw the same boards. Units, and what may be averaged, come from the field registry:
-``verify`` refuses a panel that names an unknown field, averages a counter, or mixes units on one axis.
+Grafana, Kibana and the report draw the same boards. Units and permitted averages come from the field registry:
+``verify`` rejects a panel that names an unknown field, averages a counter, or mixes units on one axis.
 """
 
 from collections.abc import Iterator
@@ -13,32 +13,32 @@ from shipper.fields.field import UNITS, Field, Kind, Type
 from shipper.schema.datasets import DATASETS, MINUTELY
 
 WIDTH: Final = 24
-MOST_SERIES: Final = 25  # a panel draws no more; the rest is in a sorted table
+MOST_SERIES: Final = 25  # per chart; a sorted table shows the rest
 TIME: Final = "@timestamp"
 HOST: Final = "host.name"
 ENTITY: Final = "cgroup.entity"
-MINUTELY_TOLD: Final = "once a minute"
-RECENT: Final = "2m"  # what has shipped in the last of it is up: more than one period of a minute
+MINUTELY_TOLD: Final = "once a minute"  # what the description of such a panel must contain
+RECENT: Final = "2m"  # a host that shipped within this time is up; longer than the longest usual period, a minute
 
 
 class BoardError(ValueError):
-    """A board that must not be rendered, and why."""
+    """A board must not be rendered; the message says why."""
 
 
 class Stat(StrEnum):
-    """How the values of a field become one."""
+    """How the values of a field are aggregated."""
 
     AVG = "avg"
     MAX = "max"
     MIN = "min"
-    COUNT = "count"  # of documents; takes no field
-    UNIQUE = "unique"  # of a field's distinct values
-    TOTAL = "total"  # sum over the entities (``per``) of each one's mean: mean × number of entities
+    COUNT = "count"  # of documents; without a field
+    UNIQUE = "unique"  # number of a field's distinct values
+    TOTAL = "total"  # sum of the entities' means: mean × number of entities (distinct values of ``per``)
 
 
 @dataclass(frozen=True, slots=True)
 class Test:
-    """A condition on documents: one of ``values``, ``above`` or ``below`` a bound (exclusive), else any value."""
+    """A condition on documents: one of ``values``, ``above`` or ``below`` an exclusive bound, else the field exists."""
 
     field: str
     values: tuple[str, ...] = ()
@@ -50,7 +50,7 @@ def one_of(name: str, *values: str) -> Test:
     return Test(name, values)
 
 
-def there(name: str) -> Test:
+def exists(name: str) -> Test:
     return Test(name)
 
 
@@ -66,8 +66,8 @@ def below(name: str, bound: float) -> Test:
 class Metric:
     """One number, or one line: ``stat`` of ``field`` over the panel's documents.
 
-    ``recent`` takes only the end of the time range, RECENT long. ``mirrored`` is drawn below zero. ``unit`` is that of
-    the result where it is not the field's: what is counted has no other.
+    ``recent``: only documents of the last RECENT of the time range. ``mirrored``: drawn below zero. ``unit``: that of
+    the result, if it differs from the field's, as for counts.
     """
 
     stat: Stat
@@ -105,7 +105,7 @@ def count(label: str) -> Metric:
 
 @dataclass(frozen=True, slots=True)
 class Split:
-    """The ``size`` values of ``field`` that are first by ``by`` (default: the panel's first metric), most first."""
+    """The ``size`` values of ``field`` with the highest ``by`` (default: the panel's first metric), highest first."""
 
     field: str
     size: int = 10
@@ -114,7 +114,7 @@ class Split:
 
 @dataclass(frozen=True, slots=True)
 class Steps:
-    """Where a value becomes a warning and where it is bad. ``falling``: the less, the worse."""
+    """From which value on a number is a warning or bad. ``falling``: lower values are worse."""
 
     warning: float
     bad: float
@@ -125,16 +125,16 @@ class View(StrEnum):
     LINES = "lines"
     STAT = "stat"
     TABLE = "table"
-    HEAT = "heat"  # one row for each value of the split, time to the right, the first metric as colour
+    HEAT = "heat"  # one row per value of the split, time on the x axis, the first metric as colour
     TEXT = "text"
 
 
 @dataclass(frozen=True, slots=True)
 class Panel:
-    """One chart, of documents of one dataset. ``width`` is of WIDTH columns, ``height`` in rows of about 30 pixels.
+    """One chart of the documents of one dataset. ``width``: of WIDTH columns; ``height``: in rows of about 30 pixels.
 
-    A table has a row for each value of ``split`` and a column for each metric. ``recent`` takes only the end of the
-    time range, RECENT long: of the documents of 9,000 containers an hour is dear, two minutes are not.
+    A table has a row per value of ``split`` and a column per metric. ``recent``: only documents of the last RECENT of
+    the time range; with 9,000 containers an aggregation over an hour is expensive, one over two minutes is not.
     """
 
     title: str
@@ -147,19 +147,19 @@ class Panel:
     steps: Steps | None = None
     stacked: bool = False
     recent: bool = False
-    top: float | None = None  # upper end of the axis
+    top: float | None = None  # the axis reaches at least so far
     width: int = 8
     height: int = 8
     text: str = ""
 
     @property
     def unit(self) -> str:
-        """Of the axis, the number or the colour: a key of ``shipper.fields.UNITS``."""
+        """Unit of the axis, the number or the colour: a key of ``shipper.fields.field.UNITS``."""
         return unit(self, self.metrics[0]) if self.metrics else ""
 
     @property
     def minutely(self) -> bool:
-        """Whether it draws what is read once a minute, whatever the period."""
+        """Whether the panel draws values that are read once a minute, whatever the period."""
         return any((self.dataset, metric.field) in MINUTELY for metric in self.metrics)
 
 
@@ -172,9 +172,9 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Variable:
-    """A choice at the top of a board, which narrows every panel whose documents have its field.
+    """A choice at the top of a board, which filters every panel whose documents have its field.
 
-    ``always`` tells that every document of the board has the field. Without, "all" also means those without it.
+    ``always``: every document of the board has the field; otherwise "all" includes documents without the field.
     """
 
     name: str
@@ -184,18 +184,18 @@ class Variable:
     always: bool = True
     where: tuple[Test, ...] = ()
     dataset: str = "host"
-    within: str = ""  # another variable: only values of documents that it lets through
-    hidden: bool = False  # there is nothing to choose, it follows from another
+    within: str = ""  # another variable: only values of documents that match its choice
+    hidden: bool = False  # not shown: its value follows from another variable
 
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """Documents that are drawn as marks in time on every panel: a boot, an OOM kill."""
+    """Documents that every chart shows as marks on the time axis: boots, OOM kills."""
 
     name: str
     dataset: str
     where: tuple[Test, ...]
-    text: str  # the field whose value the mark shows
+    text: str  # the field whose value labels the mark
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,7 +206,7 @@ class Board:
     variables: tuple[Variable, ...]
     rows: tuple[Row, ...]
     marks: tuple[Mark, ...] = ()
-    last: str = "1h"  # time range when opened
+    last: str = "1h"  # time range when the board opens
 
     @property
     def panels(self) -> Iterator[Panel]:
@@ -214,13 +214,13 @@ class Board:
             yield from row.panels
 
 
-# Dated indices are of no namespace
+# Dated indices have no namespace, so "all" includes them
 NAMESPACE: Final = Variable("namespace", "Namespace", "_index", multi=False, always=False)
 CLUSTER: Final = Variable("cluster", "Cluster", "labels.cluster", always=False)
 HOSTS: Final = Variable("host", "Host", HOST)
 ONE_HOST: Final = replace(HOSTS, multi=False)
 
-# Field → board that shows one such thing, and the variable that names it there
+# Field → the board for one value of the field, and the variable that holds the value there
 PAGES: Final = {HOST: ("shipper-host", "host"), ENTITY: ("shipper-container", "container")}
 
 _MOST_NUMBERS: Final = 2
@@ -249,7 +249,7 @@ def text(title: str, body: str, **more: object) -> Panel:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a panel lies: columns from the left, rows from the top, width and height."""
+    """Position and size of a panel: columns from the left, rows from the top, width, height."""
 
     x: int
     y: int
@@ -259,7 +259,7 @@ class Place:
 
 @dataclass(slots=True)
 class _Shelf:
-    """Panels from left to right; one that does not fit begins a new line below the highest of the last."""
+    """Panels from left to right; a panel that does not fit starts a new line, below the highest panel of the last."""
 
     y: int
     x: int = 0
@@ -274,7 +274,7 @@ class _Shelf:
 
 
 def places(row: Row, y: int) -> tuple[list[Place], int]:
-    """Where the panels of ``row`` lie when it begins at ``y``, and where it ends."""
+    """Positions of the panels of a ``row`` that starts at ``y``, and the y at which the row ends."""
     shelf = _Shelf(y)
     for panel in row.panels:
         shelf.put(panel)
@@ -282,15 +282,15 @@ def places(row: Row, y: int) -> tuple[list[Place], int]:
 
 
 def find(dataset: str, name: str) -> Field:
-    """The registry's field; a key below a flattened one counts as that. Raises BoardError."""
+    """The declared field; for a key below a flattened field, the flattened field. Raises BoardError."""
     if dataset not in DATASETS:
         raise BoardError(f"{dataset}: no such dataset")
-    fields = {one.name: one for one in DATASETS[dataset].fields}
+    fields = {declared.name: declared for declared in DATASETS[dataset].fields}
     if name in fields:
         return fields[name]
-    for one in fields.values():
-        if one.type is Type.FLATTENED and name.startswith(f"{one.name}."):
-            return one
+    for declared in fields.values():
+        if declared.type is Type.FLATTENED and name.startswith(f"{declared.name}."):
+            return declared
     raise BoardError(f"{name}: no field of {dataset}")
 
 
@@ -308,8 +308,8 @@ def has(dataset: str, name: str) -> bool:
 def unit(panel: Panel, metric: Metric) -> str:
     if metric.unit or not metric.field:
         return metric.unit
-    found = find(panel.dataset, metric.field)
-    return "date" if found.type is Type.DATE else found.unit
+    declared = find(panel.dataset, metric.field)
+    return "date" if declared.type is Type.DATE else declared.unit
 
 
 def label(panel: Panel, metric: Metric) -> str:
@@ -325,9 +325,9 @@ def key_label(panel: Panel) -> str:
 
 
 def order(panel: Panel) -> Metric:
-    """What the split of ``panel`` is sorted by, where only the first are asked for: highest values in place of means.
+    """The metric by which Elasticsearch sorts the split of ``panel``: the maximum where the panel shows a mean.
 
-    A mean is dearer, and Elasticsearch puts what has none before all others.
+    A mean is more expensive, and Elasticsearch sorts buckets without a mean before all others.
     """
     assert panel.split
     by = panel.split.by or panel.metrics[0]
@@ -335,31 +335,31 @@ def order(panel: Panel) -> Metric:
 
 
 def sorted_by(panel: Panel) -> Metric:
-    """The column by which a table's rows are shown in order, most first."""
+    """The column by which a table's rows are sorted, highest first."""
     by = panel.split.by if panel.split else None
     return by if by in panel.metrics and by else panel.metrics[0]
 
 
 def tests(panel: Panel) -> tuple[Test, ...]:
-    """Every condition on the panel's documents but the time range and the board's variables."""
+    """Every condition on the panel's documents, except the time range and the board's variables."""
     own = (Test("event.dataset", (f"shipper.{panel.dataset}",)), *panel.where)
     if panel.split and panel.view is not View.TABLE and order(panel).field:
-        return (*own, there(order(panel).field))  # or lines would be drawn of what has no such value
+        return (*own, exists(order(panel).field))  # else the chart would have lines of entities without values
     return own
 
 
 def narrowed(board: Board, panel: Panel) -> tuple[Variable, ...]:
     """The variables of ``board`` that apply to the documents of ``panel``."""
-    return tuple(one for one in board.variables if has(panel.dataset, one.field))
+    return tuple(variable for variable in board.variables if has(panel.dataset, variable.field))
 
 
 def verify(board: Board) -> Board:
-    """``board``, if it can be drawn and every number on it means something. Raises BoardError."""
+    """``board``, if it can be drawn and all its numbers are meaningful. Raises BoardError."""
     seen: set[str] = set()
     for panel in board.panels:
         where = f"{board.title}: {panel.title}"
         if panel.title in seen:
-            raise BoardError(f"{where}: a title used twice")
+            raise BoardError(f"{where}: title used twice")
         seen.add(panel.title)
         try:
             _verify(panel)
@@ -374,7 +374,7 @@ def _verify(panel: Panel) -> None:
     if not panel.metrics or not panel.help or not panel.title:
         raise BoardError("a panel needs a title, a description and a metric")
     if panel.view is View.STAT and len(panel.metrics) > _MOST_NUMBERS:
-        raise BoardError("Kibana shows no more than two numbers at once")
+        raise BoardError("Kibana shows at most two numbers in one panel")
     if panel.minutely and MINUTELY_TOLD not in panel.help.lower():
         raise BoardError(f"its values are read {MINUTELY_TOLD}; the description must say so")
     for metric in panel.metrics:
@@ -387,23 +387,23 @@ def _verify(panel: Panel) -> None:
         raise BoardError(f"{', '.join(sorted(units))} on one axis")
     labels = [label(panel, metric) for metric in panel.metrics]
     if len(set(labels)) < len(labels):
-        raise BoardError("two metrics of one name")
+        raise BoardError("two metrics have the same name")
 
 
 def _verify_metric(panel: Panel, metric: Metric) -> None:
     if metric.recent and panel.view is not View.STAT:
-        raise BoardError("of a chart's metrics all or none are of the end of the range")
+        raise BoardError("only a stat may have recent metrics; set recent on the panel")
     if metric.stat is Stat.COUNT:
         return
-    found = find(panel.dataset, metric.field)
-    if found.kind is Kind.COUNTER and metric.stat in _AVERAGED:
-        raise BoardError(f"{metric.field}: the {metric.stat} of a counter means nothing; take {found.rate}")
-    if metric.stat in _AVERAGED and found.type not in (Type.LONG, Type.DOUBLE):
-        raise BoardError(f"{metric.field}: the {metric.stat} of a {found.type}")
+    declared = find(panel.dataset, metric.field)
+    if declared.kind is Kind.COUNTER and metric.stat in _AVERAGED:
+        raise BoardError(f"{metric.field}: the {metric.stat} of a counter is meaningless; use {declared.rate}")
+    if metric.stat in _AVERAGED and declared.type not in (Type.LONG, Type.DOUBLE):
+        raise BoardError(f"{metric.field}: cannot compute the {metric.stat} of a {declared.type}")
     if metric.unit and metric.unit not in UNITS:
         raise BoardError(f"{metric.unit}: no such unit")
-    if metric.stat is not Stat.UNIQUE and metric.unit not in ("", found.unit):
-        raise BoardError(f"{metric.field} is in {found.unit}, not in {metric.unit}")
+    if metric.stat is not Stat.UNIQUE and metric.unit not in ("", declared.unit):
+        raise BoardError(f"{metric.field} is in {declared.unit}, not in {metric.unit}")
 
 
 def _verify_split(panel: Panel) -> None:
@@ -411,11 +411,11 @@ def _verify_split(panel: Panel) -> None:
         if panel.view in (View.TABLE, View.HEAT):
             raise BoardError(f"a {panel.view} needs a split")
         return
-    found = find(panel.dataset, panel.split.field)
-    if found.type is not Type.KEYWORD:
-        raise BoardError(f"{panel.split.field}: cannot be split by a {found.type}")
+    declared = find(panel.dataset, panel.split.field)
+    if declared.type is not Type.KEYWORD:
+        raise BoardError(f"{panel.split.field}: cannot split by a {declared.type}")
     _verify_metric(panel, order(panel))
     if order(panel).stat is Stat.TOTAL:
-        raise BoardError("Elasticsearch cannot sort by it")
+        raise BoardError("Elasticsearch cannot sort by a total")
     if panel.view is not View.TABLE and panel.split.size * len(panel.metrics) > MOST_SERIES:
         raise BoardError(f"more than {MOST_SERIES} series")

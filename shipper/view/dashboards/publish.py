@@ -1,7 +1,7 @@
-"""Putting the dashboards into a Grafana or a Kibana over its HTTP API; doing it again changes nothing more.
+"""Installing the dashboards in Grafana or Kibana over the HTTP API; installing them again changes nothing.
 
-Grafana: https://grafana.com/docs/grafana/latest/developers/http_api/dashboard/, a folder of their own.
-Kibana: https://www.elastic.co/guide/en/kibana/8.19/saved-objects-api-import.html, with the data view they read.
+Grafana: https://grafana.com/docs/grafana/latest/developers/http_api/dashboard/, in their own folder.
+Kibana: https://www.elastic.co/guide/en/kibana/8.19/saved-objects-api-import.html, with their data view.
 """
 
 import json
@@ -21,23 +21,23 @@ _PATIENCE_S: Final = 30
 _TITLE: Final = "Shipper"
 _NOT_FOUND: Final = 404
 _REFUSED: Final = {
-    401: "the token is not valid",
-    403: "the token may not do this",
-    404: "there is no such page: is the URL right, with its path?",
-    412: "someone else changed it meanwhile, or it is provisioned from files",
+    401: "the token is invalid",
+    403: "the token lacks the permission for this request",
+    404: "not found; check the URL and its path",
+    412: "the dashboard has changed meanwhile, or is provisioned from files",
 }
 
 
 @dataclass(frozen=True)
 class Site:
-    """Where to, with the header that says who we are. ``ca_file``: who signed its certificate, if not a public one."""
+    """A Grafana or Kibana. ``authorization``: header value; ``ca_file``: PEM of its authority, if not a public one."""
 
     url: str
     authorization: str = ""
     ca_file: str = ""
 
     def send(self, method: str, path: str, *, missing_ok: bool = False, **more: Any) -> Any:
-        """JSON of the answer; None where ``missing_ok`` and there is nothing. Raises UserError, the token not in it."""
+        """The response as JSON; None for 404 if ``missing_ok``. Raises UserError, never with the token in its text."""
         headers = {**({"authorization": self.authorization} if self.authorization else {}), **more.pop("headers", {})}
         timeout = urllib3.Timeout(total=_PATIENCE_S)
         try:
@@ -53,17 +53,19 @@ class Site:
         try:
             return answer.json()
         except ValueError:
-            raise UserError(f"{self.url}{path}: the answer is no JSON: is this the right server?") from None
+            raise UserError(
+                f"{self.url}{path}: the response is not JSON; check that this is the right server"
+            ) from None
 
 
 def boards(kind: str) -> list[tuple[str, str]]:
-    """Name and text of each rendered board, for ``grafana`` or ``kibana``."""
+    """Name and text of each rendered board. ``kind``: ``grafana`` or ``kibana``."""
     folder: Traversable = resources.files("shipper_dashboards") / kind / "boards"
-    return sorted((one.name.partition(".")[0], one.read_text(encoding="utf-8")) for one in folder.iterdir())
+    return sorted((file.name.partition(".")[0], file.read_text(encoding="utf-8")) for file in folder.iterdir())
 
 
 def into_grafana(site: Site) -> Iterator[str]:
-    """Create or replace the folder's dashboards; tells each with its address."""
+    """Create or replace the dashboards; yields the address of each, and a hint if there is no data source."""
     if site.send("GET", f"/api/folders/{FOLDER}", missing_ok=True) is None:
         site.send("POST", "/api/folders", json={"uid": FOLDER, "title": _TITLE})
     for _, text in boards("grafana"):
@@ -75,12 +77,15 @@ def into_grafana(site: Site) -> Iterator[str]:
         }
         done = site.send("POST", "/api/dashboards/db", json=body)
         yield f"{site.url.rstrip('/')}{done['url']}"
-    if not any(one.get("type") == "elasticsearch" for one in site.send("GET", "/api/datasources")):
-        yield "Grafana has no Elasticsearch data source yet: see dashboards/grafana/provisioning/datasources"
+    if not any(source.get("type") == "elasticsearch" for source in site.send("GET", "/api/datasources")):
+        yield "Grafana has no Elasticsearch data source yet; see dashboards/grafana/provisioning/datasources"
 
 
 def into_kibana(site: Site, space: str = "", namespace: str = "") -> Iterator[str]:
-    """Create or replace data view and dashboards in ``space``; ``namespace`` narrows what the data view takes in."""
+    """Create or replace data view and dashboards in ``space``; yields the address of each dashboard.
+
+    ``namespace``: the only one that the data view covers; empty for all.
+    """
     base = f"/s/{space}" if space else ""
     lines = dict.fromkeys(line for _, text in boards("kibana") for line in text.splitlines())
     objects = [_narrowed(line, namespace) for line in lines]
@@ -88,15 +93,15 @@ def into_kibana(site: Site, space: str = "", namespace: str = "") -> Iterator[st
     path = f"{base}/api/saved_objects/_import?overwrite=true"
     done = site.send("POST", path, fields={"file": file}, headers={"kbn-xsrf": "shipper"})
     if not done.get("success"):
-        reasons = ", ".join(f"{one['id']}: {one['error'].get('type')}" for one in done.get("errors", []))
-        raise UserError(f"{site.url}: not all was imported: {reasons}")
-    for one in map(json.loads, objects):
-        if one["type"] == "dashboard":
-            yield f"{site.url.rstrip('/')}{base}/app/dashboards#/view/{one['id']}"
+        reasons = ", ".join(f"{error['id']}: {error['error'].get('type')}" for error in done.get("errors", []))
+        raise UserError(f"{site.url}: import failed in part: {reasons}")
+    for saved in map(json.loads, objects):
+        if saved["type"] == "dashboard":
+            yield f"{site.url.rstrip('/')}{base}/app/dashboards#/view/{saved['id']}"
 
 
 def _narrowed(line: str, namespace: str) -> str:
-    one = json.loads(line)
-    if namespace and one["type"] == "index-pattern":
-        one["attributes"]["title"] += f"-{namespace}"
-    return json.dumps(one, ensure_ascii=False)
+    saved = json.loads(line)
+    if namespace and saved["type"] == "index-pattern":
+        saved["attributes"]["title"] += f"-{namespace}"
+    return json.dumps(saved, ensure_ascii=False)

@@ -1,4 +1,4 @@
-"""The boards as one page that needs nothing but a browser: read from Elasticsearch, drawn by plotly."""
+"""The boards as one HTML page that needs only a browser: read from Elasticsearch, drawn by plotly."""
 
 from collections.abc import Iterable, Sequence
 from typing import Final
@@ -27,15 +27,19 @@ def make(
     entities: Sequence[str] = (),
     boards: Sequence[str] = (),
 ) -> str:
-    """The page as HTML. ``boards``: by NAMES; none: what suits the choice of ``hosts`` and ``entities``.
+    """The page as HTML, for a time range in ms. ``boards``: keys of NAMES; empty: those for ``hosts`` and ``entities``.
 
-    Raises UserError where there is nothing to show, ServerError.
+    Raises UserError if there is nothing to show, and ServerError.
     """
     chosen: Chosen = {HOST: tuple(hosts)} if hosts else {}
     when = search.span(connection, index, first_ms, last_ms, chosen)
-    homes = {one: search.host_of(connection, index, one, first_ms, last_ms) for one in entities}
-    pages = [one for name in boards or _suiting(hosts, entities) for one in _pages(NAMES[name], hosts, homes, chosen)]
-    return page.render([search.fill(connection, index, one, when) for one in pages])
+    homes = {entity: search.host_of(connection, index, entity, first_ms, last_ms) for entity in entities}
+    pages = [
+        wanted_page
+        for name in boards or _suiting(hosts, entities)
+        for wanted_page in _pages(NAMES[name], hosts, homes, chosen)
+    ]
+    return page.render([search.fill(connection, index, wanted_page, when) for wanted_page in pages])
 
 
 def _suiting(hosts: Sequence[str], entities: Sequence[str]) -> Sequence[str]:
@@ -45,7 +49,7 @@ def _suiting(hosts: Sequence[str], entities: Sequence[str]) -> Sequence[str]:
 
 
 def _pages(board: Board, hosts: Iterable[str], homes: dict[str, str], chosen: Chosen) -> list[Page]:
-    """Boards of one thing once for each."""
+    """The pages of ``board``: one per host or container if the board shows a single one."""
     if board is NAMES["host"]:
         return [Page(board, f"Host {host}", {HOST: (host,)}) for host in hosts]
     if board is NAMES["container"]:

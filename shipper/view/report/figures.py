@@ -1,7 +1,7 @@
 """Panels of lines and heat as figures of plotly: plain dicts of its schema, https://plotly.com/javascript/reference/.
 
-Values are divided by the scale of their axis and rounded to seven digits. A series is given by its first time and the
-distance from one to the next, where that is so: half the size.
+Values are divided by the scale of their axis and rounded to seven digits. An evenly spaced series is written as its
+first time and the distance between points, which halves the size.
 """
 
 import html
@@ -17,18 +17,18 @@ from shipper.view.report.unit_formats import Scale, scale
 Marks = Mapping[str, list[tuple[int, str]]]
 Line = list[float | None]
 _DASHES: Final = ("solid", "dash", "dot", "dashdot")
-_SLOW_MS: Final = 90_000  # some fields come once a minute, whatever the period: that is no gap
+_SLOW_MS: Final = 90_000  # some fields come once a minute, whatever the period: lines are joined across this
 _CLEAR: Final = "rgba(0,0,0,0)"
 _CLOCK: Final = [
     {"dtickrange": [None, 59_000], "value": "%H:%M:%S"},
     {"dtickrange": [60_000, 43_200_000], "value": "%H:%M"},
     {"dtickrange": [86_400_000, None], "value": "%b %-d"},
 ]
-_NEAR: Final = 1.5  # a threshold further above the highest value would flatten it
+_NEAR: Final = 1.5  # a threshold further above the highest value would flatten the lines
 
 
 def shared(filled: Iterable[tuple[Panel, Answer]]) -> dict[str, int]:
-    """Host → number of its colour on all charts of a board; none where there are more hosts than colours."""
+    """Host → index of its colour on all charts of a board; empty if there are more hosts than colours."""
     hosts = {
         key
         for panel, answer in filled
@@ -39,13 +39,13 @@ def shared(filled: Iterable[tuple[Panel, Answer]]) -> dict[str, int]:
 
 
 def _key(panel: Panel, title: str, i: int) -> str:
-    """The split's value, of which line ``i`` is."""
+    """The split's value to which line ``i`` belongs."""
     metric = panel.metrics[i % len(panel.metrics)]
     return title.removesuffix(f" {label(panel, metric)}") if len(panel.metrics) > 1 else title
 
 
 def figure(panel: Panel, when: Span, answer: Answer, marks: Marks, colours: Mapping[str, int]) -> dict[str, Any]:
-    """``data`` and ``layout`` for Plotly.newPlot; ``colours`` as by ``shared``."""
+    """``data`` and ``layout`` for Plotly.newPlot. ``marks``: name → (ms, label); ``colours``: see ``shared``."""
     values = [abs(value) for line in answer.series.values() for value in line if value is not None]
     highest = max(values, default=0)
     form = scale(panel.unit, max(highest, panel.top or 0) if panel.unit == "pct" else highest)
@@ -58,7 +58,7 @@ def figure(panel: Panel, when: Span, answer: Answer, marks: Marks, colours: Mapp
     data = [*_traces(panel, when, answer, form, colours)]
     if any(marks.values()):
         layout["yaxis2"] = {"overlaying": "y", "range": [0, 1], "visible": False, "fixedrange": True}
-        data += [_mark(title, there) for title, there in marks.items() if there]
+        data += [_mark(title, points) for title, points in marks.items() if points]
     return {"data": data, "layout": layout}
 
 
@@ -104,17 +104,17 @@ def _traces(
             "legendgroup": str(i),
         }
         for number, part in enumerate(segments):
-            drawn = [None if one is None else sign * one / form.factor for one in line[part]]
+            drawn = [None if value is None else sign * value / form.factor for value in line[part]]
             more: dict[str, Any] = {"showlegend": number == 0}
             if panel.stacked:
-                if not any(one is not None for one in drawn):
+                if not any(value is not None for value in drawn):
                     continue
                 more |= {"stackgroup": str(number)}
             yield look | _points(answer.times[part], drawn, when.bucket_ms) | more
 
 
 def _look(panel: Panel, i: int, own: int | None) -> tuple[str, str]:
-    """Colour and dashes of line ``i``: what a split's value has above and below zero are of one colour."""
+    """Colour and dashes of line ``i``. A split's value has the same colour above and below zero."""
     kinds = len(panel.metrics) if panel.split else 1
     key, kind = divmod(i, kinds)
     key = key if own is None or not panel.split else own
@@ -123,16 +123,16 @@ def _look(panel: Panel, i: int, own: int | None) -> tuple[str, str]:
 
 
 def _mirrored(panel: Panel, answer: Answer) -> set[str]:
-    """Names of the lines that are drawn below zero: those of each metric come in turn."""
+    """Names of the lines that are drawn below zero. The lines of a split's value follow the order of the metrics."""
     each = [panel.metrics[i % len(panel.metrics)] for i in range(len(answer.series))]
     return {title for title, metric in zip(answer.series, each, strict=True) if metric.mirrored}
 
 
 def _segments(answer: Answer) -> Iterator[slice]:
-    """Stretches in which something has a value: a stack would be drawn down to zero across the gaps between."""
-    there = [any(value is not None for value in column) for column in zip(*answer.series.values(), strict=True)]
+    """Stretches in which any series has a value: plotly would draw a stack down to zero across the gaps."""
+    filled = [any(value is not None for value in column) for column in zip(*answer.series.values(), strict=True)]
     begin = None
-    for at, value in enumerate([*there, False]):
+    for at, value in enumerate([*filled, False]):
         if value and begin is None:
             begin = at
         elif not value and begin is not None:
@@ -141,11 +141,11 @@ def _segments(answer: Answer) -> Iterator[slice]:
 
 
 def _points(times: Sequence[int], line: Line, step_ms: int) -> dict[str, Any]:
-    """Coordinates; a point between two gaps is shown as one, for no line goes through it."""
+    """Coordinates. A point between two gaps gets a marker, because no line goes through it."""
     kept = [at for at in range(len(times)) if line[at] is not None or not _slow(times, line, at)]
     values = [_short(line[at]) for at in kept]
     padded = [None, *values, None]
-    alone = any(padded[i] is None and one is not None and padded[i + 2] is None for i, one in enumerate(values))
+    alone = any(padded[i] is None and value is not None and padded[i + 2] is None for i, value in enumerate(values))
     look = {"mode": "lines+markers", "marker": {"size": 4}} if alone else {"mode": "lines"}
     if len(kept) == len(times) and times:
         return {"x0": times[0], "dx": step_ms, "y": values, **look}
@@ -153,7 +153,7 @@ def _points(times: Sequence[int], line: Line, step_ms: int) -> dict[str, Any]:
 
 
 def _slow(times: Sequence[int], line: Line, at: int) -> bool:
-    """Whether the values before and after are so near that none was due between."""
+    """Whether the values before and after are so close in time that none was due in between."""
     before = next((i for i in range(at, -1, -1) if line[i] is not None), None)
     after = next((i for i in range(at, len(line)) if line[i] is not None), None)
     return before is not None and after is not None and times[after] - times[before] <= _SLOW_MS
@@ -171,8 +171,11 @@ def _heat(panel: Panel, when: Span, answer: Answer, form: Scale, highest: float)
         "type": "heatmap",
         "x0": (answer.times[0] if answer.times else when.first_ms) + when.bucket_ms // 2,
         "dx": when.bucket_ms,
-        "y": [html.escape(one, quote=False) for one in answer.series],
-        "z": [[_short(None if one is None else one / form.factor) for one in line] for line in answer.series.values()],
+        "y": [html.escape(title, quote=False) for title in answer.series],
+        "z": [
+            [_short(None if value is None else value / form.factor) for value in line]
+            for line in answer.series.values()
+        ],
         "zmin": 0,
         "zmax": (panel.top or highest) / form.factor,
         "colorscale": "Cividis",
@@ -191,8 +194,8 @@ def _thresholds(panel: Panel, form: Scale, highest: float) -> Iterator[dict[str,
 
 
 def _lines_of(marks: Marks) -> Iterator[dict[str, Any]]:
-    for there in marks.values():
-        for ms, _ in there:
+    for points in marks.values():
+        for ms, _ in points:
             yield _line(MARKS, "dot", x=(ms, ms), y=(0, 1), yref="paper")
 
 
@@ -201,16 +204,16 @@ def _line(colour: str, dash: str, x: tuple[float, float], y: tuple[float, float]
     return {"type": "line", "line": {"color": colour, "dash": dash, "width": 1}, "layer": "below", **ends, **more}
 
 
-def _mark(title: str, there: list[tuple[int, str]]) -> dict[str, Any]:
+def _mark(title: str, points: list[tuple[int, str]]) -> dict[str, Any]:
     return {
         "type": "scatter",
         "mode": "markers",
         "meta": "marks",
         "name": title,
-        "x": [ms for ms, _ in there],
-        "y": [1] * len(there),
+        "x": [ms for ms, _ in points],
+        "y": [1] * len(points),
         "yaxis": "y2",
-        "text": [html.escape(text, quote=False) for _, text in there],
+        "text": [html.escape(text, quote=False) for _, text in points],
         "hovertemplate": "%{text}",
         "marker": {"symbol": "triangle-down", "color": MARKS, "size": 9},
         "cliponaxis": False,

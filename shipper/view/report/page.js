@@ -1,15 +1,15 @@
 "use strict";
-// Draws the figures that travel in the page; marks the page as drawn, or says why it could not.
+// Draws the figures that the page contains; marks the page as drawn, or says why drawing failed.
 const root = document.documentElement;
 const config = {
   displaylogo: false, responsive: true, showSendToCloud: false, modeBarButtonsToRemove: ["lasso2d", "select2d"],
 };
 const plots = [];
 
-const breath = () => new Promise((done) => setTimeout(done));
+const pause = () => new Promise((done) => setTimeout(done));  // lets the browser handle events
 
 async function unpacked(id) {
-  const bytes = Uint8Array.from(atob(document.getElementById(id).textContent), (one) => one.charCodeAt(0));
+  const bytes = Uint8Array.from(atob(document.getElementById(id).textContent), (letter) => letter.charCodeAt(0));
   return new Response(new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"))).text();
 }
 
@@ -23,12 +23,12 @@ async function draw() {
     await Plotly.newPlot(place, data, layout, config);
     plots.push(place);
     place.on("plotly_relayout", (change) => zoom(place, change));
-    await breath();
+    await pause();
   }
   root.dataset.drawn = plots.length;
 }
 
-// All charts show the same stretch of time. Those that follow say so too, which is no news; a later zoom overtakes.
+// All charts show the same time range. A chart that follows fires the same event, which is ignored; a later zoom wins.
 let shown = "";
 async function zoom(origin, change) {
   const range = Object.fromEntries(Object.entries(change).filter(([name]) => name.startsWith("xaxis.")));
@@ -37,7 +37,7 @@ async function zoom(origin, change) {
   shown = wanted;
   for (const plot of plots) {
     if (plot !== origin) await Plotly.relayout(plot, { ...range });
-    await breath();
+    await pause();
     if (wanted !== shown) return;
   }
 }
@@ -48,10 +48,10 @@ function sort(heading) {
   const turned = heading.dataset.turned !== "true";
   heading.dataset.turned = turned;
   const value = (row) => row.cells[at].dataset.value;
-  const order = (one, other) =>
+  const order = (left, right) =>
     at === 0
-      ? one.cells[0].textContent.localeCompare(other.cells[0].textContent)
-      : (value(one) === "") - (value(other) === "") || (turned ? 1 : -1) * (value(other) - value(one));
+      ? left.cells[0].textContent.localeCompare(right.cells[0].textContent)
+      : (value(left) === "") - (value(right) === "") || (turned ? 1 : -1) * (value(right) - value(left));
   const rows = [...body.rows].sort(order);
   body.append(...(at === 0 && !turned ? rows.reverse() : rows));
 }
@@ -76,7 +76,7 @@ for (const heading of document.querySelectorAll("thead th")) {
 }
 draw().catch((error) => {
   const trouble = document.getElementById("trouble");
-  trouble.textContent = `The charts cannot be drawn by this browser: ${error}`;
+  trouble.textContent = `This browser cannot draw the charts: ${error}`;
   trouble.hidden = false;
   throw error;
 });

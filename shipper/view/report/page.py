@@ -1,4 +1,4 @@
-"""The page: boards as HTML around the figures that plotly draws. Its script and the figures travel packed inside."""
+"""The page: boards as HTML around figures that plotly draws. It contains plotly and the figures, compressed."""
 
 import base64
 import gzip
@@ -22,7 +22,7 @@ from shipper.view.report.figures import figure, shared
 from shipper.view.report.search import Filled
 from shipper.view.report.unit_formats import moment, shown
 
-MOST_PRINTED: Final = 15  # rows of a table on paper; how many more there are is said
+MOST_PRINTED: Final = 15  # rows of a table on paper, followed by the number of further rows
 _FILES: Final = resources.files(__package__)
 
 
@@ -36,7 +36,7 @@ class Cell:
 
 @dataclass(slots=True)
 class Drawn:
-    """A panel as the template takes it; of the lists only its own kind's is filled."""
+    """A panel for the template; only the attributes of its kind of view are filled."""
 
     id: str
     panel: Panel
@@ -58,8 +58,8 @@ class Sheet:
 
 def render(pages: Sequence[Filled]) -> str:
     """One HTML page."""
-    sheets = [_sheet(f"board-{i}", one) for i, one in enumerate(pages)]
-    figures = {one.id: one.figure for sheet in sheets for _, row in sheet.rows for one in row if one.figure}
+    sheets = [_sheet(f"board-{i}", filled) for i, filled in enumerate(pages)]
+    figures = {drawn.id: drawn.figure for sheet in sheets for _, row in sheet.rows for drawn in row if drawn.figure}
     script, plotly = _text("page.js"), get_plotlyjs()
     made: str = _template().render(
         sheets=sheets,
@@ -132,7 +132,7 @@ def _numbers(panel: Panel, answer: Answer) -> Iterator[tuple[str, Cell]]:
 
 
 def _rows(panel: Panel, answer: Answer) -> Iterator[tuple[str, list[Cell]]]:
-    """In the order of the column that the panel is sorted by; what is absent there comes last."""
+    """Rows sorted by the panel's sort column, highest first; rows without a value there come last."""
     at = panel.metrics.index(sorted_by(panel))
     for key in sorted(answer.rows, key=lambda key: _descending(answer.rows[key][at])):
         cells = zip(panel.metrics, answer.rows[key], strict=True)

@@ -1,4 +1,4 @@
-"""Boards filled from Elasticsearch, one ``_msearch`` a board; needs only ``read``."""
+"""Boards filled from Elasticsearch with one ``_msearch`` per board; needs only the privilege ``read``."""
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
@@ -15,15 +15,15 @@ from shipper.view.dashboards.ask import Answer, Span
 from shipper.view.dashboards.clauses import dsl
 from shipper.view.dashboards.model import ENTITY, HOST, TIME, Board, Mark, Panel, View, narrowed, tests
 
-MOST_MARKS: Final = 100  # of one kind, the newest
-_PERIOD_S: Final = 10  # of documents that do not tell theirs
+MOST_MARKS: Final = 100  # of each kind, the newest
+_PERIOD_S: Final = 10  # of documents without a period
 _APART_MS: Final = 120_000
 Chosen = Mapping[str, tuple[str, ...]]  # field → values
 
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """A board of what is ``chosen``."""
+    """A board for the hosts and entities in ``chosen``."""
 
     board: Board
     title: str
@@ -32,9 +32,9 @@ class Page:
 
 @dataclass(frozen=True, slots=True)
 class Filled:
-    """``answers`` by title of the panel; ``marks``: by name, times in ms with what is said of them, oldest first.
+    """``answers``: by title of the panel. ``marks``: by name, times in ms with their labels, oldest first.
 
-    ``cut``: names of those marks of which only the newest are there.
+    ``cut``: names of marks of which only the newest were read.
     """
 
     page: Page
@@ -45,7 +45,7 @@ class Filled:
 
 
 def span(connection: Connection, index: Index, first_ms: int, last_ms: int, chosen: Chosen) -> Span:
-    """The range in buckets not narrower than the agents' period. Raises UserError if nobody shipped in it."""
+    """The range in buckets not narrower than the agents' period. Raises UserError if the range has no documents."""
     period = {"period": {"max": {"field": PERIOD.name}}}
     filters = [_within(first_ms, last_ms), *_terms(chosen)]
     names = ",".join(indices(index, "host"))
@@ -54,12 +54,12 @@ def span(connection: Connection, index: Index, first_ms: int, last_ms: int, chos
     if not answer["hits"]["total"]["value"]:
         whose = f" of {', '.join(chosen[HOST])}" if HOST in chosen else ""
         raise UserError(f"no documents{whose} in this time range: {names}")
-    found = answer["aggregations"]["period"]["value"]
-    return ask.span(first_ms, last_ms, least_s=round(found / 1000) if found else _PERIOD_S)
+    period_ms = answer["aggregations"]["period"]["value"]
+    return ask.span(first_ms, last_ms, least_s=round(period_ms / 1000) if period_ms else _PERIOD_S)
 
 
 def host_of(connection: Connection, index: Index, entity: str, first_ms: int, last_ms: int) -> str:
-    """Where the container or service ``entity`` ran. Raises UserError if it did not."""
+    """The host on which the container or service ``entity`` ran. Raises UserError if the range has none of it."""
     filters = [_within(first_ms, last_ms), *_terms({ENTITY: (entity,)})]
     body = {"size": 1, "query": {"bool": {"filter": filters}}, "fields": [HOST], "_source": False}
     names = ",".join(indices(index, "cgroup"))
@@ -76,14 +76,14 @@ def fill(connection: Connection, index: Index, page: Page, when: Span) -> Filled
     wanted += [(mark.dataset, _documents(page, mark, when)) for mark in page.board.marks]
     responses = _msearch(connection, index, wanted)
     answers = {panel.title: _read(panel, when, next(responses)) for panel in panels}
-    found = {mark: next(responses)["hits"]["hits"] for mark in page.board.marks}
-    marks = {mark.name: list(_marks(mark, hits)) for mark, hits in found.items()}
-    cut = frozenset(mark.name for mark, hits in found.items() if len(hits) == MOST_MARKS)
+    hits_of = {mark: next(responses)["hits"]["hits"] for mark in page.board.marks}
+    marks = {mark.name: list(_marks(mark, hits)) for mark, hits in hits_of.items()}
+    cut = frozenset(mark.name for mark, hits in hits_of.items() if len(hits) == MOST_MARKS)
     return Filled(page, when, answers, marks, cut)
 
 
 def _read(panel: Panel, when: Span, response: Mapping[str, Any]) -> Answer:
-    """Where no index is, there are no aggregations either."""
+    """The panel's answer; empty without aggregations, as when no index exists."""
     return ask.read(panel, when, response) if "aggregations" in response else Answer()
 
 
@@ -102,7 +102,7 @@ def _msearch(
 
 
 def _narrowing(page: Page, panel: Panel) -> list[Mapping[str, Any]]:
-    fields = {one.field for one in narrowed(page.board, panel)}
+    fields = {variable.field for variable in narrowed(page.board, panel)}
     return _terms({name: values for name, values in page.chosen.items() if name in fields})
 
 
@@ -127,7 +127,7 @@ def _documents(page: Page, mark: Mark, when: Span) -> dict[str, Any]:
 
 
 def _marks(mark: Mark, hits: list[Mapping[str, Any]]) -> Iterator[tuple[int, str]]:
-    """Documents that follow each other tell of one thing: a boot is seen in all of its first minutes."""
+    """One mark for documents in close succession: all documents of a boot's first minutes match the condition."""
     last: dict[str, int] = {}
     for hit in reversed(hits):
         ms, text = int(hit["fields"][TIME][0]), str(hit["fields"][mark.text][0])

@@ -1,4 +1,4 @@
-"""Values for people: the unit's larger or smaller form that suits them, IEC for bytes, SI for what is counted."""
+"""Values for people, with a suitable prefix: IEC for bytes, SI for counts."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -8,7 +8,7 @@ ABSENT: Final = "–"
 
 
 class Scale(NamedTuple):
-    """A value ÷ ``factor`` is in ``suffix``."""
+    """A value divided by ``factor`` is in the unit ``suffix``."""
 
     factor: float
     suffix: str
@@ -33,7 +33,7 @@ _TIMES: Final = (  # in ns
 
 
 def _time(ns: float) -> tuple[Scale, ...]:
-    return tuple(Scale(one.factor / ns, one.suffix) for one in _TIMES if one.factor >= ns)
+    return tuple(Scale(form.factor / ns, form.suffix) for form in _TIMES if form.factor >= ns)
 
 
 # By unit of the registry, smallest first
@@ -65,9 +65,9 @@ SCALES: Final[dict[str, tuple[Scale, ...]]] = {
 
 
 def scale(unit: str, highest: float) -> Scale:
-    """The largest form of ``unit`` in which ``highest`` is not below 1."""
+    """The largest form of ``unit`` in which ``highest`` is at least 1."""
     forms = SCALES[unit]
-    return next((one for one in reversed(forms) if abs(highest) >= one.factor), forms[0])
+    return next((form for form in reversed(forms) if abs(highest) >= form.factor), forms[0])
 
 
 def shown(value: float | None, unit: str) -> str:
@@ -85,7 +85,7 @@ def moment(ms: int) -> str:
 
 
 def _number(value: float) -> str:
-    """Three digits that matter, or all before the point."""
+    """Three significant digits, or all digits before the point."""
     size = abs(value)
     digits = 0 if size >= 100 else 1 if size >= 10 else 2  # noqa: PLR2004
     if size < 1:

@@ -9,8 +9,6 @@ BUSY: Final = Steps(0.85, 0.95)
 FULL: Final = Steps(0.8, 0.9)
 PRESSURE: Final = Steps(0.1, 0.4)
 
-# Documents that are a partition of the host's processes: nothing is counted twice in their sum
-LEAVES: Final = (one_of("cgroup.aggregate", "false"),)
 CONTAINERS: Final = (one_of("cgroup.kind", "container"),)
 WORKLOADS: Final = (one_of("cgroup.kind", "container", "service", "machine"),)
 
@@ -21,6 +19,6 @@ POD: Final = Variable("pod", "Pod", "kubernetes.pod.name", always=False, dataset
 IMAGE: Final = Variable("image", "Image", "container.image.name", always=False, dataset="cgroup")
 UNIT: Final = Variable("unit", "Unit or name", "cgroup.name", always=False, where=WORKLOADS, dataset="cgroup")
 
-# One document or few: a period is seldom longer
+# Marks one document or a few: a period is rarely longer than this uptime
 BOOT_MARK: Final = Mark("Boots", "host", (below("system.uptime.duration.ms", 90_000),), "host.name")
 OOM_MARK: Final = Mark("OOM kills", "host", (above("system.vm.oom_kills.count_per_s", 0),), "host.name")

@@ -1,4 +1,4 @@
-"""One container or service: everything of its cgroup, its host's pressure beside it, its processes."""
+"""One container or service: everything about its cgroup, the host's pressure beside it, and its processes."""
 
 from shipper.view.dashboards.boards.common import BUSY, FULL, ITS_HOST, ONE_CONTAINER, PRESSURE
 from shipper.view.dashboards.model import NAMESPACE, Board, Row, Split, avg, lines, most, stat, table
@@ -6,35 +6,35 @@ from shipper.view.dashboards.model import NAMESPACE, Board, Row, Split, avg, lin
 _NOW = Row(
     "At a glance",
     (
-        stat("CPU used", "CPUs' worth of time, mean.", "cgroup", avg("cgroup.cpu.cores")),
+        stat("CPU usage", "In CPUs, mean.", "cgroup", avg("cgroup.cpu.cores")),
         stat(
             "CPU quota",
-            "CPUs' worth that it may use; absent without a quota.",
+            "CPUs that the cgroup may use; absent without a quota.",
             "cgroup",
             most("cgroup.cpu.limit.cores"),
         ),
         stat(
             "Working set",
-            "Memory without file pages that were not used of late, mean.",
+            "Memory usage without inactive file pages, mean.",
             "cgroup",
             avg("cgroup.memory.working_set.bytes"),
         ),
         stat(
             "Memory limit",
-            "The smallest that holds for it; absent without one.",
+            "The smallest limit of the cgroup and its parents; absent without a limit.",
             "cgroup",
             most("cgroup.memory.limit.effective.bytes"),
         ),
         stat(
-            "Of the limit",
-            "Working set as a share of its own limit, the highest.",
+            "Memory limit used",
+            "Working set as a share of the cgroup's own limit, highest value.",
             "cgroup",
             most("cgroup.memory.limit.pct"),
             steps=FULL,
         ),
         stat(
             "Restarts",
-            "How often one of its name was recreated on this host, since the shipper started.",
+            "How often this host has recreated a container of this name since the shipper started.",
             "cgroup",
             most("cgroup.restarts.count"),
         ),
@@ -46,7 +46,7 @@ _CPU = Row(
     (
         lines(
             "CPU and quota",
-            "CPUs' worth of time, by mode, and the quota.",
+            "CPU usage by mode and the quota, in CPUs.",
             "cgroup",
             avg("cgroup.cpu.cores", "used"),
             avg("cgroup.cpu.user.cores", "in user mode"),
@@ -55,13 +55,13 @@ _CPU = Row(
         ),
         lines(
             "Throttling",
-            "CPUs' worth of time for which the quota held it back.",
+            "Throttled time per second, in CPUs.",
             "cgroup",
             avg("cgroup.cpu.throttled.cores", "throttled"),
         ),
         lines(
-            "Share of the quota",
-            "CPU time used as a share of the quota.",
+            "CPU quota used",
+            "CPU usage as a share of the quota.",
             "cgroup",
             avg("cgroup.cpu.limit.pct", "of quota"),
             steps=BUSY,
@@ -74,15 +74,15 @@ _MEMORY = Row(
     (
         lines(
             "Memory and limit",
-            "Working set, usage with all file pages, and the limit.",
+            "Working set, usage including all file pages, and the limit.",
             "cgroup",
             avg("cgroup.memory.working_set.bytes", "working set"),
             avg("cgroup.memory.usage.bytes", "usage"),
             most("cgroup.memory.limit.effective.bytes", "limit"),
         ),
         lines(
-            "What the memory is",
-            "By use.",
+            "Memory by use",
+            "What the memory is used for.",
             "cgroup",
             avg("cgroup.memory.anon.bytes", "processes"),
             avg("cgroup.memory.file.bytes", "files"),
@@ -92,11 +92,11 @@ _MEMORY = Row(
         ),
         lines(
             "Memory events",
-            "Per second: limit reached, reclaim above the soft limit, killed.",
+            "Events per second: limit reached, reclaim above the soft limit (high), OOM kills, and major page faults.",
             "cgroup",
             avg("cgroup.memory.events.max.count_per_s", "limit reached"),
-            avg("cgroup.memory.events.high.count_per_s", "above high"),
-            avg("cgroup.memory.events.oom_kill.count_per_s", "killed"),
+            avg("cgroup.memory.events.high.count_per_s", "above soft limit"),
+            avg("cgroup.memory.events.oom_kill.count_per_s", "OOM kills"),
             avg("cgroup.memory.major_faults.count_per_s", "major faults"),
         ),
     ),
@@ -106,22 +106,22 @@ _IO = Row(
     "Disk and network",
     (
         lines(
-            "Disk bytes",
-            "Per second; written below zero.",
+            "Container disk throughput",
+            "Bytes per second; writes are drawn below zero.",
             "cgroup",
             avg("cgroup.io.read.bytes_per_s", "read"),
             avg("cgroup.io.write.bytes_per_s", "written", mirrored=True),
         ),
         lines(
-            "Disk operations of it",
-            "Per second; writes below zero.",
+            "Container disk operations",
+            "Operations per second; writes are drawn below zero.",
             "cgroup",
             avg("cgroup.io.read.count_per_s", "reads"),
             avg("cgroup.io.write.count_per_s", "writes", mirrored=True),
         ),
         lines(
-            "Network bytes",
-            "Per second, if it has a network of its own; sent below zero.",
+            "Container network traffic",
+            "Bytes per second, if the container has its own network; sent bytes are drawn below zero.",
             "cgroup",
             avg("cgroup.network.in.bytes_per_s", "received"),
             avg("cgroup.network.out.bytes_per_s", "sent", mirrored=True),
@@ -130,11 +130,11 @@ _IO = Row(
 )
 
 _PRESSURE = Row(
-    "Pressure, its own and its host's",
+    "Pressure: container and host",
     (
         lines(
-            "Own pressure",
-            "Share of the last 10 s in which some of its tasks waited.",
+            "Container pressure",
+            "Share of the last 10 s in which some task of the cgroup waited for CPU, memory or I/O.",
             "cgroup",
             avg("cgroup.pressure.cpu.some.avg10.pct", "cpu"),
             avg("cgroup.pressure.memory.some.avg10.pct", "memory"),
@@ -142,8 +142,8 @@ _PRESSURE = Row(
             steps=PRESSURE,
         ),
         lines(
-            "Its host's pressure",
-            "Share of the last 10 s in which some task of the host waited.",
+            "Host pressure",
+            "Share of the last 10 s in which some task of the host waited for CPU, memory or I/O.",
             "host",
             avg("system.pressure.cpu.some.avg10.pct", "cpu"),
             avg("system.pressure.memory.some.avg10.pct", "memory"),
@@ -151,8 +151,8 @@ _PRESSURE = Row(
             steps=PRESSURE,
         ),
         lines(
-            "Its host",
-            "Share of CPU time in use, and of memory.",
+            "Host CPU and memory",
+            "CPU usage as a share of all CPUs, and used memory (total − available) as a share of the total.",
             "host",
             avg("system.cpu.total.norm.pct", "CPU"),
             avg("system.memory.actual.used.pct", "memory"),
@@ -165,18 +165,18 @@ _PROCESSES = Row(
     "Processes",
     (
         lines(
-            "Tasks and their limit",
-            "Processes and threads.",
+            "Tasks and limit",
+            "Number of processes and threads.",
             "cgroup",
             avg("cgroup.pids.current", "tasks"),
             most("cgroup.pids.limit", "limit"),
         ),
         table(
-            "Its processes",
-            "Its own among those of the host that use most CPU or memory; read once a minute.",
+            "Processes of the container",
+            "The container's processes among the host's busiest by CPU or memory, read once a minute. 100 % is one CPU.",
             "process",
             Split("process.name", 25),
-            avg("system.process.cpu.total.pct", "CPU of one core"),
+            avg("system.process.cpu.total.pct", "CPU"),
             avg("system.process.memory.rss.bytes", "memory"),
             width=16,
         ),
@@ -186,7 +186,7 @@ _PROCESSES = Row(
 BOARD = Board(
     "shipper-container",
     "One container",
-    "Everything of one container or service, and its host's pressure beside it.",
+    "Everything about one container or service, with its host's pressure beside it.",
     (NAMESPACE, ONE_CONTAINER, ITS_HOST),
     (_NOW, _CPU, _MEMORY, _IO, _PRESSURE, _PROCESSES),
 )

@@ -1,4 +1,4 @@
-"""All containers and services: who uses most, who is held back, who is near a limit."""
+"""All containers and services: which use most, which are throttled or wait, which are near a limit."""
 
 from shipper.view.dashboards.boards.common import BUSY, FULL, IMAGE, OOM_MARK, POD, PRESSURE, RUNTIME, UNIT, WORKLOADS
 from shipper.view.dashboards.model import (
@@ -24,7 +24,7 @@ from shipper.view.dashboards.model import (
 
 
 def _top(title: str, help_: str, name: str, **more: object) -> Panel:
-    """Means of the ten that had the highest value."""
+    """Means, for the ten containers and services that had the highest value."""
     return lines(title, help_, "cgroup", avg(name), split=Split(ENTITY, 10), where=WORKLOADS, **more)
 
 
@@ -37,30 +37,30 @@ _HEAD = Row(
     (
         stat(
             "Containers",
-            "Different ones, in the last two minutes of the time range.",
+            "Number of containers in the last two minutes of the time range.",
             "cgroup",
             unique("container.id", "containers"),
             recent=True,
         ),
         stat(
             "Workloads",
-            "Containers, services and machines, in the last two minutes.",
+            "Number of containers, services and machines in the last two minutes.",
             "cgroup",
             unique(ENTITY, "workloads"),
             where=WORKLOADS,
             recent=True,
         ),
         stat(
-            "CPU in use",
-            "CPUs' worth of time, of the one that uses most, in the last two minutes.",
+            "Highest CPU usage",
+            "In CPUs, highest value of any container or service in the last two minutes.",
             "cgroup",
             most("cgroup.cpu.cores"),
             where=WORKLOADS,
             recent=True,
         ),
         stat(
-            "Nearest to its memory limit",
-            "Working set as a share of the limit, the highest of the last two minutes.",
+            "Nearest to memory limit",
+            "Working set as a share of the limit, highest value of the last two minutes.",
             "cgroup",
             most("cgroup.memory.limit.pct"),
             where=WORKLOADS,
@@ -69,15 +69,15 @@ _HEAD = Row(
         ),
         stat(
             "Most throttled",
-            "CPUs' worth of time for which one was held back by its quota, the highest of the last two minutes.",
+            "Throttled time per second in CPUs, highest value of the last two minutes.",
             "cgroup",
             most("cgroup.cpu.throttled.cores"),
             where=WORKLOADS,
             recent=True,
         ),
         stat(
-            "Longest waits for memory",
-            "Share of time in which some task of one waited for memory, the highest of the last two minutes.",
+            "Highest memory pressure",
+            "Share of time in which some task waited for memory, highest value of the last two minutes.",
             "cgroup",
             most("cgroup.pressure.memory.some.avg10.pct"),
             where=WORKLOADS,
@@ -88,20 +88,20 @@ _HEAD = Row(
 )
 
 _TABLES = Row(
-    "Who uses most, who is held back: the last two minutes",
+    "Highest usage and pressure, last two minutes",
     (
         _now(
             "By CPU",
-            "Means; the hundred with the highest value.",
+            "Means, for the hundred containers and services with the highest CPU usage in CPUs.",
             avg("cgroup.cpu.cores", "CPU"),
             avg("cgroup.cpu.limit.pct", "of quota"),
             avg("cgroup.cpu.throttled.cores", "throttled"),
-            avg("cgroup.pressure.cpu.some.avg10.pct", "cpu pressure"),
+            avg("cgroup.pressure.cpu.some.avg10.pct", "CPU pressure"),
             most("cgroup.pids.current", "tasks"),
         ),
         _now(
             "By memory",
-            "Means; memory is the working set; the hundred with the highest value.",
+            "Means, for the hundred containers and services with the largest working set.",
             avg("cgroup.memory.working_set.bytes", "memory"),
             avg("cgroup.memory.limit.pct", "of limit"),
             avg("cgroup.pressure.memory.some.avg10.pct", "memory pressure"),
@@ -110,14 +110,14 @@ _TABLES = Row(
         ),
         _now(
             "By disk",
-            "Means, bytes per second; the hundred that wrote most.",
+            "Bytes per second, means, for the hundred containers and services that write most.",
             avg("cgroup.io.write.bytes_per_s", "written"),
             avg("cgroup.io.read.bytes_per_s", "read"),
-            avg("cgroup.pressure.io.some.avg10.pct", "io pressure"),
+            avg("cgroup.pressure.io.some.avg10.pct", "I/O pressure"),
         ),
         _now(
             "By network",
-            "Means, bytes per second, of those with a network of their own; the hundred that received most.",
+            "Bytes per second, means, for the hundred containers and services that receive most; only those with their own network.",
             avg("cgroup.network.in.bytes_per_s", "received"),
             avg("cgroup.network.out.bytes_per_s", "sent"),
         ),
@@ -127,16 +127,16 @@ _TABLES = Row(
 _RANGE = Row(
     "Over the time range",
     (
-        _top("CPU", "CPUs' worth of time used: means of the ten with the highest value.", "cgroup.cpu.cores", width=12),
+        _top("CPU", "CPU usage in CPUs, means, for the ten with the highest value.", "cgroup.cpu.cores", width=12),
         _top(
             "Memory",
-            "Working set: memory without file pages that were not used of late. The ten largest.",
+            "Working set: memory usage without inactive file pages, for the ten with the largest.",
             "cgroup.memory.working_set.bytes",
             width=12,
         ),
         table(
             "OOM-killed",
-            "Containers and services in which the kernel killed a process, and in how many periods.",
+            "Containers and services in which the kernel OOM-killed a process, and the number of periods with a kill.",
             "cgroup",
             Split(ENTITY, 25),
             most(TIME, "last"),
@@ -149,42 +149,44 @@ _RANGE = Row(
 )
 
 _MORE = Row(
-    "More over the time range",
+    "Details over the time range",
     (
-        _top("Throttled", "CPUs' worth of time for which its quota held it back.", "cgroup.cpu.throttled.cores"),
-        _top("CPU of its quota", "CPU time used as a share of the quota.", "cgroup.cpu.limit.pct", top=1, steps=BUSY),
+        _top("Throttling", "Throttled time per second, in CPUs.", "cgroup.cpu.throttled.cores"),
+        _top("CPU quota used", "CPU usage as a share of the quota.", "cgroup.cpu.limit.pct", top=1, steps=BUSY),
         _top(
             "CPU pressure",
-            "Share of the last 10 s in which some of its tasks waited for a CPU.",
+            "Share of the last 10 s in which some task of the cgroup waited for a CPU.",
             "cgroup.pressure.cpu.some.avg10.pct",
             steps=PRESSURE,
         ),
-        _top(
-            "Memory of its limit", "Working set as a share of the limit.", "cgroup.memory.limit.pct", top=1, steps=FULL
-        ),
+        _top("Memory limit used", "Working set as a share of the limit.", "cgroup.memory.limit.pct", top=1, steps=FULL),
         _top(
             "Memory pressure",
-            "Share of the last 10 s in which some of its tasks waited for memory.",
+            "Share of the last 10 s in which some task of the cgroup waited for memory.",
             "cgroup.pressure.memory.some.avg10.pct",
             steps=PRESSURE,
         ),
         _top(
-            "IO pressure",
-            "Share of the last 10 s in which some of its tasks waited for a disk.",
+            "I/O pressure",
+            "Share of the last 10 s in which some task of the cgroup waited for I/O.",
             "cgroup.pressure.io.some.avg10.pct",
             steps=PRESSURE,
         ),
         _top("Disk reads", "Bytes per second.", "cgroup.io.read.bytes_per_s"),
         _top("Disk writes", "Bytes per second.", "cgroup.io.write.bytes_per_s"),
-        _top("Received", "Bytes per second, of those with a network of their own.", "cgroup.network.in.bytes_per_s"),
+        _top(
+            "Network received",
+            "Bytes per second; only containers and services with their own network.",
+            "cgroup.network.in.bytes_per_s",
+        ),
     ),
-    collapsed=True,  # Grafana asks only when it is opened
+    collapsed=True,  # Grafana queries its panels only when somebody opens it
 )
 
 BOARD = Board(
     "shipper-containers",
     "Containers",
-    "Containers and services of the fleet: who uses most, who is held back, who is near a limit.",
+    "Containers and services of the fleet: which use most, which are throttled or wait, which are near a limit.",
     (NAMESPACE, CLUSTER, HOSTS, RUNTIME, POD, IMAGE, UNIT),
     (_HEAD, _TABLES, _RANGE, _MORE),
     (OOM_MARK,),

@@ -1,4 +1,4 @@
-"""The whole cluster: who is there, how busy it is, who is worst off."""
+"""The whole cluster: which hosts are up, how busy it is, which hosts are in the worst state."""
 
 from shipper.view.dashboards.boards.common import BUSY, FULL, OOM_MARK, PRESSURE, WORKLOADS
 from shipper.view.dashboards.model import (
@@ -30,7 +30,7 @@ _NOW = Row(
     (
         stat(
             "Hosts",
-            "Hosts that sent documents: in the last two minutes of the time range, and in all of it.",
+            "Hosts that sent documents in the last two minutes of the time range (up), and in the whole range (seen).",
             "host",
             unique(HOST, "up", recent=True),
             unique(HOST, "seen"),
@@ -38,7 +38,7 @@ _NOW = Row(
         ),
         stat(
             "Containers",
-            "Different ones, in the last two minutes of the time range.",
+            "Number of containers in the last two minutes of the time range.",
             "cgroup",
             unique("container.id", "containers"),
             recent=True,
@@ -46,28 +46,28 @@ _NOW = Row(
         ),
         stat(
             "CPU",
-            "Mean over hosts and time of the share of CPU time in use.",
+            "CPU usage as a share of all CPUs, mean over hosts and time.",
             "host",
             avg("system.cpu.total.norm.pct"),
             steps=BUSY,
         ),
         stat(
             "Memory",
-            "Mean over hosts and time of the share of memory that cannot be had without swapping.",
+            "Used memory (total − available) as a share of the total, mean over hosts and time.",
             "host",
             avg("system.memory.actual.used.pct"),
             steps=FULL,
         ),
         stat(
             "Fullest disk",
-            "The filesystem with least room, of all hosts, at its worst.",
+            "Highest usage of any filesystem on any host.",
             "filesystem",
             most("system.filesystem.used.pct"),
             steps=FULL,
         ),
         stat(
             "Documents waiting",
-            "Most documents that a host had on its disk because Elasticsearch did not take them.",
+            "Documents in the spool that Elasticsearch has not accepted yet, highest value of any host.",
             "agent",
             most("agent.ledger.spooled.count"),
         ),
@@ -79,7 +79,7 @@ _FLEET = Row(
     (
         lines(
             "Fleet CPU",
-            "Share of CPU time in use: the mean of all hosts and the busiest one.",
+            "CPU usage as a share of all CPUs: mean over all hosts, and the busiest host.",
             "host",
             avg("system.cpu.total.norm.pct", "mean"),
             most("system.cpu.total.norm.pct", "busiest host"),
@@ -87,7 +87,7 @@ _FLEET = Row(
         ),
         lines(
             "Fleet memory",
-            "Share of memory that cannot be had without swapping: mean of all hosts and the fullest one.",
+            "Used memory (total − available) as a share of the total: mean over all hosts, and the fullest host.",
             "host",
             avg("system.memory.actual.used.pct", "mean"),
             most("system.memory.actual.used.pct", "fullest host"),
@@ -95,7 +95,7 @@ _FLEET = Row(
         ),
         lines(
             "Fleet pressure",
-            "Share of the last 10 s in which some task waited for CPU, memory or a disk: mean of all hosts.",
+            "Share of the last 10 s in which some task waited for CPU, memory or I/O, mean over all hosts.",
             "host",
             avg("system.pressure.cpu.some.avg10.pct", "cpu"),
             avg("system.pressure.memory.some.avg10.pct", "memory"),
@@ -103,7 +103,7 @@ _FLEET = Row(
         ),
         lines(
             "Fleet disk",
-            "Bytes per second of all physical disks of all hosts; written below zero.",
+            "Bytes per second, sum over the physical disks of all hosts; writes are drawn below zero.",
             "host",
             total("system.diskio.total.read.bytes_per_s", "read"),
             total("system.diskio.total.write.bytes_per_s", "written", mirrored=True),
@@ -111,7 +111,7 @@ _FLEET = Row(
         ),
         lines(
             "Fleet network",
-            "Bytes per second of all physical interfaces of all hosts; sent below zero.",
+            "Bytes per second, sum over the physical interfaces of all hosts; sent bytes are drawn below zero.",
             "host",
             total("system.network.total.in.bytes_per_s", "received"),
             total("system.network.total.out.bytes_per_s", "sent", mirrored=True),
@@ -125,13 +125,13 @@ _WORST = Row(
     (
         table(
             "Hosts, busiest first",
-            "One row a host, over the time range: means, except where the heading says otherwise.",
+            "One row per host; means over the time range, unless the heading says otherwise.",
             "host",
             Split(HOST, 300),
             avg("system.cpu.total.norm.pct", "CPU"),
             avg("system.load.norm.1", "load per CPU"),
             avg("system.memory.actual.used.pct", "memory"),
-            avg("system.pressure.io.some.avg10.pct", "io pressure"),
+            avg("system.pressure.io.some.avg10.pct", "I/O pressure"),
             avg("system.network.total.in.bytes_per_s", "received"),
             avg("system.network.total.out.bytes_per_s", "sent"),
             most(TIME, "last seen"),
@@ -141,18 +141,18 @@ _WORST = Row(
         ),
         table(
             "Fullest filesystems",
-            "Hosts by their fullest filesystem at its worst.",
+            "Hosts, sorted by the highest usage of any of their filesystems.",
             "filesystem",
             Split(HOST, 25),
-            most("system.filesystem.used.pct", "used, most"),
-            most("system.filesystem.used_files.pct", "inodes, most"),
+            most("system.filesystem.used.pct", "used, max"),
+            most("system.filesystem.used_files.pct", "inodes, max"),
             steps=FULL,
             width=8,
             height=10,
         ),
         heat(
             "CPU, busiest hosts",
-            "Share of CPU time in use, those with the highest value.",
+            "CPU usage as a share of all CPUs, for the 25 hosts with the highest value.",
             "host",
             Split(HOST, 25),
             avg("system.cpu.total.norm.pct"),
@@ -161,7 +161,7 @@ _WORST = Row(
         ),
         heat(
             "Memory, fullest hosts",
-            "Share of memory that cannot be had without swapping, those with the highest value.",
+            "Used memory (total − available) as a share of the total, for the 25 hosts with the highest value.",
             "host",
             Split(HOST, 25),
             avg("system.memory.actual.used.pct"),
@@ -169,24 +169,24 @@ _WORST = Row(
             height=10,
         ),
         lines(
-            "CPU of the busiest hosts",
-            "Means of the ten with the highest value.",
+            "CPU usage, busiest hosts",
+            "CPU usage as a share of all CPUs, mean, for the ten hosts with the highest value.",
             "host",
             avg("system.cpu.total.norm.pct"),
             split=_BY_HOST,
             top=1,
         ),
         lines(
-            "Memory pressure of the worst hosts",
-            "Share of the last 10 s in which some task waited for memory.",
+            "Memory pressure, highest hosts",
+            "Share of the last 10 s in which some task waited for memory, for the ten hosts with the highest value.",
             "host",
             avg("system.pressure.memory.some.avg10.pct"),
             split=_BY_HOST,
             steps=PRESSURE,
         ),
         lines(
-            "Network of the busiest hosts",
-            "Bytes per second received by physical interfaces.",
+            "Network traffic, busiest hosts",
+            "Bytes per second received on physical interfaces, for the ten hosts with the highest value.",
             "host",
             avg("system.network.total.in.bytes_per_s"),
             split=_BY_HOST,
@@ -195,11 +195,11 @@ _WORST = Row(
 )
 
 _EVENTS = Row(
-    "What happened",
+    "Events",
     (
         table(
             "Newest containers",
-            "Those of the last two minutes, by when they were started; how often one of the name was recreated on its host.",
+            "Containers and services of the last two minutes by start time, and how often the host recreated one of this name.",
             "cgroup",
             Split(ENTITY, 25),
             most("cgroup.start", "started"),
@@ -209,7 +209,7 @@ _EVENTS = Row(
         ),
         table(
             "OOM kills",
-            "Containers and services in which the kernel killed a process because memory ran out, and in how many periods.",
+            "Containers and services in which the kernel OOM-killed a process, and the number of periods with a kill.",
             "cgroup",
             Split(ENTITY, 25),
             most(TIME, "last"),
@@ -224,7 +224,7 @@ _DELIVERY = Row(
     (
         lines(
             "Documents collected and stored",
-            "Documents per second, all hosts.",
+            "Documents per second, sum over all hosts.",
             "agent",
             total("agent.ledger.collected.count_per_s", "collected"),
             total("agent.ledger.stored.count_per_s", "stored"),
@@ -232,7 +232,7 @@ _DELIVERY = Row(
         ),
         lines(
             "Documents not stored",
-            "Most that one host has waiting on disk.",
+            "Documents that wait in the spool, highest value of any host.",
             "agent",
             most("agent.ledger.spooled.count", "waiting"),
             width=12,
@@ -243,7 +243,7 @@ _DELIVERY = Row(
 BOARD = Board(
     "shipper-overview",
     "Cluster overview",
-    "Is everybody there, how busy is the fleet, who is worst off, what happened?",
+    "Which hosts are up, how busy is the fleet, which hosts are in the worst state, what happened?",
     (NAMESPACE, CLUSTER, HOSTS),
     (_NOW, _FLEET, _WORST, _EVENTS, _DELIVERY),
     (OOM_MARK,),

@@ -1,4 +1,4 @@
-"""The shipper itself: whether every document is where it belongs, and what that costs."""
+"""The shipper itself: what became of every document, and what collecting and delivering costs."""
 
 from shipper.view.dashboards.boards.common import BOOT_MARK
 from shipper.view.dashboards.model import (
@@ -28,26 +28,33 @@ _NOW = Row(
     (
         stat(
             "Shippers",
-            "Hosts whose shipper sent its own document: in the last two minutes of the range, and in all of it.",
+            "Hosts whose shipper sent its own document in the last two minutes of the range (up), and in the whole range (seen).",
             "agent",
             unique(HOST, "up", recent=True),
             unique(HOST, "seen"),
         ),
-        stat("Versions", "Different versions in the fleet.", "agent", unique("agent.version", "versions")),
-        stat("Waiting", "Documents on disk, the most that one host had.", "agent", most("agent.ledger.spooled.count")),
+        stat("Versions", "Number of different versions in the fleet.", "agent", unique("agent.version", "versions")),
+        stat(
+            "Waiting", "Documents in the spool, highest value of any host.", "agent", most("agent.ledger.spooled.count")
+        ),
         stat(
             "Rejected",
-            "Documents that Elasticsearch refused, since the start of the shipper that has most.",
+            "Documents that Elasticsearch rejected, highest count of any shipper.",
             "agent",
             most("agent.ledger.rejected.count"),
         ),
         stat(
             "Dropped",
-            "Documents given up because the spool was full, since the start of the shipper that has most.",
+            "Documents that were dropped (spool full, disk damaged, too old), highest count of any shipper.",
             "agent",
             most("agent.ledger.dropped.count"),
         ),
-        stat("Files not readable", "The most that one host had.", "agent", most("agent.problems.count")),
+        stat(
+            "Unreadable files",
+            "Files that the shipper could not read or parse, highest number of any host.",
+            "agent",
+            most("agent.problems.count"),
+        ),
     ),
 )
 
@@ -56,7 +63,7 @@ _LEDGER = Row(
     (
         lines(
             "Ledger",
-            "Documents per second, all hosts.",
+            "Documents per second, sum over all hosts.",
             "agent",
             total("agent.ledger.collected.count_per_s", "collected"),
             total("agent.ledger.stored.count_per_s", "stored"),
@@ -65,24 +72,35 @@ _LEDGER = Row(
             total("agent.ledger.dropped.count_per_s", "dropped"),
         ),
         lines(
-            "Documents on disk",
-            "Not yet stored, the hosts with most.",
+            "Documents in the spool",
+            "Documents that are not stored yet, for the ten hosts with the highest value.",
             "agent",
             avg("agent.ledger.spooled.count"),
             split=_WORST,
         ),
-        lines("Spool", "Bytes on disk, the hosts with most.", "agent", avg("agent.spool.bytes"), split=_WORST),
+        lines(
+            "Spool size",
+            "Bytes on disk, for the ten hosts with the highest value.",
+            "agent",
+            avg("agent.spool.bytes"),
+            split=_WORST,
+        ),
         lines(
             "Requests",
-            "Bulk requests per second, all hosts.",
+            "Bulk requests per second, sum over all hosts.",
             "agent",
             total("agent.delivery.requests.count_per_s", "sent"),
             total("agent.delivery.failures.count_per_s", "failed"),
         ),
-        lines("Bytes to Elasticsearch", "Per second, all hosts.", "agent", total("agent.delivery.bytes_per_s", "sent")),
         lines(
-            "Twins",
-            "Documents that were there already on their first send: someone else ships under the same name.",
+            "Bytes to Elasticsearch",
+            "Bytes per second, sum over all hosts.",
+            "agent",
+            total("agent.delivery.bytes_per_s", "sent"),
+        ),
+        lines(
+            "Second shipper of the same name",
+            "Documents that existed already when this shipper first sent them: another shipper uses the same host name and id.",
             "agent",
             most("agent.delivery.twins.count"),
             split=_WORST,
@@ -94,33 +112,43 @@ _COST = Row(
     "Cost",
     (
         lines(
-            "CPU of the shipper", "Share of one CPU, the hosts with most.", "agent", avg("agent.cpu.pct"), split=_WORST
+            "CPU of the shipper",
+            "Share of one CPU, for the ten hosts with the highest value.",
+            "agent",
+            avg("agent.cpu.pct"),
+            split=_WORST,
         ),
         lines(
             "Memory of the shipper",
-            "Resident, the hosts with most.",
+            "Resident memory, for the ten hosts with the highest value.",
             "agent",
             avg("agent.memory.rss.bytes"),
             split=_WORST,
         ),
         lines(
             "Duration of a tick",
-            "To read, make and spool all documents, the hosts with most.",
+            "Time to collect and spool all documents, for the ten hosts with the highest value.",
             "agent",
             avg("agent.tick.duration.us"),
             split=_WORST,
         ),
         lines(
             "Delay of a tick",
-            "How long after its aligned time it began.",
+            "Time from a tick's timestamp to its actual start, for the ten hosts with the highest value.",
             "agent",
             avg("agent.tick.delay.us"),
             split=_WORST,
         ),
-        lines("Missed ticks", "Per second.", "agent", avg("agent.tick.missed.count_per_s"), split=_WORST),
+        lines(
+            "Missed ticks",
+            "Ticks per second, for the ten hosts with the highest value.",
+            "agent",
+            avg("agent.tick.missed.count_per_s"),
+            split=_WORST,
+        ),
         lines(
             "Clock against Elasticsearch",
-            "How far the host's clock is ahead.",
+            "How far the host's clock is ahead of Elasticsearch's, for the ten hosts with the highest value.",
             "agent",
             avg("agent.clock.skew.ms"),
             split=_WORST,
@@ -129,11 +157,11 @@ _COST = Row(
 )
 
 _TROUBLE = Row(
-    "Trouble",
+    "Problems",
     (
         table(
             "Shippers by waiting documents",
-            "One row a host; most over the time range.",
+            "One row per host; highest values in the time range.",
             "agent",
             Split(HOST, 300),
             most("agent.ledger.spooled.count", "waiting"),
@@ -146,7 +174,7 @@ _TROUBLE = Row(
         ),
         table(
             "Versions in the fleet",
-            "And on how many hosts.",
+            "Versions, and the number of hosts that run each.",
             "agent",
             Split("agent.version", 25, unique(HOST, "hosts")),
             unique(HOST, "hosts"),
@@ -155,8 +183,8 @@ _TROUBLE = Row(
             height=10,
         ),
         table(
-            "Clock in trouble",
-            "Hosts whose clock is not synchronised, and in how many periods.",
+            "Unsynchronised clocks",
+            "Hosts whose clock is not synchronised, and the number of periods.",
             "host",
             Split(HOST, 25, count("periods")),
             count("periods"),
@@ -164,8 +192,8 @@ _TROUBLE = Row(
             where=(one_of("system.clock.synchronised", "false"),),
         ),
         table(
-            "Spool in trouble",
-            "Hosts that could not write to or read from their spool, and in how many periods.",
+            "Spool errors",
+            "Errors of writing to or reading from the spool, with the number of periods and hosts.",
             "agent",
             Split("agent.spool.trouble", 25, count("periods")),
             count("periods"),
@@ -178,7 +206,7 @@ _TROUBLE = Row(
 BOARD = Board(
     "shipper-agents",
     "Shipper",
-    "Is every document where it belongs, on time, and at what cost?",
+    "Ledger, lag, cost, versions and clocks: whether the numbers can be trusted.",
     (NAMESPACE, CLUSTER, HOSTS),
     (_NOW, _LEDGER, _COST, _TROUBLE),
     (BOOT_MARK,),

@@ -6,7 +6,7 @@ from itertools import count
 from typing import Any, Final
 
 from grafana_foundation_sdk.builders import common as common_builders
-from grafana_foundation_sdk.builders import dashboard as builders  # the classic form, which is the one for 11 to 13
+from grafana_foundation_sdk.builders import dashboard as builders  # the classic format, for 11 to 13
 from grafana_foundation_sdk.builders import stat as stat_builder
 from grafana_foundation_sdk.builders import statushistory, timeseries
 from grafana_foundation_sdk.builders import table as table_builder
@@ -38,24 +38,26 @@ from shipper.view.dashboards.model import (
     unit,
 )
 
-SCHEMA: Final = 39  # the version of Grafana 11.0; later ones migrate it on load
+SCHEMA: Final = 39  # of Grafana 11.0; later versions migrate it on load
 TAG: Final = "shipper"
 _SOURCE: Final = common.DataSourceRef(type_val="elasticsearch", uid="${datasource}")
 _EMPTY: Final = "nothing in this range"
-# Some values come once a minute, however short the period; a gap that is longer is a gap
+# Some values come once a minute, whatever the period; lines are joined across a gap up to this length
 _JOINED_MS: Final = 90_000
-_MOST_POINTS: Final = 240  # enough for the eye, and few enough buckets for 25 series
-_MOST_VALUES: Final = 2000  # in a list to choose from
+_MOST_POINTS: Final = 240  # few enough buckets for 25 series
+_MOST_VALUES: Final = 2000  # in the list of a variable
 
 _Builder = timeseries.Panel | stat_builder.Panel | table_builder.Panel | statushistory.Panel
 
 
 def render(board: Board) -> str:
-    """The dashboard as Grafana imports and provisions it; pretty, keys in a stable order."""
+    """The dashboard as JSON that Grafana imports and provisions; indented, with sorted keys."""
     page = builders.Dashboard(board.title).uid(board.uid).description(board.help).tags([TAG]).timezone("browser")
     page.refresh("30s").time(f"now-{board.last}", "now").tooltip(dashboard.DashboardCursorSync.CROSSHAIR)
-    page.editable().variables([_datasource(), *(_variable(board, one) for one in board.variables), _filters()])
-    page.annotations([_mark(board, one) for one in board.marks])
+    page.editable().variables(
+        [_datasource(), *(_variable(board, variable) for variable in board.variables), _filters()]
+    )
+    page.annotations([_mark(board, mark) for mark in board.marks])
     page.link(
         builders.DashboardLink("shipper")
         .type(dashboard.DashboardLinkType.DASHBOARDS)
@@ -66,8 +68,8 @@ def render(board: Board) -> str:
     )
     made: dict[str, Any] = json.loads(json.dumps(page.build(), cls=JSONEncoder))
     made |= {"schemaVersion": SCHEMA, "panels": json.loads(json.dumps(list(_rows(board)), cls=JSONEncoder))}
-    for mark, there in zip(board.marks, made["annotations"]["list"], strict=True):
-        there["textField"] = mark.text  # Grafana's models leave out what only this datasource knows
+    for mark, annotation in zip(board.marks, made["annotations"]["list"], strict=True):
+        annotation["textField"] = mark.text  # Grafana's models lack fields of this data source
     return json.dumps(made, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
 
 
@@ -84,8 +86,8 @@ def _rows(board: Board) -> Iterator[dict[str, Any]]:
 
 
 def _row(board: Board, row: Row, y: int, ids: Iterator[int]) -> tuple[list[dict[str, Any]], int]:
-    found, end = places(row, y)
-    return [_panel(board, one, place, next(ids)) for one, place in zip(row.panels, found, strict=True)], end
+    row_places, end = places(row, y)
+    return [_panel(board, panel, place, next(ids)) for panel, place in zip(row.panels, row_places, strict=True)], end
 
 
 def _panel(board: Board, panel: Panel, place: Place, id_: int) -> dict[str, Any]:
@@ -102,7 +104,7 @@ def _panel(board: Board, panel: Panel, place: Place, id_: int) -> dict[str, Any]
     made = _plain(builder.build()) | {"id": id_}
     for metric in (metric for target in made["targets"] for metric in target["metrics"]):
         if metric["type"] == "bucket_script":
-            metric["settings"]["script"] = grafana_query.SCRIPT  # Grafana's models know only its older form
+            metric["settings"]["script"] = grafana_query.SCRIPT  # Grafana's models know only the older form
     return made
 
 
@@ -195,9 +197,9 @@ def _column(panel: Panel, of: str) -> Iterator[Set]:
 
 
 def _page(board: Board, field: str) -> dict[str, Any]:
-    """A link from one thing to its page, with the time range and every other choice."""
+    """A link from a cell to the board of its value, which keeps the time range and all other choices."""
     uid, variable = PAGES[field]
-    others = [one.name for one in board.variables if one.name != variable and not one.hidden]
+    others = [other.name for other in board.variables if other.name != variable and not other.hidden]
     carried = "".join(f"&${{{name}:queryparam}}" for name in ["datasource", *others])
     return {
         "title": "Show ${__value.text}",
@@ -230,7 +232,7 @@ def _datasource() -> builders.DatasourceVariable:
 
 
 def _filters() -> builders.AdHocVariable:
-    """Any further condition on documents, for all panels."""
+    """Further conditions on documents, for all panels."""
     return builders.AdHocVariable("filters").label("Filters").datasource(_SOURCE)
 
 
@@ -249,10 +251,10 @@ def _variable(board: Board, variable: Variable) -> builders.QueryVariable:
 
 
 def choices(board: Board, variable: Variable) -> dict[str, Any]:
-    """The query for the values of ``variable``: narrowed by those before it, except where one says by which."""
+    """The query for the values of ``variable``: filtered by all variables before it, or only by its ``within``."""
     before = board.variables[: board.variables.index(variable)]
-    wanted = [one for one in before if one.name == variable.within] if variable.within else before
-    narrowing = [one for one in wanted if has(variable.dataset, one.field)]
+    wanted = [earlier for earlier in before if earlier.name == variable.within] if variable.within else before
+    narrowing = [earlier for earlier in wanted if has(variable.dataset, earlier.field)]
     query = lucene(Panel("", "", View.TEXT, variable.dataset, where=variable.where), narrowing)
     return {"find": "terms", "field": variable.field, "query": query, "size": _MOST_VALUES}
 

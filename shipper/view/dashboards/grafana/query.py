@@ -1,7 +1,7 @@
-"""A panel's metrics as targets of Grafana's Elasticsearch datasource: one target a metric, or one a table.
+"""A panel's metrics as targets of Grafana's Elasticsearch data source: one target per metric, or one per table.
 
-What the datasource makes of them is in its response_parser.go: ids are digits, unique in the target; names of table
-columns follow from the metrics' types.
+The data source's response_parser.go shows how it reads them: ids are digits, unique within a target; the names of
+table columns follow from the metrics' types.
 """
 
 from collections import Counter
@@ -15,10 +15,10 @@ from grafana_foundation_sdk.models import elasticsearch as models
 from shipper.view.dashboards.clauses import panel_lucene
 from shipper.view.dashboards.model import RECENT, TIME, Board, Metric, Panel, Stat, View, label, order
 
-# Aggregations are named by these; terms refer to the metric that they are sorted by
+# Ids of aggregations; terms refer to the metric by which they are sorted
 _METRIC, _ORDER, _TERMS, _HISTOGRAM, _EACH, _NUMBER = "1", "2", "3", "4", "5", "6"
 SCRIPT: Final = "params.each * params.number"
-_PRECISION: Final = "10000"  # distinct values that are counted exactly, more or less
+_PRECISION: Final = "10000"  # up to so many distinct values the count is nearly exact
 _TITLES: Final = {
     Stat.AVG: "Average",
     Stat.MAX: "Max",
@@ -55,12 +55,12 @@ def targets(board: Board, panel: Panel) -> Iterator[es.Dataquery]:
 
 
 def _end(query: str) -> str:
-    """Only the end of the time range, wherever that is."""
+    """``query``, restricted to the last RECENT of the time range."""
     return f'{query} AND {TIME}:["${{__to}}||-{RECENT}" TO *]'
 
 
 def documents(query: str) -> es.Dataquery:
-    """What an annotation asks for."""
+    """The query of an annotation."""
     return es.Dataquery().ref_id("Anno").query(query).time_field(TIME)
 
 
@@ -72,7 +72,7 @@ def alias(panel: Panel, metric: Metric) -> str:
 
 
 def columns(panel: Panel) -> dict[str, str]:
-    """Name of each number's column as the datasource gives it → our heading, empty for one that only sorts."""
+    """Column name that the data source gives each metric → our heading; empty for a column that only sorts."""
     metrics = [*panel.metrics, *([order(panel)] if _only_sorts(panel) else [])]
     types = Counter(metric.stat for metric in metrics)
     return {
@@ -84,13 +84,13 @@ def columns(panel: Panel) -> dict[str, str]:
 
 
 def _only_sorts(panel: Panel) -> bool:
-    """Whether a table is sorted by what it does not show."""
+    """Whether a table is sorted by a metric that it does not show."""
     by = order(panel)
-    return by.stat is not Stat.COUNT and not any(_same(by, one) for one in panel.metrics)
+    return by.stat is not Stat.COUNT and not any(_same(by, metric) for metric in panel.metrics)
 
 
-def _same(one: Metric, other: Metric) -> bool:
-    return (one.stat, one.field) == (other.stat, other.field)
+def _same(left: Metric, right: Metric) -> bool:
+    return (left.stat, left.field) == (right.stat, right.field)
 
 
 def _target(query: str, i: int, metrics: list[_Metric], buckets: list[_Bucket]) -> es.Dataquery:
@@ -111,11 +111,11 @@ def _row_order(panel: Panel) -> str:
     by = order(panel)
     if by.stat is Stat.COUNT:
         return "_count"
-    return next((_row_id(i) for i, one in enumerate(panel.metrics) if _same(one, by)), _ORDER)
+    return next((_row_id(i) for i, metric in enumerate(panel.metrics) if _same(metric, by)), _ORDER)
 
 
 def _series_order(panel: Panel, metric: Metric) -> tuple[str, list[_Metric]]:
-    """What the series are sorted by, and the metric for it if it is not the drawn one."""
+    """Id of the metric by which the series are sorted, and that metric if it is not the drawn one."""
     by = order(panel)
     if by.stat is Stat.COUNT:
         return "_count", []
@@ -168,7 +168,7 @@ def _terms(panel: Panel, order_by: str) -> es.Terms:
 
 
 def _whole() -> es.Terms:
-    """One bucket of all documents, for a number: the datasource makes no table of a query without buckets."""
+    """One bucket of all documents, for a stat: the data source makes no table from a query without buckets."""
     settings = (
         es.ElasticsearchTermsSettings().size("1").order(models.TermsOrder.DESC).order_by("_count").min_doc_count("1")
     )

@@ -1,4 +1,4 @@
-"""Names of our units in Grafana: https://github.com/grafana/grafana, packages/grafana-data, valueFormats."""
+"""Our units → Grafana's ids of units: https://github.com/grafana/grafana, packages/grafana-data, valueFormats."""
 
 from typing import Final
 

@@ -1,7 +1,7 @@
-"""Boards as Kibana dashboards (8.15 to 9.x): one NDJSON each, every panel a Lens by value, and one data view for all.
+"""Boards as Kibana dashboards (8.15 to 9.x): one NDJSON file each, with every panel a Lens by value and one data view.
 
-The shapes are Lens's own persisted state: x-pack/plugins/lens/public/datasources/form_based and …/visualizations of
-elastic/kibana. Texts within texts (``panelsJSON`` …) are how Kibana keeps dashboards.
+The shapes are Lens's persisted state: x-pack/plugins/lens/public/datasources/form_based and …/visualizations of
+elastic/kibana. Kibana stores some parts as JSON within JSON (``panelsJSON`` …).
 """
 
 import json
@@ -15,17 +15,17 @@ from shipper.view.dashboards.model import HOST, PAGES, RECENT, Board, Panel, Pla
 
 DATA_VIEW: Final = "shipper-metrics"
 PATTERN: Final = "metrics-shipper.*"
-# The oldest forms that all of 8.15 to 9.x read: a newer one is refused by an older Kibana
+# The oldest formats that all of 8.15 to 9.x read; Kibana rejects a format that is newer than itself
 _CORE, _DASHBOARD, _DATA_VIEW_VERSION, _PANEL = "8.8.0", "10.2.0", "8.0.0", "8.15.0"
-_COLUMNS: Final = 2  # Kibana's grid has 48 where ours has 24
+_COLUMNS: Final = 2  # Kibana's grid has 48 columns, ours 24
 _HOSTS_BESIDE: Final = 8
 _BESIDE: Final = (
-    " Kibana cannot tell which host is the container's: these are the hosts with the most, whatever is chosen."
+    " Kibana cannot select the container's host: the chart shows the hosts with the highest values, whatever is chosen."
 )
 
 
 def render(board: Board) -> str:
-    """The data view and the dashboard, a line each, as ``_import`` takes them."""
+    """The data view and the dashboard as NDJSON for Kibana's ``_import``."""
     lines = (_data_view(), _dashboard(board))
     return "".join(json.dumps(line, sort_keys=True, ensure_ascii=False) + "\n" for line in lines)
 
@@ -48,7 +48,9 @@ def _dashboard(board: Board) -> dict[str, Any]:
         for panel, references in panels
         for reference in references
     ]
-    controls = {_id(board.uid, one.name): _control(board, one, i) for i, one in enumerate(_controls(board))}
+    controls = {
+        _id(board.uid, variable.name): _control(board, variable, i) for i, variable in enumerate(_controls(board))
+    }
     for id_ in controls:
         name = f"controlGroup_{id_}:optionsListDataView"
         references.append({"id": DATA_VIEW, "name": name, "type": "index-pattern"})
@@ -84,7 +86,7 @@ def _dashboard(board: Board) -> dict[str, Any]:
 
 
 def _id(*parts: str) -> str:
-    """A name that stays the same from rendering to rendering, in the form of a UUID."""
+    """An id in the form of a UUID that is the same in every rendering."""
     digest = sha256("/".join(parts).encode()).hexdigest()
     return "-".join((digest[:8], digest[8:12], digest[12:16], digest[16:20], digest[20:32]))
 
@@ -92,14 +94,14 @@ def _id(*parts: str) -> str:
 def _placed(board: Board) -> Iterator[tuple[Panel, Place]]:
     y = 0
     for row in board.rows:
-        found, y_next = places(row, y)
-        yield from zip(row.panels, found, strict=True)
+        row_places, y_next = places(row, y)
+        yield from zip(row.panels, row_places, strict=True)
         y = y_next
 
 
 def _controls(board: Board) -> Iterator[Variable]:
-    """The namespace is the data view's business here; what follows from another choice has no control."""
-    return (one for one in board.variables if one.field != "_index" and not one.hidden)
+    """The variables with a control: not the namespace, which the data view determines, and no hidden ones."""
+    return (variable for variable in board.variables if variable.field != "_index" and not variable.hidden)
 
 
 def _control(board: Board, variable: Variable, order: int) -> dict[str, Any]:
@@ -122,12 +124,12 @@ def _control(board: Board, variable: Variable, order: int) -> dict[str, Any]:
 
 
 def shown(board: Board, panel: Panel) -> tuple[Panel, bool]:
-    """The panel as Kibana can show it, and whether it must not follow the choices at the top.
+    """The panel as Kibana can show it, and whether the panel ignores the controls.
 
-    A choice there narrows all panels. Where the documents have no such field, nothing would be left: then all hosts are
-    shown beside each other.
+    A control filters all panels. A panel whose documents lack the control's field would be empty; such a panel ignores
+    the controls and shows the hosts beside each other.
     """
-    if all(has(panel.dataset, one.field) for one in _controls(board)):
+    if all(has(panel.dataset, variable.field) for variable in _controls(board)):
         return panel, False
     split = Split(HOST, min(_HOSTS_BESIDE, 25 // len(panel.metrics)))
     return replace(panel, split=split, help=panel.help + _BESIDE), True
@@ -154,7 +156,7 @@ def _panel(board: Board, panel: Panel, place: Place) -> tuple[dict[str, Any], li
 
 
 def _drilldown(panel: Panel, id_: str) -> tuple[dict[str, Any], list[dict[str, str]]]:
-    """A click on a host or container leads to its page, with filters and time range."""
+    """A click on a host or container opens its dashboard with the same filters and time range."""
     if panel.view is not View.TABLE or panel.split is None or panel.split.field not in PAGES:
         return {}, []
     uid, variable = PAGES[panel.split.field]

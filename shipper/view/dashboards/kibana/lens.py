@@ -1,10 +1,11 @@
-"""One panel as the state of a Lens visualisation, and the references that go with it."""
+"""One panel as the state of a Lens visualisation, with its references."""
 
 from collections.abc import Callable, Iterator
 from typing import Any, Final
 
 from shipper.fields.field import Type
 from shipper.view.dashboards.clauses import kql
+from shipper.view.dashboards.colours import BAD, GOOD, MARKS, WARNING
 from shipper.view.dashboards.model import (
     RECENT,
     TIME,
@@ -25,8 +26,7 @@ from shipper.view.dashboards.model import (
 LAYER: Final = "data"
 SPLIT, TIMES, ORDER = "split", "times", "order"
 _MARKS: Final = "marks"
-_MARK_COLOUR: Final = "#CC79A7"
-_COLOURS: Final = ("#0072B2", "#E69F00", "#D55E00")  # as in Grafana: the colour-blind tell them apart
+_STEPS: Final = (GOOD, WARNING, BAD)
 _FORMATS: Final[dict[str, dict[str, Any]]] = {
     "pct": {"id": "percent", "params": {"decimals": 1}},
     "bytes": {"id": "bytes", "params": {"decimals": 1}},
@@ -51,7 +51,7 @@ def column(i: int) -> str:
 
 
 def lens(board: Board, panel: Panel, data_view: str, *, apart: bool) -> tuple[Json, list[dict[str, str]]]:
-    """``embeddableConfig.attributes`` of a dashboard's panel. ``apart``: it follows no filter of the dashboard."""
+    """``embeddableConfig.attributes`` of a dashboard's panel. ``apart``: the panel ignores filters of the dashboard."""
     references = [{"id": data_view, "name": f"indexpattern-datasource-layer-{LAYER}", "type": "index-pattern"}]
     marked = panel.view is View.LINES and bool(board.marks)
     if marked:
@@ -83,7 +83,7 @@ def lens(board: Board, panel: Panel, data_view: str, *, apart: bool) -> tuple[Js
 
 
 def _columns(panel: Panel) -> Iterator[tuple[str, Json]]:
-    """Buckets first, the outermost of all first, as Lens orders them."""
+    """Buckets before metrics, the outermost bucket first, as Lens orders them."""
     if panel.split:
         yield SPLIT, _terms(panel)
     if panel.view in (View.LINES, View.HEAT):
@@ -106,7 +106,7 @@ def _column(label_: str, operation: str, data: str, scale: str, *, bucketed: boo
 
 def _terms(panel: Panel) -> Json:
     assert panel.split
-    by, shown = order(panel), [i for i, one in enumerate(panel.metrics) if one == order(panel)]
+    by, shown = order(panel), [i for i, metric in enumerate(panel.metrics) if metric == order(panel)]
     params: Json = {
         "size": panel.split.size,
         "orderDirection": "desc",
@@ -158,7 +158,7 @@ def _operation(metric: Metric) -> str:
 
 
 def _formula(panel: Panel, id_: str, metric: Metric) -> Iterator[tuple[str, Json]]:
-    """With the parts that Lens makes of it: 8.x does not make them anew when it loads a dashboard."""
+    """A formula with the parts into which Lens splits it: 8.x does not split it again when it loads a dashboard."""
     parts = {f"{id_}X0": _plain(panel, metric, "")}
     formula = f"{_operation(metric)}({metric.field})"
     tree: Any = f"{id_}X0"
@@ -179,8 +179,8 @@ def _formula(panel: Panel, id_: str, metric: Metric) -> Iterator[tuple[str, Json
     yield id_, _column(label(panel, metric), "formula", "number", "ratio", references=[last], params=params)
 
 
-def _times(one: Any, other: Any) -> Json:
-    return {"type": "function", "name": "multiply", "args": [one, other]}
+def _times(left: Any, right: Any) -> Json:
+    return {"type": "function", "name": "multiply", "args": [left, right]}
 
 
 def _palette(steps: Steps | None) -> Json:
@@ -188,10 +188,10 @@ def _palette(steps: Steps | None) -> Json:
         return {}
     stops = [
         {"color": colour, "stop": stop}
-        for colour, stop in zip(_COLOURS, (steps.warning, steps.bad, max(1, steps.bad)), strict=True)
+        for colour, stop in zip(_STEPS, (steps.warning, steps.bad, max(1, steps.bad)), strict=True)
     ]
     begins = [
-        {"color": colour, "stop": stop} for colour, stop in zip(_COLOURS, (None, steps.warning, steps.bad), strict=True)
+        {"color": colour, "stop": stop} for colour, stop in zip(_STEPS, (None, steps.warning, steps.bad), strict=True)
     ]
     params = {
         "name": "custom",
@@ -227,7 +227,9 @@ def _lines(panel: Panel) -> tuple[str, Json]:
         "layers": [layer],
         "legend": {"isVisible": True, "position": "bottom", "showSingleSeries": True, "legendSize": "medium"},
         "valueLabels": "hide",
-        "fittingFunction": "Linear" if panel.minutely else "None",  # a gap is a gap, but between two minutes
+        "fittingFunction": "Linear"
+        if panel.minutely
+        else "None",  # gaps stay visible, unless values come once a minute
         "axisTitlesVisibilitySettings": everywhere,
         "yLeftExtent": {"mode": "full"}
         if panel.top is None or below
@@ -249,7 +251,7 @@ def _table(panel: Panel) -> tuple[str, Json]:
     return "lnsDatatable", {
         "layerId": LAYER,
         "layerType": "data",
-        "columns": [{"columnId": one, "isTransposed": False} for one in shown],
+        "columns": [{"columnId": id_, "isTransposed": False} for id_ in shown],
         "sorting": {"columnId": by, "direction": "desc"},
         "paging": {"size": 20, "enabled": True},
         "rowHeight": "single",
@@ -293,7 +295,7 @@ def _marks(board: Board) -> Json:
                 "query": kql(tests(Panel(mark.name, "", View.TEXT, mark.dataset, where=mark.where))),
             },
             "icon": "bolt",
-            "color": _MARK_COLOUR,
+            "color": MARKS,
             "isHidden": False,
             "extraFields": [],
         }
