@@ -1,11 +1,13 @@
 """Who may import whom: the rooms of shipper/, each from those before it, and nothing for its type alone."""
 
 import ast
-from pathlib import Path
 
 import pytest
 
-SHIPPER = Path(__file__).parent.parent / "shipper"
+from shipper import rooms
+from shipper.base.errors import UserError
+
+SHIPPER = rooms.PACKAGE
 ROOMS = [
     "base",
     "kernel",
@@ -18,9 +20,11 @@ ROOMS = [
     "agent",
     "view",
     "deploy",
+    "rooms",
     "commands",
     "cli",
 ]
+FILES = {"rooms", "cli"}
 # A room that takes less than all before it
 ONLY = {
     "base": set(),
@@ -33,17 +37,8 @@ ONLY = {
     "server": {"base", "fields", "settings", "schema", "deliver"},
     "view": {"base", "fields", "settings", "schema", "deliver"},
     "deploy": {"base", "settings"},
+    "rooms": {"base"},
 }
-
-
-def imported(module: Path) -> set[str]:
-    """``room.module`` of each of our modules that ``module`` imports, inside functions too."""
-    nodes = list(ast.walk(ast.parse(module.read_text())))
-    dotted = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
-    for node in nodes:
-        if isinstance(node, ast.ImportFrom) and node.module:
-            dotted |= {f"{node.module}.{alias.name}" for alias in node.names}
-    return {name.removeprefix("shipper.") for name in dotted if name.startswith("shipper.")}
 
 
 @pytest.mark.parametrize("room", ROOMS)
@@ -53,7 +48,7 @@ def test_a_room_imports_only_from_rooms_before_it(room: str) -> None:
     for module in place.rglob("*.py") if place.is_dir() else [place.with_suffix(".py")]:
         wrong = {
             name
-            for name in imported(module)
+            for name in rooms.imported(module)
             if not any(name == prefix or name.startswith(f"{prefix}.") for prefix in allowed)
         }
         assert not wrong, f"{module.relative_to(SHIPPER)} imports {sorted(wrong)}"
@@ -66,6 +61,18 @@ def test_nothing_is_imported_for_its_type_alone() -> None:
 
 
 def test_every_room_has_a_sentence_at_its_door() -> None:
-    doors = [SHIPPER / room / "__init__.py" for room in ROOMS if room != "cli"]
+    doors = [SHIPPER / room / "__init__.py" for room in ROOMS if room not in FILES]
     assert [door.parent.name for door in doors if not ast.get_docstring(ast.parse(door.read_text()))] == []
-    assert {path.name for path in SHIPPER.iterdir() if (path / "__init__.py").exists()} == set(ROOMS) - {"cli"}
+    assert {path.name for path in SHIPPER.iterdir() if (path / "__init__.py").exists()} == set(ROOMS) - FILES
+
+
+def test_the_picture_leaves_out_arrows_that_follow_from_others() -> None:
+    imports = {"base": frozenset[str](), "kernel": frozenset({"base"}), "collect": frozenset({"base", "kernel"})}
+    assert rooms.in_order(imports) == ["base", "kernel", "collect"]
+    assert rooms.direct(imports) == {**imports, "collect": {"kernel"}}
+
+
+def test_rooms_that_import_each_other_are_named() -> None:
+    circle = {"base": frozenset[str](), "kernel": frozenset({"collect"}), "collect": frozenset({"base", "kernel"})}
+    with pytest.raises(UserError, match="rooms import each other: collect, kernel"):
+        rooms.in_order(circle)

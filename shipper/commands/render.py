@@ -1,4 +1,4 @@
-"""``shipper render [--check]``: the committed files that are made from fields and options."""
+"""``shipper render [--check]``: the committed files that are made from fields, options and imports."""
 
 import argparse
 import json
@@ -6,14 +6,16 @@ import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from shipper import rooms
 from shipper.base.errors import UserError
 from shipper.deploy import units
 from shipper.schema import reference, templates
 from shipper.settings.config import Config, Index
 
-HELP = "write mappings/, the dashboards, the units and the sample configuration from what is declared in Python"
+HELP = "write the rendered files: mappings, dashboards, units, the sample configuration and the picture of the rooms"
 SECTIONS = ()
 SAMPLE = "units/shipper.toml"
+ARCHITECTURE = "docs/architecture.md"  # between two marks
 # Folders in which every file is rendered
 OWN = ("mappings", "dashboards/grafana/boards", "dashboards/kibana/boards")
 
@@ -30,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace, _config: Config) -> int:
     if not args.directory.is_dir():
         raise UserError(f"{args.directory}: no such directory")
-    wanted = rendered()
+    wanted = rendered(args.directory)
     stale = list(differing(args.directory, wanted))
     if args.check:
         for path in stale:
@@ -42,15 +44,19 @@ def run(args: argparse.Namespace, _config: Config) -> int:
     return 0
 
 
-def rendered() -> dict[str, str]:
-    """Path below the repository → contents, of every file that is rendered."""
+def rendered(directory: Path) -> dict[str, str]:
+    """Path below the repository at ``directory`` → contents, of every file that is rendered, in whole or in part."""
     files = {"mappings/README.md": reference.mappings_readme(), SAMPLE: reference.sample()}
     for layout in ("datastream", "dated"):
         for template in templates.render(Index(layout=layout)):
             text = json.dumps(template.body, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
             files[f"mappings/{template.kind}_template/{template.name}.json"] = text
     files |= {f"units/{path}": units.render(file) for path, file in units.files().items()}
-    return files | _dashboards()
+    return files | _dashboards() | _architecture(directory / ARCHITECTURE)
+
+
+def _architecture(document: Path) -> dict[str, str]:
+    return {ARCHITECTURE: rooms.put_into(document.read_text(encoding="utf-8"))} if document.is_file() else {}
 
 
 def _dashboards() -> dict[str, str]:
