@@ -156,6 +156,7 @@ def stages(ticks: int) -> dict[str, Any]:
 
 
 def measure(count: int, ticks: int, *options: str, busy: bool = False, traced: bool = True) -> Result:
+    """The costs with ``count`` containers, over ``ticks`` ticks. ``options``: further words of the command line."""
     with cgroups(count, busy=busy):
         few, many = run(_FEW, *options), run(_FEW + ticks, *options)
         calls = syscalls(*options) if traced else None

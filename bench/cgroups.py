@@ -17,6 +17,7 @@ _BUSY_S = 1.0  # until each busy process has worked for the first time
 
 
 def mode() -> Mode:
+    """How cgroups are mounted on this host."""
     return detect(Reader(Root())).mode
 
 
@@ -36,6 +37,7 @@ class Account:
         (self._directory / "cgroup.procs").write_text(str(pid))
 
     def ms(self) -> float:
+        """CPU time so far in ms."""
         v1 = self._directory / "cpuacct.usage"
         if v1.exists():
             return int(v1.read_text()) / 1e6

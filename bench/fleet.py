@@ -80,6 +80,7 @@ class Level:
 
 
 def bodies(fleet: Fleet, hosts: range) -> list[Body]:
+    """The bulk bodies of some hosts, one per host and tick."""
     made = []
     for host in hosts:
         name = fleet.host_name(host)
@@ -194,6 +195,7 @@ class Searches:
 
 
 def level(cluster: shipper_eslocal.Cluster, fleet: Fleet, pool: ProcessPoolExecutor) -> Level:
+    """Measure one number of hosts."""
     todo = made(fleet, pool)
     elasticsearch = Elasticsearch(hosts=tuple(cluster.urls), timeout_s=30)
     config = Config(elasticsearch=elasticsearch)

@@ -35,6 +35,7 @@ class Counts:
         self._level = level
 
     def __call__(self, body: bytes, _shard_s: float) -> Any:
+        """The answer to a bulk body."""
         documents = body.count(b"\n") // 2
         self.documents += documents
         self.bytes += len(body)
@@ -56,6 +57,7 @@ class Hot:
         self._ticker.prime()
 
     def tick(self) -> None:
+        """Collect, spool and deliver one tick."""
         self._root.advance()
         self._tick_ms += 10_000
         self._ledger.put(self._tick_ms, self._ticker.tick(self._tick_ms, Report(10_000)))

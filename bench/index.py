@@ -46,19 +46,23 @@ class Stored:
 
 
 def ours(document: Document) -> Iterator[tuple[str, bytes]]:
+    """The document as the agent writes it: index and line."""
     yield document.index, document.line
 
 
 def dated(tick_ms: Callable[[int], int]) -> Lines:
+    """A function that gives the document for a dated index."""
     return lambda document: [(dated_index(document.dataset, tick_ms(document.tick)), document.line)]
 
 
 def like_metricbeat(document: Document) -> Iterator[tuple[str, bytes]]:
+    """The document's content as Metricbeat would write it, for a data stream per dataset of ours."""
     for line in metricbeat.documents(document.values):
         yield metricbeat.STREAM.replace("-default", f"-{document.dataset}"), line
 
 
 def bodies(pairs: Iterable[tuple[str, bytes]]) -> Iterator[bytes]:
+    """Bulk bodies of about _MOST_BYTES bytes."""
     parts: list[bytes] = []
     size = 0
     for index, line in pairs:
@@ -111,6 +115,7 @@ def fill(cluster: shipper_eslocal.Cluster, fleet: Fleet, lines: Lines) -> tuple[
 
 
 def stored(cluster: shipper_eslocal.Cluster, shape: str, dataset: str, pattern: str, json_bytes: int) -> Stored:
+    """What the server holds of one dataset after a force merge to one segment."""
     cluster.request("POST", f"/{pattern}/_forcemerge?max_num_segments=1", timeout=600)
     cluster.request("POST", f"/{pattern}/_flush", timeout=120)
     stats: Any = cluster.request("GET", f"/{pattern}/_stats/store,docs")["_all"]["primaries"]
@@ -118,6 +123,7 @@ def stored(cluster: shipper_eslocal.Cluster, shape: str, dataset: str, pattern: 
 
 
 def set_up(cluster: shipper_eslocal.Cluster, layout: str, namespace: str = "default") -> None:
+    """Install the templates of ``shipper setup``."""
     index = Index(layout=layout, replicas=0, namespace=namespace)
     config = Config(elasticsearch=Elasticsearch(hosts=(cluster.url,)), index=index)
     with client.connect(config) as connection:
@@ -125,6 +131,7 @@ def set_up(cluster: shipper_eslocal.Cluster, layout: str, namespace: str = "defa
 
 
 def measure(cluster: shipper_eslocal.Cluster, fleet: Fleet, shape: str) -> tuple[float, int, list[Stored]]:
+    """CPU seconds, number of documents and disk usage of one shape."""
     lines: Lines
     if shape == "like Metricbeat":
         cluster.request("PUT", f"/_index_template/{metricbeat.TEMPLATE}", metricbeat.template())

@@ -23,6 +23,7 @@ class Settings:
 
 
 def unzipped(data: bytes) -> bytes:
+    """The data, decompressed if it is gzip."""
     return gzip.decompress(data) if data.startswith(_GZIP) else data
 
 

@@ -77,6 +77,7 @@ class Sink:
         self.port = int(self.process.stdout.readline())
 
     def counts(self) -> dict[str, int]:
+        """The counts so far, by name."""
         assert self.process.stdin
         assert self.process.stdout
         self.process.stdin.write("\n")
@@ -85,6 +86,7 @@ class Sink:
         return counts
 
     def close(self) -> None:
+        """End the process."""
         assert self.process.stdin
         self.process.stdin.close()
         self.process.wait()
@@ -117,9 +119,11 @@ class Peer:
             raise SystemExit(f"{self._arguments[0]} exited with {ended}; run it by hand: {line}")
 
     def cpu_ms(self) -> float:
+        """CPU time of the process and its descendants so far."""
         return self._account.ms()
 
     def rss_mib(self) -> float:
+        """Resident memory of the process and its descendants."""
         process = psutil.Process(self._process.pid)
         return float(sum(each.memory_info().rss for each in (process, *process.children(recursive=True)))) / (1 << 20)
 
@@ -165,6 +169,7 @@ def scraped(arguments: Sequence[str], url: str, seconds: int) -> Sample:
 
 
 def shipper(url: str, directory: Path, datasets: str) -> list[str]:
+    """The command line of the agent."""
     run = ["run", "--period", "1s", "--spool", str(directory / "spool"), "--host-verify", "false"]
     run += ["--elasticsearch-hosts", url, "--collect-datasets", datasets]
     return command(*run)

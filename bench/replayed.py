@@ -41,6 +41,7 @@ class ReplayedRoot(CapturedRoot):
         self._began_ns = super().now_ns()
 
     def advance(self) -> None:
+        """Go to the next tick."""
         self._ticks += 1
         self.moment = self._ticks % 2
         self.show(self.moment)
@@ -68,9 +69,11 @@ class ReplayedRoot(CapturedRoot):
         return os.stat_result((*plain[:3], self._links[path], *plain[4:10]))
 
     def now_ns(self) -> int:
+        """The simulated clock."""
         return self._began_ns + self._ticks * _STEP_NS
 
     def both(self, path: str) -> tuple[bytes | None, bytes | None]:
+        """The texts of a file at both moments; None where it does not exist."""
         first, second = (self._text(moment, path) for moment in (0, 1))
         return first, second
 

@@ -20,6 +20,7 @@ def show(title: str, rows: Sequence[Mapping[str, Any]]) -> None:
 
 
 def line(bench: str, results: Mapping[str, Any]) -> None:
+    """Print one line of JSON with the results and the machine."""
     machine = {"machine": f"{platform.machine()}, Linux {platform.release()}", "python": platform.python_version()}
     print(json.dumps({"bench": bench, **machine, **results}))
 

@@ -27,6 +27,7 @@ def imported(module: Path) -> set[str]:
 
 
 def imports() -> Imports:
+    """What each room imports, except itself."""
     rooms = {path.parent.name for path in PACKAGE.glob("*/__init__.py")}
     return {room: frozenset(_rooms_of(room)) & rooms - {room} for room in rooms}
 

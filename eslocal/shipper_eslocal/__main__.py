@@ -10,6 +10,7 @@ from shipper_eslocal.errors import Error
 
 
 def parser() -> argparse.ArgumentParser:
+    """The parser of the command line."""
     main = argparse.ArgumentParser(prog="python -m shipper_eslocal", description=sys.modules[__name__].__doc__)
     commands = main.add_subparsers(dest="command", required=True, metavar="COMMAND")
     helps = {
@@ -45,6 +46,7 @@ def _name(text: str) -> str:
 
 
 def start(arguments: argparse.Namespace) -> None:
+    """Start a cluster and print its line."""
     cluster = state.find(arguments.name)
     if cluster is None:
         spec = Spec(arguments.name, arguments.version or manifest.DEFAULT_VERSION, arguments.security)
@@ -61,14 +63,17 @@ def start(arguments: argparse.Namespace) -> None:
 
 
 def stop(arguments: argparse.Namespace) -> None:
+    """Stop a cluster."""
     _existing(arguments.name).stop()
 
 
 def wipe(arguments: argparse.Namespace) -> None:
+    """Stop a cluster and remove its data."""
     _existing(arguments.name).wipe()
 
 
 def status(arguments: argparse.Namespace) -> None:
+    """Print a line for each cluster."""
     names = (
         [arguments.name]
         if arguments.name
@@ -81,6 +86,7 @@ def status(arguments: argparse.Namespace) -> None:
 
 
 def verify(arguments: argparse.Namespace) -> None:
+    """Replace damaged files and name them."""
     version = arguments.version or manifest.DEFAULT_VERSION
     for path in install.verify(version):
         print(f"replaced {path}")
@@ -116,6 +122,7 @@ def _line(cluster: Cluster) -> str:
 
 
 def main(argv: list[str] | None = None) -> int:
+    """Run the command line; returns the exit status."""
     arguments = parser().parse_args(argv)
     commands = {"start": start, "stop": stop, "status": status, "wipe": wipe, "verify": verify}
     try:

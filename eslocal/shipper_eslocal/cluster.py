@@ -102,31 +102,38 @@ class Cluster:
 
     @property
     def version(self) -> str:
+        """Version of Elasticsearch."""
         return self.spec.version
 
     @property
     def urls(self) -> list[str]:
+        """Base URL of each node."""
         scheme = "https" if self.spec.security else "http"
         return [f"{scheme}://{HOST}:{node.port}" for node in self.nodes]
 
     @property
     def url(self) -> str:
+        """Base URL of the first node."""
         return self.urls[0]
 
     @property
     def ca_file(self) -> Path | None:
+        """PEM file of the certificate authority; None without security."""
         return self.root / "tls" / "ca.crt" if self.spec.security else None
 
     @property
     def username(self) -> str | None:
+        """The administrator; None without security."""
         return secure.USERNAME if self.spec.security else None
 
     @property
     def password_file(self) -> Path | None:
+        """File with the administrator's password; None without security."""
         return self.root / "password" if self.spec.security else None
 
     @property
     def password(self) -> str | None:
+        """The administrator's password; None without security."""
         return self.password_file.read_text() if self.password_file else None
 
     @property
@@ -136,6 +143,7 @@ class Cluster:
 
     @property
     def pids(self) -> list[int]:
+        """Process ids of the running nodes."""
         return [node.process.pid for node in self.nodes if node.process and node.is_running()]
 
     def request(self, method: str, path: str, body: Any = None, *, timeout: float = 30) -> Any:

@@ -30,6 +30,8 @@ _sessions = threading.local()
 
 @dataclass(frozen=True)
 class Member:
+    """A file to install, and its position in the artifact: bytes ``start`` to ``stop``."""
+
     file: File
     start: int
     stop: int
@@ -38,6 +40,7 @@ class Member:
     stored: bool = False
 
     def cut(self, data: bytes, origin: int) -> bytes:
+        """The file's content, from ``data`` that begins at byte ``origin`` of the artifact."""
         raw = data[self.start - origin : self.stop - origin]
         if self.compressed is None:
             return raw
@@ -55,14 +58,17 @@ class Piece:
 
     @property
     def start(self) -> int:
+        """First byte."""
         return self.members[0].start
 
     @property
     def stop(self) -> int:
+        """Byte after the last one."""
         return max(member.stop for member in self.members)
 
     @property
     def size(self) -> int:
+        """Number of bytes."""
         return self.stop - self.start
 
 

@@ -45,6 +45,7 @@ def _revision() -> str:
 
 
 def launcher_jar(install: Path) -> Path:
+    """The compiled launcher."""
     return install / f"launcher-{_revision()}.jar"
 
 
@@ -59,6 +60,7 @@ def class_archive(install: Path) -> Path:
 
 
 def is_prepared(install: Path) -> bool:
+    """Whether the launcher is compiled for this JRE."""
     return launcher_jar(install).exists()
 
 

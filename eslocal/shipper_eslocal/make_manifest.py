@@ -52,12 +52,14 @@ MOVED = {"modules/x-pack-core/icu4j-77.1.jar": "lib/icu4j-77.1.jar"}
 
 
 def entry(path: str, data: bytes, member: str | None = None) -> dict[str, object]:
+    """A file's line in the manifest."""
     data = as_installed(path, data)
     described: dict[str, object] = {"size": len(data), "sha256": hashlib.sha256(data).hexdigest()}
     return described if member is None else {**described, "member": member}
 
 
 def of_zip(artifact: str, prefix: str) -> dict[str, object]:
+    """The wanted members of a zip, without downloading the whole zip."""
     with remotezip.RemoteZip(address(artifact)) as archive:
         names = [name for name in archive.namelist() if WANTED.fullmatch(name.removeprefix(prefix))]
         entries = {}
@@ -68,6 +70,7 @@ def of_zip(artifact: str, prefix: str) -> dict[str, object]:
 
 
 def of_jar(artifact: str, path: str) -> dict[str, object]:
+    """A jar that is installed as it is."""
     reply = requests.get(address(artifact), timeout=60)
     reply.raise_for_status()
     zipfile.ZipFile(io.BytesIO(reply.content)).close()
@@ -89,6 +92,7 @@ def of_module(version: str, name: str, jars: Iterable[str]) -> Iterator[dict[str
 
 
 def main() -> None:
+    """Write the manifest of each version."""
     for version, (artifact, prefix) in ZIPS.items():
         sources = [of_jar(ECJ, "tools/ecj.jar"), of_zip(artifact, prefix)]
         if "modules/analysis-common" in str(sources):

@@ -31,6 +31,7 @@ class File:
     """Name inside the artifact, a zip; None if the artifact itself is the file."""
 
     def fits(self, data: bytes) -> bool:
+        """Whether ``data`` is the content of the file."""
         return len(data) == self.size and hashlib.sha256(data).hexdigest() == self.sha256
 
     def looks_sound(self, root: Path) -> bool:

@@ -28,6 +28,8 @@ TELLING = re.compile(r"^Caused by: |(Exception|Error)\b.*: |\[(ERROR|FATAL)")
 
 @dataclass
 class Node:
+    """One node, whose folder is ``home``; ``process`` is None while it is not running."""
+
     home: Path
     port: int
     transport_port: int
@@ -35,10 +37,12 @@ class Node:
 
     @property
     def log(self) -> Path:
+        """Output of the process."""
         return self.home / "logs" / "server.log"
 
     @property
     def dump(self) -> Path:
+        """The class archive that a clean stop writes."""
         return self.home / "classes.jsa"
 
     def write(self, settings: dict[str, Any], secrets: Path | None) -> None:
@@ -88,6 +92,7 @@ class Node:
                     return
 
     def is_running(self) -> bool:
+        """Whether the process exists and is no zombie."""
         if self.process is None:
             return False
         try:

@@ -53,6 +53,7 @@ def _certificate(subject: x509.Name, key: ec.EllipticCurvePublicKey, issuer: x50
 
 
 def make_password(path: Path) -> None:
+    """Write a random password."""
     write_private(path, secrets.token_urlsafe(18).encode())
 
 

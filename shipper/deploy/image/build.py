@@ -68,6 +68,7 @@ APPLETS: Final = (
 
 
 def run(*words: str | Path, **environment: str) -> None:
+    """Run a command with additional variables; exits if the command fails."""
     done = subprocess.run(list(map(str, words)), env={**os.environ, **environment}, check=False)
     if done.returncode:
         sys.exit(f"{words[0]} failed with {done.returncode}")
@@ -97,6 +98,7 @@ def fill(root: Path) -> None:
 
 
 def remove(path: Path) -> None:
+    """Remove a file or a tree, if it exists."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
     else:
@@ -186,6 +188,7 @@ def committed() -> str:
 
 
 def main() -> None:
+    """Build the image; print path and SHA-256 of its two files."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("directory", nargs="?", type=Path, default=REPOSITORY / "build", help="default: build/")
     for path in build(parser.parse_args().directory):

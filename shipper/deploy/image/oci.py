@@ -28,6 +28,7 @@ _CHUNK: Final = 1 << 20
 
 
 def digest(path: Path) -> str:
+    """SHA-256 of a file, in hexadecimal digits."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

@@ -55,6 +55,7 @@ class Answer:
 
     @property
     def empty(self) -> bool:
+        """Whether there is no value at all."""
         values = [
             *self.numbers.values(),
             *(value for row in (*self.series.values(), *self.rows.values()) for value in row),

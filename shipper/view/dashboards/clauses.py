@@ -39,14 +39,17 @@ def _chosen(variable: Variable, dataset: str) -> str:
 
 
 def all_value(variable: Variable) -> str:
+    """The value of Grafana's "all"."""
     return _ALL if variable.always else _ALL_OR_NONE
 
 
 def panel_lucene(board: Board, panel: Panel) -> str:
+    """All conditions of ``panel`` with the choices of the board's variables."""
     return lucene(panel, narrowed(board, panel))
 
 
 def kql(conditions: Iterable[Test]) -> str:
+    """Conditions for Kibana."""
     return " and ".join(map(_kql, conditions))
 
 

@@ -47,18 +47,22 @@ class Test:
 
 
 def one_of(name: str, *values: str) -> Test:
+    """The field has one of ``values``."""
     return Test(name, values)
 
 
 def exists(name: str) -> Test:
+    """The field has a value."""
     return Test(name)
 
 
 def above(name: str, bound: float) -> Test:
+    """The field is greater than ``bound``."""
     return Test(name, above=bound)
 
 
 def below(name: str, bound: float) -> Test:
+    """The field is less than ``bound``."""
     return Test(name, below=bound)
 
 
@@ -80,26 +84,32 @@ class Metric:
 
 
 def avg(name: str, label: str = "", *, mirrored: bool = False) -> Metric:
+    """Mean of a field."""
     return Metric(Stat.AVG, name, label, mirrored=mirrored)
 
 
 def most(name: str, label: str = "") -> Metric:
+    """Maximum of a field."""
     return Metric(Stat.MAX, name, label)
 
 
 def least(name: str, label: str = "") -> Metric:
+    """Minimum of a field."""
     return Metric(Stat.MIN, name, label)
 
 
 def total(name: str, label: str = "", *, per: str = HOST, mirrored: bool = False) -> Metric:
+    """Sum of the means of the entities, which are the values of ``per``."""
     return Metric(Stat.TOTAL, name, label, per=per, mirrored=mirrored)
 
 
 def unique(name: str, label: str, *, recent: bool = False) -> Metric:
+    """Number of distinct values of a field."""
     return Metric(Stat.UNIQUE, name, label, recent=recent, unit="count")
 
 
 def count(label: str) -> Metric:
+    """Number of documents."""
     return Metric(Stat.COUNT, "", label, unit="count")
 
 
@@ -122,6 +132,8 @@ class Steps:
 
 
 class View(StrEnum):
+    """How a panel shows its metrics."""
+
     LINES = "lines"
     STAT = "stat"
     TABLE = "table"
@@ -165,6 +177,8 @@ class Panel:
 
 @dataclass(frozen=True, slots=True)
 class Row:
+    """A row of panels with a heading. ``collapsed``: closed until somebody opens it."""
+
     title: str
     panels: tuple[Panel, ...]
     collapsed: bool = False
@@ -200,6 +214,8 @@ class Mark:
 
 @dataclass(frozen=True, slots=True)
 class Board:
+    """One dashboard. ``uid``: its id in Grafana and Kibana, and its file name."""
+
     uid: str
     title: str
     help: str
@@ -210,6 +226,7 @@ class Board:
 
     @property
     def panels(self) -> Iterator[Panel]:
+        """The panels of all rows."""
         for row in self.rows:
             yield from row.panels
 
@@ -228,22 +245,27 @@ _AVERAGED: Final = frozenset({Stat.AVG, Stat.TOTAL})
 
 
 def lines(title: str, help_: str, dataset: str, *metrics: Metric, **more: object) -> Panel:
+    """A line chart. ``more``: further attributes of Panel, here and below."""
     return Panel(title, help_, View.LINES, dataset, metrics, **more)  # type: ignore[arg-type]
 
 
 def stat(title: str, help_: str, dataset: str, *metrics: Metric, **more: object) -> Panel:
+    """One or two numbers."""
     return Panel(title, help_, View.STAT, dataset, metrics, **{"width": 4, "height": 4, **more})  # type: ignore[arg-type]
 
 
 def table(title: str, help_: str, dataset: str, split: Split, *metrics: Metric, **more: object) -> Panel:
+    """A table with a row per value of ``split``."""
     return Panel(title, help_, View.TABLE, dataset, metrics, split, **{"width": 12, **more})  # type: ignore[arg-type]
 
 
 def heat(title: str, help_: str, dataset: str, split: Split, metric: Metric, **more: object) -> Panel:
+    """A heat map with a row per value of ``split``."""
     return Panel(title, help_, View.HEAT, dataset, (metric,), split, **{"width": 12, **more})  # type: ignore[arg-type]
 
 
 def text(title: str, body: str, **more: object) -> Panel:
+    """A text."""
     return Panel(title, "", View.TEXT, text=body, **{"width": WIDTH, "height": 3, **more})  # type: ignore[arg-type]
 
 
@@ -306,6 +328,7 @@ def has(dataset: str, name: str) -> bool:
 
 
 def unit(panel: Panel, metric: Metric) -> str:
+    """Unit of the metric: a key of UNITS, or ``date``."""
     if metric.unit or not metric.field:
         return metric.unit
     declared = find(panel.dataset, metric.field)
@@ -313,6 +336,7 @@ def unit(panel: Panel, metric: Metric) -> str:
 
 
 def label(panel: Panel, metric: Metric) -> str:
+    """Label of the metric: its own, else the title of the panel or the name of the field."""
     return metric.label or (panel.title if len(panel.metrics) == 1 else metric.field)
 
 

@@ -28,6 +28,8 @@ _FILES: Final = resources.files(__package__)
 
 @dataclass(frozen=True, slots=True)
 class Cell:
+    """A number of a stat or table."""
+
     text: str
     value: float | None
     level: str = ""  # warning or bad

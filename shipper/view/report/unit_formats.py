@@ -81,6 +81,7 @@ def shown(value: float | None, unit: str) -> str:
 
 
 def moment(ms: int) -> str:
+    """A time in ms since 1970 as ``2026-11-23 18:00:05`` (UTC)."""
     return f"{datetime.fromtimestamp(ms / 1000, UTC):%Y-%m-%d %H:%M:%S}"
 
 

@@ -32,10 +32,12 @@ _Bucket = Builder[models.BucketAggregation]
 
 
 def ref(i: int) -> str:
+    """Id of target number ``i``: a letter."""
     return chr(ord("A") + i)
 
 
 def targets(board: Board, panel: Panel) -> Iterator[es.Dataquery]:
+    """The targets of a panel, in the order of its metrics."""
     query = panel_lucene(board, panel)
     if panel.recent:
         query = _end(query)
@@ -65,6 +67,7 @@ def documents(query: str) -> es.Dataquery:
 
 
 def alias(panel: Panel, metric: Metric) -> str:
+    """Name of a target's lines; Grafana fills in the split's value."""
     if panel.split is None:
         return label(panel, metric)
     key = f"{{{{{panel.split.field}}}}}"

@@ -47,6 +47,7 @@ Json = dict[str, Any]
 
 
 def column(i: int) -> str:
+    """Id of the column of a metric."""
     return f"metric{i}"
 
 
