@@ -32,7 +32,7 @@ MACHINE_ID = "0123456789abcdef0123456789abcdef"
 MOST_PROCESSES = 40
 PLAIN = (
     "etc/os-release", "usr/lib/os-release", "proc/devices", "proc/diskstats", "proc/loadavg", "proc/meminfo",
-    "proc/pressure/cpu", "proc/pressure/io", "proc/pressure/irq", "proc/pressure/memory", "proc/stat",
+    "proc/pressure/cpu", "proc/pressure/io", "proc/pressure/irq", "proc/pressure/memory", "proc/softirqs", "proc/stat",
     "proc/sys/kernel/arch", "proc/uptime", "proc/vmstat", "proc/1/net/dev", "proc/1/net/netstat",
     "proc/1/net/snmp", "proc/1/net/sockstat", "proc/1/net/sockstat6", "proc/1/net/fib_trie", "proc/1/net/if_inet6",
 )  # fmt: skip

@@ -28,8 +28,8 @@ OWN: Final = (
         f"system.{group}.*"
         for group in (
             *("clock", "conntrack", "context_switches", "edac", "files", "forks", "icmp", "icmp6", "inodes"),
-            *("interrupts", "ip", "ip6", "kernel", "nfs", "pids", "pressure", "sensor", "sessions", "softirqs"),
-            *("systemd", "tcp", "threads", "udp", "udp6", "vm", "zfs"),
+            *("interrupts", "ip", "ip6", "kernel", "nfs", "pids", "pressure", "sensor", "sessions", "softirq"),
+            *("softirqs", "systemd", "tcp", "threads", "udp", "udp6", "vm", "zfs"),
         )
     ),
     *("system.reboot_required", "system.socket.used.count"),

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from shipper.collect.cgroup import cgroups, container_network, controllers, slow
 from shipper.collect.cgroup.controllers import CgroupFile
+from shipper.collect.events import kernel_log
 from shipper.collect.host import (
     addresses,
     conntrack,
@@ -28,6 +29,7 @@ from shipper.collect.host import (
     network,
     protocols,
     raid,
+    softirqs,
     storage_clients,
     uptime,
     vmstat,
@@ -43,6 +45,7 @@ Parser = Callable[[bytes], Any]
 # Parser, and the captured file (by the end of its name) or the text that it is for
 PARSERS: Final[list[tuple[str, Parser, str | bytes]]] = [
     ("cpu", cpu.parse, "proc/stat"),
+    ("softirqs", softirqs.parse, "proc/softirqs"),
     ("cores", cpu.parse_cores, "proc/stat"),
     ("load", load.parse, "proc/loadavg"),
     ("memory", memory.parse, "proc/meminfo"),
@@ -67,6 +70,7 @@ PARSERS: Final[list[tuple[str, Parser, str | bytes]]] = [
     ("raid", raid.progress, b"250 / 1000\n"),
     ("nfs", storage_clients.nfs, NFS),
     ("zfs", storage_clients.arcstats, b"1 1 0x01\nname type data\nhits 4 90\nsize 4 1024\n"),
+    ("kernel log", kernel_log.parse, b"6,763,4031597522,-;oom-kill:constraint=CONSTRAINT_MEMCG,task=a,pid=2,uid=0"),
     ("online", cgroups.online, b"0-3,6\n"),
 ]
 # What the captured hosts have only empty

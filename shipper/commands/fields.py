@@ -1,25 +1,35 @@
-"""``shipper fields [WORD]``: what a field means, without leaving the terminal."""
+"""``shipper fields [WORD]``: what a field means and where it comes from, without leaving the terminal."""
 
 import argparse
+import inspect
+import sys
 from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Final
 
 from shipper.base.errors import UserError
-from shipper.fields.field import Field
-from shipper.schema.datasets import every_field
+from shipper.fields.field import UNITS, Declaration, Field
+from shipper.schema.datasets import Dataset, every_field
 from shipper.settings.config import Config
+from shipper.view.dashboards import uses
 
-HELP = "print name, type, unit and meaning of the fields that contain WORD"
+HELP = "print the fields that contain WORD; of a full name also its kernel file, its code and the panels that use it"
 SECTIONS = ()
+# What a module calls the function that turns kernel text, or an answer, into values; the first that it has
+_PARSERS: Final = ("parse", "values", "sizes", "sockstat", "nfs", "summary", "collect", "start")
+_LONGEST_DECLARATION: Final = 6  # lines
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("word", metavar="WORD", nargs="?", default="", help="part of a name or of its explanation")
+    parser.add_argument(
+        "word", metavar="WORD", nargs="?", default="", help="the name of a field, or part of a name or explanation"
+    )
 
 
 def run(args: argparse.Namespace, _config: Config) -> int:
-    lines = list(table(matching(args.word)))
+    lines = list(details(args.word)) or list(table(matching(args.word)))
     if not lines:
-        raise UserError(f"no field has {args.word} in its name or explanation")
+        raise UserError(f'no field has "{args.word}" in its name or explanation')
     print("\n".join(lines))
     return 0
 
@@ -35,3 +45,39 @@ def table(fields: Iterable[Field]) -> Iterator[str]:
     widths = [max((len(row[i]) for row in rows), default=0) for i in range(3)]
     for *cells, help_ in rows:
         yield "  ".join([*(cell.ljust(width) for cell, width in zip(cells, widths, strict=True)), help_])
+
+
+def details(name: str) -> Iterator[str]:
+    """All that is known of the field ``name``, dataset by dataset; nothing if there is no such field."""
+    for dataset, field in every_field():
+        if field.name == name:
+            yield name
+            yield from (f"  {what:<11}{text}" for what, text in _facts(dataset, field) if text)
+
+
+def _facts(dataset: Dataset, field: Field) -> Iterator[tuple[str, str]]:
+    counters = [counter for counter in dataset.fields if field.name in (counter.rate, counter.delta)]
+    yield "meaning", field.help
+    yield "dataset", f"{dataset.name}: {dataset.help}"
+    yield "type", field.type
+    yield "unit", ": ".join(dict.fromkeys((field.unit, UNITS[field.unit]))) if field.unit else ""
+    yield "kind", f"{field.kind}; its rate is {field.rate}" if field.rate else field.kind
+    yield "source", field.source
+    yield "declared", f"{field.declared.path}:{field.declared.line}"
+    yield "read", ", ".join(_reading_lines(field.declared, [field.name, *(counter.name for counter in counters)]))
+    for name in (field.name, field.rate):
+        for board, panel in uses.panels(dataset.name, name) if name else ():
+            yield "dashboard", f"{board.title}: {panel.title}" + (f" ({name})" if name != field.name else "")
+
+
+def _reading_lines(declared: Declaration, names: Iterable[str]) -> Iterator[str]:
+    """Lines of the declaring file that name the field again, and its parser; for people, so by the text of the code."""
+    text = Path(declared.file).read_text(encoding="utf-8").splitlines()
+    own = range(declared.line, declared.line + _LONGEST_DECLARATION)
+    for number, line in enumerate(text, 1):
+        if number not in own and any(f'"{name}"' in line for name in names):
+            yield f"{declared.path}:{number}"
+    module = next((one for one in sys.modules.values() if getattr(one, "__file__", "") == declared.file), None)
+    parser = next((getattr(module, name) for name in _PARSERS if inspect.isfunction(getattr(module, name, None))), None)
+    if parser and parser.__module__ == getattr(module, "__name__", ""):
+        yield f"{declared.path}:{inspect.getsourcelines(parser)[1]} {parser.__name__}()"

@@ -5,10 +5,16 @@ unit is in the last segment of the name (Elastic's older names excepted, where i
 zero*, and a counter is kept raw with its rate beside it.
 """
 
+import os
+import sys
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
 from enum import StrEnum
+from pathlib import Path
+from types import FrameType
 from typing import Final
+
+_FOLDER: Final = Path(__file__).parents[2]
 
 
 class Type(StrEnum):
@@ -60,6 +66,27 @@ _RATE_UNITS: Final = {"bytes": "bytes/s", "us": "us/s", "ms": "ms/s", "count": "
 
 
 @dataclass(frozen=True, slots=True)
+class Declaration:
+    """Where a field is declared: the file of the code and the line."""
+
+    file: str
+    line: int
+
+    @property
+    def path(self) -> str:
+        """The file from the folder that holds the package: ``shipper/collect/host/cpu.py``."""
+        return os.path.relpath(self.file, _FOLDER)
+
+
+def _declaration() -> Declaration:
+    """Of the code outside this module that makes a field now."""
+    frame: FrameType | None = sys._getframe(1)  # noqa: SLF001 – the call site is what is asked for
+    while frame and frame.f_globals.get("__name__") == __name__:
+        frame = frame.f_back
+    return Declaration(frame.f_code.co_filename, frame.f_lineno) if frame else Declaration("", 0)
+
+
+@dataclass(frozen=True, slots=True)
 class Field:
     """One leaf of a document.
 
@@ -68,6 +95,7 @@ class Field:
     counter may step back without having been reset: the kernel's iowait and idle times do so by a few ticks
     (https://docs.kernel.org/filesystems/proc.html#miscellaneous-kernel-statistics-in-proc-stat); it is held then.
     ``delta`` names a gauge of what was added since the document before, for those counters where Elastic has one.
+    ``declared`` is the line that makes it.
     """
 
     name: str
@@ -80,15 +108,17 @@ class Field:
     rate_scale: float = 1.0
     slack: int = 0
     delta: str = ""
+    declared: Declaration = field(default_factory=_declaration, compare=False, repr=False)
 
     def rate_field(self) -> "Field":
         unit = self.rate.rpartition(".")[2]
         unit = unit if unit in ("pct", "cores") else _RATE_UNITS[self.unit]
-        return Field(self.rate, Type.DOUBLE, Kind.GAUGE, unit, f"Rate of {self.name}", self.source)
+        help_ = f"Rate of {self.name}"
+        return Field(self.rate, Type.DOUBLE, Kind.GAUGE, unit, help_, self.source, declared=self.declared)
 
     def delta_field(self) -> "Field":
         help_ = f"Growth of {self.name} since the document before"
-        return Field(self.delta, Type.LONG, Kind.GAUGE, self.unit, help_, self.source)
+        return Field(self.delta, Type.LONG, Kind.GAUGE, self.unit, help_, self.source, declared=self.declared)
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,11 +175,3 @@ def with_rates(fields: Iterable[Field]) -> tuple[Field, ...]:
 def _with_rate(field: Field) -> list[Field]:
     rate = [field.rate_field()] if field.rate else []
     return [field, *rate, field.delta_field()] if field.delta else [field, *rate]
-
-
-def prefixed(prefix: str, fields: Iterable[Field]) -> tuple[Field, ...]:
-    """``fields`` below ``prefix``: totals of the host carry the names of one device's fields."""
-    return tuple(
-        replace(field, name=f"{prefix}.{field.name}", rate=f"{prefix}.{field.rate}" if field.rate else "")
-        for field in fields
-    )

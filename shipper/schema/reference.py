@@ -2,6 +2,7 @@
 
 import textwrap
 from collections.abc import Iterable, Iterator, Sequence
+from pathlib import PurePath
 
 from shipper.collect import OPTIONS
 from shipper.fields.field import Alias, Field
@@ -14,7 +15,8 @@ _INTRO = """\
 # Indices and fields
 
 Everything in this folder is made by `shipper render` from the fields declared beside the collectors; do not edit it.
-`shipper setup` installs it, `shipper setup --print` shows what it would send. `shipper fields WORD` searches the tables.
+`shipper setup` installs it, `shipper setup --print` shows what it would send. `shipper fields WORD` searches the tables; `shipper fields NAME` also
+prints the lines of code that declare and read a field, and the panels that use it.
 
 One document holds all that is known of one entity at one tick. The dimensions of its dataset and `@timestamp` identify it.
 Fields of kind `name` never change within a series: from Elasticsearch 8.13 they are dimensions too, which PromQL, `TS` and
@@ -77,8 +79,17 @@ def _about(dataset: Dataset) -> str:
 
 
 def _field_table(fields: Iterable[Field]) -> str:
-    rows = ((f"`{one.name}`", one.type, one.kind, one.unit, one.help, one.source) for one in fields)
-    return markdown(("field", "type", "kind", "unit", "meaning", "source"), rows)
+    rows = (
+        (f"`{field.name}`", field.type, field.kind, field.unit, field.help, field.source, _code(field))
+        for field in fields
+    )
+    return markdown(("field", "type", "kind", "unit", "meaning", "source", "code"), rows)
+
+
+def _code(field: Field) -> str:
+    """A link to the file that declares and reads the field."""
+    path = field.declared.path
+    return f"[{PurePath(path).stem}](../{path})"
 
 
 def _alias_table(aliases: Iterable[Alias]) -> str:

@@ -14,16 +14,14 @@ from shipper.collect.contract import Collect, Collector, Output
 from shipper.collect.events import kernel_log
 from shipper.collect.events.oom import Kill
 from shipper.fields.dataset import HOST
-from shipper.fields.field import Field, Kind, Type, attribute, constant, counter, dimension, gauge
+from shipper.fields.field import Field, Kind, Type, attribute, constant, dimension, gauge
 from shipper.fields.rates import Reading, Value
 from shipper.kernel.source import Reader
 from shipper.settings.config import Config
 
 DATASET: Final = "event"
-_COUNTS: Final = "system.kernel.log"
 _LACKING: Final = "kernel log (system.kernel.log, events)"
 _OOM: Final = "event.oom"
-_KMSG: Final = "dev/kmsg"
 _SIZES: Final = {
     "usage": "Memory charged to the cgroup whose limit was reached",
     "limit": "That limit; absent for the host as a whole and where there is none",
@@ -32,24 +30,22 @@ _SIZES: Final = {
     "shmem": "Shared memory of the process",
 }
 
-COUNT_FIELDS: Final[tuple[Field, ...]] = tuple(
-    counter(f"{_COUNTS}.{name}.count", "count", f"{help_}, since boot as far as the log was read", _KMSG)
-    for name, (help_, _) in kernel_log.PATTERNS.items()
-)
 FIELDS: Final[tuple[Field, ...]] = (
-    dimension("event.id", "Boot and number of the record in the kernel's log", _KMSG),
-    attribute("event.action", "oom_kill", _KMSG),
-    attribute("event.start", "When the kernel logged it; @timestamp is the tick that found it", _KMSG, Type.DATE),
-    attribute("message", "The record's text", _KMSG),
-    attribute(f"{_OOM}.scope", "memcg: a cgroup reached its limit; host: the host ran out of memory", _KMSG),
-    attribute(f"{_OOM}.cgroup", "The cgroup whose limit was reached", f"{_KMSG} oom_memcg"),
-    *(gauge(f"{_OOM}.{name}.bytes", "bytes", help_, _KMSG) for name, help_ in _SIZES.items()),
-    Field("process.pid", Type.LONG, Kind.ATTRIBUTE, "", "Process id of what was killed", _KMSG),
-    attribute("process.name", "Its name, 15 bytes at most", _KMSG),
-    dimension("cgroup.path", "The cgroup it was in", f"{_KMSG} task_memcg"),
+    dimension("event.id", "Boot and number of the record in the kernel's log", kernel_log.FILE),
+    attribute("event.action", "oom_kill", kernel_log.FILE),
+    attribute(
+        "event.start", "When the kernel logged it; @timestamp is the tick that found it", kernel_log.FILE, Type.DATE
+    ),
+    attribute("message", "The record's text", kernel_log.FILE),
+    attribute(f"{_OOM}.scope", "memcg: a cgroup reached its limit; host: the host ran out of memory", kernel_log.FILE),
+    attribute(f"{_OOM}.cgroup", "The cgroup whose limit was reached", f"{kernel_log.FILE} oom_memcg"),
+    *(gauge(f"{_OOM}.{name}.bytes", "bytes", help_, kernel_log.FILE) for name, help_ in _SIZES.items()),
+    Field("process.pid", Type.LONG, Kind.ATTRIBUTE, "", "Process id of what was killed", kernel_log.FILE),
+    attribute("process.name", "Its name, 15 bytes at most", kernel_log.FILE),
+    dimension("cgroup.path", "The cgroup it was in", f"{kernel_log.FILE} task_memcg"),
     ENTITY,
-    constant("container.id", "The container or machine it belonged to", f"{_KMSG} task_memcg"),
-    constant("container.runtime", "Who ran that", f"{_KMSG} task_memcg"),
+    constant("container.id", "The container or machine it belonged to", f"{kernel_log.FILE} task_memcg"),
+    constant("container.runtime", "Who ran that", f"{kernel_log.FILE} task_memcg"),
 )
 
 
@@ -62,8 +58,7 @@ def start(reader: Reader, config: Config) -> Collect:
         readable = log.read(reader)
         reader.lacks = {_LACKING: log.lacking} if log.lacking else {}
         if readable:
-            counts: dict[str, Value] = {f"{_COUNTS}.{name}.count": log.counts[name] for name in kernel_log.PATTERNS}
-            yield Reading(HOST, "", reader.now_ns(), counts, log.identity)
+            yield Reading(HOST, "", reader.now_ns(), log.values(), log.identity)
         if begun:  # no document is made of what the first turn gives
             for kill in log.take():
                 yield _reading(reader, *kill)
@@ -96,4 +91,4 @@ def _of_cgroup(reader: Reader, path: str) -> dict[str, Value]:
     return membership(reader, *(deepest(path.strip("/").split("/")) or (path, None)))
 
 
-COLLECTOR: Final = Collector("kernel_log", start, {HOST: Output(COUNT_FIELDS), DATASET: Output(FIELDS)})
+COLLECTOR: Final = Collector("kernel_log", start, {HOST: Output(kernel_log.FIELDS), DATASET: Output(FIELDS)})

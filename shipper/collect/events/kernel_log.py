@@ -24,6 +24,8 @@ from shipper.base.durable import replace
 from shipper.base.isolate import Aside
 from shipper.collect.cgroup.identity import deepest
 from shipper.collect.events.oom import Kill, Kills
+from shipper.fields.field import Field, counter
+from shipper.fields.rates import Value
 from shipper.kernel.parse import first_line
 from shipper.kernel.source import Reader, Root
 
@@ -48,6 +50,10 @@ PATTERNS: Final = {
     "throttled": ("Times a CPU was slowed for its heat", r"cpu clock throttled|clock is throttled"),
     "mce": ("Machine checks: errors of CPU or memory", r"[Mm]achine [Cc]heck events? logged|\[Hardware Error\]: Machine [Cc]heck"),
 }  # fmt: skip
+FIELDS: Final[tuple[Field, ...]] = tuple(
+    counter(f"system.kernel.log.{name}.count", "count", f"{help_}, since boot as far as the log was read", FILE)
+    for name, (help_, _) in PATTERNS.items()
+)
 _COMPILED: Final = {name: re.compile(pattern) for name, (_, pattern) in PATTERNS.items()}
 
 
@@ -95,6 +101,10 @@ class KernelLog:
     @property
     def identity(self) -> str:
         return self._boot
+
+    def values(self) -> dict[str, Value]:
+        """The counts by field."""
+        return {field.name: self.counts[name] for field, name in zip(FIELDS, PATTERNS, strict=True)}
 
     def read(self, reader: Reader) -> bool:
         """Take in what is new, noting problems with ``reader``; whether the log is there and ours to read."""

@@ -14,15 +14,20 @@ from shipper.kernel.parse import ParseError, columns, decimal, integer, shown, w
 from shipper.kernel.source import Reader
 
 _FILE = "proc/loadavg"
-_AVERAGES: Final = ("system.load.1", "system.load.5", "system.load.15")
+# Average → the same for each logical CPU
+_NORMS: Final = {
+    "system.load.1": "system.load.norm.1",
+    "system.load.5": "system.load.norm.5",
+    "system.load.15": "system.load.norm.15",
+}
 
 FIELDS = (
     real("system.load.1", "load", "Load average over 1 minute", f"{_FILE} 1st"),
     real("system.load.5", "load", "Load average over 5 minutes", f"{_FILE} 2nd"),
     real("system.load.15", "load", "Load average over 15 minutes", f"{_FILE} 3rd"),
     *(
-        real(name.replace("load", "load.norm"), "load", f"{name} for each logical CPU", f"{name} / system.cpu.cores")
-        for name in _AVERAGES
+        real(norm, "load", f"{average} for each logical CPU", f"{average} / system.cpu.cores")
+        for average, norm in _NORMS.items()
     ),
     gauge(
         "system.threads.runnable.count", "count", "Threads that run or wait for a CPU", f"{_FILE} 4th, before the slash"
@@ -39,7 +44,7 @@ def parse(text: bytes) -> dict[str, Value]:
     threads = (("system.threads.runnable.count", runnable), ("system.threads.count", total))
     values: dict[str, Value] = {}
     bad = ""
-    for named, convert in ((zip(_AVERAGES, words, strict=False), decimal), (threads, integer)):
+    for named, convert in ((zip(_NORMS, words, strict=False), decimal), (threads, integer)):
         try:
             values |= columns(named, convert)
         except ParseError as error:
@@ -58,8 +63,8 @@ def derive(values: Mapping[str, Value], _inputs: Mapping[str, int]) -> dict[str,
     cores = values.get("system.cpu.cores")
     if not isinstance(cores, int) or cores < 1:
         return {}
-    loads = ((name, values.get(name)) for name in _AVERAGES)
-    return {name.replace("load", "load.norm"): load / cores for name, load in loads if isinstance(load, float)}
+    loads = ((norm, values.get(average)) for average, norm in _NORMS.items())
+    return {norm: load / cores for norm, load in loads if isinstance(load, float)}
 
 
 COLLECTOR = Collector("load", plain(collect), {HOST: Output(FIELDS, derive)})
