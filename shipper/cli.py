@@ -24,13 +24,13 @@ ORDER: Final = (
 INTERRUPTED: Final = 130
 PIPE_CLOSED: Final = 141
 EXIT_CODES: Final[Mapping[int, str]] = {
-    0: "all is well",
+    0: "success",
     1: "failed; check: something is wrong",
-    2: "command line or configuration not usable",
-    3: "what is seen below the host root is not the host",
-    4: "Elasticsearch cannot be reached or refuses",
+    2: "the command line or the configuration is invalid",
+    3: "the host root does not show the host",
+    4: "Elasticsearch cannot be reached, or rejects the request",
     INTERRUPTED: "interrupted",
-    PIPE_CLOSED: "the reader of the output went away",
+    PIPE_CLOSED: "the reader of the output closed it",
 }
 
 
@@ -74,8 +74,8 @@ def _main(argv: list[str]) -> int:
 
 def built() -> list[str]:
     """Names of the commands there are."""
-    there = {module.name for module in pkgutil.iter_modules(commands.__path__)}
-    return [name for name in ORDER if name in there]
+    modules = {module.name for module in pkgutil.iter_modules(commands.__path__)}
+    return [name for name in ORDER if name in modules]
 
 
 def _module(name: str) -> ModuleType:
@@ -89,7 +89,7 @@ def _sections(module: ModuleType) -> tuple[str, ...]:
 def _config(args: argparse.Namespace, module: ModuleType) -> config.Config:
     if not _sections(module):
         return config.Config()
-    paths = {one.path for one in config.all_options(OPTIONS)}
+    paths = {option.path for option in config.all_options(OPTIONS)}
     flags = {name: value for name, value in vars(args).items() if name in paths}
     return config.load(getattr(args, "config", None), os.environ, flags, OPTIONS)
 
@@ -137,19 +137,19 @@ def _add_config(parser: argparse.ArgumentParser) -> None:
 
 def _add_section(parser: argparse.ArgumentParser, section: str) -> None:
     group = parser.add_argument_group(f"[{section}]")
-    for one in config.all_options(OPTIONS):
-        if one.section == section:
-            default = "" if one.default in (None, "", {}) else f" (default {one.kind.show(one.default)})"
+    for option in config.all_options(OPTIONS):
+        if option.section == section:
+            default = "" if option.default in (None, "", {}) else f" (default {option.kind.show(option.default)})"
             group.add_argument(
-                *one.flags,
-                dest=one.path,
-                metavar=one.kind.placeholder,
+                *option.flags,
+                dest=option.path,
+                metavar=option.kind.placeholder,
                 default=argparse.SUPPRESS,
-                help=f"{one.help}{default}".replace("%", "%%"),
+                help=f"{option.help}{default}".replace("%", "%%"),
             )
 
 
 def _epilog() -> str:
     codes = "\n".join(f"  {code:3}  {meaning}" for code, meaning in EXIT_CODES.items())
-    variables = f"Every option may also stand in the file or in the environment as {PREFIX}_<SECTION>_<KEY>."
+    variables = f"Every option can also be set in the file, or in the environment as {PREFIX}_<SECTION>_<KEY>."
     return f"{variables}\n\nexit codes:\n{codes}"

@@ -111,7 +111,7 @@ def test_signals_end_the_agent_and_nothing_is_lost(
             f"ships host agent of host {os.uname().nodename} every 1s to metrics-shipper.*-default at http://127"
             in lines[0]
         )
-        assert lines[-1].endswith("documents wait in the spool")
+        assert lines[-1].endswith("documents remain in the spool")
     ledger = Ledger.load(Spool(str(tmp_path / "spool"), 1 << 30))
     assert ledger.counts.collected == ledger.spooled > 0
     ledger.spool.close()
@@ -148,10 +148,10 @@ def test_reload_takes_the_new_configuration_and_refuses_a_wrong_one(
         assert process.wait(20) == 0
         assert process.stderr
         told = process.stderr.read()
-    refused = [line for line in told.splitlines() if "not reloaded, the configuration is as before: " in line]
+    refused = [line for line in told.splitlines() if "reload failed; keeping the previous configuration: " in line]
     assert len(refused) == len(faults)
     assert all(words in line for words, line in zip(faults, refused, strict=True))
-    assert "the configuration can be used; restarting with it" in told
+    assert "the configuration is valid; restarting with it" in told
     ledger = Ledger.load(Spool(str(tmp_path / "spool"), 1 << 30))
     names = [json.loads(one.document)["host"]["name"] for part in ledger.due() for one in ledger.spool.read(part)]
     assert names == sorted(names, reverse=True) and set(names) == {"before", "after"}
@@ -175,7 +175,7 @@ def test_a_reload_that_moves_the_spool_says_what_it_leaves(tmp_path: Path, notif
         assert process.stderr
         told = process.stderr.read()
     ledger = Ledger.load(Spool(str(old), 1 << 30))
-    assert f"{ledger.spooled} documents wait in {old}, which is no longer the spool" in told
+    assert f"{ledger.spooled} documents remain in {old}, which is no longer the spool" in told
     assert ledger.spooled > 0
     ledger.spool.close()
     assert any((new / "segments").iterdir())
@@ -318,12 +318,12 @@ def test_what_is_wrong_is_named_and_fails_strict(tmp_path: Path, capsys: pytest.
     since = datetime.fromtimestamp(since_s, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
     assert troubles == [
         f"Elasticsearch cannot be reached since {since}: connection refused",
-        "2 documents were rejected since the start; `shipper spool ls` gives the reasons",
+        "2 documents were rejected since the start; `shipper spool ls` shows the reasons",
         "1 documents were dropped since the start",
-        "3 documents were stored before they were sent: another host has this name and id",
+        "3 documents existed before they were sent: another host uses this name and id",
         "this host's clock is +3600 s off the server's",
         "collector disk failed: E",
-        "collector network is over its deadline",
+        "collector network exceeded its deadline",
     ]
     assert f"since {since}, clock +3600000 ms against the server's: connection refused" in asked()[1]
     ledger.spool.close()
@@ -380,7 +380,7 @@ def test_spool_show_and_export(capfd: pytest.CaptureFixture[str], filled: str) -
 
 def test_spool_replay_is_taken_at_the_next_start(capfd: pytest.CaptureFixture[str], filled: str) -> None:
     assert spool_command(capfd, filled, "replay").startswith("2 documents handed over; the agent sends them when")
-    assert spool_command(capfd, filled, "replay") == "no rejected document is meant\n"
+    assert spool_command(capfd, filled, "replay") == "no rejected document matches\n"
     with agent(Path(filled), SHIPPER_COLLECT_TICKS="1") as process:
         assert process.wait(30) == 0
     ledger = Ledger.load(Spool(filled, 1 << 30))
@@ -393,7 +393,7 @@ def test_spool_replay_is_taken_at_the_next_start(capfd: pytest.CaptureFixture[st
 
 def test_spool_without_a_spool(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["spool", "ls", "--spool", str(tmp_path / "none")]) == 1
-    assert capfd.readouterr().err == f"shipper: spool {tmp_path / 'none'}: there is none\n"
+    assert capfd.readouterr().err == f"shipper: spool {tmp_path / 'none'}: no such directory\n"
 
 
 def test_the_watchdog_hears_nothing_while_delivery_stands_still(

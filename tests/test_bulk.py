@@ -198,7 +198,7 @@ def test_a_twin_of_a_first_send_is_not_counted_as_stored(
     assert one.state.twins == 2
     assert ledger.counts == Counts(collected=2, rejected=2)
     assert ledger.reasons == {"409 twin": 2}
-    assert capfd.readouterr().err.count("another shipper sends under this host's name and id") == 1
+    assert capfd.readouterr().err.count("another shipper uses this host's name and id") == 1
     kept = Path(ledger.spool.directory, "rejected.ndjson").read_text().splitlines()
     assert [json.loads(line)["document"]["n"] for line in kept] == [1, 2]
 
@@ -222,7 +222,7 @@ def test_whoever_meets_a_twin_leaves_its_grid_for_good(ledger: Ledger, server: S
 def test_a_resend_that_may_be_a_twins_is_not_claimed(ledger: Ledger, server: Server, clock: Time) -> None:
     """The request of tick 1000 was lost on the way, or its answer was: nobody can tell whose document is there."""
     send = Failing(server)
-    send.error = Unavailable("no answer in time")
+    send.error = Unavailable("the request timed out")
     one = delivery(ledger, send)
     put(ledger, 1000, 1)
     drain(one)
@@ -235,7 +235,7 @@ def test_a_resend_that_may_be_a_twins_is_not_claimed(ledger: Ledger, server: Ser
     drain(one)
     assert (ledger.counts.stored + ledger.counts.rejected, one.state.twins >= 1) == (2, True)
     put(ledger, 3000 + ledger.used.steps, 3)  # on this shipper's own grid a resend is its own
-    send.error = Unavailable("no answer in time")
+    send.error = Unavailable("the request timed out")
     drain(one)
     send.error = None
     clock.now += 10
@@ -419,7 +419,7 @@ def test_nothing_is_sent_before_the_templates_are_there(
     ledger: Ledger, server: Server, clock: Time, capfd: pytest.CaptureFixture[str]
 ) -> None:
     put(ledger, 1, 1)
-    answers = ["its templates are absent: run shipper setup first"] * 5
+    answers = ["the index templates are missing; run `shipper setup` first"] * 5
     one = delivery(ledger, server, ready=lambda: answers.pop() if answers else "")
     for _ in range(5):
         assert not one.step()
@@ -728,7 +728,7 @@ def test_rejected_documents_go_once_more_when_they_are_given_back(ledger: Ledger
         file.write("half a li")
     assert replay.give_back(ledger.spool.directory) == 2
     server.answer = lambda _: STORED
-    assert list(replay.take(ledger)) == ["spool: 1 rejected documents cannot be read; they are lost"]
+    assert list(replay.take(ledger)) == ["spool: 1 unreadable rejected documents are lost"]
     assert list(replay.take(ledger)) == []
     drain(one)
     assert ledger.counts == Counts(collected=5, stored=4, dropped=1)

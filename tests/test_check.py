@@ -106,7 +106,7 @@ def test_check_says_what_keeps_run_from_starting_all_at_once(
     faults = [
         f"elasticsearch.api_key_file {tmp_path}/key: No such file or directory",
         f"elasticsearch.ca_file {tmp_path}/ca.pem: No such file or directory",
-        f"elasticsearch.client_cert_file {tmp_path}/bad.pem: no PEM file with a certificate and its key",
+        f"elasticsearch.client_cert_file {tmp_path}/bad.pem: not a PEM file with a certificate and its key",
     ]
     assert cli.main(["check", "--online", *options]) == 2
     lines = shown(capsys)

@@ -72,18 +72,18 @@ def failure(url: str) -> str:
 
 
 FAILURES = {
-    "wrong credentials": (reply("401 Unauthorized"), "GET /x: 401: no or wrong credentials"),
+    "wrong credentials": (reply("401 Unauthorized"), "GET /x: 401: missing or wrong credentials"),
     "no right": (
         reply("403 Forbidden", b'{"error":{"reason":"action [x] is\\n unauthorized"}}'),
-        "GET /x: 403: these credentials do not have the right: action [x] is unauthorized",
+        "GET /x: 403: the credentials lack this privilege: action [x] is unauthorized",
     ),
     "too many": (reply("429 Too Many", b'{"error":"slow down"}'), "GET /x: 429: too many requests: slow down"),
     "another product": (reply("200 OK", product=""), "URL: the server is not Elasticsearch"),
     "cut off": (
         b"HTTP/1.1 200 OK\r\ncontent-length: 20\r\n\r\n{}",
-        "URL: the connection was closed before the answer was complete",
+        "URL: the connection was closed before the end of the answer",
     ),
-    "nothing": (b"", "URL: the server closed the connection without an answer; use https:// if it speaks TLS"),
+    "nothing": (b"", "URL: the server closed the connection without an answer; use https:// if the server uses TLS"),
     "no JSON": (reply("200 OK", b"<html>"), "URL: the answer is not JSON"),
     "silence": (None, "URL: no answer in time"),
 }
@@ -98,11 +98,11 @@ def test_failure_is_one_line(name: str) -> None:
 
 def test_failure_to_connect_is_one_line() -> None:
     assert failure("http://127.0.0.1:1") == "http://127.0.0.1:1: connection refused"
-    assert failure("http://nosuch.invalid:9200") == "http://nosuch.invalid:9200: the host name cannot be resolved"
+    assert failure("http://nosuch.invalid:9200") == "http://nosuch.invalid:9200: cannot resolve the host name"
     with answering(b"HTTP/1.0 400 Bad Request\r\n\r\n") as (address, _):
         assert (
             failure(f"https://{address}")
-            == f"https://{address}: TLS: the server does not speak TLS at this port; use http://"
+            == f"https://{address}: TLS: the server does not use TLS on this port; use http://"
         )
 
 
@@ -192,14 +192,14 @@ def test_secret_that_everyone_can_read_is_warned_of(tmp_path: Path, caplog: pyte
     file.write_text(SECRET)
     file.chmod(0o644)
     client.connect(Config(elasticsearch=Elasticsearch(api_key_file=str(file))), {}).close()
-    assert caplog.messages == [f"{file} can be read by everyone on this host: chmod 600"]
+    assert caplog.messages == [f"{file} is readable by everyone on this host; run chmod 600"]
 
 
 def test_switching_verification_off_is_warned_of_at_every_start(caplog: pytest.LogCaptureFixture) -> None:
     wanted = Elasticsearch(hosts=("https://h:1",), verify=False)
     for _ in range(2):
         client.connect(Config(elasticsearch=wanted), {}).close()
-    expected = "elasticsearch.verify is false: anyone on the way can read and change what is sent"
+    expected = "elasticsearch.verify is false: anyone between here and the server can read and change the documents"
     assert caplog.messages == [expected] * 2
 
 
@@ -307,7 +307,7 @@ def test_the_next_server_is_asked_and_the_dead_one_named(caplog: pytest.LogCaptu
             while pool.get().base_url != f"http://{address}":  # the next in turn is the dead one
                 pass
             assert client.call(connection, "GET", "/x") == {"a": 1}
-    assert "http://127.0.0.1:1: connection refused; the next server is asked" in caplog.text
+    assert "http://127.0.0.1:1: connection refused; trying the next server" in caplog.text
 
 
 def test_an_unknown_authority_and_an_expired_key_say_what_to_do() -> None:

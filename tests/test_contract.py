@@ -200,7 +200,10 @@ def test_render_writes_removes_and_then_finds_nothing(tmp_path: Path, capsys: py
     stray.write_text("{}")
     directory = ["--directory", str(tmp_path)]
     assert cli.main(["render", "--check", *directory]) == 1
-    assert "shipper: mappings/old.json: not as rendered; run shipper render" in capsys.readouterr().err.splitlines()
+    assert (
+        "shipper: mappings/old.json: differs from its source; run `shipper render`"
+        in capsys.readouterr().err.splitlines()
+    )
     assert cli.main(["render", *directory]) == 0
     assert not stray.exists()
     assert cli.main(["render", "--check", *directory]) == 0

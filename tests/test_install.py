@@ -45,14 +45,14 @@ def test_refusal_for_another_reason_ends_in_one_line() -> None:
         pytest.raises(ServerError) as caught,
     ):
         set_up(stub, Index())
-    text = "PUT /_index_template/metrics-shipper.host-default: 403: these credentials do not have the right: no"
+    text = "PUT /_index_template/metrics-shipper.host-default: 403: the credentials lack this privilege: no"
     assert str(caught.value) == text
 
 
 def test_stream_that_may_not_be_made_stops_nothing() -> None:
     with serving(FullServer(refuse={"_data_stream": (403, "no")})) as stub:
         lines = set_up(stub, Index())
-    assert lines[-1].startswith("not yet    data streams: the first document makes them (GET /_data_stream/")
+    assert lines[-1].startswith("not yet    data streams: the first document creates them (GET /_data_stream/")
 
 
 def test_server_too_old_is_refused_in_one_line() -> None:

@@ -89,7 +89,7 @@ def test_without_a_terminal_other_values_are_shown_and_kept(
     shown = capsys.readouterr()
     line = f"    index template {HOST}: template.lifecycle.data_retention: 90d → 30d"
     assert line in shown.out.splitlines()
-    assert "nothing was changed: no terminal to ask at; run it with --yes" in shown.err
+    assert "nothing was changed: there is no terminal to ask on; use --yes" in shown.err
     assert server.put == []
     assert {one["lifecycle"]["data_retention"] for one in server.streams.values()} == {"90d"}
     assert command(server, "--yes") == 0
@@ -237,7 +237,7 @@ def test_a_template_that_wins_over_ours_is_named_and_an_error(server: FullServer
     with pytest.raises(ServerError) as caught:
         set_up(server)
     number = len(effect.names(Config())) - 1
-    told = f"index template ops-metrics (priority 1000, metrics-*) wins over shipper's for {HOST} and {number} more"
+    told = f"index template ops-metrics (priority 1000, metrics-*) overrides shipper's for {HOST} and {number} more"
     assert str(caught.value).startswith(told)
     assert [text for text in wrong(server) if text.startswith(told)]
     shadow["priority"] = templates.PRIORITY - 1
@@ -247,7 +247,7 @@ def test_a_template_that_wins_over_ours_is_named_and_an_error(server: FullServer
 def test_a_stream_that_would_be_no_time_series_is_named(server: FullServer) -> None:
     set_up(server)
     del server.templates["/_index_template/metrics-shipper.disk-default"]["template"]["settings"]["index.mode"]
-    assert any("metrics-shipper.disk-default would be made in mode standard" in text for text in wrong(server))
+    assert any("metrics-shipper.disk-default would be created in mode standard" in text for text in wrong(server))
 
 
 @pytest.mark.parametrize("version", ["9.4.0", "9.4.3", "9.5.0", "9.5.2"])

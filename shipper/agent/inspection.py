@@ -39,6 +39,6 @@ def wrong(config: Config) -> list[str]:
 
     try:
         with client.connect(config) as connection:
-            return [one.text for one in checks.examine(connection, config) if one.level is Level.WRONG]
+            return [finding.text for finding in checks.examine(connection, config) if finding.level is Level.WRONG]
     except UserError:
         return []

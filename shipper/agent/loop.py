@@ -130,9 +130,9 @@ class Pipeline:
         self._asked_to_reload = False
         plan = self._examine_reload()
         if plan.fault:
-            self._log.line(log.ERROR, f"not reloaded, the configuration is as before: {plan.fault}")
+            self._log.line(log.ERROR, f"reload failed; keeping the previous configuration: {plan.fault}")
         elif not self._stopping:
-            self._log.line(log.INFO, "the configuration can be used; restarting with it")
+            self._log.line(log.INFO, "the configuration is valid; restarting with it")
             self._new_spool = plan.spool
             self.reload = self._stopping = True
 
@@ -143,26 +143,26 @@ class Pipeline:
             self._close()
             self._tell_left_behind()
             return
-        notify.tell(notify.STOPPING, notify.status("sending what is left"))
+        notify.tell(notify.STOPPING, notify.status("sending the remaining documents"))
         self.delivery.stop(self._config.spool.flush_s)
         self._close()
         self._publish(self._status.now(stopped=True))
         if self.ledger.spooled:
-            self._log.line(log.INFO, f"stopped; {self.ledger.spooled} documents wait in the spool")
+            self._log.line(log.INFO, f"stopped; {self.ledger.spooled} documents remain in the spool")
 
     def _close(self) -> None:
         lost = self.ledger.close()
         if lost:
-            why = self.ledger.trouble or "the disk took none"
-            self._log.line(log.ERROR, f"spool: {lost} documents that were held in memory are lost: {why}")
+            why = self.ledger.trouble or "the disk accepted none of them"
+            self._log.line(log.ERROR, f"spool: {lost} documents held in memory are lost: {why}")
 
     def _tell_left_behind(self) -> None:
         left, old = self.ledger.spooled, self._config.spool.directory
         if self._new_spool and left:
             self._log.line(
                 log.WARNING,
-                f"{left} documents wait in {old}, which is no longer the spool; "
-                "set spool.directory back until they are sent",
+                f"{left} documents remain in {old}, which is no longer the spool; "
+                "to send them, set spool.directory back",
             )
 
     def _loop(self, after_tick: Callable[[int], None]) -> None:
@@ -224,7 +224,7 @@ class Pipeline:
         self.ledger.look_again()
         lost = self.ledger.counts.dropped - dropped
         if lost > 0:
-            why = self.ledger.trouble or "it is full, or they were too old, or their files were removed"
+            why = self.ledger.trouble or "the spool is full, or the documents were too old, or their files were removed"
             self._log.once(log.ERROR, "dropped", f"spool: {lost} documents are lost: {why}")
         for problem in replay.take(self.ledger):
             self._log.once(log.WARNING, problem, problem)
@@ -241,28 +241,27 @@ class Pipeline:
         if server_ms is None:
             return 0, False
         if self.ledger.used.forget_future(server_ms + boot_ms + _FUTURE_MS):
-            self._log.line(log.WARNING, "the spool named a newest tick in the far future; it is ignored")
+            self._log.line(log.WARNING, "the spool recorded a newest tick in the far future; ignored")
         return server_ms + boot_ms - max_age_ms, boot_ms - self._began_ms > max_age_ms
 
     def _tell_start(self) -> None:
         for name, why in self.ledger.spool.damaged.items():
             self._log.line(log.ERROR, f"spool: {name}: {why}; moved to damaged/")
         if self.ledger.unreadable:
-            text = (
-                f"spool: the ledger is not used: {self.ledger.unreadable}; counts begin now, what was before is unknown"
-            )
+            text = f"spool: the ledger cannot be used: {self.ledger.unreadable}; "
+            text += "counting starts now, earlier counts are unknown"
             self._log.line(log.ERROR, text)
         if self.ledger.spool.unread:
             name, why = next(iter(self.ledger.spool.unread.items()))
             count = len(self.ledger.spool.unread)
-            self._log.line(
-                log.ERROR, f"spool: {count} files cannot be read, such as {name}: {why}; they are tried again"
-            )
+            self._log.line(log.ERROR, f"spool: cannot read {count} files, such as {name}: {why}; retrying")
         if self.ledger.recovered > 0:
             self._log.line(log.ERROR, f"spool: {self.ledger.recovered} documents of earlier runs are lost")
         watchdog_s = notify.watchdog_s()
         if 0 < watchdog_s < 2 * self._config.collect.period_s:
-            self._log.line(log.WARNING, f"WatchdogSec={watchdog_s:g} is less than two periods: systemd will kill this")
+            self._log.line(
+                log.WARNING, f"WatchdogSec={watchdog_s:g} is shorter than two periods; systemd will kill this process"
+            )
 
     def _tell(self, tick_ms: int, report: Report) -> None:
         for name, error in report.failed.items():
@@ -270,14 +269,14 @@ class Pipeline:
         for name in report.stuck:
             deadline = self._config.collect.deadline_s
             self._log.once(
-                log.WARNING, f"stuck {name}", f"collector {name} is over its deadline of {deadline} s, skipped"
+                log.WARNING, f"stuck {name}", f"collector {name} exceeded its deadline of {deadline} s; skipped"
             )
         for cause, text in grouped(problem for _, problem in report.problems):
-            self._log.once(log.WARNING, cause, f"{text}; their fields are left out")
+            self._log.once(log.WARNING, cause, f"{text}; their fields are missing")
         if self.ledger.trouble:
-            self._log.once(log.ERROR, "spool", f"spool: {self.ledger.trouble}; documents wait in memory")
+            self._log.once(log.ERROR, "spool", f"spool: {self.ledger.trouble}; documents are held in memory")
         elif self._log.over("spool"):
-            self._log.line(log.INFO, "spool: the disk takes documents again")
+            self._log.line(log.INFO, "spool: the disk accepts documents again")
         if report.stepped_ms:
             way = "forward" if report.stepped_ms > 0 else "back"
             seconds = abs(report.stepped_ms) / 1000
@@ -289,7 +288,7 @@ class Pipeline:
     def _publish(self, content: dict[str, Any]) -> None:
         def write() -> None:
             if self.ledger.spool.elsewhere():
-                text = f"spool: {self._config.spool.directory} is another directory now; restart to use that one"
+                text = f"spool: {self._config.spool.directory} is a different directory now; restart to use it"
                 self._log.once(log.WARNING, "elsewhere", text)
             status.write(self._config.spool.directory, content)
 
@@ -303,7 +302,7 @@ class Pipeline:
         if self.delivery.is_alive(limit_s):
             notify.tell(notify.WATCHDOG, notify.status(words))
         else:
-            self._log.once(log.ERROR, "delivery hangs", f"delivery has not moved for {limit_s:g} s")
+            self._log.once(log.ERROR, "delivery hangs", f"delivery has made no progress for {limit_s:g} s")
 
 
 def _scheduler(period_s: int, job: Callable[[], None]) -> schedule.Scheduler:

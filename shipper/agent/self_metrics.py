@@ -65,7 +65,7 @@ class Agent:
             "agent.cpu.ns": int((usage.ru_utime + usage.ru_stime) * 1e9),
             **({"agent.memory.rss.bytes": rss} if rss else {}),
             "agent.problems.count": len(report.problems),
-            **({"agent.server.findings": found} if (found := self._findings()) else {}),
+            **({"agent.server.findings": findings} if (findings := self._findings()) else {}),
             "agent.absent.count": len(report.absent),
             **_lists(report),
             **{f"agent.collectors.{name}.us": duration for name, duration in report.durations_us.items()},
@@ -119,9 +119,11 @@ class Agent:
 
 def _lists(report: Report) -> Mapping[str, Value]:
     lists: dict[str, list[str]] = {
-        "agent.problems.files": [f"{one.file}: {one.reason}" for _, one in report.problems[:LISTED_AT_MOST]],
+        "agent.problems.files": [
+            f"{problem.file}: {problem.reason}" for _, problem in report.problems[:LISTED_AT_MOST]
+        ],
         "agent.absent.what": [f"{what}: {why}" for what, why in report.absent.items()][:LISTED_AT_MOST],
         "agent.collectors.failed": [f"{name}: {error}" for name, error in report.failed.items()],
         "agent.collectors.stuck": report.stuck,
     }
-    return {name: found for name, found in lists.items() if found}
+    return {name: values for name, values in lists.items() if values}

@@ -53,7 +53,7 @@ def gather(tick_ms: int, report: Report, ledger: Ledger, delivery: DeliveryState
             "delivery": asdict(delivery),
             "failed": report.failed,
             "stuck": report.stuck,
-            "problems": [text for _, text in grouped(one for _, one in report.problems)][:20],
+            "problems": [text for _, text in grouped(problem for _, problem in report.problems)][:20],
             "absent": [f"{what}: {why}" for what, why in report.absent.items()][:20],
         }
 
@@ -122,13 +122,13 @@ def read(directory: str) -> dict[str, Any]:
     for _ in range(_READS):
         try:
             with open(os.path.join(directory, FILE), "rb", opener=no_links) as file:
-                found = json.loads(file.read(_MOST))
+                content = json.loads(file.read(_MOST))
         except FileNotFoundError:
             return {}
         except (ValueError, RecursionError):  # it is just being overwritten
             time.sleep(_READ_AGAIN_S)
             continue
-        return found if isinstance(found, dict) else {}
+        return content if isinstance(content, dict) else {}
     return {}
 
 
@@ -147,24 +147,24 @@ def troubles(content: Mapping[str, Any]) -> Iterator[str]:
     """What is wrong, though the agent lives: one line each."""
     lost, since_ms, delivery = content.get("since_start", {}), content.get("since_ms", {}), content["delivery"]
     if content["disk"]:
-        how = "is full" if content["disk"] in _FULL else "takes nothing"
+        how = "is full" if content["disk"] in _FULL else "accepts no documents"
         since = _since(since_ms.get("disk"))
-        yield f"the disk of the spool {how}{since}: {content['disk']}; documents wait in memory"
+        yield f"the disk of the spool {how}{since}: {content['disk']}; documents are held in memory"
     if delivery["trouble"]:
         yield f"Elasticsearch cannot be reached{_since(since_ms.get('delivery'))}: {delivery['trouble']}"
     for index, why in delivery.get("resting", {}).items():
-        yield f"Elasticsearch accepts no documents for {index}: {why}; the others are sent"
+        yield f"Elasticsearch rejects all documents for {index}: {why}; other indices are not affected"
     if lost.get("rejected", 0) > 0:
-        yield f"{lost['rejected']} documents were rejected since the start; `shipper spool ls` gives the reasons"
+        yield f"{lost['rejected']} documents were rejected since the start; `shipper spool ls` shows the reasons"
     if lost.get("dropped", 0) > 0:
         yield f"{lost['dropped']} documents were dropped since the start"
     if delivery["twins"]:
-        yield f"{delivery['twins']} documents were stored before they were sent: another host has this name and id"
+        yield f"{delivery['twins']} documents existed before they were sent: another host uses this name and id"
     if abs(delivery["skew_ms"] or 0) > _SKEW_MS:
         yield f"this host's clock is {delivery['skew_ms'] / 1000:+.0f} s off the server's"
     yield from (f"server: {text}" for text in delivery.get("findings", ()))
     yield from (f"collector {name} failed: {error}" for name, error in content["failed"].items())
-    yield from (f"collector {name} is over its deadline" for name in content["stuck"])
+    yield from (f"collector {name} exceeded its deadline" for name in content["stuck"])
 
 
 def lines(content: Mapping[str, Any], now_ms: int) -> Iterator[str]:
@@ -178,16 +178,16 @@ def lines(content: Mapping[str, Any], now_ms: int) -> Iterator[str]:
         yield f"last tick  none yet, started {age_s:.0f} s ago{late}"
     yield f"ticks      {content['ticks']} since the start, {content['missed']} missed"
     yield f"documents  {equation(content['documents'])}"
-    yield from (f"rejected   {one}" for one in content["rejected"])
+    yield from (f"rejected   {line}" for line in content["rejected"])
     yield f"spool      {content['documents']['spooled']} documents, {content['bytes']} bytes{_colon(content['disk'])}"
     yield _delivery(content["delivery"], content.get("since_ms", {}).get("delivery"))
     yield from (f"failed     collector {name}: {error}" for name, error in content["failed"].items())
     yield from (f"stuck      collector {name}" for name in content["stuck"])
-    yield from (f"left out   {one}" for one in content["problems"])
-    yield from (f"absent     {one}" for one in content.get("absent", ()))
-    found = list(troubles(content))
-    yield from (f"trouble    {one}" for one in found)
-    if not found:
+    yield from (f"left out   {line}" for line in content["problems"])
+    yield from (f"absent     {line}" for line in content.get("absent", ()))
+    reported = list(troubles(content))
+    yield from (f"trouble    {line}" for line in reported)
+    if not reported:
         yield "trouble    none"
 
 

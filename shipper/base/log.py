@@ -1,7 +1,7 @@
 """The agent's log: one line to standard error, never at the cost of anything else.
 
 For the journal a line begins with the priority that journald understands (sd-daemon(3)), elsewhere with the time and a
-word. Quiet when all is well; a cause that goes on is told once per hour with the number of times it came.
+word. Silent while all is well; a cause that goes on is told once per hour with the number of times it came.
 
 A line that standard error does not take at once (a full disk, a closed pipe, a reader that stands still) is dropped and
 counted; the next line that is taken says how many were.

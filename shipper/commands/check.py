@@ -19,7 +19,7 @@ from shipper.kernel import hostview
 from shipper.kernel.source import Reader, Root
 from shipper.settings.config import Config
 
-HELP = "check configuration, host view, spool and (--online) server; say what is found"
+HELP = "check configuration, host view, spool and (--online) server"
 _MOST_NAMED = 12
 # As run would end by them, the first counts
 _FIRST = (ConfigError, HostViewError, ServerError, UserError)
@@ -27,7 +27,7 @@ _NAMED = {"disk": "disks", "filesystem": "filesystems", "network": "interfaces"}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--online", action="store_true", help="also ask the server")
+    parser.add_argument("--online", action="store_true", help="check the server, too")
 
 
 def run(args: argparse.Namespace, config: Config) -> int:
@@ -54,14 +54,14 @@ def say(findings: Iterable[Finding]) -> bool:
 
 
 def configuration(config: Config) -> Iterator[Finding]:
-    yield ok(f"configuration from {config.file or 'defaults, there is no file'}")
+    yield ok(f"configuration from {config.file or 'defaults; there is no file'}")
     for path, origin in sorted(config.origins.items()):
         if origin != config.file:
             yield ok(f"{path} from {origin}")
     faults = [str(fault) for fault in connection_faults(config)]
     yield from map(wrong, faults)
     if not faults:
-        yield ok(f"secrets and certificates for {', '.join(config.elasticsearch.hosts)} can be used")
+        yield ok(f"secrets and certificates for {', '.join(config.elasticsearch.hosts)} are usable")
 
 
 def found(root: Root, config: Config) -> Iterator[Finding]:
@@ -139,7 +139,7 @@ def online(config: Config) -> Iterator[Finding]:
         with client.connect(replace(config, elasticsearch=reduced)) as connection:
             yield from server.examine(connection, config)
     except ConfigError:
-        yield note("the server is not asked: see above")
+        yield note("the server is not checked: see above")
     except ServerError as error:
         yield wrong(str(error))
 

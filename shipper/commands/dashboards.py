@@ -7,18 +7,20 @@ from pathlib import Path
 from shipper.base.errors import ConfigError, UserError
 from shipper.settings.config import Config
 
-HELP = "put the dashboards into a Grafana or a Kibana"
+HELP = "install the dashboards in Grafana or Kibana"
 SECTIONS = ()
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("action", choices=["install"], help="create them, or bring those that are there up to date")
+    parser.add_argument("action", choices=["install"], help="create the dashboards, or update existing ones")
     where = parser.add_mutually_exclusive_group(required=True)
     where.add_argument("--grafana", metavar="URL", help="into the folder Shipper; needs a service account's token")
     where.add_argument("--kibana", metavar="URL", help="with their data view; needs an API key")
-    parser.add_argument("--token-file", metavar="FILE", type=Path, help="file with the token or key, and nothing else")
-    parser.add_argument("--ca-file", metavar="FILE", type=Path, help="certificate of who signed the server's")
-    parser.add_argument("--space", metavar="NAME", default="", help="Kibana: the space, if not the default one")
+    parser.add_argument("--token-file", metavar="FILE", type=Path, help="file that contains only the token or key")
+    parser.add_argument(
+        "--ca-file", metavar="FILE", type=Path, help="PEM file of the authority that signed the server's certificate"
+    )
+    parser.add_argument("--space", metavar="NAME", default="", help="Kibana: the space (default: the default space)")
     parser.add_argument(
         "--namespace", metavar="NAME", default="", help="Kibana: only data streams of this namespace (default all)"
     )
@@ -30,7 +32,9 @@ def run(args: argparse.Namespace, _config: Config) -> int:
     except ImportError as missing:
         raise UserError(f"installing dashboards needs {missing.name}, which the image on nodes does not have") from None
     if args.grafana and (args.space or args.namespace):
-        raise ConfigError("--space and --namespace are Kibana's; Grafana chooses a namespace on the dashboard")
+        raise ConfigError(
+            "--space and --namespace apply to Kibana only; in Grafana the dashboard selects the namespace"
+        )
     for file in (args.token_file, args.ca_file):
         if file and not os.access(file, os.R_OK):
             raise ConfigError(f"{file}: cannot be read")

@@ -15,7 +15,7 @@ from shipper.settings.config import Config
 if TYPE_CHECKING:
     from shipper_eslocal import Cluster
 
-HELP = "start Elasticsearch here, ship this machine into it and watch it come back"
+HELP = "start Elasticsearch here, ship this machine's metrics to it and read them back"
 SECTIONS = ("collect", "index", "host")
 _PERIOD_S: Final = 2
 _NAME: Final = "demo"
@@ -24,10 +24,10 @@ _NEXT: Final = 0.5  # seconds between looks at the server
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--report", metavar="FILE", default="report.html", help="the page at its end (default report.html)"
+        "--report", metavar="FILE", default="report.html", help="where to write the final report (default report.html)"
     )
     parser.add_argument(
-        "--stop", action="store_true", help="stop Elasticsearch at the end instead of leaving it to curl"
+        "--stop", action="store_true", help="stop Elasticsearch at the end; without it Elasticsearch keeps running"
     )
 
 
@@ -50,7 +50,9 @@ def run(args: argparse.Namespace, config: Config) -> int:
         with tempfile.TemporaryDirectory(prefix="shipper-demo-") as spool:
             configured = _configured(config, es, spool)
             _ship(configured, Screen())
-        print(f"\nThe dashboards of it, in any browser: {_report(args.report, configured, first_ms)}", flush=True)
+        print(
+            f"\nThe dashboards as one page, for any browser: {_report(args.report, configured, first_ms)}", flush=True
+        )
         _tell(es, config, stays=not args.stop)
     finally:
         if args.stop:
@@ -124,7 +126,7 @@ def _tell(es: "Cluster", config: Config, *, stays: bool) -> None:
 
     if not stays:
         return
-    print(f"\nElasticsearch goes on at {es.url}. Ask it the same with curl:")
+    print(f"\nElasticsearch keeps running at {es.url}. The same questions with curl:")
     for question, command in questions(es.url, config.index):
         print(f"\n# {question}\n{command}")
     print(f"\nStop it: {sys.executable} -m shipper_eslocal stop --name {_NAME}")

@@ -36,8 +36,8 @@ def run(args: argparse.Namespace, _config: Config) -> int:
 
 def matching(word: str) -> list[Field]:
     """Fields with ``word`` in name or help, each once, by name."""
-    found = {field.name: field for _, field in every_field() if word.lower() in f"{field.name} {field.help}".lower()}
-    return [found[name] for name in sorted(found)]
+    matching = {field.name: field for _, field in every_field() if word.lower() in f"{field.name} {field.help}".lower()}
+    return [matching[name] for name in sorted(matching)]
 
 
 def table(fields: Iterable[Field]) -> Iterator[str]:

@@ -24,8 +24,12 @@ SECTIONS = ("collect", "host")
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     from shipper.schema.datasets import DATASETS
 
-    parser.add_argument("--dataset", choices=list(DATASETS), help="only documents of this dataset")
-    parser.add_argument("--explain", metavar="FIELD", help="tell the file and line its value came from instead")
+    parser.add_argument("--dataset", choices=list(DATASETS), help="print only documents of this dataset")
+    parser.add_argument(
+        "--explain",
+        metavar="FIELD",
+        help="print the kernel file and line that this field's value comes from, instead of documents",
+    )
 
 
 def run(args: argparse.Namespace, config: Config) -> int:
@@ -53,7 +57,9 @@ def _datasets(dataset: str | None, field: str | None) -> tuple[str, ...]:
 
     if not field:
         return (dataset,) if dataset else ()
-    having = tuple(one.name for one in DATASETS.values() if field in {declared.name for declared in one.fields})
+    having = tuple(
+        dataset.name for dataset in DATASETS.values() if field in {declared.name for declared in dataset.fields}
+    )
     if not having:
         close = difflib.get_close_matches(field, {declared.name for _, declared in every_field()}, n=1)
         raise UserError(f"no field {field}" + (f"; did you mean {close[0]}?" if close else ": see shipper fields"))
@@ -79,14 +85,16 @@ def _explain(field: str, entries: "list[Entry]", provenance: "Provenance") -> in
     from shipper.deliver.document import flat
     from shipper.schema.datasets import DATASETS
 
-    found = False
+    explained = False
     for entry in entries:
         values = flat(json.loads(entry.document))
-        fields = {one.name: one for one in DATASETS[values["event.dataset"].removeprefix("shipper.")].fields}
+        fields = {
+            declared.name: declared for declared in DATASETS[values["event.dataset"].removeprefix("shipper.")].fields
+        }
         if field in values:
-            found = True
+            explained = True
             print("\n".join(Explainer(values, fields, provenance).lines(field)))
-    if not found:
+    if not explained:
         raise UserError(f"{field} is absent here: {_source(field)}")
     return 0
 

@@ -22,7 +22,7 @@ OWN = ("mappings", "dashboards/grafana/boards", "dashboards/kibana/boards")
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--check", action="store_true", help="write nothing; list the files that differ and fail if any do"
+        "--check", action="store_true", help="write nothing; list the files that differ, and fail if there are any"
     )
     parser.add_argument(
         "--directory", metavar="DIR", type=Path, default=Path(), help="root of the repository (default .)"
@@ -36,7 +36,7 @@ def run(args: argparse.Namespace, _config: Config) -> int:
     stale = list(differing(args.directory, wanted))
     if args.check:
         for path in stale:
-            print(f"shipper: {path}: not as rendered; run shipper render", file=sys.stderr)
+            print(f"shipper: {path}: differs from its source; run `shipper render`", file=sys.stderr)
         return 1 if stale else 0
     for path in stale:
         write(args.directory / path, wanted.get(path))
@@ -73,8 +73,8 @@ def _dashboards() -> dict[str, str]:
 def differing(directory: Path, wanted: Mapping[str, str]) -> Iterator[str]:
     """Sorted paths of files that are absent, have other contents, or lie in OWN and are rendered no more."""
     files = (path for folder in OWN for path in (directory / folder).rglob("*") if path.is_file())
-    there = {str(path.relative_to(directory)) for path in files}
-    for path in sorted(there | set(wanted)):
+    existing = {str(path.relative_to(directory)) for path in files}
+    for path in sorted(existing | set(wanted)):
         file = directory / path
         if path not in wanted or not file.is_file() or file.read_bytes() != wanted[path].encode():
             yield path

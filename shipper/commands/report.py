@@ -19,13 +19,21 @@ _LAST: Final = duration(1, 366 * 86_400)
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--last", metavar="DURATION", type=_duration, default=3600, help="as far back, such as 90m or 7d (default 1h)"
+        "--last",
+        metavar="DURATION",
+        type=_duration,
+        default=3600,
+        help="length of the range up to now, such as 90m or 7d (default 1h)",
     )
-    parser.add_argument("--from", dest="first", metavar="TIME", type=_time, help="from then; UTC, if it has no offset")
-    parser.add_argument("--to", dest="end", metavar="TIME", type=_time, help="until then (default now)")
-    parser.add_argument("--host", metavar="NAME", action="append", default=[], help="this host and what runs on it")
     parser.add_argument(
-        "--container", metavar="NAME@HOST", action="append", default=[], help="this container or service"
+        "--from", dest="first", metavar="TIME", type=_time, help="start of the range; UTC unless an offset is given"
+    )
+    parser.add_argument("--to", dest="end", metavar="TIME", type=_time, help="end of the range (default now)")
+    parser.add_argument(
+        "--host", metavar="NAME", action="append", default=[], help="report on this host and what runs on it"
+    )
+    parser.add_argument(
+        "--container", metavar="NAME@HOST", action="append", default=[], help="report on this container or service"
     )
     parser.add_argument(
         "--board",
@@ -33,7 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         choices=BOARDS,
         action="append",
         default=[],
-        help=f"this page, in place of those that suit: {', '.join(BOARDS)}",
+        help=f"this page only; one of {', '.join(BOARDS)}",
     )
     parser.add_argument("-o", "--output", metavar="FILE", default="report.html", help="default report.html")
 
@@ -55,9 +63,9 @@ def _time(text: str) -> int:
 
 
 def run(args: argparse.Namespace, config: Config) -> int:
-    for one in ("host", "container"):
-        if one in args.board and not getattr(args, one):
-            raise ConfigError(f"--board {one} needs --{one}")
+    for kind in ("host", "container"):
+        if kind in args.board and not getattr(args, kind):
+            raise ConfigError(f"--board {kind} needs --{kind}")
     now_ms = round(time.time() * 1000)
     last_ms = now_ms if args.end is None else args.end
     first_ms = last_ms - args.last * 1000 if args.first is None else args.first

@@ -66,8 +66,8 @@ def load(args: argparse.Namespace) -> Config:
     from shipper.collect import OPTIONS
     from shipper.settings import config
 
-    known = {one.path for one in config.all_options(OPTIONS)}
-    flags = {key: one for key, one in vars(args).items() if key in known}
+    known = {option.path for option in config.all_options(OPTIONS)}
+    flags = {key: value for key, value in vars(args).items() if key in known}
     return config.load(getattr(args, "config", None), os.environ, flags, OPTIONS)
 
 

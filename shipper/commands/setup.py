@@ -14,16 +14,19 @@ if TYPE_CHECKING:
     from shipper.deliver import client
     from shipper.server import plan, setup
 
-HELP = "bring Elasticsearch in line with the configuration: templates, data streams, retention; make keys and roles"
+HELP = "bring Elasticsearch in line with the configuration: templates, data streams, retention; create keys and roles"
 SECTIONS = ("elasticsearch", "index", "collect")
 _FLAGS = {
-    "--print": ("show", "send nothing; show every request as Kibana's console takes it"),
-    "--dry-run": ("dry_run", "ask the server and show what would be changed on it; change nothing"),
-    "--yes": ("yes", "overwrite values on the server that differ, and remove, without asking"),
-    "--rollover": ("rollover", "roll over data streams for changes that only a new backing index brings"),
-    "--create-key": ("create_key", "only make an API key that may ship and nothing else, and print it: it is not kept"),
-    "--create-roles": ("create_roles", "only make the roles shipper_setup, shipper_agent and shipper_reader"),
-    "--delete-old": ("delete_old", "only delete the indices per day that are older than index.retention_days"),
+    "--print": ("show", "send nothing; print every request in the format of Kibana's console"),
+    "--dry-run": ("dry_run", "change nothing; show what would change on the server"),
+    "--yes": ("yes", "overwrite differing values on the server, and remove, without asking"),
+    "--rollover": ("rollover", "roll over data streams where a change needs a new backing index"),
+    "--create-key": (
+        "create_key",
+        "only create an API key that can ship documents and nothing else, and print it; the key is not stored",
+    ),
+    "--create-roles": ("create_roles", "only create the roles shipper_setup, shipper_agent and shipper_reader"),
+    "--delete-old": ("delete_old", "only delete the dated indices that are older than index.retention_days"),
     "--remove": ("remove", "only remove the templates, policies and keys of this namespace"),
     "--data": ("data", "with --remove: its data streams or indices too, with all documents"),
 }
@@ -79,7 +82,7 @@ def agree(args: argparse.Namespace) -> "setup.Consent":
     """What asks for consent: nothing with --yes, else the terminal."""
 
     def ask(changes: Sequence[str]) -> bool:
-        say("The server has other values than this configuration:")
+        say("The server's values differ from this configuration:")
         for line in changes:
             say(f"    {line}")
         return args.yes or confirmed("Overwrite them? Type yes: ", "yes")
@@ -90,7 +93,7 @@ def agree(args: argparse.Namespace) -> "setup.Consent":
 def confirmed(question: str, answer: str) -> bool:
     """Whether the terminal says ``answer``. Raises UserError where there is none."""
     if not sys.stdin.isatty():
-        raise UserError("nothing was changed: no terminal to ask at; run it with --yes")
+        raise UserError("nothing was changed: there is no terminal to ask on; use --yes")
     return input(question).strip() == answer
 
 
@@ -98,8 +101,8 @@ def _remove(connection: "client.Connection", config: Config, args: argparse.Name
     from shipper.server import removal
 
     if args.data and not args.yes:
-        found = removal.data(connection, config)
-        say(f"These are deleted with all their documents: {', '.join(found) or 'none'}")
+        names = removal.data(connection, config)
+        say(f"These are deleted with all their documents: {', '.join(names) or 'none'}")
         namespace = "dated" if config.index.layout == "dated" else config.index.namespace
         sure = confirmed("Delete them? Type yes: ", "yes") and confirmed(f"Type {namespace} to confirm: ", namespace)
     else:

@@ -12,7 +12,7 @@ from shipper.settings.config import Config
 if TYPE_CHECKING:
     from shipper.deliver.segment import Entry
 
-HELP = "look at the documents on disk: waiting for the server, or rejected by it; the agent may run meanwhile"
+HELP = "show the documents on disk: those waiting for the server and those it rejected; the agent may be running"
 SECTIONS = ("spool",)
 _REJECTED: Final = "rejected"
 
@@ -22,8 +22,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "ls": "list segments, rejected documents by kind of reason, and files set aside",
         "show": "print documents, one a line, rejected ones with the server's reason",
         "export": "print documents as the body of a bulk request",
-        "replay": "have the agent send rejected documents once more",
-        "discard": "have the agent delete rejected documents",
+        "replay": "make the agent resend rejected documents",
+        "discard": "make the agent delete rejected documents",
     }
     help_ = "; ".join(f"{name}: {text}" for name, text in action.items())
     parser.add_argument("action", choices=list(action), help=help_)
@@ -45,7 +45,7 @@ def run(args: argparse.Namespace, config: Config) -> int:
     try:
         return actions[args.action](config.spool.directory, args.what)
     except FileNotFoundError:
-        raise UserError(f"spool {config.spool.directory}: there is none") from None
+        raise UserError(f"spool {config.spool.directory}: no such directory") from None
 
 
 def ls(directory: str, _what: str) -> int:
@@ -55,11 +55,13 @@ def ls(directory: str, _what: str) -> int:
     from shipper.deliver import spool
     from shipper.deliver.replay import rejected
 
-    for path, found in spool.look(directory):
-        if isinstance(found, str):
-            print(f"{path}: {found}")
+    for path, content in spool.look(directory):
+        if isinstance(content, str):
+            print(f"{path}: {content}")
         else:
-            print(f"{found.sequence}  {timestamp(found.tick_ms)}  {found.documents} documents  {found.size} bytes")
+            print(
+                f"{content.sequence}  {timestamp(content.tick_ms)}  {content.documents} documents  {content.size} bytes"
+            )
     kinds: Counter[tuple[str, str]] = Counter()
     example: dict[tuple[str, str], str] = {}
     for document in rejected(directory):
@@ -79,9 +81,16 @@ def show(directory: str, what: str) -> int:
     from shipper.deliver.replay import rejected
 
     if what == _REJECTED:
-        for one in rejected(directory):
-            if one:
-                _line({"status": one.status, "reason": one.reason, "index": one.index, "document": one.document})
+        for document in rejected(directory):
+            if document:
+                _line(
+                    {
+                        "status": document.status,
+                        "reason": document.reason,
+                        "index": document.index,
+                        "document": document.document,
+                    }
+                )
         return 0
     for entry in entries(directory, what):
         _line({"index": json.loads(entry.action)["create"]["_index"], "document": json.loads(entry.document)})
@@ -91,8 +100,12 @@ def show(directory: str, what: str) -> int:
 def export(directory: str, what: str) -> int:
     from shipper.deliver.replay import rejected
 
-    found = (one.entry() for one in rejected(directory) if one) if what == _REJECTED else entries(directory, what)
-    for entry in found:
+    documents = (
+        (document.entry() for document in rejected(directory) if document)
+        if what == _REJECTED
+        else entries(directory, what)
+    )
+    for entry in documents:
         sys.stdout.buffer.write(b"%b\n%b\n" % (entry.action, entry.document))
     return 0
 
@@ -114,7 +127,7 @@ def _hand_over(directory: str, count: int, does: str) -> int:
 
     running = spool.in_use(directory)
     when = f"the running agent {does} them" if running else f"the agent {does} them when it is started"
-    print(f"{count} documents handed over; {when}" if count else "no rejected document is meant")
+    print(f"{count} documents selected; {when}" if count else "no rejected document matches")
     return 0
 
 
@@ -125,12 +138,12 @@ def entries(directory: str, what: str) -> "Iterator[Entry]":
     if what and not what.isdecimal():
         raise UserError(f"{what}: neither the number of a segment nor {_REJECTED}")
     known = False
-    for path, found in spool.look(directory):
-        if isinstance(found, str) or (what and found.sequence != int(what)):
+    for path, content in spool.look(directory):
+        if isinstance(content, str) or (what and content.sequence != int(what)):
             continue
         known = True
         try:
-            yield from segment.read(path, found)
+            yield from segment.read(path, content)
         except FileNotFoundError:
             continue  # delivered meanwhile
         except segment.Damaged as error:
@@ -144,4 +157,4 @@ def _line(content: Mapping[str, object]) -> None:
 
 
 def _safe(text: str) -> str:
-    return "".join(one if one.isprintable() else ascii(one)[1:-1] for one in text)
+    return "".join(character if character.isprintable() else ascii(character)[1:-1] for character in text)

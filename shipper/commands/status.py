@@ -52,9 +52,9 @@ def show(directory: str, content: dict[str, Any], now_ms: int, *, running: bool)
 
     if running and content:
         for line in status.lines(content, now_ms):
-            print("".join(one if one.isprintable() else ascii(one)[1:-1] for one in line))
+            print("".join(character if character.isprintable() else ascii(character)[1:-1] for character in line))
     elif running:
-        print(f"an agent runs on {directory} and has not made its first tick")
+        print(f"an agent runs on {directory} and has not completed its first tick")
     else:
         print(f"no agent runs on {directory}")
         if content:

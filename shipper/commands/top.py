@@ -8,15 +8,15 @@ from typing import Final
 from shipper.base.errors import UserError
 from shipper.settings.config import Config
 
-HELP = "show all hosts and what runs on them, now or earlier, read from Elasticsearch"
+HELP = "show all hosts and what runs on them, now or at an earlier time, from Elasticsearch"
 SECTIONS = ("elasticsearch", "index")
 _PATIENCE_S: Final = 10  # who quits waits for the question that is open
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--host", metavar="NAME", default="", help="begin with what runs on this host")
+    parser.add_argument("--host", metavar="NAME", default="", help="start with this host")
     parser.add_argument(
-        "--every", metavar="SECONDS", type=_seconds, default=5.0, help="time from look to look (default 5)"
+        "--every", metavar="SECONDS", type=_seconds, default=5.0, help="seconds between refreshes (default 5)"
     )
 
 

@@ -11,7 +11,7 @@ from shipper.deploy import units
 from shipper.schema import reference
 from shipper.settings import config
 
-HELP = "list, print or install the units, manifests and jobs that start the shipper on every host"
+HELP = "list, print or install the units, manifests and jobs that run the shipper on every host"
 SECTIONS = ()
 _MARKS = ("Made by `shipper render`", "usage: shipper-nspawn")  # of the files that may be replaced
 _IMAGE = re.compile(r"[A-Za-z0-9/._:@-]+")  # goes unquoted into units, YAML and HCL
@@ -19,19 +19,22 @@ _IMAGE = re.compile(r"[A-Za-z0-9/._:@-]+")  # goes unquoted into units, YAML and
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
-    actions.add_parser("list", help="the ways, their files, and where these belong")
+    actions.add_parser("list", help="list the ways to deploy, their files, and where these go")
     show = actions.add_parser("show", help="print one file")
     show.add_argument("file", choices=list(units.files()), metavar="FILE", help="as `shipper units list` names it")
-    install = actions.add_parser("install", help="write the files of one way to this host; starts nothing")
+    install = actions.add_parser("install", help="write the files of one way to this host; start nothing")
     ways = [way.name for way in units.WAYS if _is_for_hosts(way)]
     install.add_argument("way", choices=ways, help="one of %(choices)s", metavar="WAY")
     install.add_argument(
         "--root", type=Path, default=Path("/"), metavar="DIR", help="the host's / (default %(default)s)"
     )
     install.add_argument("--dry-run", action="store_true", help="write nothing; show what would change")
-    for one in (show, install):
-        one.add_argument("--image", default=units.IMAGE, help="what hosts run: FILE@sha256:HEX or an engine's name "
-                         "(default %(default)s)")  # fmt: skip
+    for subparser in (show, install):
+        subparser.add_argument(
+            "--image",
+            default=units.IMAGE,
+            help="image that hosts run: FILE@sha256:HEX or a container engine's image name (default %(default)s)",
+        )
 
 
 def run(args: argparse.Namespace, _config: config.Config) -> int:
@@ -66,15 +69,15 @@ def list_ways() -> None:
 def install(root: Path, target: str, text: str, mode: int, *, dry_run: bool) -> None:
     """Write one file whole or not at all, and say so; on a dry run show the difference instead."""
     path = root / target.lstrip("/")
-    there = path.read_text(encoding="utf-8", errors="replace") if path.exists() else None
-    if path.is_symlink() or not (there is None or any(mark in there for mark in _MARKS)):
-        raise UserError(f"{target}: is there, and not of shipper: move it away first")
-    if there == text and path.stat().st_mode & 0o777 == mode:
+    existing = path.read_text(encoding="utf-8", errors="replace") if path.exists() else None
+    if path.is_symlink() or not (existing is None or any(mark in existing for mark in _MARKS)):
+        raise UserError(f"{target}: exists and was not written by shipper; move it away first")
+    if existing == text and path.stat().st_mode & 0o777 == mode:
         print(f"unchanged  {target}")
         return
     if dry_run:
-        print(f"would {'replace' if there is not None else 'write'} {target}, mode {mode:04o}")
-        lines = difflib.unified_diff((there or "").splitlines(), text.splitlines(), target, target, lineterm="", n=1)
+        print(f"would {'replace' if existing is not None else 'write'} {target}, mode {mode:04o}")
+        lines = difflib.unified_diff((existing or "").splitlines(), text.splitlines(), target, target, lineterm="", n=1)
         print("\n".join(lines))
         return
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -82,4 +85,4 @@ def install(root: Path, target: str, text: str, mode: int, *, dry_run: bool) -> 
     partial.write_text(text, encoding="utf-8")
     partial.chmod(mode)
     os.replace(partial, path)
-    print(f"{'wrote' if there is None else 'replaced':10} {target}")
+    print(f"{'wrote' if existing is None else 'replaced':10} {target}")

@@ -223,10 +223,10 @@ class Selector:
             if segment.sequence not in self._ledger.spool.segments:
                 return
             self._ledger.drop([segment])
-        lost = f"spool: {segment.documents} documents of segment {segment.sequence} are lost: {why}"
+        lost = f"spool: lost {segment.documents} documents of segment {segment.sequence}: {why}"
         self._log.once(log.ERROR, f"lost {why}", lost)
 
     def _cannot(self, segment: Segment, what: str, error: OSError) -> None:
         self.rest(segment.sequence)
-        text = f"spool: segments cannot be {what}: {error.strerror}; they stay where they are and are tried again"
+        text = f"spool: segments cannot be {what}: {error.strerror}; they are kept and read again later"
         self._log.once(log.ERROR, f"segment {what}", text)

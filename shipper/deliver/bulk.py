@@ -139,7 +139,7 @@ class Delivery:
             return
         self._thread = thread
         self.state.restarts += 1
-        self._log.line(log.ERROR, "the delivery thread had ended; it was started again")
+        self._log.line(log.ERROR, "the delivery thread had stopped; restarted it")
 
     def is_alive(self, limit_s: float) -> bool:
         """Whether the thread is idle, or has begun or ended a request in the last ``limit_s`` seconds."""
@@ -154,7 +154,7 @@ class Delivery:
                 while self.step():
                     pass
             except Exception as error:  # noqa: BLE001 – delivery outlives its own faults: the documents are on disk
-                self._log.once(log.ERROR, f"delivery {error!r}", f"delivery failed; it is tried again: {error!r}")
+                self._log.once(log.ERROR, f"delivery {error!r}", f"delivery failed; retrying: {error!r}")
                 self._pause(0.0)
             self._on_idle()
             if self._stopping.is_set():
@@ -257,10 +257,10 @@ class Delivery:
         try:
             answers = response["items"]
             if len(answers) != len(items):
-                raise Unavailable(f"the server answered {len(answers)} of {len(items)} documents")
-            judged = [judge(one, item.segment.tick_ms, now_ms) for item, one in zip(items, answers, strict=True)]
+                raise Unavailable(f"the server answered for {len(answers)} of {len(items)} documents")
+            judged = [judge(answer, item.segment.tick_ms, now_ms) for item, answer in zip(items, answers, strict=True)]
         except (AttributeError, LookupError, StopIteration, TypeError, ValueError):
-            raise Unavailable("the answer is not that of a bulk request") from None
+            raise Unavailable("the answer is not a bulk response") from None
         self._compare_clocks(response.get("skew_ms"))
         return _weighed(list(zip(items, judged, strict=True)))
 
@@ -318,9 +318,9 @@ class Delivery:
         if beside_ms:
             self._log.line(
                 log.ERROR,
-                "another shipper sends under this host's name and id: its documents were there first, these are kept "
-                "as rejected; give each host its own name and /etc/machine-id. Until then this host's ticks stand "
-                f"{beside_ms} ms beside the others, so that no more are lost: {item.entry.action.decode()}",
+                "another shipper uses this host's name and id and stored its documents first; the documents of this "
+                "host are kept as rejected; give each host its own name and /etc/machine-id. Until then this host "
+                f"shifts its ticks by {beside_ms} ms, so that no more are lost: {item.entry.action.decode()}",
             )
         return item, Answer(Verdict.REJECTED, answer.status, "twin: another shipper stored a document in this place")
 
@@ -329,14 +329,16 @@ class Delivery:
         self._maybe_sent.add(sequence)  # a 503 may come after the document was written
         if answer.verdict in {Verdict.SHUT, Verdict.EARLY}:
             if answer.verdict is Verdict.SHUT and index not in self.state.resting:
-                text = f"Elasticsearch accepts no documents for {index}: {answer.reason}; the others are sent"
+                text = (
+                    f"Elasticsearch rejects all documents for {index}: {answer.reason}; other indices are not affected"
+                )
                 self._log.once(log.WARNING, f"shut {index}", text)
                 self.state.resting = {**self.state.resting, index: answer.reason}
             self._selector.shut(index, item.segment.tick_ms if answer.verdict is Verdict.EARLY else 0)
         else:
             self._selector.rest(sequence)
         if answer.verdict is not Verdict.SHUT:
-            text = f"Elasticsearch defers documents of {index}: {answer.reason}; they are sent again"
+            text = f"Elasticsearch deferred documents for {index}: {answer.reason}; retrying"
             self._log.once(log.WARNING, f"deferred {answer.status} {index}", text)
 
     def _reopen(self, item: Item) -> None:
@@ -356,10 +358,10 @@ class Delivery:
             with self._ledger.lock:  # not while the file is given back
                 self._ledger.spool.reject(lines)
         except OSError as error:
-            self._log.once(log.ERROR, "rejected", f"spool: rejected documents cannot be kept: {error.strerror}")
+            self._log.once(log.ERROR, "rejected", f"spool: cannot keep rejected documents: {error.strerror}")
             return False
         for item, answer in refused:
-            text = f"Elasticsearch rejected a document for {item.target}; it is kept in the spool: {answer.reason}"
+            text = f"Elasticsearch rejected a document for {item.target}; kept in the spool: {answer.reason}"
             self._log.once(log.ERROR, f"rejected {kind(answer.status, answer.reason)} {item.target}", text)
         return True
 
@@ -367,7 +369,7 @@ class Delivery:
         """Learn the size of request that the server takes."""
         size = sum(item.entry.size for item in items)
         if len(items) == 1:
-            self._refuse_alone(items[0], Answer(Verdict.REJECTED, 413, f"one document of {size} bytes is too large"))
+            self._refuse_alone(items[0], Answer(Verdict.REJECTED, 413, f"a document of {size} bytes is too large"))
         self._size.refused(size if len(items) > 1 else 2 * size)  # others of half a document's size need no halving
         text = f"Elasticsearch rejected a request of {size} bytes (413); retrying with {self._size.now}"
         self._log.once(log.WARNING, "413", text)
@@ -392,10 +394,10 @@ class Delivery:
         self.state.failures += 1
         if self._backoff.failures + 1 < error.nodes and not error.retry_after_s:
             self._backoff.fail()
-            self._log.once(log.WARNING, f"server {error}", f"{error}; the next server is used")
+            self._log.once(log.WARNING, f"server {error}", f"{error}; trying the next server")
             return True
         self.state.reachable, self.state.trouble = False, str(error)
-        self._log.once(log.WARNING, "unavailable", f"{error}; documents wait in the spool")
+        self._log.once(log.WARNING, "unavailable", f"{error}; documents stay in the spool")
         self._pause(error.retry_after_s)
         return False
 

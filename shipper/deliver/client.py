@@ -137,7 +137,7 @@ def _from_any(client: Connection, method: str, path: str, headers: Mapping[str, 
             # What may have been carried out is not asked for again: a key would be made twice
             if not left or (isinstance(error, ConnectionTimeout) and method == "POST"):
                 raise
-            _LOG.warning("%s: %s; the next server is asked", asked(), explain(error))
+            _LOG.warning("%s: %s; trying the next server", asked(), explain(error))
     raise AssertionError
 
 
@@ -162,7 +162,7 @@ def bulk(client: Connection, body: bytes, shard_s: float = 3.0, *, filter_path: 
     except (TransportError, NotElasticsearch) as error:
         raise Unavailable(f"{asked()}: {explain(error)}", nodes=nodes) from error
     if not isinstance(answer.body, dict):
-        raise Unavailable(f"{asked()}: the answer is not that of a bulk request", nodes=nodes)
+        raise Unavailable(f"{asked()}: the answer is not a bulk response", nodes=nodes)
     return {**answer.body, "skew_ms": _skew_ms(answer.meta.headers.get("date"))}
 
 
@@ -222,12 +222,16 @@ class Link:
         name = "shipper-host" if index.layout == "dated" else f"metrics-shipper.host-{index.namespace}"
         client = self._fresh()
         try:
-            there = call(client, "GET", f"/_index_template/{name}?filter_path=index_templates.name")
+            template = call(client, "GET", f"/_index_template/{name}?filter_path=index_templates.name")
         except ServerError as error:
             if error.status == _FORBIDDEN:
                 return ""
             raise Unavailable(str(error), nodes=len(client.addresses)) from error
-        return "" if there is not None else f"{_servers(client)}: its templates are absent: run shipper setup first"
+        return (
+            ""
+            if template is not None
+            else f"{_servers(client)}: the index templates are missing; run `shipper setup` first"
+        )
 
     def close(self) -> None:
         self._client.close()

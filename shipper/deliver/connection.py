@@ -42,7 +42,7 @@ class _Bounds(threading.local):
         """Seconds until the deadline. Raises TimeoutError when it has passed."""
         left_s = self.ends_at - time.monotonic()
         if left_s <= 0:
-            raise TimeoutError("no answer in time")
+            raise TimeoutError("the request timed out")
         return max(left_s, _AT_ONCE_S)
 
 
@@ -129,7 +129,7 @@ def _timed(kind: type[Any]) -> type[Any]:
                         return sock
             finally:
                 self._dns_host = name
-            raise urllib3.exceptions.NewConnectionError(self, "the name has no address")
+            raise urllib3.exceptions.NewConnectionError(self, "the name resolves to no address")
 
         def connect(self) -> None:
             super().connect()
@@ -214,7 +214,7 @@ def _read(response: urllib3.BaseHTTPResponse) -> bytes:
 def _translated(error: Exception) -> elastic_transport.TransportError:
     """``error`` in the transport's own terms."""
     if time.monotonic() >= _BOUNDS.ends_at or isinstance(error, TimeoutError):
-        return elastic_transport.ConnectionTimeout("no answer in time", errors=(error,))
+        return elastic_transport.ConnectionTimeout("the request timed out", errors=(error,))
     if isinstance(error, urllib3.exceptions.SSLError):
         return elastic_transport.TlsError(str(error), errors=(error,))
     return elastic_transport.ConnectionError(str(error), errors=(error,))

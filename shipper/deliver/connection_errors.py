@@ -13,8 +13,8 @@ from shipper.deliver.connection import asked
 _MOST_WORDS: Final = 1000  # characters of a server's text that are passed on
 _UNAUTHORIZED: Final = 401
 _STATUS: Final = {
-    401: "401: no or wrong credentials",
-    403: "403: these credentials do not have the right",
+    401: "401: missing or wrong credentials",
+    403: "403: the credentials lack this privilege",
     404: "404: not found",
     413: "413: request too large",
     429: "429: too many requests",
@@ -45,7 +45,7 @@ def explain(error: Exception) -> str:
     if isinstance(error, Refused):
         return _explain_status(error)
     if isinstance(error, elastic_transport.ConnectionTimeout):
-        return "no answer in time"
+        return "the request timed out"
     if isinstance(error, elastic_transport.TransportError):
         return _explain_transport(error)
     return " ".join(str(error).split()) or type(error).__name__
@@ -79,14 +79,14 @@ def _explain_cause(cause: BaseException) -> str | None:
             text += "; name the PEM file of its authority in elasticsearch.ca_file"
     elif isinstance(cause, ssl.SSLError):
         no_tls = cause.reason in {"WRONG_VERSION_NUMBER", "HTTP_REQUEST", "RECORD_LAYER_FAILURE"}
-        text = "TLS: the server does not speak TLS at this port; use http://" if no_tls else None
+        text = "TLS: the server does not use TLS on this port; use http://" if no_tls else None
     elif isinstance(cause, NameResolutionError):
-        text = "the host name cannot be resolved"
+        text = "cannot resolve the host name"
     elif isinstance(cause, RemoteDisconnected):
-        hint = "; use https:// if it speaks TLS" if asked().startswith("http:") else ""
+        hint = "; use https:// if the server uses TLS" if asked().startswith("http:") else ""
         text = f"the server closed the connection without an answer{hint}"
     elif isinstance(cause, ProtocolError) and not _by_a_server_that_left(cause):
-        text = "the connection was closed before the answer was complete"
+        text = "the connection was closed before the end of the answer"
     elif isinstance(cause, OSError) and cause.errno and cause.strerror:
         text = cause.strerror.lower()
     return text
@@ -98,18 +98,18 @@ def _by_a_server_that_left(error: ProtocolError) -> bool:
 
 def _causes(error: BaseException) -> list[BaseException]:
     """``error`` and all that it was raised from, wrapped or listed in it."""
-    found: list[BaseException] = []
+    chain: list[BaseException] = []
     todo: list[BaseException | None] = [error]
     while todo:
-        one = todo.pop(0)
-        if one is None or one in found:
+        cause = todo.pop(0)
+        if cause is None or cause in chain:
             continue
-        found.append(one)
-        inner = getattr(one, "reason", None)
+        chain.append(cause)
+        inner = getattr(cause, "reason", None)
         todo += [
-            *getattr(one, "errors", ()),
-            one.__cause__,
-            one.__context__,
+            *getattr(cause, "errors", ()),
+            cause.__cause__,
+            cause.__context__,
             inner if isinstance(inner, Exception) else None,
         ]
-    return found
+    return chain

@@ -22,7 +22,9 @@ def tls(wanted: configuration.Elasticsearch) -> dict[str, Any]:
         return {}
     shown = _client_certificate(wanted)
     if not wanted.verify:
-        _LOG.warning("elasticsearch.verify is false: anyone on the way can read and change what is sent")
+        _LOG.warning(
+            "elasticsearch.verify is false: anyone between here and the server can read and change the documents"
+        )
         return {"verify_certs": False, "ssl_show_warn": False, **shown}
     if wanted.ca_fingerprint:
         return {"ssl_assert_fingerprint": wanted.ca_fingerprint.replace(":", "").lower(), **shown}
@@ -43,7 +45,7 @@ def _client_certificate(wanted: configuration.Elasticsearch) -> dict[str, Any]:
     try:
         ssl.create_default_context().load_cert_chain(wanted.client_cert_file, wanted.client_key_file or None, _no_pass)
     except OSError as error:
-        reason = "no PEM file with a certificate and its key" if isinstance(error, ssl.SSLError) else error.strerror
+        reason = "not a PEM file with a certificate and its key" if isinstance(error, ssl.SSLError) else error.strerror
         raise ConfigError(f"elasticsearch.client_cert_file {wanted.client_cert_file}: {reason}") from None
     return {"client_cert": wanted.client_cert_file, "client_key": wanted.client_key_file or wanted.client_cert_file}
 
@@ -91,7 +93,7 @@ def _secret(option: str, path: str, variable: str, environ: Mapping[str, str]) -
     if not text or not text.isprintable():
         raise ConfigError(f"elasticsearch.{option} {file}: must be one line of text")
     if mode & stat.S_IROTH:
-        _LOG.warning("%s can be read by everyone on this host: chmod 600", file)
+        _LOG.warning("%s is readable by everyone on this host; run chmod 600", file)
     return text
 
 

@@ -44,8 +44,8 @@ def _clean(value: Any) -> Any:
         return printable(value)
     if isinstance(value, Mapping):
         # Elasticsearch refuses the document for a key with a NUL, or one too long for a term
-        return {printable(dimension(key)).replace("\0", "\\x00"): _clean(one) for key, one in value.items()}
-    return [_clean(one) for one in value] if isinstance(value, list | tuple) else value
+        return {printable(dimension(key)).replace("\0", "\\x00"): _clean(item) for key, item in value.items()}
+    return [_clean(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 def dimension(text: str) -> str:
@@ -71,11 +71,11 @@ def nested(names: Iterable[str]) -> dict[str, Any]:
 
 def flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """A document's leaves under their dotted names; the inverse of ``nested``."""
-    found: dict[str, Any] = {}
+    leaves: dict[str, Any] = {}
     for key, value in tree.items():
         name = f"{prefix}{key}"
-        found |= flat(value, f"{name}.") if isinstance(value, Mapping) else {name: value}
-    return found
+        leaves |= flat(value, f"{name}.") if isinstance(value, Mapping) else {name: value}
+    return leaves
 
 
 class Form:

@@ -165,7 +165,7 @@ class Ledger:
     def spooled(self) -> int:
         """Documents whose fate is open."""
         with self.lock:
-            ended = sum(self.spool.segments[one].documents - len(items) for one, items in self.open.items())
+            ended = sum(self.spool.segments[sequence].documents - len(items) for sequence, items in self.open.items())
             settled = sum(self.spool.segments[sequence].documents for sequence in self.settled)
             return self.spool.documents - ended - settled + self.unread
 
@@ -244,13 +244,16 @@ class Ledger:
 
     def rejected_for(self) -> list[str]:
         """``3 × 400 document_parsing_exception``, the most frequent first."""
-        return [f"{count} × {why}" for why, count in sorted(self.reasons.items(), key=lambda one: (-one[1], one[0]))]
+        return [
+            f"{count} × {why}"
+            for why, count in sorted(self.reasons.items(), key=lambda reason: (-reason[1], reason[0]))
+        ]
 
     def due(self) -> list[Segment]:
         """Segments with open documents, oldest first."""
         with self.lock:
             settled = set(self.settled)
-            return [one for one in self.spool.segments.values() if one.sequence not in settled]
+            return [segment for segment in self.spool.segments.values() if segment.sequence not in settled]
 
     def items(self, segment: Segment) -> Iterable[int]:
         """Places of the documents of ``segment`` whose fate is open."""
@@ -283,7 +286,7 @@ class Ledger:
 
     def drop(self, segments: Iterable[Segment]) -> None:
         """Give up whole segments: they count as dropped."""
-        self.settle({one.sequence: dict.fromkeys(self.items(one), Fate.DROPPED) for one in segments})
+        self.settle({segment.sequence: dict.fromkeys(self.items(segment), Fate.DROPPED) for segment in segments})
 
     def _commit(self) -> None:
         """Save, and unlink what is settled; where that fails the next commit does it."""
@@ -345,26 +348,30 @@ def _read(spool: Spool) -> tuple[dict[str, Any], str]:
 
 
 def _counts(content: Mapping[str, Any]) -> Counts:
-    found = content.get("counts")
+    counts = content.get("counts")
     known = Counts()
-    if isinstance(found, dict):
-        for name, value in found.items():
+    if isinstance(counts, dict):
+        for name, value in counts.items():
             if name in asdict(known) and type(value) is int and value >= 0:
                 setattr(known, name, value)
     return known
 
 
 def _open(content: Mapping[str, Any]) -> dict[int, list[int]]:
-    found = content.get("open")
-    if not isinstance(found, dict):
+    segments = content.get("open")
+    if not isinstance(segments, dict):
         return {}
-    return {int(key): _whole_numbers(items) for key, items in found.items() if str(key).isdecimal()}
+    return {int(key): _whole_numbers(items) for key, items in segments.items() if str(key).isdecimal()}
 
 
 def _reasons(content: Mapping[str, Any]) -> dict[str, int]:
-    found = content.get("reasons")
-    return {str(key): one for key, one in found.items() if type(one) is int} if isinstance(found, dict) else {}
+    reasons = content.get("reasons")
+    return (
+        {str(key): number for key, number in reasons.items() if type(number) is int}
+        if isinstance(reasons, dict)
+        else {}
+    )
 
 
-def _whole_numbers(found: Any) -> list[int]:
-    return [one for one in found if type(one) is int and one >= 0] if isinstance(found, list) else []
+def _whole_numbers(numbers: Any) -> list[int]:
+    return [number for number in numbers if type(number) is int and number >= 0] if isinstance(numbers, list) else []

@@ -165,7 +165,7 @@ def take(ledger: Ledger) -> Iterator[str]:
             yield f"spool: {REPLAY}/{os.path.basename(path)}: {error.strerror}"
             continue
         if lost:
-            yield f"spool: {lost} rejected documents cannot be read; they are lost"
+            yield f"spool: {lost} unreadable rejected documents are lost"
 
 
 def _send_again(ledger: Ledger, path: str) -> int:

@@ -88,15 +88,15 @@ def examine(path: str) -> Segment | str:
         with open(path, "rb", opener=no_links) as file:
             status = os.fstat(file.fileno())
             if not stat.S_ISREG(status.st_mode):
-                return "no regular file"
+                return "not a regular file"
             line = file.readline(_HEADER_MOST)
     except OSError as error:
         if error.errno in _NO_FILE:
-            return "no regular file"
+            return "not a regular file"
         raise
     segment = _header(line)
     if isinstance(segment, Segment) and status.st_size != len(line) + segment.size:
-        return "not whole"
+        return "truncated"
     return segment
 
 
@@ -108,16 +108,16 @@ def _header(line: bytes) -> Segment | str:
     try:
         fields: Any = json.loads(line)
     except (ValueError, RecursionError):
-        return "no segment"
+        return "not a segment"
     if not isinstance(fields, dict):
-        return "no segment"
+        return "not a segment"
     version = fields.pop("format", None)
     if type(version) is int and version > FORMAT:
         return f"of format {version}, which this shipper does not know"
     if version == FORMAT:
         fields.pop("check", None)
     elif version != _BEFORE:
-        return "no segment"
+        return "not a segment"
     if set(fields) != set(Segment.__slots__) or not all(type(value) is int and value >= 0 for value in fields.values()):
         return "damaged"
     segment = Segment(**fields)

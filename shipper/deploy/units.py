@@ -21,8 +21,8 @@ _PLACE: Final = re.compile(r"@([a-z_0-9]+)@")
 # Exit statuses that another start does not mend, of the shipper and of shipper-nspawn: the unit stays down and failed.
 # After any other, and after a signal, it starts again, for ever
 STAY_DOWN: Final[Mapping[int, str]] = {
-    2: "the command line or the configuration cannot be used",
-    3: "what is seen below the host root is not the host",
+    2: "the command line or the configuration is invalid",
+    3: "the host root does not show the host",
     64: "the command line of shipper-nspawn cannot be used",
     65: "not an image, or one of another SHA-256",
     77: "not root",
@@ -133,7 +133,7 @@ def render(file: File, image: str = IMAGE) -> str:
 
 
 def _fill(text: str, facts: Mapping[str, str]) -> str:
-    return _PLACE.sub(lambda found: facts.get(found[1]) or _fill(_template(found[1]).rstrip("\n"), facts), text)
+    return _PLACE.sub(lambda match: facts.get(match[1]) or _fill(_template(match[1]).rstrip("\n"), facts), text)
 
 
 def _template(name: str) -> str:

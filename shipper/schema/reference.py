@@ -68,7 +68,9 @@ def mappings_readme() -> str:
 
 
 def _heritage_table() -> str:
-    rows = ((f"`{one.metric}`", f"`{one.field}`", one.dataset, one.note) for one in HERITAGE)
+    rows = (
+        (f"`{successor.metric}`", f"`{successor.field}`", successor.dataset, successor.note) for successor in HERITAGE
+    )
     return markdown(("Diamond, below `servers.<host>.`", "here", "dataset", "difference"), rows)
 
 
@@ -93,21 +95,23 @@ def _code(field: Field) -> str:
 
 
 def _alias_table(aliases: Iterable[Alias]) -> str:
-    return markdown(("alias", "field", "meaning"), ((f"`{one.name}`", f"`{one.target}`", one.help) for one in aliases))
+    return markdown(
+        ("alias", "field", "meaning"), ((f"`{alias.name}`", f"`{alias.target}`", alias.help) for alias in aliases)
+    )
 
 
 def options_table() -> str:
     """Every option for the README: key, variable and flag, default, meaning, what is allowed."""
     rows = (
         (
-            f"`[{one.section}] {one.key}`",
-            f"`{one.variable}`",
-            f"`{one.flags[0]}`",
-            "unset" if one.default is None else f"`{one.kind.show(one.default)}`",
-            one.help,
-            one.kind.allowed,
+            f"`[{option.section}] {option.key}`",
+            f"`{option.variable}`",
+            f"`{option.flags[0]}`",
+            "unset" if option.default is None else f"`{option.kind.show(option.default)}`",
+            option.help,
+            option.kind.allowed,
         )
-        for one in all_options(OPTIONS)
+        for option in all_options(OPTIONS)
     )
     return markdown(("option", "variable", "flag", "default", "meaning", "allowed"), rows)
 
@@ -131,17 +135,17 @@ def _sample_lines() -> Iterator[str]:
     yield f"# elasticsearch-password, or from {' and '.join(SECRET_VARIABLES)}."
     for section, kind in SECTIONS.items():
         yield f"\n# {' '.join((kind.__doc__ or '').split())}\n[{section}]"
-        for one in all_options(OPTIONS):
-            if one.section == section:
-                yield from _sample_option(one)
+        for option in all_options(OPTIONS):
+            if option.section == section:
+                yield from _sample_option(option)
 
 
-def _sample_option(one: Option) -> Iterator[str]:
-    yield f"# {one.help}: {one.kind.allowed}."
-    if one.default is None:
-        yield f"# {one.key} ="
+def _sample_option(option: Option) -> Iterator[str]:
+    yield f"# {option.help}: {option.kind.allowed}."
+    if option.default is None:
+        yield f"# {option.key} ="
         return
-    line = f"{one.key} = {one.kind.show(one.default)}"
+    line = f"{option.key} = {option.kind.show(option.default)}"
     width = 118
     yield from (
         f"#{part}" for part in (textwrap.wrap(line, width, subsequent_indent="  ") if len(line) > width else [line])

@@ -93,13 +93,13 @@ def _component(name: str, settings: Mapping[str, Any], mappings: Mapping[str, An
 
 
 def _series_component(dataset: Dataset, features: Features) -> Template:
-    found = mappings(dataset.fields, dataset.aliases, series=True, names=features.names)
-    return _component(f"metrics-shipper.{dataset.name}@package", _settings(), found)
+    own_mappings = mappings(dataset.fields, dataset.aliases, series=True, names=features.names)
+    return _component(f"metrics-shipper.{dataset.name}@package", _settings(), own_mappings)
 
 
 def _plain_component(dataset: Dataset) -> Template:
-    found = mappings(dataset.fields, dataset.aliases, series=False)
-    return _component(f"shipper-{dataset.name}@package", _settings(), found)
+    own_mappings = mappings(dataset.fields, dataset.aliases, series=False)
+    return _component(f"shipper-{dataset.name}@package", _settings(), own_mappings)
 
 
 def _settings() -> dict[str, Any]:

@@ -21,7 +21,7 @@ _NAMES_SINCE: Final = (8, 13)  # 32,768 dimensions; 21 before, and longer values
 _PAST_SINCE: Final = (9, 5)
 PAST: Final = "data_stream.past_tsdb_index_creation_enabled"
 _UNFIT: Final = (
-    ((9, 4, 0), (9, 4, 3), "can store a document twice when it is sent again", "9.4.4"),
+    ((9, 4, 0), (9, 4, 3), "can store a document twice when it is resent", "9.4.4"),
     ((9, 5, 0), (9, 5, 2), "can lose documents while it answers 429", "9.5.3"),
 )
 DELETE_COMMAND: Final = "shipper setup --delete-old"
@@ -62,7 +62,7 @@ class Server:
         return ""
 
     def __str__(self) -> str:
-        return f"Elasticsearch {self.version or 'of a version that these credentials may not know'}"
+        return f"Elasticsearch {self.version or 'of unknown version (the credentials do not allow asking)'}"
 
 
 def examine(client: Connection) -> Server:
@@ -105,7 +105,7 @@ def left_out(server: Server, index: Index, features: Features) -> Iterator[str]:
     days = index.retention_days
     if index.layout == "dated":
         if days:
-            yield f"left out   lifecycle: plain indices have none; run daily: {DELETE_COMMAND}"
+            yield f"left out   lifecycle: dated indices have none; run daily: {DELETE_COMMAND}"
         return
     if not features.look_back:
         yield f"left out   index.look_back_time: the server has no module {_MODULE}"

@@ -41,11 +41,13 @@ def in_effect(connection: client.Connection, config: Config, about: capabilities
 def _clock(connection: client.Connection) -> Iterator[Finding]:
     skew_ms = client.skew_ms(connection)
     if skew_ms is None:
-        yield note("clock not compared: the server does not tell its own to these credentials")
+        yield note("clock not compared: these credentials do not allow reading the server's clock")
         return
     skew_s = skew_ms / 1000
     if skew_s > _LOOK_AHEAD_S:
-        yield wrong(f"this host's clock is {skew_s:.0f} s ahead of the server's, which refuses documents of the future")
+        yield wrong(
+            f"this host's clock is {skew_s:.0f} s ahead of the server's, which rejects documents from the future"
+        )
     elif abs(skew_s) > _WORTH_A_NOTE_S:
         yield note(f"this host's clock differs from the server's by {skew_s:+.0f} s")
     else:
@@ -57,8 +59,8 @@ def _templates(
 ) -> Iterator[Finding]:
     states: dict[str, list[str]] = {}
     for template in templates.render(config.index, known):
-        there = plan.installed(connection, template)
-        states.setdefault(_state(template, there), []).append(template.name)
+        body = plan.installed(connection, template)
+        states.setdefault(_state(template, body), []).append(template.name)
     for state, verb in (("absent", "are absent"), ("older", "are older than this shipper")):
         if state in states:
             yield wrong(f"templates {verb}, {_SETUP}: {', '.join(states[state])}")
@@ -67,25 +69,25 @@ def _templates(
     if "newer" in states:
         yield note(f"templates are newer than this shipper: {', '.join(states['newer'])}")
     if states.keys() == {"same"}:
-        yield ok(f"templates of version {templates.TEMPLATE_VERSION} are there")
+        yield ok(f"templates of version {templates.TEMPLATE_VERSION} are installed")
 
 
-def _state(template: templates.Template, there: plan.Body | None) -> str:
-    if there is None:
+def _state(template: templates.Template, body: plan.Body | None) -> str:
+    if body is None:
         return "absent"
     if template.operators:
         return "same"
-    action = plan.compare(template.body, there)
+    action = plan.compare(template.body, body)
     return {"kept": "newer", "upgraded": "older", "updated": "other", "unchanged": "same"}[action]
 
 
 def _precedence(
     connection: client.Connection, config: Config, _about: capabilities.Server, _known: templates.Features
 ) -> Iterator[Finding]:
-    found = effect.shadowed(connection, config)
-    yield from map(wrong, found)
-    if not found:
-        yield ok("no other template wins over them")
+    shadowing = effect.shadowed(connection, config)
+    yield from map(wrong, shadowing)
+    if not shadowing:
+        yield ok("no other template overrides them")
 
 
 def _streams(
@@ -96,10 +98,12 @@ def _streams(
     for name in streams.plain_indices(connection, config):
         yield wrong(f"{name} is an index, not a data stream: delete it or reindex it, then {_SETUP}")
     expected = streams.expected(connection, config, known)
-    present = [one for one in streams.present(connection, config, about) if one.name in expected]
-    found = [finding for one in present for finding in _differences(streams.compare(one, expected[one.name]))]
-    yield from found
-    if present and not found:
+    present = [stream for stream in streams.present(connection, config, about) if stream.name in expected]
+    differences = [
+        finding for stream in present for finding in _differences(streams.compare(stream, expected[stream.name]))
+    ]
+    yield from differences
+    if present and not differences:
         yield ok(f"{len(present)} data streams are as configured")
     for stream in present:
         yield from _retention(stream)
@@ -127,9 +131,9 @@ def _rights(connection: client.Connection, config: Config) -> Iterator[Finding]:
     try:
         lacking = keys.missing_rights(connection, sorted(effect.names(config)))
     except ServerError:
-        yield note("rights not checked: the server has security off, or does not tell")
+        yield note("privileges not checked: security is off on the server, or the credentials do not allow asking")
         return
     if lacking:
-        yield wrong(f"rights are missing: {', '.join(lacking)}")
+        yield wrong(f"privileges are missing: {', '.join(lacking)}")
     else:
         yield ok("these credentials may create documents")

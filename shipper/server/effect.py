@@ -18,7 +18,7 @@ def names(config: Config) -> dict[str, str]:
     index, datasets = config.index, config.collect.datasets
     if index.layout == "dated":
         return {stream_names.dated_index(dataset, 0): f"shipper-{dataset}" for dataset in datasets}
-    return {one: one for dataset in datasets for one in stream_names.indices(index, dataset)}
+    return {name: name for dataset in datasets for name in stream_names.indices(index, dataset)}
 
 
 def shadowed(client: Connection, config: Config) -> list[str]:
@@ -28,27 +28,27 @@ def shadowed(client: Connection, config: Config) -> list[str]:
     listed: list[Any] = []
     for name, template in names(config).items():
         answer = call(client, "POST", f"/_index_template/_simulate_index/{name}")
-        if any(one["name"] == template for one in answer.get("overlapping", ())):
+        if any(other["name"] == template for other in answer.get("overlapping", ())):
             listed = listed or call(client, "GET", f"/_index_template?{_LISTED}")["index_templates"]
             winners.setdefault(_winner(listed, name), []).append(name)
         else:
             others += _otherwise(config, name, answer.get("template", {}))
-    return [*(_line(winner, found) for winner, found in winners.items()), *others]
+    return [*(_line(winner, names) for winner, names in winners.items()), *others]
 
 
 def _winner(listed: list[Any], name: str) -> str:
     matching = [
-        one for one in listed if any(fnmatchcase(name, wild) for wild in one["index_template"]["index_patterns"])
+        entry for entry in listed if any(fnmatchcase(name, wild) for wild in entry["index_template"]["index_patterns"])
     ]
-    best = max(matching, key=lambda one: one["index_template"].get("priority", 0))
+    best = max(matching, key=lambda entry: entry["index_template"].get("priority", 0))
     body = best["index_template"]
     return f"{best['name']} (priority {body.get('priority', 0)}, {', '.join(body['index_patterns'])})"
 
 
-def _line(winner: str, found: list[str]) -> str:
-    more = f" and {len(found) - 1} more" if len(found) > 1 else ""
+def _line(winner: str, names: list[str]) -> str:
+    more = f" and {len(names) - 1} more" if len(names) > 1 else ""
     return (
-        f"index template {winner} wins over shipper's for {found[0]}{more}: give it a priority below "
+        f"index template {winner} overrides shipper's for {names[0]}{more}: give it a priority below "
         f"{templates.PRIORITY}, or other patterns"
     )
 
@@ -58,7 +58,7 @@ def _otherwise(config: Config, name: str, template: Any) -> Iterator[str]:
     series = config.index.layout == "datastream" and not name.startswith(_late_prefixes(config))
     mode = template.get("settings", {}).get("index", {}).get("mode", "standard")
     if series and mode != "time_series":
-        yield f"{name} would be made in mode {mode}: run shipper setup"
+        yield f"{name} would be created in mode {mode}: run shipper setup"
 
 
 def _late_prefixes(config: Config) -> tuple[str, ...]:

@@ -64,8 +64,8 @@ def create_key(client: Connection, config: Config) -> str:
     if lacking:
         call(client, "DELETE", _PATH, {"ids": [made["id"]], "owner": True})
         raise ServerError(
-            f"no key was made: {_owner(client)} lacks {', '.join(lacking)}, and a key has no more rights than its "
-            "owner; give it the role shipper_setup or shipper_agent (shipper setup --create-roles makes them)"
+            f"no key was created: {_owner(client)} lacks {', '.join(lacking)}, and a key has no more privileges than "
+            "its owner; give the owner the role shipper_setup or shipper_agent (see shipper setup --create-roles)"
         )
     return key
 
@@ -86,8 +86,8 @@ def _asked(client: Connection, method: str, path: str, body: Body | None = None)
     except ServerError as error:
         if "no handler found" in str(error):
             raise ServerError(
-                "security is off on this server: it has no keys and roles, and agents need none; "
-                "xpack.security.enabled: true turns it on",
+                "security is off on this server, so agents need no keys and roles; "
+                "to turn security on, set xpack.security.enabled: true",
                 error.status,
             ) from error
         raise
@@ -119,5 +119,5 @@ def _role_step(client: Connection, name: str, body: Body) -> Step:
 
 
 def _rights(role: Body) -> dict[str, Any]:
-    indices = sorted((sorted(one["names"]), sorted(one["privileges"])) for one in role.get("indices", ()))
+    indices = sorted((sorted(entry["names"]), sorted(entry["privileges"])) for entry in role.get("indices", ()))
     return {"cluster": sorted(role.get("cluster", ())), "indices": indices}

@@ -78,8 +78,8 @@ def _action(template: Template, server_body: Body | None) -> str:
 def installed(client: Connection, template: Template) -> Body | None:
     """The body that the server has under the name of ``template``; None if it has none. Raises ServerError."""
     answer = call(client, "GET", f"{template.path}?flat_settings=true")
-    found = answer[f"{template.kind}_templates"] if answer else []
-    body: Body | None = found[0][f"{template.kind}_template"] if found else None
+    entries = answer[f"{template.kind}_templates"] if answer else []
+    body: Body | None = entries[0][f"{template.kind}_template"] if entries else None
     return body
 
 
@@ -103,10 +103,10 @@ def _plain(body: Mapping[str, Any]) -> dict[str, Any]:
 def _overwritten(template: Template, server_body: Mapping[str, Any], action: str) -> list[str]:
     if action not in _REPLACED:
         return []
-    found = changes(_plain(server_body), _plain(template.body), f"{template.kind} template {template.name}")
+    lines = changes(_plain(server_body), _plain(template.body), f"{template.kind} template {template.name}")
     if action == "updated":
-        return [line for line in found if not _DERIVED.search(line)]
-    return [line for line in found if _CHOSEN.search(line)]
+        return [line for line in lines if not _DERIVED.search(line)]
+    return [line for line in lines if _CHOSEN.search(line)]
 
 
 def changes(theirs: Mapping[str, Any], ours: Mapping[str, Any], where: str) -> list[str]:

@@ -21,8 +21,8 @@ def data(client: Connection, config: Config) -> list[str]:
     pattern = "shipper-*" if config.index.layout == "dated" else stream_names.stream("*", config.index.namespace)
     answer: Any = call(client, "GET", f"/_resolve/index/{pattern}?expand_wildcards=all") or {}
     if config.index.layout == "dated":
-        return sorted(one["name"] for one in answer.get("indices", ()) if setup.day_of(one["name"]))
-    return sorted(one["name"] for one in answer.get("data_streams", ()))
+        return sorted(index["name"] for index in answer.get("indices", ()) if setup.day_of(index["name"]))
+    return sorted(stream["name"] for stream in answer.get("data_streams", ()))
 
 
 def steps(client: Connection, config: Config, *, with_data: bool) -> Iterator[Step]:
@@ -33,15 +33,15 @@ def steps(client: Connection, config: Config, *, with_data: bool) -> Iterator[St
             yield Step(f"deleted    {kind} {name}", [Request("DELETE", f"{path}/{name}")])
     yield from _keys(client, config)
     wanted = templates.render(config.index)
-    ours = [one for one in wanted if one.kind == "index" and _is_ours(client, one)]
-    for one in ours:
-        yield Step(f"removed    index template {one.name}", [Request("DELETE", one.path)], optional=True)
+    ours = [template for template in wanted if template.kind == "index" and _is_ours(client, template)]
+    for template in ours:
+        yield Step(f"removed    index template {template.name}", [Request("DELETE", template.path)], optional=True)
     for name in templates.policies(config.index, Features(ilm=True)):
         if call(client, "GET", f"/_ilm/policy/{name}") if _has_policies(client) else None:
             yield Step(
                 f"removed    lifecycle policy {name}", [Request("DELETE", f"/_ilm/policy/{name}")], optional=True
             )
-    yield from _components(client, wanted, {one.name for one in ours})
+    yield from _components(client, wanted, {template.name for template in ours})
 
 
 def _has_policies(client: Connection) -> bool:
@@ -58,20 +58,20 @@ def _components(client: Connection, wanted: list[Template], gone: set[str]) -> I
     """Components that no index template needs any more; the operator's only while it is empty."""
     listed = call(client, "GET", "/_index_template") or {"index_templates": []}
     needed: dict[str, list[str]] = {}
-    for one in listed["index_templates"]:
-        for component in one["index_template"].get("composed_of", ()):
-            if one["name"] not in gone:
-                needed.setdefault(component, []).append(one["name"])
-    for one in wanted:
-        body = installed(client, one) if one.kind == "component" else None
+    for entry in listed["index_templates"]:
+        for component in entry["index_template"].get("composed_of", ()):
+            if entry["name"] not in gone:
+                needed.setdefault(component, []).append(entry["name"])
+    for entry in wanted:
+        body = installed(client, entry) if entry.kind == "component" else None
         if body is None:
             continue
-        if one.name in needed:
-            yield Step(f"kept       component template {one.name}: index template {needed[one.name][0]} uses it")
-        elif one.operators and _has_content(body):
-            yield Step(f"kept       component template {one.name}: it has settings or mappings of yours")
+        if entry.name in needed:
+            yield Step(f"kept       component template {entry.name}: index template {needed[entry.name][0]} uses it")
+        elif entry.operators and _has_content(body):
+            yield Step(f"kept       component template {entry.name}: it holds settings or mappings of yours")
         else:
-            yield Step(f"removed    component template {one.name}", [Request("DELETE", one.path)], optional=True)
+            yield Step(f"removed    component template {entry.name}", [Request("DELETE", entry.path)], optional=True)
 
 
 def _has_content(body: Mapping[str, Any]) -> bool:
@@ -86,14 +86,14 @@ def _keys(client: Connection, config: Config) -> Iterator[Step]:
     except ServerError as error:
         yield Step(f"kept       API keys: {error}")
         return
-    found = [
-        one["id"]
-        for one in keys
-        if one["name"] == name and not one["invalidated"] and one.get("metadata", {}).get("managed_by") == "shipper"
+    ids = [
+        key["id"]
+        for key in keys
+        if key["name"] == name and not key["invalidated"] and key.get("metadata", {}).get("managed_by") == "shipper"
     ]
-    if found:
-        body = {"ids": found, **owner}
-        yield Step(f"revoked    {len(found)} API keys {name}", [Request("DELETE", "/_security/api_key", body)])
+    if ids:
+        body = {"ids": ids, **owner}
+        yield Step(f"revoked    {len(ids)} API keys {name}", [Request("DELETE", "/_security/api_key", body)])
 
 
 def _ask_for_keys(client: Connection) -> tuple[list[Any], dict[str, bool]]:

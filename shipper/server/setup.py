@@ -30,8 +30,8 @@ _DATED: Final = re.compile(r"shipper-([a-z]+)-(\d{4})\.(\d\d)\.(\d\d)")
 def requests(config: Config) -> list[Request]:
     """Everything that is sent to a server which has all modules and none of our templates."""
     wanted = [
-        Request("PUT", one.path, one.body, "only if absent" if one.operators else "")
-        for one in templates.render(config.index)
+        Request("PUT", template.path, template.body, "only if absent" if template.operators else "")
+        for template in templates.render(config.index)
     ]
     made = [Request("PUT", f"/_data_stream/{name}", None, "only if absent") for name in series(config)]
     return [*wanted, *made]
@@ -115,7 +115,7 @@ def steps(client: Connection, config: Config, server: Server, known: Features, *
         try:
             planned += _of_streams(client, config, server, known, rollover=rollover)
         except ServerError as error:
-            planned.append(Step(f"not yet    data streams: the first document makes them ({error})"))
+            planned.append(Step(f"not yet    data streams: the first document creates them ({error})"))
     return planned
 
 
@@ -124,7 +124,7 @@ def _of_streams(
 ) -> Iterator[Step]:
     for name in streams.plain_indices(client, config):
         yield Step(f"wrong      {name} is an index, not a data stream: delete it or reindex it, then run setup again")
-    present = {one.name: one for one in streams.present(client, config, server)}
+    present = {stream.name: stream for stream in streams.present(client, config, server)}
     if server.has_data_streams:
         for name in series(config):
             if name not in present:
@@ -142,7 +142,7 @@ def _rollover(name: str, later: Sequence[str], *, now: bool) -> Step:
     text = f"data stream {name}: {'; '.join(later)}"
     if now:
         return Step(f"rolled     {text}", [Request("POST", f"/{name}/_rollover")], optional=True)
-    return Step(f"later      {text}: comes with its next backing index, or now with --rollover")
+    return Step(f"later      {text}: takes effect with the next backing index, or now with --rollover")
 
 
 def _take(client: Connection, planned: Sequence[Step], say: Say, said: set[str]) -> None:
@@ -165,21 +165,21 @@ def _take(client: Connection, planned: Sequence[Step], say: Say, said: set[str])
 def _verify(client: Connection, config: Config) -> None:
     """Raises ServerError where another template wins over ours, and goes on where these credentials may not ask."""
     try:
-        found = effect.shadowed(client, config)
+        shadowing = effect.shadowed(client, config)
     except ServerError:
         return
-    if found:
-        raise ServerError("; ".join(found))
+    if shadowing:
+        raise ServerError("; ".join(shadowing))
 
 
 def delete_old(client: Connection, config: Config, today: date, say: Say) -> None:
     """Delete the indices of days before ``index.retention_days``, in the dated layout. Raises ServerError."""
     if config.index.layout != "dated" or not config.index.retention_days:
-        say("nothing    to delete: only index.layout dated with index.retention_days leaves that to this command")
+        say("nothing    to delete: this command applies to index.layout dated with index.retention_days")
         return
     oldest = today - timedelta(days=config.index.retention_days)
-    found: Any = call(client, "GET", "/_resolve/index/shipper-*?expand_wildcards=all") or {}
-    for name in sorted(one["name"] for one in found.get("indices", ())):
+    answer: Any = call(client, "GET", "/_resolve/index/shipper-*?expand_wildcards=all") or {}
+    for name in sorted(index["name"] for index in answer.get("indices", ())):
         day = day_of(name)
         if day and day < oldest:
             call(client, "DELETE", f"/{name}")

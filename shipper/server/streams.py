@@ -64,7 +64,7 @@ class Stream:
     @property
     def open_indices(self) -> list[Backing]:
         """What can still be written to: of a time series also earlier times."""
-        return [one for one in self.backing if one is self.write_index or (one.series and one.writable)]
+        return [index for index in self.backing if index is self.write_index or (index.series and index.writable)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,11 +100,12 @@ def present(client: Connection, config: Config, server: Server) -> list[Stream]:
     if server.has_data_streams:
         answer = call(client, "GET", f"/_data_stream/{wanted}") or {}
         known = {
-            one["name"]: ([index["index_name"] for index in one["indices"]], one) for one in answer["data_streams"]
+            entry["name"]: ([index["index_name"] for index in entry["indices"]], entry)
+            for entry in answer["data_streams"]
         }
     else:
         answer = call(client, "GET", f"/_resolve/index/{wanted}") or {}
-        known = {one["name"]: (one["backing_indices"], None) for one in answer.get("data_streams", ())}
+        known = {entry["name"]: (entry["backing_indices"], None) for entry in answer.get("data_streams", ())}
     if not known:
         return []
     settings = call(client, "GET", f"/{wanted}/_settings?flat_settings=true&expand_wildcards=all") or {}
@@ -122,19 +123,21 @@ def _backing(name: str, settings: Mapping[str, Any], mappings: Mapping[str, Any]
 def plain_indices(client: Connection, config: Config) -> list[str]:
     """Indices that stand where a data stream should be. Raises ServerError."""
     answer = call(client, "GET", f"/_resolve/index/{pattern(config)}") or {}
-    return sorted(one["name"] for one in answer.get("indices", ()) if "data_stream" not in one)
+    return sorted(index["name"] for index in answer.get("indices", ()) if "data_stream" not in index)
 
 
 def expected(client: Connection, config: Config, features: Features) -> dict[str, Expected]:
     """By name of the stream. Raises ServerError."""
     wanted = templates.render(config.index, features)
-    components = {one.name: one.body["template"] for one in wanted if one.kind == "component"}
+    components = {template.name: template.body["template"] for template in wanted if template.kind == "component"}
     custom = installed(client, Template("component", templates.CUSTOM, {}))
     components[templates.CUSTOM] = (custom or {}).get("template", {})
     return {
-        one.name: _composed([*(components[part] for part in one.body["composed_of"]), one.body.get("template", {})])
-        for one in wanted
-        if one.kind == "index" and "data_stream" in one.body
+        template.name: _composed(
+            [*(components[part] for part in template.body["composed_of"]), template.body.get("template", {})]
+        )
+        for template in wanted
+        if template.kind == "index" and "data_stream" in template.body
     }
 
 
@@ -157,19 +160,19 @@ def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> Body:
 
 def compare(stream: Stream, wanted: Expected) -> Comparison:
     """What of ``stream`` is not as ``wanted``."""
-    found = Comparison(stream.name)
-    found.steps += [*_lifecycle(stream, wanted), *_options(stream, wanted)]
+    comparison = Comparison(stream.name)
+    comparison.steps += [*_lifecycle(stream, wanted), *_options(stream, wanted)]
     if wanted.series != stream.write_index.series:
         mode = stream.write_index.settings.get("index.mode", "standard")
-        found.later.append(f"it was made in mode {mode} before set-up, with mappings that are not ours")
-        return found
+        comparison.later.append(f"it was created in mode {mode} before setup, with other mappings")
+        return comparison
     for index in stream.open_indices:
         mapping, later = _mapping(index, wanted)
-        found.steps += mapping
-        found.later += later if index is stream.write_index else []
-    found.steps += _settings(stream, wanted)
-    found.later += _fixed(stream, wanted)
-    return found
+        comparison.steps += mapping
+        comparison.later += later if index is stream.write_index else []
+    comparison.steps += _settings(stream, wanted)
+    comparison.later += _fixed(stream, wanted)
+    return comparison
 
 
 def _lifecycle(stream: Stream, wanted: Expected) -> Iterator[Step]:
@@ -235,11 +238,11 @@ def _text(value: Any) -> str:
 
 def _leaves(mappings: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
     def walk(properties: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
-        for name, one in properties.items():
-            if "properties" in one:
-                yield from walk(one["properties"], f"{prefix}{name}.")
+        for name, mapping in properties.items():
+            if "properties" in mapping:
+                yield from walk(mapping["properties"], f"{prefix}{name}.")
             else:
-                yield f"{prefix}{name}", one
+                yield f"{prefix}{name}", mapping
 
     return dict(walk(mappings.get("properties", {}), ""))
 
@@ -247,7 +250,7 @@ def _leaves(mappings: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
 def _differ(before: Mapping[str, Any], after: Mapping[str, Any]) -> bool:
     """Whether they differ in what cannot be changed; ``meta`` and ``ignore_above`` are not worth a rollover."""
     soft = {"meta", "ignore_above"}
-    plain = [{key: value for key, value in one.items() if key not in soft} for one in (before, after)]
+    plain = [{key: value for key, value in mapping.items() if key not in soft} for mapping in (before, after)]
     return plain[0] != plain[1]
 
 

@@ -58,7 +58,7 @@ class Elasticsearch:
 
     hosts: tuple[str, ...] = option(
         ("http://127.0.0.1:9200",),
-        "Servers of one cluster, the next is tried when one fails; the port is 80 or 443 where it is left out",
+        "Servers of one cluster; when one fails, the next one is tried. The default port is 80 or 443",
         words(
             "a list of http(s)://host:port without user or password",
             r"https?://([^\s/@:,\[\]]+|\[[0-9a-fA-F:.]+\])(:\d{1,5})?(/[^\s@,]*)?",
@@ -67,19 +67,19 @@ class Elasticsearch:
         ),
     )
     api_key_file: str = option("", "File with the API key, as id:key or encoded", _PATH)
-    bearer_token_file: str = option("", "File with a bearer token, where no API key is used", _PATH)
-    username: str = option("", "User, where no API key is used", text("a user name", r"[^\x00-\x1f\x7f:]*"))
+    bearer_token_file: str = option("", "File with a bearer token, if no API key is used", _PATH)
+    username: str = option("", "User, if no API key is used", text("a user name", r"[^\x00-\x1f\x7f:]*"))
     password_file: str = option("", "File with the password of the user", _PATH)
-    ca_file: str = option("", "PEM file of the authorities to trust instead of the system's", _PATH)
+    ca_file: str = option("", "PEM file of the authorities to trust, instead of the system's", _PATH)
     ca_fingerprint: str = option(
         "",
-        "SHA-256 fingerprint of the server's certificate, or of an authority's that it sends along",
+        "SHA-256 fingerprint of the server's certificate, or of an authority's certificate that the server sends",
         text("64 hexadecimal digits, colons allowed", r"([0-9A-Fa-f]{2}(:?[0-9A-Fa-f]{2}){31})?", "HEX"),
     )
-    client_cert_file: str = option("", "PEM file of the certificate to show to the server", _PATH)
-    client_key_file: str = option("", "PEM file of its key, where it is not in the same file", _PATH)
+    client_cert_file: str = option("", "PEM file of the client certificate", _PATH)
+    client_key_file: str = option("", "PEM file of the client certificate's key, if it is in another file", _PATH)
     verify: bool = option(True, "Verify the server's certificate and name", boolean())  # noqa: FBT003
-    timeout_s: int = option(30, "How long one request may take", duration(1, 600))
+    timeout_s: int = option(30, "Timeout of one request", duration(1, 600))
 
 
 @dataclass(frozen=True)
@@ -87,52 +87,54 @@ class Index:
     """How documents are laid out in the server; read by setup and when documents are sent."""
 
     layout: str = option(
-        "datastream", "Time-series data streams, or plain indices per day", choice("datastream", "dated")
+        "datastream", "Time series data streams, or one plain index per day", choice("datastream", "dated")
     )
     namespace: str = option(
         "default",
         "Last part of the data streams' names",
         text("lower-case letters, digits, _ and . (at most 100)", r"[a-z0-9_][a-z0-9_.]{0,99}", "NAME"),
     )
-    retention_days: int = option(30, "Days after which the server deletes documents, 0 for never", whole(0, 36_500))
+    retention_days: int = option(30, "Days after which the server deletes documents; 0 means never", whole(0, 36_500))
     downsample: tuple[str, ...] = option(
         (),
-        "Stages at which older documents are thinned out, AFTER:INTERVAL, such as 7d:10m,30d:1h",
+        "Downsampling stages of older documents as AFTER:INTERVAL, such as 7d:10m,30d:1h",
         words("a list of AFTER:INTERVAL in d, h or m", r"[1-9]\d*[dh]:[1-9]\d*[mh]", placeholder="STAGE,…"),
     )
     label_fields: tuple[str, ...] = option(
         (),
-        "Keys of host.labels that are also fields of their own, host.labels.KEY: PromQL and ES|QL can split by them",
+        "Keys of host.labels that also become fields host.labels.KEY, by which PromQL and ES|QL can group",
         words("a list of keys of letters, digits, _ and -", r"[A-Za-z0-9_-]{1,64}", placeholder="KEY,…"),
     )
     shards: int = option(1, "Primary shards of each index", whole(1, 1024))
-    replicas: int | None = option(None, "Replicas of each index; unset for the server's default", whole(0, 100))
+    replicas: int | None = option(None, "Replicas of each index; if unset, the server's default applies", whole(0, 100))
 
 
 @dataclass(frozen=True)
 class Collect:
-    """What is read, how often, and what is left out."""
+    """What is read, how often, and what is excluded."""
 
-    period_s: int = option(10, "Time from tick to tick", duration_of(PERIODS_S), "--period")
-    ticks: int = option(0, "End after so many ticks, 0 for never", whole(0, 1_000_000_000), "--ticks")
-    host_root: str = option("/", "The host's root directory as seen from here", _ABSOLUTE, "--host-root")
+    period_s: int = option(10, "Time between ticks", duration_of(PERIODS_S), "--period")
+    ticks: int = option(0, "Exit after this many ticks; 0 means never", whole(0, 1_000_000_000), "--ticks")
+    host_root: str = option("/", "The host's root directory, as mounted here", _ABSOLUTE, "--host-root")
     datasets: tuple[str, ...] = option(
         tuple(name for name, dataset in DECLARED.items() if dataset.default),
-        "Kinds of documents to make",
+        "Datasets to collect",
         words("a list of datasets", r"[a-z]+", least=1, placeholder="NAME,…"),
     )
-    deadline_s: int = option(5, "A collector that takes longer is left behind", duration(1, 600))
+    deadline_s: int = option(5, "Time limit of one collector; a slower one is skipped", duration(1, 600))
 
 
 @dataclass(frozen=True)
 class Spool:
     """Documents on disk between collection and acknowledgement."""
 
-    directory: str = option("/var/lib/shipper/spool", "Where documents wait", _ABSOLUTE, "--spool")
-    max_bytes: int = option(_GIB, "Space for them; beyond it the oldest are dropped", size(_MIB, 1 << 50))
+    directory: str = option("/var/lib/shipper/spool", "Directory of the spool", _ABSOLUTE, "--spool")
+    max_bytes: int = option(
+        _GIB, "Size of the spool; when it is full, the oldest documents are dropped", size(_MIB, 1 << 50)
+    )
     # 7 days is also the most that a new time-series stream is open backwards (index.look_back_time)
     max_age_s: int = option(7 * _DAY_S, "Documents older than this are dropped", duration(60, 3650 * _DAY_S))
-    flush_s: int = option(10, "How long a stop may take to send what is left", duration(0, 600))
+    flush_s: int = option(10, "Time limit for sending the remaining documents at a stop", duration(0, 600))
 
 
 @dataclass(frozen=True)
@@ -142,11 +144,11 @@ class Bulk:
     max_bytes: int = option(4 * _MIB, "Size of one request before compression", size(64 << 10, 100 * _MIB))
     order: str = option(
         "newest-first",
-        "Which end of a backlog goes first; one request in four is for the other end",
+        "Which end of a backlog is sent first; every fourth request takes the other end",
         choice("newest-first", "oldest-first"),
     )
-    compression: int = option(3, "gzip level, 0 for none", whole(0, 9))
-    backoff_max_s: int = option(5, "Longest pause between attempts", duration(1, 3600))
+    compression: int = option(3, "gzip level; 0 means no compression", whole(0, 9))
+    backoff_max_s: int = option(5, "Longest pause between retries", duration(1, 3600))
 
 
 @dataclass(frozen=True)
@@ -155,10 +157,10 @@ class Host:
 
     name: str = option(
         "",
-        "Name of the host; empty for the host's own",
+        "Name of the host; if empty, the host's own name",
         text("a name of at most 255 printable characters", r"[^\x00-\x20\x7f]{0,255}", "NAME"),
     )
-    verify: bool = option(True, "Refuse to start where the host root does not show the host", boolean())  # noqa: FBT003
+    verify: bool = option(True, "Refuse to start if the host root does not show the host", boolean())  # noqa: FBT003
     labels: Mapping[str, str] = option(
         lambda: MappingProxyType({}), "Labels on every document", table("a table of texts, such as rack=a1,tier=web")
     )
@@ -265,41 +267,41 @@ def _from_tables(file: str, content: Mapping[str, Any], known: Mapping[str, Opti
         if not isinstance(entries, dict):
             raise ConfigError(f"{file}: {section}: must be a section: [{section}]")
         for key, value in entries.items():
-            one = known.get(f"{section}.{key}")
-            if one is None:
+            declared = known.get(f"{section}.{key}")
+            if declared is None:
                 keys = [other.key for other in known.values() if other.section == section]
                 raise ConfigError(f"{file}: [{section}] {key}: {_unknown('option', key, keys)}")
             place = f"{file}: [{section}] {key} = {_brief(value)}"
             try:
-                yield one, file, one.kind.take(value)
+                yield declared, file, declared.kind.take(value)
             except NotAllowed:
-                raise ConfigError(f"{place}: must be {one.kind.allowed}") from None
+                raise ConfigError(f"{place}: must be {declared.kind.allowed}") from None
 
 
 def _from_environment(environ: Mapping[str, str], known: Mapping[str, Option]) -> Iterable[_Found]:
-    variables = {one.variable: one for one in known.values()}
+    variables = {declared.variable: declared for declared in known.values()}
     for name, value in environ.items():
         if not name.startswith(f"{PREFIX}_") or name in (*SECRET_VARIABLES, FILE_VARIABLE):
             continue
-        one = variables.get(name)
-        if one is None:
+        declared = variables.get(name)
+        if declared is None:
             if _FOREIGN.search(name):
                 continue
             raise ConfigError(f"environment {name}: {_unknown('variable', name, variables, listed=False)}")
-        yield one, f"environment {name}", _read(one, f"environment {name}={_brief(value)}", value)
+        yield declared, f"environment {name}", _read(declared, f"environment {name}={_brief(value)}", value)
 
 
 def _from_flags(flags: Mapping[str, str], known: Mapping[str, Option]) -> Iterable[_Found]:
     for path, value in flags.items():
-        one = known[path]
-        yield one, f"flag {one.flags[0]}", _read(one, f"flag {one.flags[0]} {_brief(value)}", value)
+        declared = known[path]
+        yield declared, f"flag {declared.flags[0]}", _read(declared, f"flag {declared.flags[0]} {_brief(value)}", value)
 
 
-def _read(one: Option, place: str, value: str) -> Any:
+def _read(declared: Option, place: str, value: str) -> Any:
     try:
-        return one.kind.read(value)
+        return declared.kind.read(value)
     except NotAllowed:
-        raise ConfigError(f"{place}: must be {one.kind.allowed}") from None
+        raise ConfigError(f"{place}: must be {declared.kind.allowed}") from None
 
 
 def _check_hosts(elasticsearch: Elasticsearch, origins: Mapping[str, str]) -> None:

@@ -78,13 +78,13 @@ def options(section: str, kind: Any) -> tuple[Option, ...]:
     return tuple(
         Option(
             section,
-            one.name,
-            one.default if one.default_factory is MISSING else one.default_factory(),
-            one.metadata["help"],
-            one.metadata["kind"],
-            one.metadata["flag"],
+            declared.name,
+            declared.default if declared.default_factory is MISSING else declared.default_factory(),
+            declared.metadata["help"],
+            declared.metadata["kind"],
+            declared.metadata["flag"],
         )
-        for one in fields(kind)
+        for declared in fields(kind)
     )
 
 

@@ -42,7 +42,7 @@ def shown(value: Any, form: str) -> str:
     if value is None:
         return _ABSENT
     if form == "text":
-        return "".join(one if one.isprintable() else "�" for one in printable(str(value)))
+        return "".join(character if character.isprintable() else "�" for character in printable(str(value)))
     if form == "pct":
         return f"{value:.1%}"
     if form == "number":

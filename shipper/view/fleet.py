@@ -98,10 +98,10 @@ def cgroups(client: Connection, index: Index, host: str, at_ms: int | None = Non
         "sort": [{"@timestamp": "desc"}],
         "_source": ["@timestamp"],
     }
-    found = _hits(_search(client, index, "cgroup", newest))
-    if not found:
+    newest_hits = _hits(_search(client, index, "cgroup", newest))
+    if not newest_hits:
         return Seen("", [])
-    tick = found[0]["@timestamp"]
+    tick = newest_hits[0]["@timestamp"]
     filters = [mine, {"term": {"@timestamp": tick}}, {"term": {"cgroup.aggregate": False}}]
     body = {"size": _MOST, "query": {"bool": {"filter": filters}}, "_source": list(_CGROUP_FIELDS)}
     return Seen(tick, _hits(_search(client, index, "cgroup", body)))
@@ -123,7 +123,7 @@ def _future(client: Connection, index: Index) -> dict[str, str]:
         "query": {"range": {"@timestamp": {"gt": f"now+{_FUTURE_S}s", "lte": f"now+{_FAR_S}s"}}},
         "aggs": {"hosts": {"terms": {"field": "host.name", "size": _MOST}, "aggs": {"it": newest}}},
     }
-    return {one["key"]: one["it"]["value_as_string"] for one in _buckets(_search(client, index, "host", body))}
+    return {bucket["key"]: bucket["it"]["value_as_string"] for bucket in _buckets(_search(client, index, "host", body))}
 
 
 def _by_host(
@@ -131,12 +131,12 @@ def _by_host(
 ) -> dict[str, float | None]:
     aggregations = {"hosts": {"terms": {"field": "host.name", "size": _MOST}, "aggs": {"it": metric}}}
     body = {"size": 0, "query": {"bool": {"filter": [_between(at_ms, _SLOW_S)]}}, "aggs": aggregations}
-    return {one["key"]: one["it"]["value"] for one in _buckets(_search(client, index, dataset, body))}
+    return {bucket["key"]: bucket["it"]["value"] for bucket in _buckets(_search(client, index, dataset, body))}
 
 
 def _buckets(answer: Mapping[str, Any]) -> Iterable[Mapping[str, Any]]:
-    found: Iterable[Mapping[str, Any]] = answer.get("aggregations", {}).get("hosts", {}).get("buckets", ())
-    return found
+    buckets: Iterable[Mapping[str, Any]] = answer.get("aggregations", {}).get("hosts", {}).get("buckets", ())
+    return buckets
 
 
 def _search(client: Connection, index: Index, dataset: str, body: Mapping[str, Any]) -> Mapping[str, Any]:

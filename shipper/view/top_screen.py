@@ -65,7 +65,7 @@ class Top(App[None]):
 
     def compose(self) -> ComposeResult:
         yield Static(id="title", markup=False)
-        yield Input(placeholder="part of a name; Enter keeps it, Escape drops it")
+        yield Input(placeholder="part of a name; Enter keeps the filter, Escape clears it")
         yield DataTable(cursor_type="row", zebra_stripes=True)
         yield Static(id="status", markup=False)
         yield Footer()

@@ -81,9 +81,9 @@ def matching(rows: Iterable[Row], columns: Iterable[Column], wanted: str) -> lis
 def ordered(rows: Iterable[Row], column: Column, *, turned: bool) -> list[Row]:
     """Texts from A, numbers from the highest, or the other way round; what is absent comes last in both."""
     rows = list(rows)
-    there = [row for row in rows if column.field in row]
-    there.sort(key=lambda row: row[column.field], reverse=(column.form != "text") != turned)
-    return there + [row for row in rows if column.field not in row]
+    having = [row for row in rows if column.field in row]
+    having.sort(key=lambda row: row[column.field], reverse=(column.form != "text") != turned)
+    return having + [row for row in rows if column.field not in row]
 
 
 def plain(seen: Seen, columns: tuple[Column, ...] = HOSTS) -> list[str]:
@@ -105,7 +105,7 @@ def future(seen: Seen) -> str:
         return ""
     named = [f"{shown(name, 'text')} (up to {at})" for name, at in sorted(seen.future.items())[:_MOST_NAMED]]
     more = f" and {len(seen.future) - _MOST_NAMED} more" if len(seen.future) > _MOST_NAMED else ""
-    return f"documents of the future, left out; a clock is or was ahead: {', '.join(named)}{more}"
+    return f"ignored documents from the future; a clock is or was ahead: {', '.join(named)}{more}"
 
 
 def _padded(text: str, width: int, column: Column) -> str:

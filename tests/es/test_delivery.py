@@ -296,4 +296,4 @@ def test_two_shippers_of_one_name_raise_the_alarm(
     while second.step():
         pass
     assert second.state.twins == len(entries)
-    assert "another shipper sends under this host's name" in capfd.readouterr().err
+    assert "another shipper uses this host's name" in capfd.readouterr().err

@@ -49,7 +49,7 @@ def test_the_demo_shows_ticks_read_back_and_its_questions_have_answers(environ: 
     assert collected == sum(ends) > 0
 
     path = tmp_path / "report.html"
-    assert f"The dashboards of it, in any browser: {path}" in lines
+    assert f"The dashboards as one page, for any browser: {path}" in lines
     page = path.read_text(encoding="utf-8")
     assert platform.node() in page
     assert "<h1><bdi>CoreOS</bdi></h1>" in page

@@ -104,7 +104,7 @@ def test_a_key_that_could_not_ship_is_not_made(
     assert cli.main(["setup", "--create-key", "--index-namespace", namespace, *powerless]) == 4
     shown = capsys.readouterr()
     assert shown.out == ""
-    assert "no key was made: user powerless lacks auto_configure on metrics-shipper.*-" in shown.err
+    assert "no key was created: user powerless lacks auto_configure on metrics-shipper.*-" in shown.err
     assert live_keys(secure) == []
 
 

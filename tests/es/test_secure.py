@@ -66,8 +66,8 @@ def test_wrong_credentials_are_one_line(admin: Elasticsearch, tmp_path: Path) ->
     wrong = tmp_path / "password"
     wrong.touch(0o600)
     wrong.write_text("hunter2")
-    assert refusal(replace(admin, password_file=str(wrong))) == "GET /_nodes: 401: no or wrong credentials"
-    assert refusal(replace(admin, username="")) == "GET /_nodes: 401: no or wrong credentials"
+    assert refusal(replace(admin, password_file=str(wrong))) == "GET /_nodes: 401: missing or wrong credentials"
+    assert refusal(replace(admin, username="")) == "GET /_nodes: 401: missing or wrong credentials"
 
 
 def test_key_that_may_only_ship(
@@ -84,22 +84,23 @@ def test_key_that_may_only_ship(
     as_admin = [*tls, "--elasticsearch-username", admin.username, "--elasticsearch-password-file", admin.password_file]
 
     assert cli.main(["setup", *as_key]) == 4
-    assert "403: these credentials do not have the right" in capsys.readouterr().err
+    assert "403: the credentials lack this privilege" in capsys.readouterr().err
     assert cli.main(["setup", *as_admin]) == 0
     capsys.readouterr()
     wanted = ["check", "--online", "--host-name", "a", "--spool", str(tmp_path)]
     assert cli.main([*wanted, *as_admin]) == 0
-    assert "ok     templates of version 2 are there" in capsys.readouterr().out.splitlines()
+    assert "ok     templates of version 2 are installed" in capsys.readouterr().out.splitlines()
     code = cli.main([*wanted, *as_key])
     shown = capsys.readouterr().out
     assert code == 0, shown
     assert (
-        f"ok     Elasticsearch of a version that these credentials may not know at {secure.url}" in shown.splitlines()
+        f"ok     Elasticsearch of unknown version (the credentials do not allow asking) at {secure.url}"
+        in shown.splitlines()
     )
     assert "ok     these credentials may create documents" in shown.splitlines()
     assert any(line.startswith("note   templates not checked: ") for line in shown.splitlines())
     assert cli.main([*wanted, *as_key, "--index-layout", "dated"]) == 4
-    assert "wrong  rights are missing: " in capsys.readouterr().out
+    assert "wrong  privileges are missing: " in capsys.readouterr().out
     assert made["api_key"] not in shown
 
 
@@ -119,7 +120,7 @@ def test_set_up_without_the_right_to_know_the_server(
     shown = capsys.readouterr()
     lines = shown.out.splitlines()
     assert code == 0, shown
-    assert lines[0] == "server     Elasticsearch of a version that these credentials may not know"
+    assert lines[0] == "server     Elasticsearch of unknown version (the credentials do not allow asking)"
     assert "left out   look_back_time: the server refuses it" in lines
     assert "created    index template metrics-shipper.host-default" in lines
-    assert lines[-1].startswith("not yet    data streams: the first document makes them (GET /_resolve/index/")
+    assert lines[-1].startswith("not yet    data streams: the first document creates them (GET /_resolve/index/")

@@ -182,7 +182,7 @@ def test_a_revoked_key_holds_everything_until_a_new_one_is_in_the_file(
     secure.request("DELETE", "/_security/api_key", {"ids": [key.id]})
     ledger.put(1_795_456_801_000, [entry(namespace, 2)])
     drain(delivery)
-    assert delivery.state.trouble.endswith("401: no or wrong credentials")
+    assert delivery.state.trouble.endswith("401: missing or wrong credentials")
     assert (ledger.counts.stored, ledger.counts.rejected, ledger.spooled) == (1, 0, 1)
     capfd.readouterr()
     assert cli.main(["setup", "--create-key", "--index-namespace", namespace, *admin]) == 0
@@ -302,7 +302,7 @@ def test_wrong_authority_expired_certificate_and_client_certificate(
         assert "certificate has expired" in said
     with proxy(es9.url, serving(good, ca)) as asking:
         wanted = replace(trusting, hosts=(asking.url,))
-        assert trouble(es9, wanted) not in {"", "its templates are absent: run shipper setup first"}
+        assert trouble(es9, wanted) not in {"", "the index templates are missing; run `shipper setup` first"}
         known = replace(wanted, client_cert_file=str(mine.file), client_key_file=str(mine.key_file))
         assert trouble(es9, known).endswith(("", "run shipper setup first"))
         assert "TLS" not in trouble(es9, known) and "closed" not in trouble(es9, known)

@@ -256,7 +256,7 @@ def test_online_check_of_a_server_that_was_set_up(
     shown = capsys.readouterr().out.splitlines()
     assert f"ok     Elasticsearch {server.version} at {server.url}" in shown
     assert "ok     clock agrees with the server's" in shown
-    assert f"ok     templates of version {templates.TEMPLATE_VERSION} are there" in shown
+    assert f"ok     templates of version {templates.TEMPLATE_VERSION} are installed" in shown
     put_version(server, "shipper-host", 0)
     assert cli.main(["check", "--online", *wanted]) == 4
     assert (

@@ -288,7 +288,7 @@ def test_a_clock_that_is_ahead_holds_up_nobodys_view(
         newest = last_tick.latest(connection, config.index, "ahead")
         assert newest and abs(fleet.milliseconds(newest.tick) / 1000 - now_s + 20) < 1
     assert cli.main(["top", "--elasticsearch-hosts", server.url, "--index-namespace", "future"]) == 0
-    assert "documents of the future, left out; a clock is or was ahead: ahead (up to 2" in capsys.readouterr().err
+    assert "ignored documents from the future; a clock is or was ahead: ahead (up to 2" in capsys.readouterr().err
 
 
 def test_without_a_terminal_it_is_lines_of_text(server: shipper_eslocal.Cluster, documents: list[Document]) -> None:

@@ -154,7 +154,7 @@ def test_two_shippers_of_one_name_claim_only_what_is_there(
     first.run(1)
     second.run(1)
     assert second.delivery.state.twins == second.ledger.counts.rejected > 0
-    assert "another shipper sends under this host's name and id" in capfd.readouterr().err
+    assert "another shipper uses this host's name and id" in capfd.readouterr().err
     for _ in range(10):
         for line in (first, second):
             aligned = (line.ledger.used.last_ms // 1000 + 1) * 1000

@@ -97,4 +97,4 @@ def test_a_full_disk_is_told_and_the_agent_stays_alive(
         process.send_signal(signal.SIGTERM)
         assert process.wait(30) == 0
         assert process.stderr
-        assert "spool: the disk takes documents again" in process.stderr.read()
+        assert "spool: the disk accepts documents again" in process.stderr.read()

@@ -189,10 +189,10 @@ def test_a_reload_with_a_wrong_file_leaves_the_agent_as_it_was(real: Node) -> No
     unit, before = "shipper-host.service", real.main_pid("shipper-host.service")
     configure(real, 'command_line_scrub = ["(("]')
     real.run("systemctl", "reload", unit)
-    until(lambda: "not reloaded, the configuration is as before: " in real.journal(unit), "the refusal")
+    until(lambda: "reload failed; keeping the previous configuration: " in real.journal(unit), "the refusal")
     configure(real, 'labels = ["other"]')
     real.run("systemctl", "kill", "--kill-whom=main", "--signal=HUP", unit)
-    until(lambda: "the configuration can be used; restarting with it" in real.journal(unit), "the reload")
+    until(lambda: "the configuration is valid; restarting with it" in real.journal(unit), "the reload")
     until(lambda: real.journal(unit).count("every 1s to metrics-shipper.*-default") == 2, "the new start")
     assert (real.systemctl("is-active", unit), real.main_pid(unit)) == ("active", before)
 
@@ -212,7 +212,7 @@ def test_on_a_full_disk_the_agent_is_alive_and_says_so(real: Node) -> None:
     assert status("--strict")[0] == 1
     real.run("rm", "/var/lib/shipper/filler")
     until(lambda: "the disk of the spool" not in status()[1], "room again")
-    assert "spool: the disk takes documents again" in real.journal("shipper-host.service")
+    assert "spool: the disk accepts documents again" in real.journal("shipper-host.service")
 
 
 def restarts(one: Node, unit: str) -> int:

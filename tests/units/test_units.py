@@ -308,9 +308,8 @@ def test_units_install_replaces_nothing_that_is_not_its_own(
         unit.write_text("[Service]\nExecStart=/usr/local/bin/mine\n")
     for option in ([], ["--dry-run"]):
         assert cli.main(["units", "install", "host", "--root", str(tmp_path), *option]) == 1
-        expected = (
-            "shipper: /etc/systemd/system/shipper-host.service: is there, and not of shipper: move it away first\n"
-        )
+        path = "/etc/systemd/system/shipper-host.service"
+        expected = f"shipper: {path}: exists and was not written by shipper; move it away first\n"
         assert capsys.readouterr().err == expected
     assert unit.is_symlink() if kind == "masked" else "mine" in unit.read_text()
 

@@ -117,7 +117,7 @@ class Options:
     """Options of the cgroup collector, in section ``collect``."""
 
     cgroup_exclude: tuple[str, ...] = option(
-        ("*.mount", "*.swap", "*.socket"), "Cgroup paths that are left out, with all below them", globs()
+        ("*.mount", "*.swap", "*.socket"), "Cgroup paths to exclude, with all cgroups below them", globs()
     )
 
 

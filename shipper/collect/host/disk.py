@@ -190,7 +190,7 @@ class Options:
     """Options of the disk collector, in section ``collect``."""
 
     device_exclude: tuple[str, ...] = option(
-        ("loop*", "ram*", "zram*", "sr*", "fd*", "nbd*"), "Block devices that are left out", globs()
+        ("loop*", "ram*", "zram*", "sr*", "fd*", "nbd*"), "Block devices to exclude", globs()
     )
 
 

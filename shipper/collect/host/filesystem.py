@@ -156,7 +156,7 @@ class Options:
             "/dev", "/dev/*", "/proc", "/proc/*", "/sys", "/sys/*", "/run/credentials/*", "/var/lib/docker/*",
             "/var/lib/containers/storage/*", "/var/lib/containerd/*", "/var/lib/kubelet/*", "/run/containerd/*",
         ),
-        "Mount points that are left out",
+        "Mount points to exclude",
         globs(),
     )  # fmt: skip
     filesystem_types_exclude: tuple[str, ...] = option(
@@ -165,7 +165,7 @@ class Options:
             "efivarfs", "erofs", "fuse.lxcfs", "fusectl", "hugetlbfs", "iso9660", "mqueue", "nsfs", "overlay", "proc",
             "procfs", "pstore", "ramfs", "rpc_pipefs", "securityfs", "selinuxfs", "squashfs", "sysfs", "tracefs",
         ),
-        "Filesystem types that are left out",
+        "Filesystem types to exclude",
         globs(),
     )  # fmt: skip
 

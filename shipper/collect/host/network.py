@@ -248,7 +248,7 @@ class Options:
             "vb-*",
             "ve-*",
         ),
-        "Network interfaces that are left out",
+        "Network interfaces to exclude",
         globs(),
     )
 

@@ -92,11 +92,11 @@ def _has_group(pattern: str) -> bool:
 class Options:
     """Options of the process collector, in section ``collect``."""
 
-    processes: int = option(10, "So many processes by CPU and by memory, 0 for none", whole(0, 100))
-    command_lines: bool = option(False, "Publish the arguments of processes too", boolean())  # noqa: FBT003
+    processes: int = option(10, "How many processes to report, by CPU and by memory; 0 means none", whole(0, 100))
+    command_lines: bool = option(False, "Publish the arguments of processes, too", boolean())  # noqa: FBT003
     command_line_scrub: tuple[str, ...] = option(
         (),
-        "Further regular expressions; what their first group matches becomes ***. README.md says what is hidden anyway",
+        "Further regular expressions whose first group is replaced by ***; README.md lists what is always hidden",
         words("a list of regular expressions with one group", placeholder="REGEX,…", valid=_has_group),
     )
 

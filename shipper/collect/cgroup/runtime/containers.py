@@ -113,12 +113,12 @@ class Options:
             "app.kubernetes.io/*",
             "org.opencontainers.image.version",
         ),
-        "Labels and annotations of containers that are kept, in container.labels",
+        "Labels and annotations of containers to keep, in container.labels",
         globs(),
     )
     docker_roots: tuple[str, ...] = option(
         ("/var/lib/docker",),
-        "Docker's data roots; data-root in /etc/docker/daemon.json is found as well",
+        "Docker's data roots; data-root in /etc/docker/daemon.json is used, too",
         absolute_paths(),
     )
     containerd_states: tuple[str, ...] = option(
@@ -126,7 +126,7 @@ class Options:
     )
     storage_roots: tuple[str, ...] = option(
         ("/var/lib/containers/storage",),
-        "Storage roots of podman and CRI-O; users' own are found as well",
+        "Storage roots of podman and CRI-O; those of users are found, too",
         absolute_paths(),
     )
 
