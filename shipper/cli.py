@@ -1,4 +1,4 @@
-"""The command line: ``shipper COMMAND``. Commands are the modules of ``shipper.commands``."""
+"""The command line ``shipper COMMAND``. The commands are the modules of ``shipper.commands``."""
 
 import argparse
 import importlib
@@ -15,7 +15,7 @@ from shipper.collect import OPTIONS
 from shipper.settings import config
 from shipper.settings.options import PREFIX
 
-# In the order of --help; a command exists as soon as its module does
+# In the order of --help; a command is available if its module exists
 ORDER: Final = (
     *("run", "once", "demo", "setup", "render", "check", "status", "top", "report", "fields"),
     *("spool", "dashboards", "units"),
@@ -45,7 +45,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         code = _main(list(sys.argv[1:] if argv is None else argv))
         sys.stdout.flush()
     except BrokenPipeError:
-        # What is left in the buffer would fail again when Python ends
+        # The rest of the buffer would fail again when Python exits
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return PIPE_CLOSED
     except KeyboardInterrupt:
@@ -73,7 +73,7 @@ def _main(argv: list[str]) -> int:
 
 
 def built() -> list[str]:
-    """Names of the commands there are."""
+    """Names of the available commands."""
     modules = {module.name for module in pkgutil.iter_modules(commands.__path__)}
     return [name for name in ORDER if name in modules]
 

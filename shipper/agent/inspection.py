@@ -1,8 +1,4 @@
-"""What ``check --online`` finds, asked once while the agent runs: after the first delivery, in a thread of its own.
-
-A server that was set up wrongly takes documents all the same, and loses them later. What is wrong goes into the log and
-into the agent document. Agents' credentials may not ask for most of it; what they may not ask is left out.
-"""
+"""Check the server once while the agent runs: after the first delivery, in the background."""
 
 import threading
 import time
@@ -18,8 +14,8 @@ _NEXT_LOOK_S: Final = 1.0
 
 
 def start(config: Config, state: DeliveryState, out: log.Log) -> None:
-    """Ask in the background; ``state.findings`` gets what is wrong."""
-    with suppress(RuntimeError):  # no thread can be started: the agent does without
+    """Check in the background; findings that are wrong go to ``state.findings``."""
+    with suppress(RuntimeError):  # no thread can be started: the agent runs without the check
         threading.Thread(target=_inspect, args=(config, state, out), name="inspection", daemon=True).start()
 
 
@@ -32,7 +28,7 @@ def _inspect(config: Config, state: DeliveryState, out: log.Log) -> None:
 
 
 def wrong(config: Config) -> list[str]:
-    """Everything that is wrong on the server; empty where it cannot be asked."""
+    """Every finding that is wrong; empty if the server cannot be asked."""
     from shipper.base.findings import Level  # noqa: PLC0415
     from shipper.deliver import client  # noqa: PLC0415
     from shipper.server import checks  # noqa: PLC0415 – not before something was delivered

@@ -31,14 +31,14 @@ from shipper.settings.config import Config
 
 _MINUTE: Final = 60
 SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
-RELOAD: Final = (signal.SIGHUP, signal.SIGUSR1)  # HUP ends it at a terminal: that is how one closes
-_RELOAD_FLUSH_S: Final = 1.0  # what is not sent by then goes out after the reload
-_FUTURE_MS: Final = 86_400_000  # no server takes documents from further ahead of its clock
-_REQUESTS: Final = 2.0  # how many timeouts of a request delivery may stand still
+RELOAD: Final = (signal.SIGHUP, signal.SIGUSR1)  # at a terminal, HUP ends the process: the terminal was closed
+_RELOAD_FLUSH_S: Final = 1.0  # documents that are not sent by then are sent after the reload
+_FUTURE_MS: Final = 86_400_000  # servers reject documents further ahead of their clock
+_REQUESTS: Final = 2.0  # delivery may make no progress for this many request timeouts
 
 
 def host(config: Config) -> tuple[Root, Identity]:
-    """The host root and the host's identity. Raises HostViewError where it is not the host that is seen."""
+    """The host root and the host's identity. Raises HostViewError if the host root does not show the host."""
     root = Root(config.collect.host_root, Descriptors.of_this_process())
     view = hostview.examine(root, config.host.name)
     if config.host.verify:
@@ -47,13 +47,15 @@ def host(config: Config) -> tuple[Root, Identity]:
 
 
 def phase_s(identity: Identity, config: Config) -> float:
-    """When in the first half of its period this host sends: a fleet has one time for its ticks, and one server."""
+    """When in the first half of its period this host sends. All hosts of a fleet tick at the same time and share one
+    server.
+    """
     part = zlib.crc32(f"{identity.id} {identity.name}".encode("utf-8", "backslashreplace")) / (1 << 32)
     return part * config.collect.period_s / 2
 
 
 class _Alarm:
-    """Wakes the main thread, also from a signal handler: there an Event that is waited for could lock up."""
+    """Wakes the main thread, also from a signal handler, where waiting on an Event could deadlock."""
 
     def __init__(self) -> None:
         self._fd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
@@ -73,12 +75,12 @@ class _Alarm:
 
 
 class Pipeline:
-    """Collects into the spool and delivers from it until it is stopped. ``reload``: it ended to be restarted."""
+    """Collects into the spool and delivers from it until it is stopped. ``reload``: it ended in order to restart."""
 
     def __init__(
         self, config: Config, send: Send, out: log.Log, ready: Ready = str, reload: Callable[[], Reload] = Reload
     ) -> None:
-        """``reload`` is asked at a signal of RELOAD: whether the configuration that would be read then can be used."""
+        """``reload`` is called at a signal of RELOAD: whether the configuration, as it would be read now, is valid."""
         self._config = config
         self._examine_reload = reload
         self._new_spool = ""
@@ -98,11 +100,13 @@ class Pipeline:
         self._tell_start()
 
     def run(self, after_tick: Callable[[int], None] = lambda _tick_ms: None) -> None:
-        """Tick until a signal or for the configured number of ticks, then flush. ``after_tick`` gets each tick's ms."""
+        """Tick until a signal, or for the configured number of ticks, then flush. ``after_tick`` gets the time of each
+        tick in ms.
+        """
         former = {number: signal.signal(number, self._stop) for number in (*SIGNALS, *RELOAD)}
         self.delivery.start()
         try:
-            self._publish(self._status.now())  # what is there is of another run
+            self._publish(self._status.now())  # an existing file is of another run
             self._ticker.prime()
             notify.tell(notify.READY, notify.status("collecting"))
             self._loop(after_tick)
@@ -194,7 +198,7 @@ class Pipeline:
         now_ns = time.time_ns()
         tick_ms = self._clock.choose(now_ns, time.clock_gettime_ns(time.CLOCK_BOOTTIME))
         if not tick_ms:
-            return  # several times that were missed come due at once
+            return  # several missed times become due at once
         began_ns = time.monotonic_ns()
         self._ticks += 1
         report = Report(
@@ -230,10 +234,10 @@ class Pipeline:
             self._log.once(log.WARNING, problem, problem)
 
     def _oldest(self) -> tuple[int, bool]:
-        """Before which time documents are dropped for their age, and whether those of this run can be that old.
+        """The time before which documents are dropped for their age, and whether those of this run can be that old.
 
-        This host's own clock says nothing of their age: at boot it may be years off. The server's does, once it is
-        known; until then the oldest are dropped only where the spool is full.
+        This host's clock cannot tell their age: at boot it may be years off. The server's clock can, once it is known;
+        until then the oldest documents are dropped only when the spool is full.
         """
         boot_ms = time.clock_gettime_ns(time.CLOCK_BOOTTIME) // 1_000_000
         max_age_ms = self._config.spool.max_age_s * 1000
@@ -296,7 +300,7 @@ class Pipeline:
             self.ledger.spool.on_disk(write)
 
     def _keep_alive(self, words: str) -> None:
-        """Tell the watchdog that both loops live: this one makes ticks, and delivery is idle or moves."""
+        """Notify the watchdog while both loops are alive: ticks are made, and delivery is idle or makes progress."""
         self.delivery.revive()
         limit_s = _REQUESTS * self._config.elasticsearch.timeout_s
         if self.delivery.is_alive(limit_s):
@@ -306,7 +310,7 @@ class Pipeline:
 
 
 def _scheduler(period_s: int, job: Callable[[], None]) -> schedule.Scheduler:
-    """One entry per aligned time of the hour: ``every(n)`` would drift by the length of each job."""
+    """One job per aligned time of the hour: ``every(n)`` would drift by the duration of each job."""
     scheduler = schedule.Scheduler()
     if period_s <= _MINUTE:
         for second in range(0, _MINUTE, period_s):
@@ -318,6 +322,8 @@ def _scheduler(period_s: int, job: Callable[[], None]) -> schedule.Scheduler:
 
 
 def use_utc() -> None:
-    """``schedule`` counts in local time, and would be silent for the hour that daylight saving time repeats."""
+    """Set the time zone to UTC: ``schedule`` uses local time and would pause for the hour that daylight saving time
+    repeats.
+    """
     os.environ["TZ"] = "UTC"
     time.tzset()

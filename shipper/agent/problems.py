@@ -1,4 +1,4 @@
-"""Problems in few lines: what the same right would mend is one line, which names the right."""
+"""Group problems: everything that the same capability would solve becomes one line that names the capability."""
 
 import errno
 import os
@@ -12,7 +12,7 @@ _RIGHTS: Final = "that takes root, or CAP_DAC_READ_SEARCH and CAP_SYS_PTRACE"
 
 
 def grouped(problems: Iterable[Problem]) -> Iterator[tuple[str, str]]:
-    """Cause and line of each problem; all files that may not be read are one."""
+    """Cause and line of each problem; all files without permission are grouped into one."""
     refused: list[Problem] = []
     for problem in problems:
         if problem.reason in _REFUSED:

@@ -1,4 +1,4 @@
-"""Whether a configuration can be used, told before anything depends on it: one truth for run, reload and check."""
+"""Whether a configuration is usable, checked before anything depends on it."""
 
 import os
 from collections.abc import Callable, Iterator, Mapping
@@ -14,14 +14,14 @@ from shipper.settings.config import Config
 
 @dataclass(frozen=True)
 class Reload:
-    """What a reload would do. ``fault``: why it cannot be done; ``spool``: the directory after it, where it moves."""
+    """What a reload would do. ``fault``: why it is impossible; ``spool``: the new directory, if the spool moves."""
 
     fault: str = ""
     spool: str = ""
 
 
 def connection_faults(config: Config, environ: Mapping[str, str] = os.environ) -> Iterator[ConfigError]:
-    """Every secret and certificate that cannot be used; nothing is sent."""
+    """Every secret and certificate that is unusable; sends nothing."""
     wanted = config.elasticsearch
     parts: tuple[Callable[[], object], ...] = (
         lambda: credentials.authorization(wanted, environ),
@@ -36,7 +36,7 @@ def connection_faults(config: Config, environ: Mapping[str, str] = os.environ) -
 
 
 def reload(load: Callable[[], Config], running: Config) -> Reload:
-    """Try all that can fail of the configuration that ``load`` gives, while the ``running`` one goes on."""
+    """Check everything that can fail with the configuration of ``load``, while the ``running`` one continues."""
     try:
         config = load()
         faults = [str(fault) for fault in connection_faults(config)]

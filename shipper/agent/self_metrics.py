@@ -1,4 +1,4 @@
-"""The agent document: the ledger of all documents, durations, cost, and what could not be read."""
+"""The values of the agent document: ledger, durations, cost, and what could not be read."""
 
 import resource
 from collections.abc import Mapping
@@ -19,7 +19,7 @@ _PAGE: Final = resource.getpagesize()
 
 @dataclass
 class Report:
-    """What one tick tells about itself. ``problems``: by collector; ``absent``: what, and why."""
+    """What one tick reports about itself. ``problems``: by collector; ``absent``: what, and why."""
 
     period_ms: int
     delay_us: int = 0
@@ -35,17 +35,17 @@ class Report:
 
 
 class Agent:
-    """Makes the agent document's values."""
+    """Creates the values of the agent document."""
 
     def __init__(self, ledger: Ledger | None, delivery: DeliveryState | None, out: Log | None = None) -> None:
         self._ledger = ledger
         self._delivery = delivery
         self._log = out
-        self._own = Reader(Root("/"))  # its own /proc/self, not the host's: in there it may have no number
+        self._own = Reader(Root("/"))  # its own /proc/self: the host's /proc may not show this process
 
     @property
     def keeps(self) -> bool:
-        """Whether documents are kept in a spool; else collectors keep nothing in its directory either."""
+        """Whether documents are kept in a spool; otherwise collectors keep nothing in its directory either."""
         return self._ledger is not None
 
     def values(self, report: Report) -> dict[str, Value]:

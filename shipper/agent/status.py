@@ -1,12 +1,4 @@
-"""What the agent tells of itself to those on the same host: ``status.json`` in the spool directory.
-
-It is written at each tick, when a delivery is done, and at the end. No port and no socket: whoever may read the spool
-may read it. It is not synced: after a crash it says nothing that the ledger does not say better. A full disk takes no
-new file, but the one that is there can still be overwritten.
-
-Three questions, three answers: ``is_late`` (liveness: does the agent make ticks), ``is_ready`` (has it made one) and
-``troubles`` (health: is something wrong that a person has to look at).
-"""
+"""What the agent reports to others on the same host: ``status.json`` in the spool directory."""
 
 import errno
 import json
@@ -28,7 +20,7 @@ from shipper.deliver.ledger import DeliveryState, Ledger
 FILE: Final = "status.json"
 _MOST: Final = 1 << 20
 _TICKS_LATE: Final = 3
-_BLOCK: Final = 4096  # of a file system: within its last block a file grows without space
+_BLOCK: Final = 4096  # a file grows within its last block without allocating space
 _SKEW_MS: Final = 10_000
 _FULL: Final = (os.strerror(errno.ENOSPC), os.strerror(errno.EDQUOT))
 _READS, _READ_AGAIN_S = 5, 0.02
@@ -59,7 +51,7 @@ def gather(tick_ms: int, report: Report, ledger: Ledger, delivery: DeliveryState
 
 
 class Status:
-    """The content over time: ``since_ms`` tells when a trouble began, ``since_start`` what ended badly in this run."""
+    """The content over time: ``since_ms`` is when a trouble began, ``since_start`` what was lost in this run."""
 
     def __init__(self, ledger: Ledger, delivery: DeliveryState, period_ms: int) -> None:
         self._ledger, self._delivery = ledger, delivery
@@ -73,7 +65,7 @@ class Status:
         return self.now()
 
     def now(self, *, stopped: bool = False) -> dict[str, Any]:
-        """The content since the last tick: what was delivered meanwhile."""
+        """The content since the last tick, with what was delivered meanwhile."""
         tick_ms, wall_ms, report = self._tick
         content = gather(tick_ms, report, self._ledger, self._delivery)
         documents = content["documents"]
@@ -92,7 +84,7 @@ def _now_ms() -> int:
 
 
 def write(directory: str, content: Mapping[str, Any]) -> None:
-    """Replace the file; where the disk has no room for another, overwrite it."""
+    """Replace the file; if the disk has no room for a second one, overwrite it."""
     path = os.path.join(directory, FILE)
     data = json.dumps(content).encode()
     try:
@@ -113,19 +105,19 @@ def _overwrite(path: str, data: bytes) -> None:
 
 
 def _room(path: str) -> int:
-    """Bytes that the file can have without more space than it has."""
+    """How many bytes the file can hold in its allocated blocks."""
     return -(-os.stat(path).st_size // _BLOCK) * _BLOCK
 
 
 def read(directory: str) -> dict[str, Any]:
-    """The content; empty if there is none that can be read. Raises OSError where reading is forbidden."""
+    """The content; empty if there is no readable one. Raises OSError if permission is denied."""
     for _ in range(_READS):
         try:
             with open(os.path.join(directory, FILE), "rb", opener=no_links) as file:
                 content = json.loads(file.read(_MOST))
         except FileNotFoundError:
             return {}
-        except (ValueError, RecursionError):  # it is just being overwritten
+        except (ValueError, RecursionError):  # it is being overwritten
             time.sleep(_READ_AGAIN_S)
             continue
         return content if isinstance(content, dict) else {}
@@ -133,18 +125,18 @@ def read(directory: str) -> dict[str, Any]:
 
 
 def is_late(content: Mapping[str, Any], now_ms: int) -> bool:
-    """Whether ticks stay away. A last tick far ahead was made before the clock was set back: it is late, too."""
+    """Whether ticks are overdue. A last tick far in the future was made before the clock was set back: overdue, too."""
     age_ms = now_ms - content["wall_ms"]
     return not -content["period_ms"] <= age_ms <= _TICKS_LATE * content["period_ms"]
 
 
 def is_ready(content: Mapping[str, Any]) -> bool:
-    """Whether the host was seen and a tick was made."""
+    """Whether the host was found and a tick was made."""
     return bool(content.get("ticks"))
 
 
 def troubles(content: Mapping[str, Any]) -> Iterator[str]:
-    """What is wrong, though the agent lives: one line each."""
+    """What is wrong while the agent is alive, one line each."""
     lost, since_ms, delivery = content.get("since_start", {}), content.get("since_ms", {}), content["delivery"]
     if content["disk"]:
         how = "is full" if content["disk"] in _FULL else "accepts no documents"
@@ -168,7 +160,7 @@ def troubles(content: Mapping[str, Any]) -> Iterator[str]:
 
 
 def lines(content: Mapping[str, Any], now_ms: int) -> Iterator[str]:
-    """``content`` for a person."""
+    """``content`` as text for a person."""
     age_s = (now_ms - content["wall_ms"]) / 1000
     late = ": too long ago" if is_late(content, now_ms) else ""
     yield f"agent      {content['version']}, pid {content['pid']}, a tick every {content['period_ms'] / 1000:g} s"

@@ -1,1 +1,1 @@
-"""What every room uses and what uses none: errors, the log, findings, text, files, deadlines."""
+"""Modules that every room may use and that use no other room: errors, log, findings, deadlines, durable files."""

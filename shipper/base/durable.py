@@ -1,4 +1,4 @@
-"""Files that are whole when a call returns, or are as they were before; durable ones are on disk then."""
+"""Replace files atomically. After a call returns, the file has its new contents; after an error, its old ones."""
 
 import os
 
@@ -7,7 +7,9 @@ NEW = ".new"
 
 
 def replace(path: str, data: bytes) -> None:
-    """Replace ``path`` by a file with ``data`` in one step, which a crash of the host may undo. Raises OSError."""
+    """Replace ``path`` atomically by a file with ``data``, without syncing: a crash of the host may undo it. Raises
+    OSError.
+    """
     fd = os.open(path + NEW, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     with open(fd, "wb") as file:
         file.write(data)
@@ -15,7 +17,7 @@ def replace(path: str, data: bytes) -> None:
 
 
 def write_durably(path: str, *parts: bytes) -> None:
-    """Replace ``path`` by a file with ``parts``, on disk when this returns. Raises OSError."""
+    """Replace ``path`` atomically by a file with ``parts``, synced to disk when this returns. Raises OSError."""
     fd = os.open(path + NEW, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     try:
         write_all(fd, *parts)
@@ -47,5 +49,5 @@ def remove(path: str) -> None:
 
 
 def no_links(path: str, flags: int) -> int:
-    """An ``opener`` that follows no symbolic link, and waits for no pipe."""
+    """An ``opener`` for ``open`` that follows no symbolic link and does not block on a pipe."""
     return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK)

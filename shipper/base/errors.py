@@ -1,28 +1,28 @@
-"""Errors that are the user's to mend: the message is one line for a terminal or log, the class gives the exit code."""
+"""Errors that the user can fix. The message is one line for a terminal or a log; the class gives the exit status."""
 
 from typing import ClassVar
 
 
 class UserError(Exception):
-    """Something failed for a reason that lies outside the program."""
+    """Something outside the program failed."""
 
     exit_code: ClassVar[int] = 1
 
 
 class ConfigError(UserError):
-    """Command line or configuration are not usable; names the place and what is allowed."""
+    """The command line or the configuration is invalid; the message names the place and what is allowed."""
 
     exit_code = 2
 
 
 class HostViewError(UserError):
-    """What is seen below the host root is not the host."""
+    """The host root does not show the host."""
 
     exit_code = 3
 
 
 class ServerError(UserError):
-    """Elasticsearch cannot be reached, or refuses; then ``status`` is its HTTP status."""
+    """Elasticsearch cannot be reached or rejects the request; ``status`` is the HTTP status, if there was one."""
 
     exit_code = 4
 
@@ -32,9 +32,9 @@ class ServerError(UserError):
 
 
 class Unavailable(Exception):  # noqa: N818 – a state, not a fault
-    """A request as a whole did not succeed, though the server may have carried it out; the message is for the log.
+    """A request failed as a whole, although the server may have executed it. The message is for the log.
 
-    ``retry_after_s``: how long the server asks to be left alone. ``nodes``: how many could be asked.
+    ``retry_after_s``: how long the server asks clients to wait. ``nodes``: how many servers could be asked.
     """
 
     def __init__(self, message: str = "", *, retry_after_s: float = 0.0, nodes: int = 1) -> None:
@@ -44,8 +44,8 @@ class Unavailable(Exception):  # noqa: N818 – a state, not a fault
 
 
 class TooLarge(Unavailable):
-    """413: the server takes no body of this size."""
+    """HTTP 413: the server rejects a body of this size."""
 
 
 class BadRequest(Unavailable):
-    """400: Elasticsearch itself cannot read this body."""
+    """HTTP 400: Elasticsearch itself cannot parse this body."""

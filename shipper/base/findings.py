@@ -1,4 +1,4 @@
-"""A finding of a check: ok, worth a note, or wrong, in one line."""
+"""The result of one check in one line: ok, a note, or wrong."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -16,7 +16,9 @@ class Finding:
     text: str
 
     def __str__(self) -> str:
-        """One line. Names of mounts and cgroups are anyone's: what is not printable is escaped."""
+        """One line. Unprintable characters are escaped, because names of mounts and cgroups come from untrusted
+        sources.
+        """
         text = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in self.text)
         return f"{self.level:5}  {text}"
 

@@ -1,12 +1,12 @@
-"""Calls side by side with their deadlines: one that hangs or raises costs its own result and no others.
+"""Run calls with deadlines: a call that hangs or raises affects only its own result.
 
-The collectors of a tick are such calls, and so are the mounts of one collector. All run in one worker thread, one after
-the other: a round costs one hand-over, not one per call. Only when a call is over its deadline (a dead NFS server, a
-stopped FUSE daemon: what no signal ends) its thread is left behind and a new one goes on with the rest. Until that
-thread comes back the call is not made again, so threads never pile up. Where the host has no thread left to give (a
-pids limit, a fork bomb), the calls end with that as their error.
+The collectors of a tick are such calls, and so are the mounts of one collector. One worker thread runs them in
+sequence, so that a round costs one hand-over and not one per call. When a call exceeds its deadline (a dead NFS server
+or a stopped FUSE daemon, which no signal interrupts), its thread is abandoned and a new one continues with the rest.
+The call is not made again until that thread returns, so threads never pile up. If the host can start no thread (a pids
+limit, a fork bomb), the calls fail with that error.
 
-``Aside`` does the same for calls one by one, such as those to a disk: while one hangs, the others are refused at once.
+``Aside`` does the same for single calls, such as those to a disk: while one hangs, further calls are refused at once.
 """
 
 import errno
@@ -26,7 +26,7 @@ _NO_THREAD: Final = "no thread can be started: a pids limit is reached"
 
 @dataclass(slots=True)
 class Outcome(Generic[T]):
-    """What one call gave: a value, or the error's class and words, or neither: it hangs."""
+    """The result of one call: a value, or the error's class and message, or neither if the call hangs."""
 
     value: T | None = None
     error: str = ""
@@ -36,7 +36,7 @@ class Outcome(Generic[T]):
 
 @dataclass
 class _Shift(Generic[T]):
-    """The calls handed over at one time, and how far the worker has come."""
+    """The calls that were handed over together, and how far the worker has come."""
 
     calls: Sequence[tuple[str, Callable[[], T]]]
     outcomes: dict[str, Outcome[T]] = field(default_factory=dict)
@@ -48,7 +48,7 @@ class _Shift(Generic[T]):
 
 
 class Crew(Generic[T]):
-    """Runs named calls, each within ``deadline_s``; after ``total_s`` no thread is begun for the rest of a round."""
+    """Runs named calls, each within ``deadline_s``; after ``total_s``, no further thread is started in that round."""
 
     def __init__(self, deadline_s: float, total_s: float = math.inf) -> None:
         self._deadline_ns = int(deadline_s * _NS_PER_S)
@@ -57,7 +57,7 @@ class Crew(Generic[T]):
         self._stuck: dict[str, _Worker[T]] = {}
 
     def run(self, calls: Sequence[tuple[str, Callable[[], T]]]) -> dict[str, Outcome[T]]:
-        """The outcome of each call by its name; those for which no time was left are missing."""
+        """The outcome of each call by name; calls for which no time was left are missing."""
         end = time.monotonic() + self._total_s
         self._stuck = {name: worker for name, worker in self._stuck.items() if worker.is_alive()}
         outcomes = {name: Outcome[T](stuck=True) for name in self._stuck}
@@ -72,7 +72,7 @@ class Crew(Generic[T]):
         return outcomes
 
     def _hire(self) -> bool:
-        """Whether there is a worker; one that ended is replaced."""
+        """Whether there is a worker. A worker that ended is replaced."""
         if self._worker is None or not self._worker.is_alive():
             worker = _Worker[T]()
             try:
@@ -84,7 +84,7 @@ class Crew(Generic[T]):
         return True
 
     def _hand_over(self, shift: _Shift[T]) -> None:
-        """Wait until the worker has made the calls, died, or is left behind in one."""
+        """Wait until the worker has finished the calls, died, or hangs in one of them."""
         worker = self._worker
         if worker is None:
             return
@@ -102,7 +102,7 @@ class Crew(Generic[T]):
 
 
 class _Worker(threading.Thread, Generic[T]):
-    """Works off shifts until it is abandoned in one."""
+    """Processes shifts until it is abandoned in one."""
 
     def __init__(self) -> None:
         super().__init__(name="crew", daemon=True)
@@ -134,10 +134,10 @@ def _attempt(call: Callable[[], T]) -> Outcome[T]:
 
 
 class Aside:
-    """Makes calls in one thread beside the caller's, which waits no longer than a deadline for each.
+    """Makes calls in a separate thread and waits for each no longer than a deadline.
 
-    A call that is over its deadline goes on; until it ends, further calls raise TimeoutError at once. Threads may share
-    an ``Aside``: their calls are made one after the other.
+    A call that exceeds its deadline continues; until it ends, further calls raise TimeoutError at once. Threads may
+    share an ``Aside``: it makes their calls one after the other.
     """
 
     def __init__(self, name: str) -> None:
@@ -148,7 +148,7 @@ class Aside:
         self._turn = threading.Lock()
 
     def run(self, call: Callable[[], T], deadline_s: float) -> T:
-        """The value of ``call``, or what it raised. Raises TimeoutError, and OSError where no thread can be started."""
+        """Return the value of ``call`` or raise its error. Raises TimeoutError; OSError if no thread can be started."""
         with self._turn:
             if self._hanging and not self._hanging.done:
                 raise TimeoutError(errno.ETIMEDOUT, "does not respond")

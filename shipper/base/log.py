@@ -1,10 +1,10 @@
-"""The agent's log: one line to standard error, never at the cost of anything else.
+"""The agent's log: lines to standard error that never block the agent.
 
-For the journal a line begins with the priority that journald understands (sd-daemon(3)), elsewhere with the time and a
-word. Silent while all is well; a cause that goes on is told once per hour with the number of times it came.
+For the journal, a line begins with a priority prefix (sd-daemon(3)); otherwise with the time and a word. A cause that
+persists is logged once per hour, with the number of repetitions.
 
-A line that standard error does not take at once (a full disk, a closed pipe, a reader that stands still) is dropped and
-counted; the next line that is taken says how many were.
+A line that standard error does not accept at once (a full disk, a closed pipe, a reader that does not read) is dropped
+and counted; the next line that is accepted reports the count.
 """
 
 import os
@@ -31,7 +31,7 @@ _STDERR: Final = 2
 
 
 class Log:
-    """Lines to standard error. Control characters in a message are shown as escapes: what is logged may be hostile."""
+    """Writes lines to standard error. Control characters are escaped, because messages may quote hostile text."""
 
     def __init__(self, *, journal: bool | None = None) -> None:
         self._ready = _open_stderr()
@@ -56,7 +56,7 @@ class Log:
         return f"{prefix} {text}".encode("utf-8", "backslashreplace")[:_LINE_MOST] + b"\n"
 
     def _write(self, line: bytes) -> bool:
-        """Whether standard error took the line at once."""
+        """Whether standard error accepted the line at once."""
         try:
             if self._file:
                 return self._file.run(lambda: os.write(_STDERR, line), _FILE_S) == len(line)
@@ -65,7 +65,7 @@ class Log:
             return False
 
     def once(self, priority: int, cause: str, message: str) -> None:
-        """``message`` unless ``cause`` was told in the last hour; then it is only counted."""
+        """Log ``message``, unless ``cause`` was logged in the last hour; then only count it."""
         now = time.monotonic()
         last, count = self._told.get(cause, (-_AGAIN_S, 0))
         if now - last < _AGAIN_S:
@@ -77,12 +77,14 @@ class Log:
         self.line(priority, f"{message} (and {count} times more since last told)" if count else message)
 
     def over(self, cause: str) -> bool:
-        """Whether ``cause`` had been told; it is told again when it comes back."""
+        """Whether ``cause`` had been logged. If it occurs again, it is logged again."""
         return self._told.pop(cause, None) is not None
 
 
 def _open_stderr() -> select.poll:
-    """Standard error, to be asked whether it takes a line. A closed one is replaced: no file may get its number."""
+    """Standard error, open for non-blocking writes. If it is closed, /dev/null takes its number, so that no other file
+    gets it.
+    """
     try:
         os.fstat(_STDERR)
     except OSError:
@@ -98,5 +100,5 @@ def _open_stderr() -> select.poll:
 
 
 def _is_journal(kind: int) -> bool:
-    """Systemd sets JOURNAL_STREAM where it connects standard error to the journal; a file is somebody's redirection."""
+    """Whether standard error is the journal: systemd sets JOURNAL_STREAM, and a redirection changes the file."""
     return "JOURNAL_STREAM" in os.environ and not stat.S_ISREG(kind) and not os.isatty(_STDERR)

@@ -1,14 +1,14 @@
-"""Times of ticks: aligned to the period, and never the same one twice, however the host's clock is set.
+"""Times of ticks: aligned to the period, and never used twice, however the host's clock is set.
 
-A document is known by its dimensions and ``@timestamp``. After the clock was set back, the aligned times come once more
-that older documents have already: the server would answer 409 and the new ones would be lost. So after the k-th step
-back ticks stand k ms beside the aligned time, until they have passed the newest time ever used; nothing is silent and
-nothing meets a twin. Which times were used is kept in the ledger, or found in the segments.
+A document is identified by its dimensions and ``@timestamp``. After the clock was set back, aligned times recur that
+older documents already have: the server would answer 409 and the new documents would be lost. Therefore, after the k-th
+step back, ticks are shifted by k ms from the aligned times until they pass the newest time ever used. The times used
+are kept in the ledger, or found in the segments.
 
-Steps back over one aligned time need none of this: the times that come again are left out.
+A step back by less than one period needs no shift: the recurring time is skipped.
 
-The same room beside the grid keeps a cloned host from losing its documents: whoever meets documents of another shipper
-under its own name moves to a place of its own.
+The same shift keeps a cloned host from losing documents: an agent that meets documents of another agent under its own
+host name moves to a shift of its own.
 """
 
 import random
@@ -29,9 +29,10 @@ def timestamp(tick_ms: int) -> str:
 
 @dataclass
 class Used:
-    """``last_ms``: time of the last tick. ``high_ms``: the newest ever. ``steps``: how often the clock went back.
+    """The times used. ``last_ms``: the last tick. ``high_ms``: the newest tick ever. ``steps``: how often the clock
+    went back.
 
-    ``apart``: another shipper uses the aligned times under this host's name, so this one's stand beside them for good.
+    ``apart``: another shipper uses the aligned times under this host's name, so this one shifts its ticks for good.
     """
 
     last_ms: int = 0
@@ -41,7 +42,7 @@ class Used:
 
     @classmethod
     def of(cls, saved: Sequence[int]) -> "Used":
-        """From what ``saved`` gave; anything else is as if nothing were known."""
+        """From the value of ``saved``; an invalid value counts as nothing known."""
         last_ms, high_ms, steps, apart = (*saved, *(0, 0, 0, 0)[len(saved) :])[:4]
         return cls(last_ms, high_ms, steps if steps <= _STEPS_MOST else 0, bool(apart))
 
@@ -54,7 +55,7 @@ class Used:
         self.steps = max(self.steps, tick_ms % _MS_PER_S)
 
     def choose(self, aligned_ms: int, period_ms: int) -> int:
-        """The time for a tick at ``aligned_ms``; 0 if that time has its tick."""
+        """The time of the tick for ``aligned_ms``; 0 if that tick was already made."""
         if aligned_ms > self.high_ms and not self.apart:
             return aligned_ms
         last_aligned_ms = self.last_ms - self.last_ms % _MS_PER_S
@@ -66,7 +67,9 @@ class Used:
         return aligned_ms + self.steps
 
     def move_apart(self, tick_ms: int) -> int:
-        """Leave the grid on which the tick ``tick_ms`` met another shipper's. ms beside it; 0: done before."""
+        """Shift the ticks, because tick ``tick_ms`` met another shipper's. Returns the shift in ms; 0 if already
+        shifted.
+        """
         if self.apart and tick_ms % _MS_PER_S != self.steps:
             return 0
         self.apart = True
@@ -74,7 +77,7 @@ class Used:
         return self.steps
 
     def forget_future(self, limit_ms: int) -> bool:
-        """Whether a newest time beyond ``limit_ms`` was held for real: no server took documents of that time."""
+        """Whether a newest time beyond ``limit_ms`` was forgotten: no server accepted documents of that time."""
         wrong = self.high_ms > limit_ms >= self.last_ms
         if wrong:
             self.high_ms = self.last_ms
@@ -83,7 +86,7 @@ class Used:
 
 @dataclass
 class Clock:
-    """``choose`` is asked at every wake-up, with the time of day and the time since boot (suspend included), in ns."""
+    """Decides which tick is due. Call ``choose`` at every wake-up with the time of day and CLOCK_BOOTTIME, in ns."""
 
     period_ms: int
     used: Used
@@ -92,7 +95,7 @@ class Clock:
     _before: tuple[int, int] = (0, 0)
 
     def choose(self, now_ns: int, boot_ns: int) -> int:
-        """The time of the tick that is due, in ms; 0 if it was taken already."""
+        """The time of the tick that is due, in ms; 0 if that tick was already made."""
         tick_ms = self.used.choose(now_ns // 1_000_000 // self.period_ms * self.period_ms, self.period_ms)
         if not tick_ms:
             return 0

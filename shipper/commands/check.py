@@ -1,4 +1,4 @@
-"""``shipper check [--online]``: is the host seen, what is found on it, can documents be kept and sent."""
+"""``shipper check [--online]``: can the host be seen, what is collected, can documents be stored and sent."""
 
 import argparse
 import shutil
@@ -21,7 +21,7 @@ from shipper.settings.config import Config
 
 HELP = "check configuration, host view, spool and (--online) server"
 _MOST_NAMED = 12
-# As run would end by them, the first counts
+# In the order in which run would fail
 _FIRST = (ConfigError, HostViewError, ServerError, UserError)
 _NAMED = {"disk": "disks", "filesystem": "filesystems", "network": "interfaces"}
 
@@ -40,12 +40,12 @@ def run(args: argparse.Namespace, config: Config) -> int:
         say(spool(Path(config.spool.directory), config.spool.max_bytes)) and 1,
         args.online and say(online(config)) and ServerError.exit_code,
     }
-    # Of several troubles the one to mend first gives the code
+    # Of several problems, the one to solve first gives the exit status
     return next((error.exit_code for error in _FIRST if error.exit_code in codes), 0)
 
 
 def say(findings: Iterable[Finding]) -> bool:
-    """Print each; whether any is wrong."""
+    """Print each finding. Returns whether any is wrong."""
     bad = False
     for finding in findings:
         print(finding, flush=True)
@@ -112,7 +112,7 @@ def cgroups(readings: list[Reading]) -> Iterator[Finding]:
 
 
 def spool(directory: Path, most: int) -> Iterator[Finding]:
-    """Whether documents can be kept in ``directory``, and whether there is room for ``most`` bytes."""
+    """Whether ``directory`` can hold documents, and whether there is room for ``most`` bytes."""
     existing = next(path for path in (directory, *directory.parents) if path.exists())
     try:
         tempfile.TemporaryFile(dir=existing).close()
@@ -145,7 +145,7 @@ def online(config: Config) -> Iterator[Finding]:
 
 
 def silence(config: Config, host: str) -> str:
-    """Why one of several servers gives no answer at all; empty if it gives one, be it a refusal. Raises ConfigError."""
+    """Why one of several servers does not answer; empty if it answers, even with a rejection. Raises ConfigError."""
     from shipper.deliver import client
 
     alone = replace(config, elasticsearch=replace(config.elasticsearch, hosts=(host,)))

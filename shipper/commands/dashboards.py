@@ -1,4 +1,4 @@
-"""``shipper dashboards install``: the dashboards into a Grafana or a Kibana."""
+"""``shipper dashboards install``: install the dashboards in Grafana or Kibana."""
 
 import argparse
 import os

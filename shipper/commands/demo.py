@@ -1,4 +1,4 @@
-"""``shipper demo``: this machine into a real Elasticsearch on this machine, and back to the terminal by search."""
+"""``shipper demo``: ship this machine's metrics to an Elasticsearch on this machine and read them back by search."""
 
 import argparse
 import sys
@@ -19,7 +19,7 @@ HELP = "start Elasticsearch here, ship this machine's metrics to it and read the
 SECTIONS = ("collect", "index", "host")
 _PERIOD_S: Final = 2
 _NAME: Final = "demo"
-_NEXT: Final = 0.5  # seconds between looks at the server
+_NEXT: Final = 0.5  # seconds between searches
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -95,7 +95,7 @@ def _ship(config: Config, screen: Any) -> None:
 
 
 def _watch(connection: Any, config: Config, host_id: str, screen: Any, done: threading.Event) -> None:
-    """Show each tick as soon as search finds it, and at the end the last one."""
+    """Show each tick as soon as search finds it, and finally the last one."""
     from shipper.base.errors import ServerError
     from shipper.deliver.client import call
     from shipper.view.last_tick import latest
@@ -109,14 +109,14 @@ def _watch(connection: Any, config: Config, host_id: str, screen: Any, done: thr
                 call(connection, "POST", "/metrics-shipper.*/_refresh")
             view = latest(connection, config.index, host_id)
         except ServerError:
-            continue  # while a stream's first shard starts; a server that stays away is in the agent's own log
+            continue  # while a stream's first shard starts; the agent's own log reports a server that stays unreachable
         if view and view.tick != last:
             last = view.tick
             screen.show(view)
 
 
 def _report(path: str, config: Config, first_ms: int) -> str:
-    """From the tick at which it began; where it was written to."""
+    """Write the report from the first tick on. Returns its path."""
     period_ms = config.collect.period_s * 1000
     return report.write(path, config, first_ms // period_ms * period_ms, round(time.time() * 1000))
 

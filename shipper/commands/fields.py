@@ -35,7 +35,7 @@ def run(args: argparse.Namespace, _config: Config) -> int:
 
 
 def matching(word: str) -> list[Field]:
-    """Fields with ``word`` in name or help, each once, by name."""
+    """Fields with ``word`` in name or help, each once, ordered by name."""
     matching = {field.name: field for _, field in every_field() if word.lower() in f"{field.name} {field.help}".lower()}
     return [matching[name] for name in sorted(matching)]
 

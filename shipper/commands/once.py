@@ -1,4 +1,4 @@
-"""``shipper once``: one pair of reads, the documents to standard output; no server, no spool."""
+"""``shipper once``: read twice and print the documents; no server, no spool."""
 
 import argparse
 import difflib

@@ -71,7 +71,7 @@ def _dashboards() -> dict[str, str]:
 
 
 def differing(directory: Path, wanted: Mapping[str, str]) -> Iterator[str]:
-    """Sorted paths of files that are absent, have other contents, or lie in OWN and are rendered no more."""
+    """Sorted paths of files that are missing, differ, or are in a folder of OWN and no longer generated."""
     files = (path for folder in OWN for path in (directory / folder).rglob("*") if path.is_file())
     existing = {str(path.relative_to(directory)) for path in files}
     for path in sorted(existing | set(wanted)):
@@ -81,7 +81,7 @@ def differing(directory: Path, wanted: Mapping[str, str]) -> Iterator[str]:
 
 
 def write(file: Path, text: str | None) -> None:
-    """Write ``file``, or remove it where ``text`` is None."""
+    """Write ``file``, or remove it if ``text`` is None."""
     if text is None:
         file.unlink()
         return

@@ -1,4 +1,4 @@
-"""``shipper report``: the dashboards of a time range as one HTML page, read from Elasticsearch."""
+"""``shipper report``: write the dashboards of a time range as one HTML page, with data from Elasticsearch."""
 
 import argparse
 import os
@@ -76,7 +76,7 @@ def run(args: argparse.Namespace, config: Config) -> int:
 
 
 def write(path: str, config: Config, first_ms: int, last_ms: int, **chosen: Sequence[str]) -> str:
-    """Make the page of what is ``chosen`` (see ``dashboards.report.make``); ``path``, as an absolute one."""
+    """Write the page for what is ``chosen``. Returns its absolute path."""
     try:
         from shipper.view import report
     except ImportError as missing:

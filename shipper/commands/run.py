@@ -1,4 +1,4 @@
-"""``shipper run``: the agent. Collects every period, ships to Elasticsearch, until TERM, INT or HUP."""
+"""``shipper run``: the agent. It collects every period and ships to Elasticsearch, until TERM or INT."""
 
 import argparse
 import os
@@ -29,7 +29,7 @@ def run(args: argparse.Namespace, config: Config) -> int:
     process_memory.one_arena()
     use_utc()
     for number in RELOAD:
-        signal.signal(number, signal.SIG_IGN)  # until there is something to reload; kept by the program that it becomes
+        signal.signal(number, signal.SIG_IGN)  # until a reload is possible; the restarted program inherits this
     if faults := list(connection_faults(config)):
         raise ConfigError("; ".join(map(str, faults)))
     link = client.Link(config, FILTER_PATH)
@@ -48,7 +48,7 @@ def run(args: argparse.Namespace, config: Config) -> int:
 
 
 def purpose(config: Config, name: str) -> str:
-    """What is shipped, where to, how often."""
+    """What is shipped, to where, and how often."""
     from shipper import __version__
     from shipper.settings.options import shown_duration
 
@@ -62,7 +62,7 @@ def purpose(config: Config, name: str) -> str:
 
 
 def load(args: argparse.Namespace) -> Config:
-    """The configuration as it stands now. Raises ConfigError."""
+    """The configuration as it would be read now. Raises ConfigError."""
     from shipper.collect import OPTIONS
     from shipper.settings import config
 
@@ -72,6 +72,6 @@ def load(args: argparse.Namespace) -> Config:
 
 
 def restart() -> None:
-    """Restart this program in place: same process, same command line, nothing left over from before."""
+    """Restart this program in place: the same process and command line, with no state from before."""
     sys.stderr.flush()
     os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])  # noqa: S606 – no shell

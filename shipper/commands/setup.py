@@ -1,4 +1,4 @@
-"""``shipper setup``: what the server needs: templates, data streams, roles, keys; and how to be rid of them again."""
+"""``shipper setup``: create or remove what the server needs: templates, data streams, roles, keys."""
 
 import argparse
 import json
@@ -64,7 +64,7 @@ def run(args: argparse.Namespace, config: Config) -> int:
 
 
 def _refuse_combinations(args: argparse.Namespace) -> None:
-    """Raises ConfigError for flags that say two things."""
+    """Raises ConfigError for contradicting flags."""
     alone = [flag for flag in _ALONE if getattr(args, _FLAGS[flag][0])]
     if len(alone) > 1:
         raise ConfigError(f"{alone[0]} and {alone[1]}: give one of them")
@@ -79,7 +79,7 @@ def say(line: str) -> None:
 
 
 def agree(args: argparse.Namespace) -> "setup.Consent":
-    """What asks for consent: nothing with --yes, else the terminal."""
+    """A function that asks for consent on the terminal; with --yes it agrees."""
 
     def ask(changes: Sequence[str]) -> bool:
         say("The server's values differ from this configuration:")
@@ -91,7 +91,7 @@ def agree(args: argparse.Namespace) -> "setup.Consent":
 
 
 def confirmed(question: str, answer: str) -> bool:
-    """Whether the terminal says ``answer``. Raises UserError where there is none."""
+    """Whether the user types ``answer``. Raises UserError without a terminal."""
     if not sys.stdin.isatty():
         raise UserError("nothing was changed: there is no terminal to ask on; use --yes")
     return input(question).strip() == answer

@@ -132,7 +132,7 @@ def _hand_over(directory: str, count: int, does: str) -> int:
 
 
 def entries(directory: str, what: str) -> "Iterator[Entry]":
-    """Documents of segment ``what``, or of all. Also those whose fate is known while others of their segment wait."""
+    """Documents of segment ``what``, or of all segments, including settled documents whose segment still exists."""
     from shipper.deliver import segment, spool
 
     if what and not what.isdecimal():
@@ -153,7 +153,7 @@ def entries(directory: str, what: str) -> "Iterator[Entry]":
 
 
 def _line(content: Mapping[str, object]) -> None:
-    print(json.dumps(content))  # ASCII: nothing in it can steer a terminal
+    print(json.dumps(content))  # ASCII: contains no terminal control sequences
 
 
 def _safe(text: str) -> str:

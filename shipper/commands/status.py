@@ -1,6 +1,6 @@
 """``shipper status``: what the agent on this host does, read from its spool directory.
 
-Three questions: liveness (no option; the answer of a probe that may restart it), readiness, health.
+It answers three questions: liveness (without an option, for a probe that may restart the agent), readiness and health.
 """
 
 import argparse

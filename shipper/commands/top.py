@@ -1,4 +1,4 @@
-"""``shipper top``: the whole cluster in a terminal, read from Elasticsearch."""
+"""``shipper top``: the whole cluster in a terminal, with data from Elasticsearch."""
 
 import argparse
 import sys
@@ -10,7 +10,7 @@ from shipper.settings.config import Config
 
 HELP = "show all hosts and what runs on them, now or at an earlier time, from Elasticsearch"
 SECTIONS = ("elasticsearch", "index")
-_PATIENCE_S: Final = 10  # who quits waits for the question that is open
+_PATIENCE_S: Final = 10  # quitting waits for the pending request
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

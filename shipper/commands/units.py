@@ -1,4 +1,4 @@
-"""``shipper units list|show|install``: the files that put the shipper onto hosts."""
+"""``shipper units list|show|install``: the files that run the shipper on hosts."""
 
 import argparse
 import difflib
@@ -13,7 +13,7 @@ from shipper.settings import config
 
 HELP = "list, print or install the units, manifests and jobs that run the shipper on every host"
 SECTIONS = ()
-_MARKS = ("Made by `shipper render`", "usage: shipper-nspawn")  # of the files that may be replaced
+_MARKS = ("Made by `shipper render`", "usage: shipper-nspawn")  # marks of files that may be replaced
 _IMAGE = re.compile(r"[A-Za-z0-9/._:@-]+")  # goes unquoted into units, YAML and HCL
 
 
@@ -49,7 +49,7 @@ def run(args: argparse.Namespace, _config: config.Config) -> int:
     way = next(way for way in units.WAYS if way.name == args.way)
     for file in way.files:
         install(args.root, file.target, units.render(file, args.image), file.mode, dry_run=args.dry_run)
-    if not (args.root / config.DEFAULT_FILE.lstrip("/")).exists():  # the operator's: never replaced
+    if not (args.root / config.DEFAULT_FILE.lstrip("/")).exists():  # the operator's file is never replaced
         install(args.root, config.DEFAULT_FILE, reference.sample(), 0o644, dry_run=args.dry_run)
     print("\n".join(f"then       {command}" for command in way.after))
     return 0
@@ -67,7 +67,7 @@ def list_ways() -> None:
 
 
 def install(root: Path, target: str, text: str, mode: int, *, dry_run: bool) -> None:
-    """Write one file whole or not at all, and say so; on a dry run show the difference instead."""
+    """Write one file atomically and report it; on a dry run show the difference instead."""
     path = root / target.lstrip("/")
     existing = path.read_text(encoding="utf-8", errors="replace") if path.exists() else None
     if path.is_symlink() or not (existing is None or any(mark in existing for mark in _MARKS)):

@@ -1,9 +1,9 @@
-"""Which documents go next: from which end of the backlog, and what does not go now.
+"""Choose the documents of the next request.
 
-Three things wait while the others pass. A *segment* rests after the server had no room for some of its documents, or
-after its file could not be read. An *index* is shut while it takes nothing (no rights, a write block, no primary shard)
-or takes nothing so new (a time series that is not open yet): none of its documents are sent but one from each end of
-the backlog, every few seconds and in a request of their own, to find out.
+Three things are skipped for a while. A *segment* rests after the server had no room for some of its documents, or after
+its file could not be read. An *index* is shut while it accepts no documents (missing privileges, a write block, no
+primary shard) or no documents that new (a time series that is not open yet). Of a shut index, only one document from
+each end of the backlog is sent, every few seconds and in a request of its own, as a probe.
 """
 
 import json
@@ -18,11 +18,11 @@ from shipper.deliver.ledger import Ledger
 from shipper.deliver.segment import Damaged, Entry, Segment
 
 SHARE: Final = 4
-_SEARCHED: Final = 256  # segments that are read to find a document of a shut index
+_SEARCHED: Final = 256  # segments to read in search of a document of a shut index
 
 
 class Item(NamedTuple):
-    """One document in a batch, and its place in its segment."""
+    """One document of a batch and its position in its segment."""
 
     segment: Segment
     place: int
@@ -30,13 +30,13 @@ class Item(NamedTuple):
 
     @property
     def target(self) -> str:
-        """The index that its action names."""
+        """The index that the document's action names."""
         return index_of(self.entry)
 
 
 class Batch(NamedTuple):
     items: list[Item]
-    probe: bool  # of shut indices: it may take no time
+    probe: bool  # of shut indices; a probe must be cheap
 
 
 def index_of(entry: Entry) -> str:
@@ -45,7 +45,7 @@ def index_of(entry: Entry) -> str:
 
 
 class Backoff:
-    """Pauses in seconds between attempts: exponential from one, full jitter."""
+    """Pauses in seconds between attempts: exponential, starting at one second, with full jitter."""
 
     def __init__(self, most_s: float) -> None:
         self._most_s = most_s
@@ -61,7 +61,7 @@ class Backoff:
 
 @dataclass
 class _Shut:
-    """An index of which documents from ``from_ms`` on are not sent."""
+    """An index whose documents from ``from_ms`` on are not sent."""
 
     until: float
     backoff: Backoff
@@ -69,10 +69,10 @@ class _Shut:
 
 
 class Selector:
-    """Chooses batches from the documents of ``ledger`` whose fate is open.
+    """Chooses batches from the unsettled documents of ``ledger``.
 
-    Of SHARE batches one begins at the other end of the backlog: with newest-first the oldest still go before they are
-    dropped for their age, with oldest-first fresh documents keep at least that share of all requests.
+    One of SHARE batches starts at the other end of the backlog: with newest-first, the oldest documents are sent before
+    they are dropped for their age; with oldest-first, fresh documents get at least that share of the requests.
     """
 
     def __init__(self, ledger: Ledger, out: log.Log, *, newest_first: bool, pause_most_s: float) -> None:
@@ -83,10 +83,10 @@ class Selector:
         self._turn = 0
         self._rests: dict[int, tuple[float, Backoff]] = {}
         self._shut: dict[str, _Shut] = {}
-        self._only: dict[int, frozenset[str]] = {}  # segments in which documents of these shut indices alone are left
+        self._only: dict[int, frozenset[str]] = {}  # segments that hold documents of these shut indices only
 
     def choose(self, limit: int) -> Batch:
-        """The documents of the next request of ``limit`` bytes, at least one if any may go."""
+        """The documents of the next request of up to ``limit`` bytes; at least one, if any may be sent."""
         self._forget()
         probe = self._probe()
         if probe:
@@ -103,14 +103,14 @@ class Selector:
         return Batch(items, probe=False)
 
     def rest(self, sequence: int) -> None:
-        """Leave the segment alone for a pause."""
+        """Skip the segment for a pause."""
         now = time.monotonic()
         until, backoff = self._rests.get(sequence, (0.0, Backoff(self._most_s)))
         if until <= now:
             self._rests[sequence] = (now + backoff.fail(), backoff)
 
     def shut(self, index: str, from_ms: int = 0) -> None:
-        """Send no documents of ``index`` from that time on, but probes."""
+        """Send no documents of ``index`` from that time on, except probes."""
         now = time.monotonic()
         entry = self._shut.setdefault(index, _Shut(0.0, Backoff(self._most_s), from_ms))
         entry.from_ms = min(entry.from_ms, from_ms)
@@ -118,7 +118,7 @@ class Selector:
             entry.until = now + entry.backoff.fail()
 
     def open(self, index: str) -> bool:
-        """Send them again. Whether it was shut."""
+        """Send documents of the index again. Returns whether it was shut."""
         self._only = {} if index in self._shut else self._only
         return self._shut.pop(index, None) is not None
 
@@ -131,7 +131,7 @@ class Selector:
         return bool(self._shut)
 
     def until(self) -> float | None:
-        """Seconds until something rests no longer; None if nothing does."""
+        """Seconds until the next pause ends; None if nothing is paused."""
         now = time.monotonic()
         ends = [until for until, _ in self._rests.values()] + [entry.until for entry in self._shut.values()]
         ahead = [until - now for until in ends if until > now]
@@ -193,7 +193,7 @@ class Selector:
         return left is not None and all(self.is_shut(index, segment.tick_ms) for index in left)
 
     def _items(self, segment: Segment) -> list[Item]:
-        """Its open documents; none where it cannot be read: then the next segment is sent."""
+        """The segment's unsettled documents; empty if it cannot be read, so that the next segment is sent."""
         try:
             entries = self._ledger.spool.read(segment)
         except Damaged:
@@ -210,7 +210,7 @@ class Selector:
     def _set_aside(self, segment: Segment) -> None:
         with self._ledger.lock:
             if segment.sequence not in self._ledger.spool.segments:
-                return  # it made room for a newer one meanwhile
+                return  # it was dropped meanwhile, to make room
             try:
                 self._ledger.spool.set_aside(segment)
             except OSError as error:

@@ -1,10 +1,10 @@
-"""From spool to server: bodies straight from the segments, one verdict per document, nothing given up in silence.
+"""Deliver documents from the spool to the server: one verdict per document, and every loss is counted.
 
-One thread, ``Delivery``, wakes when a tick is on disk and sends what ``batch`` chooses. A batch that fails as a whole
-is kept and tried again after a pause (exponential, full jitter, a few seconds at most); before it goes again, a small
-question has to be answered, so that a server in trouble is asked often and burdened seldom. What will never be taken
-goes to ``rejected.ndjson`` with its reason; whether that is so is judged by the error's type and by what the server
-says of the other documents, see ``verdict``.
+One thread, ``Delivery``, wakes up when a tick is on disk and sends what ``batch`` chooses. A batch that fails as a
+whole is retried after a pause (exponential with full jitter, a few seconds at most). Before the retry, a small request
+must succeed, so that a server in trouble is asked often but not loaded. Documents that the server will never accept go
+to ``rejected.ndjson`` with the reason. Whether that is so depends on the type of the error and on the server's answers
+for the other documents; see ``verdict``.
 """
 
 import hashlib
@@ -26,14 +26,19 @@ from shipper.schema.stream_names import late_stream
 from shipper.settings.config import Bulk
 
 FILTER_PATH: Final = "errors,items.*.status,items.*.error.type,items.*.error.reason,items.*.failure_store"
-SHARD_S: Final = 3.0  # how long the server may wait for a shard; it would wait a minute, and all of the request with it
-PROBE_S: Final = 0.5  # the same for a request that is to find out whether an index takes anything
-SKEW_MS: Final = 10_000  # a difference of the clocks that is worth a line
-_SMALLEST: Final = 4 << 10  # bytes: a server that refuses even this is not refusing the size
-_ASK_S: Final = 5.0  # a server that wants to be left alone for longer is asked a small question all the same
+SHARD_S: Final = (
+    3.0  # how long the server may wait for a shard; its default is a minute, during which the whole request waits
+)
+PROBE_S: Final = 0.5  # the same for a probe
+SKEW_MS: Final = 10_000  # clock skew that is worth a log line
+_SMALLEST: Final = 4 << 10  # bytes: a server that rejects even this does not reject the size
+_ASK_S: Final = 5.0  # upper limit for Retry-After; then a small request checks the server
 _REFUSED_PAUSE_S: Final = 1.0  # at most, between two refusals of a size
-_GROW_S: Final = (5.0, 600.0)  # from a refusal to the attempt to send more at once; the most, where that always fails
-_SAMPLES: Final = 3  # documents that are sent one by one to see whether it is they that the server cannot read
+_GROW_S: Final = (
+    5.0,
+    600.0,
+)  # from a rejected size to the next attempt to increase it; the maximum, if increasing always fails
+_SAMPLES: Final = 3  # documents to send singly, to find out whether they are what the server cannot parse
 _FATES: Final = {Verdict.STORED: Fate.STORED, Verdict.DUPLICATE: Fate.STORED, Verdict.REJECTED: Fate.REJECTED}
 
 
@@ -48,7 +53,7 @@ Ready = Callable[[], str]
 
 
 class _Size:
-    """Bytes of one request: halved when they are refused, grown again while they pass."""
+    """The size of one request in bytes: halved when the server rejects it, increased again while requests succeed."""
 
     def __init__(self, most: int) -> None:
         self._most = most
@@ -70,7 +75,9 @@ class _Size:
 
 
 class Delivery:
-    """Sends what is in ``ledger``'s spool by ``send``. ``step`` is one batch; the thread goes on until ``stop``."""
+    """Sends the documents of ``ledger``'s spool with ``send``. ``step`` sends one batch; the thread runs until
+    ``stop``.
+    """
 
     def __init__(
         self,
@@ -83,9 +90,10 @@ class Delivery:
         phase_s: float = 0.0,
         on_idle: Callable[[], object] = str,
     ) -> None:
-        """``phase_s``: how long after a tick its documents are sent, so that not all of a fleet send at once.
+        """``phase_s``: how long after a tick its documents are sent, so that the hosts of a fleet do not send at the
+        same moment.
 
-        ``on_idle`` is called by the thread when it has sent what it could.
+        The thread calls ``on_idle`` when it has sent what it could.
         """
         self._phase_s = phase_s
         self._on_idle = on_idle
@@ -101,9 +109,9 @@ class Delivery:
         self._backoff = Backoff(most_s)
         self._refusals = Backoff(_REFUSED_PAUSE_S)
         self._not_before = 0.0
-        self._passed = 0  # requests that the server took
+        self._passed = 0  # requests that the server accepted
         self._refused_alone: dict[tuple[int, int], int] = {}  # document too large by itself → _passed at that time
-        # Documents of these may have reached the server: a 409 to them is no surprise
+        # Documents of these may have reached the server: for them a 409 is expected
         self._maybe_sent = {segment.sequence for segment in ledger.due()}
         self._wake = threading.Event()
         self._stopping = threading.Event()
@@ -113,15 +121,15 @@ class Delivery:
 
     def start(self) -> None:
         self._started = True
-        with suppress(RuntimeError):  # no thread can be started now: ``revive`` tries again
+        with suppress(RuntimeError):  # no thread can be started now; ``revive`` retries
             self._thread.start()
 
     def wake(self) -> None:
-        """Say that there is something new on disk."""
+        """Tell the thread that there are new documents on disk."""
         self._wake.set()
 
     def stop(self, flush_s: float) -> None:
-        """Send what can be sent in ``flush_s``, then end the thread; the rest stays in the spool."""
+        """Send documents for at most ``flush_s`` seconds, then end the thread; the rest stays in the spool."""
         self._not_before = 0.0
         self._stopping.set()
         self._wake.set()
@@ -129,7 +137,7 @@ class Delivery:
             self._thread.join(flush_s)
 
     def revive(self) -> None:
-        """Start the thread again if it ended although nobody stopped it."""
+        """Start the thread again if it ended without ``stop``."""
         if self._thread.is_alive() or self._stopping.is_set() or not self._started:
             return
         thread = threading.Thread(target=self._run, name="delivery", daemon=True)
@@ -142,7 +150,7 @@ class Delivery:
         self._log.line(log.ERROR, "the delivery thread had stopped; restarted it")
 
     def is_alive(self, limit_s: float) -> bool:
-        """Whether the thread is idle, or has begun or ended a request in the last ``limit_s`` seconds."""
+        """Whether the thread is idle, or has started or finished a request in the last ``limit_s`` seconds."""
         if not self._started:
             return True
         return self._thread.is_alive() and (self._waiting or time.monotonic() - self._beat < limit_s)
@@ -165,7 +173,7 @@ class Delivery:
             self._waiting = False
 
     def step(self) -> bool:
-        """Send one batch. False when there is none to send now, and when sending failed."""
+        """Send one batch. Returns False if there was none to send, or if sending failed."""
         self._beat = time.monotonic()
         if self._beat < self._not_before or not self._ledger.spooled:
             return False
@@ -189,7 +197,7 @@ class Delivery:
         return True
 
     def _require_ready(self) -> None:
-        """After a failure a small question comes before a large body."""
+        """After a failure, make a small request before the next large body."""
         if not self._ready:
             reason = self._ask_ready()
             if reason:
@@ -218,9 +226,10 @@ class Delivery:
             self._settle(self._ask(moved, SHARD_S), Fate.LATE)
 
     def _find_unreadable(self, items: Sequence[Item], error: BadRequest) -> list[tuple[Item, Answer]]:
-        """One document that the server cannot read makes it refuse the whole request: split until it is alone.
+        """Find the document that the server cannot parse, which makes it reject the whole request, by splitting the
+        batch.
 
-        Where it cannot read a few documents one by one either, it is not their fault. Raises Unavailable then.
+        If the server cannot parse single documents either, the documents are not at fault: raises Unavailable.
         """
         if len(items) == 1:
             self._refuse_alone(items[0], Answer(Verdict.REJECTED, 400, str(error)))
@@ -234,7 +243,7 @@ class Delivery:
             self._ask([item], SHARD_S)
         except BadRequest:
             return False
-        self._maybe_sent.add(item.segment.sequence)  # it is sent again with the others
+        self._maybe_sent.add(item.segment.sequence)  # it is resent with the others
         return True
 
     def _split(self, items: Sequence[Item]) -> list[tuple[Item, Answer]]:
@@ -265,7 +274,7 @@ class Delivery:
         return _weighed(list(zip(items, judged, strict=True)))
 
     def _now_ms(self) -> int:
-        """The server's time where it is known."""
+        """The server's time if it is known, else this host's."""
         if self.state.server_ms is None:
             return time.time_ns() // 1_000_000
         return self.state.server_ms + time.clock_gettime_ns(time.CLOCK_BOOTTIME) // 1_000_000
@@ -283,7 +292,7 @@ class Delivery:
         self._log.once(log.WARNING, "skew", f"this host's clock is {abs(skew_ms) / 1000:.0f} s {way} the server's")
 
     def _settle(self, answered: Sequence[tuple[Item, Answer]], stored: Fate) -> None:
-        """Account for the answers; a document that was stored counts as ``stored``."""
+        """Record the answers; a document that already existed counts as ``stored``."""
         answered = [self._without_twin(item, answer) for item, answer in answered]
         kept = self._keep_rejected([pair for pair in answered if pair[1].verdict is Verdict.REJECTED])
         fates: dict[int, dict[int, Fate]] = {}
@@ -303,9 +312,10 @@ class Delivery:
             self._ledger.settle(fates, duplicates, reasons)
 
     def _without_twin(self, item: Item, answer: Answer) -> tuple[Item, Answer]:
-        """A document that is there before its first send is another shipper's: this one was not stored.
+        """Reject a document that existed before it was first sent: another shipper stored it, and ours was not stored.
 
-        The same is assumed of a resend from the time before the two moved apart: nobody can tell whose was stored.
+        The same is assumed of a resend from before the two shippers moved apart: nobody can tell whose document was
+        stored.
         """
         if answer.verdict is not Verdict.DUPLICATE:
             return item, answer
@@ -350,12 +360,12 @@ class Delivery:
                 self._log.line(log.INFO, f"Elasticsearch accepts documents for {index} again")
 
     def _keep_rejected(self, refused: Sequence[tuple[Item, Answer]]) -> bool:
-        """Whether the disk took them."""
+        """Write rejected documents to disk. Returns whether the disk accepted them."""
         if not refused:
             return True
         lines = b"".join(_rejected_line(item, answer) for item, answer in refused)
         try:
-            with self._ledger.lock:  # not while the file is given back
+            with self._ledger.lock:  # not while ``shipper spool`` takes the file
                 self._ledger.spool.reject(lines)
         except OSError as error:
             self._log.once(log.ERROR, "rejected", f"spool: cannot keep rejected documents: {error.strerror}")
@@ -366,18 +376,18 @@ class Delivery:
         return True
 
     def _shrink(self, items: Sequence[Item]) -> bool:
-        """Learn the size of request that the server takes."""
+        """Reduce the request size to what the server accepts."""
         size = sum(item.entry.size for item in items)
         if len(items) == 1:
             self._refuse_alone(items[0], Answer(Verdict.REJECTED, 413, f"a document of {size} bytes is too large"))
-        self._size.refused(size if len(items) > 1 else 2 * size)  # others of half a document's size need no halving
+        self._size.refused(size if len(items) > 1 else 2 * size)  # other requests need no smaller size
         text = f"Elasticsearch rejected a request of {size} bytes (413); retrying with {self._size.now}"
         self._log.once(log.WARNING, "413", text)
         self._not_before = time.monotonic() + self._refusals.fail()
         return False
 
     def _refuse_alone(self, item: Item, answer: Answer) -> None:
-        """A document is at fault if it is refused by itself twice, and other requests were taken in between."""
+        """Reject a document that is too large by itself: twice, with accepted requests in between."""
         place = (item.segment.sequence, item.place)
         if self._refused_alone.get(place, self._passed) < self._passed:
             del self._refused_alone[place]
@@ -387,7 +397,7 @@ class Delivery:
             self._selector.rest(item.segment.sequence)
 
     def _unavailable(self, error: Unavailable, sequences: set[int]) -> bool:
-        """Whether another node can be asked at once."""
+        """Record a failed request. Returns whether another server can be tried at once."""
         self._maybe_sent |= sequences
         self._maybe_sent.intersection_update(self._ledger.spool.segments)
         self._ready = False
@@ -407,15 +417,16 @@ class Delivery:
         self._not_before = time.monotonic() + pause_s
 
     def _until_due(self) -> float | None:
-        """Seconds until something rests no longer; None: until woken."""
+        """Seconds until the next pause ends; None to wait until woken."""
         now = time.monotonic()
         return self._not_before - now if self._not_before > now else self._selector.until()
 
 
 def _weighed(answered: list[tuple[Item, Answer]]) -> list[tuple[Item, Answer]]:
-    """Doubtful answers decided: the document's fault if its index took another one of the request, else the index's.
+    """Decide doubtful answers: the document's fault if its index accepted another document of the request, else the
+    index's.
 
-    Where a server refuses all documents of several indices with 400, it is not the fault of any of them.
+    If a server rejects all documents of several indices with 400, it is not the fault of any of them.
     """
     if all(answer.verdict is Verdict.STORED for _, answer in answered):
         return answered
@@ -435,7 +446,7 @@ def _weighed(answered: list[tuple[Item, Answer]]) -> list[tuple[Item, Answer]]:
 
 
 def _to_late(entry: Entry) -> Entry:
-    """The same document for the plain stream; its id is made from its text, so that a resend meets its twin."""
+    """The same document for the late stream. Its id is a hash of its text, so that a resend is recognised."""
     _, dataset, namespace = json.loads(entry.action)["create"]["_index"].split("-", 2)
     index = late_stream(dataset.removeprefix("shipper."), namespace)
     document_id = hashlib.sha256(entry.document).hexdigest()[:32]

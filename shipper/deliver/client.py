@@ -1,8 +1,8 @@
-"""The connection to Elasticsearch, through the transport of its official client; one clear line for each failure.
+"""Requests to Elasticsearch through the transport of its official client, with one clear line for each failure.
 
-The transport alone: importing all of the client takes 7 MiB more and twice the time, for hundreds of calls of which the
-agent needs none. Retries, batches and back-off are ``bulk``'s: each bulk request is sent once, to the next server that
-is not known to be down, and has ``timeout_s`` in all. Other requests are sent to the next server where one is down.
+Importing the whole client takes 7 MiB more and twice the time, for hundreds of calls of which the agent needs none.
+Retries, batches and back-off are the job of ``bulk``: a bulk request is sent once, to the next server that is not known
+to be down, and takes at most ``timeout_s``. Other requests try the next server if one is down.
 """
 
 import logging
@@ -39,12 +39,12 @@ _TOO_LARGE: Final = 413
 _BAD_REQUEST: Final = 400
 _FORBIDDEN: Final = 403
 _HALF_S: Final = 0.5
-_CLOCK_S: Final = 3600.0  # from one question for the server's clock to the next
-_ANSWER: Final = (64 << 10, 4 << 10)  # bytes that an answer to a bulk request may have: in all, and for each document
+_CLOCK_S: Final = 3600.0  # seconds between requests for the server's clock
+_ANSWER: Final = (64 << 10, 4 << 10)  # size limit of a bulk response in bytes: fixed, and per document
 
 
 class Connection:
-    """Requests as one sends them to Elasticsearch; nothing is sent before the first. Close it, or use it in a with."""
+    """Sends requests to Elasticsearch; it connects with the first request. Close it, or use it in a ``with`` block."""
 
     def __init__(self, transport: Transport, headers: Mapping[str, str]) -> None:
         self.transport = transport
@@ -54,7 +54,7 @@ class Connection:
     def perform_request(
         self, method: str, path: str, *, headers: Mapping[str, str] = MappingProxyType({}), body: Any = None
     ) -> TransportApiResponse:
-        """One request, sent once. Raises TransportError, Refused (not 2xx), NotElasticsearch."""
+        """Send one request, once. Raises TransportError, Refused (not 2xx), NotElasticsearch."""
         answer = self.transport.perform_request(method, path, headers={**self._headers, **headers}, body=body)
         if not 200 <= answer.meta.status < 300:  # noqa: PLR2004
             raise Refused(answer.meta.status, answer.meta.headers, answer.body)
@@ -78,7 +78,7 @@ class Connection:
 
 
 class _AsItIs(NdjsonSerializer):
-    """Bodies are NDJSON in bytes already: the base class copies them twice."""
+    """Passes NDJSON bodies through: they are bytes already, and the base class copies them twice."""
 
     def dumps(self, data: Any) -> bytes:
         return data if isinstance(data, bytes) else super().dumps(data)
@@ -87,7 +87,9 @@ class _AsItIs(NdjsonSerializer):
 def connect(config: configuration.Config, environ: Mapping[str, str] = os.environ) -> Connection:
     """A connection for ``config``. Raises ConfigError for secrets or certificates that cannot be read."""
     wanted = config.elasticsearch
-    logging.getLogger("elastic_transport").setLevel(logging.ERROR)  # it warns at every failure; we say it once
+    logging.getLogger("elastic_transport").setLevel(
+        logging.ERROR
+    )  # the transport warns at every failure; we log it once
     headers = credentials.authorization(wanted, environ)
     tls = credentials.tls(wanted)
     nodes = [
@@ -112,7 +114,7 @@ def connect(config: configuration.Config, environ: Mapping[str, str] = os.enviro
 
 
 def call(client: Connection, method: str, path: str, body: Mapping[str, Any] | bytes | None = None) -> Any:
-    """The decoded JSON answer of one request; None for 404. Raises ServerError with one line otherwise.
+    """The decoded JSON answer to one request; None for 404. Other failures raise ServerError with one line.
 
     ``body``: JSON, or NDJSON as bytes.
     """
@@ -129,12 +131,12 @@ def call(client: Connection, method: str, path: str, body: Mapping[str, Any] | b
 
 
 def _from_any(client: Connection, method: str, path: str, headers: Mapping[str, str], body: Any) -> Any:
-    """The answer of the first server that gives one. Raises what the last one raised."""
+    """The answer of the first server that gives one. Raises the error of the last server."""
     for left in reversed(range(len(client.addresses))):
         try:
             return client.perform_request(method, path, headers=headers, body=body)
         except TransportError as error:
-            # What may have been carried out is not asked for again: a key would be made twice
+            # A request that may have been executed is not repeated: a key would be created twice
             if not left or (isinstance(error, ConnectionTimeout) and method == "POST"):
                 raise
             _LOG.warning("%s: %s; trying the next server", asked(), explain(error))
@@ -142,10 +144,11 @@ def _from_any(client: Connection, method: str, path: str, headers: Mapping[str, 
 
 
 def bulk(client: Connection, body: bytes, shard_s: float = 3.0, *, filter_path: str) -> Any:
-    """The decoded answer to a bulk body of NDJSON lines; ``skew_ms``: how far this clock is ahead of its ``Date``.
+    """Send a bulk body of NDJSON lines and return the decoded answer.
 
-    ``shard_s``: how long the server may wait for a shard that is not active. Raises TooLarge (413), BadRequest
-    (Elasticsearch cannot read the body), Unavailable for all other failures.
+    ``skew_ms`` in the answer is how far this host's clock is ahead of the ``Date`` header. ``shard_s``: how long the
+    server may wait for an inactive shard. Raises TooLarge (413), BadRequest (Elasticsearch cannot parse the body),
+    Unavailable for all other failures.
     """
     nodes = len(client.addresses)
     path = f"/_bulk?timeout={round(shard_s * 1000)}ms&filter_path={filter_path}"
@@ -167,7 +170,7 @@ def bulk(client: Connection, body: bytes, shard_s: float = 3.0, *, filter_path: 
 
 
 def _skew_ms(date: str | None) -> int | None:
-    """A ``Date`` is cut to whole seconds; None where Elasticsearch sends none: those in front of it do."""
+    """From the ``Date`` header, which has whole seconds. Elasticsearch itself sends none (then None); proxies do."""
     try:
         return round((time() - parsedate_to_datetime(date or "").timestamp() - _HALF_S) * 1000)
     except (ValueError, OverflowError):
@@ -175,13 +178,13 @@ def _skew_ms(date: str | None) -> int | None:
 
 
 def _is_bad_request(error: Refused) -> bool:
-    """Said by Elasticsearch, not by a proxy on the way, which may answer 400 to anything."""
+    """Whether Elasticsearch itself answered 400, not a proxy, which may answer 400 to anything."""
     told = isinstance(error.body, dict) and isinstance(error.body.get("error"), dict)
     return error.status == _BAD_REQUEST and told and _PRODUCT in error.headers
 
 
 def _retry_after(value: str | None) -> float:
-    """Seconds from now, of a number of seconds or a date; 0 for anything else."""
+    """Seconds to wait, from a number of seconds or a date; 0 for anything else."""
     if value is None:
         return 0.0
     try:
@@ -191,10 +194,10 @@ def _retry_after(value: str | None) -> float:
 
 
 class Link:
-    """The agent's own connection. It is replaced as soon as a file with a secret or certificate changes.
+    """The agent's connection. It is replaced when a file with a secret or certificate changes.
 
-    Called with a bulk body; see ``bulk``. Raises ConfigError when it is made, Unavailable later, for files that cannot
-    be used.
+    Called with a bulk body; see ``bulk``. If such a file is unusable, the constructor raises ConfigError, later calls
+    Unavailable.
     """
 
     def __init__(self, config: configuration.Config, filter_path: str, environ: Mapping[str, str] = os.environ) -> None:
@@ -214,9 +217,9 @@ class Link:
         return answer
 
     def ready(self) -> str:
-        """Why nothing may be sent yet: without its template a stream would be made with guessed mappings.
+        """Why nothing may be sent yet: without its template, a stream would be created with guessed mappings.
 
-        Credentials that may not read templates go on. Raises Unavailable.
+        Credentials that may not read templates pass. Raises Unavailable.
         """
         index = self._config.index
         name = "shipper-host" if index.layout == "dated" else f"metrics-shipper.host-{index.namespace}"
@@ -249,9 +252,9 @@ class Link:
 
 
 def skew_ms(client: Connection) -> int | None:
-    """How far this host's clock is ahead of the server's; None where the server does not tell these credentials.
+    """How far this host's clock is ahead of the server's; None if the credentials may not ask for it.
 
-    Of all requests that tell the time this one needs the least right, ``cluster:monitor/health``.
+    Of all requests that return the time, this one needs the smallest privilege, ``cluster:monitor/health``.
     """
     try:
         epoch_s = int(call(client, "GET", "/_cat/health?format=json&h=epoch")[0]["epoch"])

@@ -1,8 +1,8 @@
-"""The HTTP connections to Elasticsearch: gzip at a level of our own, one deadline and one size for each answer.
+"""HTTP connections to Elasticsearch: the gzip level, one deadline and one size limit for each request.
 
-The only module that needs the insides of the client's transport. The deadline holds for a request as a whole: look-up
-of the name, connecting, TLS, sending, headers and body. Each call to the socket gets the time that is left, so a server
-that answers at one byte per second holds nobody up. An answer is read in pieces and given up when it is longer than the
+This is the only module that depends on internals of the client's transport. The deadline covers a request as a whole:
+name look-up, connecting, TLS, sending, headers and body. Each call to the socket gets the remaining time, so a server
+that answers one byte per second holds nobody up. An answer is read in pieces and abandoned when it is longer than the
 request can need: it may be endless, or unpack to gigabytes.
 """
 
@@ -23,15 +23,15 @@ from elastic_transport.client_utils import DEFAULT, DefaultType
 
 from shipper.base.isolate import Aside
 
-ANSWER_MOST: Final = 64 << 20  # bytes, unless ``at_most`` says otherwise
+ANSWER_MOST: Final = 64 << 20  # bytes, unless ``at_most`` sets another limit
 _PIECE: Final = 64 << 10
 _SMALLEST_COMPRESSED: Final = 512
 _DEFAULT_S: Final = 60.0
-_AT_ONCE_S: Final = 0.001  # a socket's timeout of 0 would mean something else
+_AT_ONCE_S: Final = 0.001  # a socket timeout of 0 means non-blocking
 
 
 class _Bounds(threading.local):
-    """Of the request that this thread makes."""
+    """The limits of the request that this thread makes."""
 
     def __init__(self) -> None:
         self.ends_at = 0.0  # monotonic
@@ -52,7 +52,7 @@ _LOOKUPS: Final = Aside("look-up")
 
 @contextmanager
 def at_most(size: int) -> Iterator[None]:
-    """Within the block this thread's requests give up answers of more than ``size`` bytes."""
+    """Within the block, requests of this thread abandon answers of more than ``size`` bytes."""
     _BOUNDS.most = size
     try:
         yield
@@ -61,12 +61,12 @@ def at_most(size: int) -> Iterator[None]:
 
 
 def asked() -> str:
-    """Address of the server that this thread asked last; empty before the first request."""
+    """The address of the server that this thread asked last; empty before the first request."""
     return _BOUNDS.address
 
 
 class _Timed:
-    """A connected socket, plain or TLS, of which each call has the time that its request has left."""
+    """A connected socket, plain or TLS, each call of which gets the remaining time of the request."""
 
     def __init__(self, sock: socket.socket) -> None:
         self._sock = sock
@@ -75,7 +75,7 @@ class _Timed:
         return getattr(self._sock, name)
 
     def settimeout(self, _seconds: float | None) -> None:
-        """The deadline rules."""
+        """Ignored: the deadline applies."""
 
     def sendall(self, data: Any) -> None:
         view = memoryview(data).cast("B")
@@ -106,7 +106,7 @@ class _TimedReader(io.RawIOBase):
 
 
 def _timed(kind: type[Any]) -> type[Any]:
-    """A connection class of urllib3 that keeps the deadline of the request from the look-up of the name on."""
+    """A connection class of urllib3 that keeps the deadline of the request, name look-up included."""
 
     class Connection(kind):  # type: ignore[misc]
         _dns_host: str
@@ -139,7 +139,7 @@ def _timed(kind: type[Any]) -> type[Any]:
 
 
 def _addresses(name: str, port: int) -> list[str]:
-    """The addresses of ``name``, looked up by a thread that may hang. Raises urllib3's errors, OSError."""
+    """The addresses of ``name``, resolved in a thread that may hang. Raises urllib3's errors, OSError."""
     plain = name.strip("[]")
     for family in (socket.AF_INET, socket.AF_INET6):
         try:
@@ -155,7 +155,7 @@ def _addresses(name: str, port: int) -> list[str]:
 
 
 def node_class(level: int) -> type[Urllib3HttpNode]:
-    """A node that compresses at gzip ``level`` (0: not at all); the client's own ``http_compress`` is always 9."""
+    """A node class that compresses at gzip ``level`` (0: off); the client's own ``http_compress`` always uses 9."""
 
     class Node(Urllib3HttpNode):
         def __init__(self, config: Any) -> None:
@@ -212,7 +212,7 @@ def _read(response: urllib3.BaseHTTPResponse) -> bytes:
 
 
 def _translated(error: Exception) -> elastic_transport.TransportError:
-    """``error`` in the transport's own terms."""
+    """``error`` as an error of the transport."""
     if time.monotonic() >= _BOUNDS.ends_at or isinstance(error, TimeoutError):
         return elastic_transport.ConnectionTimeout("the request timed out", errors=(error,))
     if isinstance(error, urllib3.exceptions.SSLError):

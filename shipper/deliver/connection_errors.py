@@ -1,4 +1,4 @@
-"""Errors of the connection in one line each, without the library's own wording and never with a secret."""
+"""One line for each error of a connection, without the library's wording and without secrets."""
 
 import ssl
 from http.client import RemoteDisconnected
@@ -10,7 +10,7 @@ from urllib3.exceptions import NameResolutionError, ProtocolError
 
 from shipper.deliver.connection import asked
 
-_MOST_WORDS: Final = 1000  # characters of a server's text that are passed on
+_MOST_WORDS: Final = 1000  # characters of the server's text that are kept
 _UNAUTHORIZED: Final = 401
 _STATUS: Final = {
     401: "401: missing or wrong credentials",
@@ -34,7 +34,7 @@ class Refused(Exception):  # noqa: N818 – what the server said
 
 
 class NotElasticsearch(Exception):  # noqa: N818 – what the server is
-    """The answer lacks the mark of Elasticsearch."""
+    """The answer lacks Elasticsearch's product header."""
 
     def __str__(self) -> str:
         return "the server is not Elasticsearch"
@@ -58,7 +58,7 @@ def _explain_status(error: Refused) -> str:
     detail = reason.get("reason") if isinstance(reason, dict) else reason
     if error.status == _UNAUTHORIZED and "expired" in str(detail):
         return "401: the API key has expired; make a new one with shipper setup --create-key"
-    # Who is refused and what for is worth a line; what is said of a 401 is not
+    # For other errors the server's reason helps; for a 401 it does not
     told = detail and error.status not in {401, 404}
     return f"{text}: {' '.join(str(detail)[:_MOST_WORDS].split())}" if told else text
 
@@ -97,7 +97,7 @@ def _by_a_server_that_left(error: ProtocolError) -> bool:
 
 
 def _causes(error: BaseException) -> list[BaseException]:
-    """``error`` and all that it was raised from, wrapped or listed in it."""
+    """``error`` and every error that it was raised from, wraps or lists."""
     chain: list[BaseException] = []
     todo: list[BaseException | None] = [error]
     while todo:

@@ -1,4 +1,4 @@
-"""Secrets and certificates of the connection to Elasticsearch: where they come from, and whether they can be used."""
+"""Secrets and certificates of the connection to Elasticsearch: where they come from, and whether they are usable."""
 
 import base64
 import logging
@@ -17,7 +17,7 @@ _DIRECTORY: Final = "CREDENTIALS_DIRECTORY"  # systemd: LoadCredential=elasticse
 
 
 def tls(wanted: configuration.Elasticsearch) -> dict[str, Any]:
-    """What a ``NodeConfig`` of the transport is told. Raises ConfigError for certificates that cannot be read."""
+    """TLS options of the transport's ``NodeConfig``. Raises ConfigError for certificates that cannot be read."""
     if not any(host.startswith("https:") for host in wanted.hosts):
         return {}
     shown = _client_certificate(wanted)
@@ -39,7 +39,7 @@ def tls(wanted: configuration.Elasticsearch) -> dict[str, Any]:
 
 
 def _client_certificate(wanted: configuration.Elasticsearch) -> dict[str, Any]:
-    """What is shown to a server that asks for it. Raises ConfigError."""
+    """The client certificate, for a server that asks for one. Raises ConfigError."""
     if not wanted.client_cert_file:
         return {}
     try:
@@ -51,12 +51,12 @@ def _client_certificate(wanted: configuration.Elasticsearch) -> dict[str, Any]:
 
 
 def _no_pass() -> str:
-    """The password of a key: without this OpenSSL would ask for it at the terminal."""
+    """An empty password for a key: otherwise OpenSSL would ask for one on the terminal."""
     return ""
 
 
 def authorization(wanted: configuration.Elasticsearch, environ: Mapping[str, str]) -> dict[str, str]:
-    """The header of each request; none without credentials. Raises ConfigError for a secret that cannot be read."""
+    """The Authorization header; empty without credentials. Raises ConfigError for a secret that cannot be read."""
     api_key_variable, password_variable, bearer_variable = configuration.SECRET_VARIABLES
     key = _secret("api_key_file", wanted.api_key_file, api_key_variable, environ)
     if key:
@@ -79,7 +79,7 @@ def _base64(text: str) -> str:
 
 
 def _secret(option: str, path: str, variable: str, environ: Mapping[str, str]) -> str:
-    """From the file named, the variable, or the systemd credential; empty if none of them is there."""
+    """From the named file, the variable, or the systemd credential; empty if none of them exists."""
     if not path and environ.get(variable):
         return environ[variable].strip()
     file = Path(path) if path else _credential(option, environ)
@@ -105,7 +105,7 @@ def _credential(option: str, environ: Mapping[str, str]) -> Path | None:
 
 
 def stamps(wanted: configuration.Elasticsearch, environ: Mapping[str, str]) -> list[tuple[int, ...]]:
-    """Changes when a file with a secret or certificate has changed."""
+    """A value that changes when a file with a secret or certificate changes."""
     return [_stamp(path) for path in _files(wanted, environ)]
 
 

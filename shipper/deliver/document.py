@@ -1,7 +1,7 @@
-"""Flat values → the JSON line of one document, and its bulk action.
+"""Flat values → the JSON line of one document.
 
-A document's leaves are dotted names; the JSON is nested. Which leaves a document of a dataset has changes rarely, so
-the nested text is prepared once per set of leaves, with places for values: cheaper than any JSON encoder.
+A document's leaves are dotted names; the JSON is nested. The set of leaves of a dataset's documents changes rarely, so
+the nested text is prepared once per set, with places for the values. This is cheaper than any JSON encoder.
 """
 
 import hashlib
@@ -39,7 +39,7 @@ def quote(value: Value) -> bytes:
 
 
 def _clean(value: Any) -> Any:
-    """``value`` with every text in it ``printable``: labels and file names are other people's."""
+    """``value`` with every text in it ``printable``: labels and file names come from untrusted sources."""
     if isinstance(value, str):
         return printable(value)
     if isinstance(value, Mapping):

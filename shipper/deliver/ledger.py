@@ -1,13 +1,14 @@
-"""Where every document ended: collected = stored + late + spooled + rejected + dropped, kept over restarts.
+"""Where every document ended: collected = stored + late + spooled + rejected + dropped, kept across restarts.
 
-``ledger.json`` in the spool directory is replaced in one step whenever fates change; that step is the acknowledgement.
-A segment in ``settled`` is done with, whether or not its file is gone; ``open`` names the documents (by their place) of
-segments that are settled in part; ``last`` is the highest number a segment ever had. ``duplicate`` tells how many of
-the stored were there already: a resend met its twin. While nothing is delivered, the ledger is replaced at each tick
-instead, so that it knows how many documents the directory must hold, whatever happens to them while no agent runs.
+``ledger.json`` in the spool directory is replaced atomically whenever fates change; that step is the acknowledgement. A
+segment in ``settled`` is finished, whether or not its file still exists. ``open`` lists, by position, the unsettled
+documents of partly settled segments. ``last`` is the highest sequence number ever used. ``duplicate`` is how many of
+the stored documents already existed at a resend. While nothing is delivered, the ledger is saved at each tick instead,
+so that it knows how many documents the directory must hold, whatever happens to them while no agent runs.
 
-Where the disk does not take the ledger, fates count in memory and no segment is unlinked: after a crash the server
-gets them again and answers 409. Where the ledger itself is lost or damaged, counts begin again: ``since`` says when.
+If the disk does not accept the ledger, fates are counted in memory and no segment is unlinked: after a crash the server
+receives those documents again and answers 409. If the ledger is lost or damaged, counting starts again: ``since`` says
+when.
 """
 
 import json
@@ -29,13 +30,13 @@ from shipper.deliver.spool import Spool
 
 FILE: Final = "ledger.json"
 FORMAT: Final = 2
-HELD_TICKS: Final = 30  # ticks kept in memory while the disk takes none
+HELD_TICKS: Final = 30  # ticks kept in memory while the disk accepts none
 _REASONS_MOST: Final = 50
 OTHER: Final = "other"
 
 
 class Fate(StrEnum):
-    """The places in which a document can end."""
+    """The ways in which a document can end."""
 
     STORED = "stored"
     LATE = "late"
@@ -45,7 +46,7 @@ class Fate(StrEnum):
 
 @dataclass
 class Counts:
-    """Documents since the ledger was made."""
+    """Documents since the ledger was created."""
 
     collected: int = 0
     stored: int = 0
@@ -61,25 +62,25 @@ class Counts:
 
 @dataclass
 class DeliveryState:
-    """What the agent document tells of delivery, counted since the agent started."""
+    """What the agent document reports about delivery, counted since the agent started."""
 
     reachable: bool = False
     trouble: str = ""
-    circuit: str = "closed"  # open: waits before it tries again; half-open: the next request decides
+    circuit: str = "closed"  # open: waits before the next attempt; half-open: the next request decides
     requests: int = 0
     failures: int = 0
     bytes: int = 0
-    twins: int = 0  # 409 to a document that was not sent before: someone else ships under this name
-    skew_ms: int | None = None  # this host's clock less the server's, None while the server tells no time
-    findings: list[str] = field(default_factory=list)  # what is wrong on the server, asked once
+    twins: int = 0  # 409 to a document that was not sent before: another shipper uses this name
+    skew_ms: int | None = None  # this host's clock minus the server's; None while unknown
+    findings: list[str] = field(default_factory=list)  # what is wrong on the server, checked once
     server_ms: int | None = None  # the server's time at the moment when the host's CLOCK_BOOTTIME was 0
     restarts: int = 0  # of the delivery thread, which had ended
-    resting: dict[str, str] = field(default_factory=dict)  # index that takes nothing → why
+    resting: dict[str, str] = field(default_factory=dict)  # index that accepts no documents → why
 
 
 @dataclass
 class Ledger:
-    """The counts, and which documents of the segments in ``spool`` are accounted for already."""
+    """The counts, and which documents of the segments in ``spool`` are already accounted for."""
 
     spool: Spool
     counts: Counts = field(default_factory=Counts)
@@ -87,21 +88,21 @@ class Ledger:
     settled: list[int] = field(default_factory=list)
     reasons: dict[str, int] = field(default_factory=dict)  # why how many were rejected
     used: Used = field(default_factory=Used)
-    since_ms: int = 0  # when the counts began; 0: not known
+    since_ms: int = 0  # when counting started; 0: unknown
     recovered: int = 0  # documents that the start could not find
     unread: int = 0  # documents in segment files that cannot be read now
-    unreadable: str = ""  # why the ledger that was found does not count
-    trouble: str = ""  # why the disk takes nothing, empty when it does
+    unreadable: str = ""  # why the existing ledger cannot be used
+    trouble: str = ""  # why the disk accepts no data; empty if it does
     lock: threading.RLock = field(default_factory=threading.RLock)  # ticks write, deliveries settle
     _known_last: int = 0  # the highest segment that the ledger knew when it was loaded
     _behind: bool = False  # documents were collected since the ledger was saved
 
     @classmethod
     def load(cls, spool: Spool) -> "Ledger":
-        """The ledger of a spool directory, brought in line with the segments that are really there.
+        """The ledger of a spool directory, reconciled with the segments that exist.
 
-        Documents whose segment is lost or damaged count as dropped. Without a ledger that can be read, counts begin
-        with what waits: nothing is known of what was before.
+        Documents whose segment is lost or damaged count as dropped. Without a readable ledger, counting starts with the
+        documents that wait; earlier counts are unknown.
         """
         content, unreadable = _read(spool)
         ledger = cls(spool, _counts(content), _open(content), _whole_numbers(content.get("settled")))
@@ -125,14 +126,16 @@ class Ledger:
         return ledger
 
     def _begin(self) -> None:
-        """Start to count with what is there."""
+        """Start counting with the documents that exist."""
         self.counts = Counts(collected=self.spooled)
         self.since_ms = time.time_ns() // 1_000_000
         if self.spool.segments and not self.unreadable:
             self.unreadable = "it is missing"
 
     def _balance(self) -> None:
-        """Add the segments that came after the ledger; what is missing then is lost, or in files not readable now."""
+        """Add the segments that are newer than the ledger. What is missing then is lost, or in files that cannot be
+        read now.
+        """
         counts = self.counts
         new = [segment for segment in self.spool.segments.values() if segment.sequence > self._known_last]
         with_new = counts.collected + sum(segment.documents for segment in new)
@@ -150,7 +153,7 @@ class Ledger:
             self.unread = 0
 
     def look_again(self) -> None:
-        """Take up segments that could not be read before."""
+        """Add segments that could not be read before."""
         if not self.spool.unread:
             return
         with self.lock, suppress(OSError):
@@ -163,17 +166,17 @@ class Ledger:
 
     @property
     def spooled(self) -> int:
-        """Documents whose fate is open."""
+        """How many documents are not settled."""
         with self.lock:
             ended = sum(self.spool.segments[sequence].documents - len(items) for sequence, items in self.open.items())
             settled = sum(self.spool.segments[sequence].documents for sequence in self.settled)
             return self.spool.documents - ended - settled + self.unread
 
     def put(self, tick_ms: int, entries: Sequence[Entry], oldest_ms: int = 0, *, old_run: bool = True) -> None:
-        """Take the documents of one tick to disk; the oldest make room, and all before ``oldest_ms``.
+        """Write the documents of one tick to disk. The oldest documents, and those before ``oldest_ms``, make room.
 
-        ``old_run``: this run has lasted long enough for its own documents to be that old, whatever time they bear.
-        What the disk refuses is held in memory, the last HELD_TICKS ticks of it.
+        ``old_run``: this run has lasted long enough for its own documents to be that old, whatever their timestamps.
+        Documents that the disk does not accept are held in memory, at most the last HELD_TICKS ticks.
         """
         with self.lock:
             self.used.note(tick_ms)
@@ -207,7 +210,7 @@ class Ledger:
             self.drop(over.values())
 
     def close(self) -> int:
-        """Account for what is held in memory: on disk now, or dropped. How many documents are lost."""
+        """Account for the documents held in memory: on disk now, or dropped. Returns how many are lost."""
         with self.lock:
             with suppress(OSError):
                 self.spool.flush()
@@ -220,9 +223,9 @@ class Ledger:
     def take_back(
         self, entries: Iterable[tuple[int, list[Entry]]], lost: int = 0, kinds: Mapping[str, int] | None = None
     ) -> None:
-        """Documents (with their tick, ms) that had been rejected are to be sent once more. ``lost`` are unreadable.
+        """Add rejected documents (with their tick in ms) to the spool again. ``lost``: how many are unreadable.
 
-        ``kinds``: for which reasons how many had been rejected.
+        ``kinds``: how many documents were rejected, by reason.
         """
         entries = list(entries)
         with self.lock:
@@ -235,7 +238,7 @@ class Ledger:
             self.forget(kinds or {})
 
     def forget(self, kinds: Mapping[str, int]) -> None:
-        """So many rejected documents, by reason, are on disk no longer."""
+        """Subtract rejected documents that are no longer on disk, by reason."""
         with self.lock:
             left = Counter(self.reasons)
             left.subtract(kinds)
@@ -250,19 +253,19 @@ class Ledger:
         ]
 
     def due(self) -> list[Segment]:
-        """Segments with open documents, oldest first."""
+        """Segments with unsettled documents, oldest first."""
         with self.lock:
             settled = set(self.settled)
             return [segment for segment in self.spool.segments.values() if segment.sequence not in settled]
 
     def items(self, segment: Segment) -> Iterable[int]:
-        """Places of the documents of ``segment`` whose fate is open."""
+        """Positions of the unsettled documents of ``segment``."""
         return self.open.get(segment.sequence, range(segment.documents))
 
     def settle(
         self, fates: Mapping[int, Mapping[int, Fate]], duplicates: int = 0, reasons: Mapping[str, int] | None = None
     ) -> None:
-        """Record the fates of documents (by segment and place), on disk, then unlink what is done."""
+        """Record the fates of documents (by segment and position) on disk, then unlink finished segments."""
         with self.lock:
             for sequence, by_place in fates.items():
                 if sequence in self.spool.segments and sequence not in self.settled:
@@ -285,11 +288,11 @@ class Ledger:
             self.settled.append(segment.sequence)
 
     def drop(self, segments: Iterable[Segment]) -> None:
-        """Give up whole segments: they count as dropped."""
+        """Give up whole segments: their documents count as dropped."""
         self.settle({segment.sequence: dict.fromkeys(self.items(segment), Fate.DROPPED) for segment in segments})
 
     def _commit(self) -> None:
-        """Save, and unlink what is settled; where that fails the next commit does it."""
+        """Save the ledger, then unlink settled segments; if that fails, the next commit does it."""
         self._behind = False
         try:
             self.settled = self.spool.settle(FILE, self._content(), self.settled)
@@ -320,7 +323,7 @@ def _check(text: str) -> int:
 
 
 def _read(spool: Spool) -> tuple[dict[str, Any], str]:
-    """The content, or why it is none; then the file is kept under another name for a person to look at."""
+    """The content, or why it cannot be used. Then the file is kept under another name for inspection."""
     path = os.path.join(spool.directory, FILE)
     try:
         with open(path, "rb", opener=no_links) as file:

@@ -1,8 +1,8 @@
-"""Rejected documents: read for the operator, and handed to the agent to be sent once more, or to be forgotten.
+"""Rejected documents: shown to the operator, and handed to the agent to be resent or deleted.
 
-``shipper spool replay`` and ``discard`` only sort the lines of the files into ``replay/``; the agent, now or at its
-next start, does what their names ask for. So one process alone writes the ledger. A crash between segment and removal
-makes the documents go twice: the server answers 409 to the second.
+``shipper spool replay`` and ``discard`` only sort the lines of the files into ``replay/``; the agent, now or when it
+starts, does what the file names ask for. So only one process writes the ledger. After a crash between writing the
+segment and removing the file, the documents are sent twice, and the server answers 409 to the second.
 """
 
 import json
@@ -25,14 +25,14 @@ _SORTING: Final = ".sorting"  # a file whose lines are not sorted yet
 _AGAIN: Final = ".ndjson"
 _TAKEN: Final = ".ndjson.taken"
 _DISCARD: Final = ".discard"
-_KEEP: Final = ".keep"  # lines that nobody asked for go back to where they were
+_KEEP: Final = ".keep"  # lines that do not match go back to where they were
 _MOST_PER_SEGMENT: Final = 1000
 _READING_S: Final = 30.0  # for up to 32 MiB
 
 
 @dataclass(frozen=True, slots=True)
 class Rejected:
-    """A document that the server refused, and why."""
+    """A document that the server rejected, and why."""
 
     status: int
     reason: str
@@ -52,14 +52,14 @@ class Rejected:
         return Entry(_json(self.action), _json(self.document))
 
     def tick_ms(self) -> int:
-        """Of its ``@timestamp``; 0 if it has none that can be read."""
+        """The time of its ``@timestamp``; 0 if it has no readable one."""
         try:
             return int(datetime.fromisoformat(self.document["@timestamp"]).timestamp() * 1000)
         except (KeyError, TypeError, ValueError):
             return 0
 
     def is_meant(self, text: str) -> bool:
-        """Whether ``text`` stands in its index, its kind or its reason."""
+        """Whether ``text`` occurs in its index, its kind or its reason."""
         return text in f"{self.index} {self.kind} {self.reason}"
 
 
@@ -68,7 +68,7 @@ def _json(value: object) -> bytes:
 
 
 def rejected(directory: str) -> Iterator[Rejected | None]:
-    """All that are kept, oldest first; None for a line that cannot be read. Raises OSError."""
+    """All rejected documents on disk, oldest first; None for a line that cannot be read. Raises OSError."""
     for name in _NAMES:
         with suppress(FileNotFoundError):
             yield from parse(os.path.join(directory, name))
@@ -92,12 +92,12 @@ def _parse(line: bytes) -> Rejected | None:
 
 
 def give_back(directory: str, text: str = "") -> int:
-    """Have those rejected documents sent once more which ``is_meant`` by ``text``; how many. Raises OSError."""
+    """Ask the agent to resend the rejected documents that match ``text``; returns how many. Raises OSError."""
     return _sort(directory, text, _AGAIN)
 
 
 def discard(directory: str, text: str = "") -> int:
-    """Have those rejected documents forgotten which ``is_meant`` by ``text``; how many. Raises OSError."""
+    """Ask the agent to delete the rejected documents that match ``text``; returns how many. Raises OSError."""
     return _sort(directory, text, _DISCARD)
 
 
@@ -111,7 +111,7 @@ def _sort(directory: str, text: str, suffix: str) -> int:
 
 
 def _free(folder: str) -> str:
-    """A path in ``folder`` of which no file has the stem."""
+    """An unused path in ``folder``."""
     stems = {name.partition(".")[0] for name in os.listdir(folder)}
     number = 1
     while f"{number:08d}" in stems:
@@ -120,7 +120,7 @@ def _free(folder: str) -> str:
 
 
 def _sort_file(path: str, text: str, suffix: str) -> int:
-    """Lines that are meant into a file with ``suffix``, the others into one with _KEEP; how many are meant."""
+    """Move matching lines to a file with ``suffix`` and the others to one with _KEEP. Returns how many match."""
     stem = path.removesuffix(_SORTING)
     meant = 0
     with (
@@ -130,7 +130,7 @@ def _sort_file(path: str, text: str, suffix: str) -> int:
     ):
         for line in lines:
             document = _parse(line)
-            # A line that cannot be read is of no use to anybody: it goes where it is counted
+            # An unreadable line goes where it is counted
             is_meant = document is None or document.is_meant(text)
             meant += is_meant and document is not None
             (chosen if is_meant else others).write(line)
@@ -148,7 +148,7 @@ def _sync(file: IO[bytes]) -> None:
 
 
 def take(ledger: Ledger) -> Iterator[str]:
-    """Do what the files in ``replay/`` ask for; lines about what went wrong."""
+    """Do what the files in ``replay/`` ask for. Returns log lines about errors."""
     try:
         paths = ledger.spool.replays()
     except OSError as error:
@@ -159,7 +159,7 @@ def take(ledger: Ledger) -> Iterator[str]:
         if work is None:
             continue
         try:
-            with ledger.lock:  # not while a refused document is being added
+            with ledger.lock:  # not while a rejected document is being added
                 lost = work(ledger, path)
         except OSError as error:
             yield f"spool: {REPLAY}/{os.path.basename(path)}: {error.strerror}"
@@ -170,7 +170,7 @@ def take(ledger: Ledger) -> Iterator[str]:
 
 def _send_again(ledger: Ledger, path: str) -> int:
     taken = path if path.endswith(_TAKEN) else path.removesuffix(_AGAIN) + _TAKEN
-    ledger.spool.on_disk(lambda: os.rename(path, taken))  # what cannot be changed would be sent for ever
+    ledger.spool.on_disk(lambda: os.rename(path, taken))  # a file that cannot be removed would be resent for ever
     given = ledger.spool.on_disk(lambda: _by_tick(taken), _READING_S)
     ledger.take_back(given.entries, given.lost, given.kinds)
     ledger.spool.on_disk(lambda: remove(taken))
@@ -206,7 +206,7 @@ _WORK: Final[dict[str, Callable[[Ledger, str], int]]] = {
 
 @dataclass
 class _Given:
-    """Documents in the order of a file, those of one tick together, and how many lines cannot be read."""
+    """The documents of a file in order, grouped by tick, and how many lines cannot be read."""
 
     entries: list[tuple[int, list[Entry]]] = field(default_factory=list)
     kinds: Counter[str] = field(default_factory=Counter)

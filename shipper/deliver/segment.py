@@ -28,24 +28,24 @@ _HEADER_MOST: Final = 4096
 
 
 class Damaged(Exception):  # noqa: N818 – a state of a file
-    """A segment was read whole and is not as it was written."""
+    """A segment was read completely and is not as it was written."""
 
 
 class Entry(NamedTuple):
-    """One document on its way: its bulk action and its source, both JSON without newline."""
+    """One document on its way: its bulk action and its source, both JSON without a newline."""
 
     action: bytes
     document: bytes
 
     @property
     def size(self) -> int:
-        """Bytes in a body."""
+        """How many bytes it takes in a body."""
         return len(self.action) + len(self.document) + 2
 
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """What the header of a segment says. ``size``: bytes of the body."""
+    """The header of a segment. ``size``: bytes of the body."""
 
     sequence: int
     tick_ms: int
@@ -66,7 +66,7 @@ def body_of(entries: Sequence[Entry]) -> bytes:
 
 
 def read(path: str, segment: Segment) -> list[Entry]:
-    """The documents of a segment file. Raises Damaged; OSError where it cannot be read, which proves nothing."""
+    """The documents of a segment file. Raises Damaged; OSError if it cannot be read, which proves nothing."""
     with open(path, "rb", opener=no_links) as file:
         header = file.readline(_HEADER_MOST)
         body = file.read()
@@ -80,9 +80,9 @@ def read(path: str, segment: Segment) -> list[Entry]:
 
 
 def examine(path: str) -> Segment | str:
-    """The header of a segment file whose size is right; for what is proven to be none, why.
+    """The header of a segment file of the right size, or why the file is not a segment.
 
-    Raises OSError where the file cannot be read, which proves nothing.
+    Raises OSError if the file cannot be read, which proves nothing.
     """
     try:
         with open(path, "rb", opener=no_links) as file:

@@ -1,15 +1,15 @@
 """Documents on disk between collection and acknowledgement: a directory of segments, see ``segment``.
 
-A segment is written under another name, synced and renamed: it is there whole or not at all, and is never changed. What
-became of its documents stands in the ledger alone, whose replacement is the one moment at which an acknowledgement
-counts; only then is the segment unlinked. What was read whole and is damaged, or of a format not known here, is moved
-to ``damaged/`` for a person to look at, never deleted. What cannot be read stays where it is and is tried again: a
-passing error proves nothing.
+A segment is written under a temporary name, synced and renamed: it exists completely or not at all, and never changes.
+What became of its documents is recorded in the ledger alone; replacing the ledger is the moment at which an
+acknowledgement counts, and only then is the segment unlinked. A file that was read completely and is damaged, or has an
+unknown format, is moved to ``damaged/`` for a person to inspect; it is never deleted. A file that cannot be read stays
+and is retried: a transient error proves nothing.
 
-While the disk takes nothing, segments are held in memory: they have a number and are delivered like the others. All
-calls to the disk are made by a thread beside the agent's own, so that a disk that hangs is one that takes nothing.
+While the disk accepts no data, segments are held in memory: they have a sequence number and are delivered like the
+others. A separate thread makes all calls to the disk, so that a hanging disk is treated like one that accepts no data.
 
-The directory is opened once and all files are reached through it: a mount over it, or its unmounting, changes nothing.
+The directory is opened once and all files are reached through it, so mounting over it or unmounting it changes nothing.
 """
 
 import errno
@@ -34,21 +34,21 @@ _SEGMENTS: Final = "segments"
 _DAMAGED: Final = "damaged"
 REPLAY: Final = "replay"
 _RESERVE: Final = "reserve"
-_RESERVED: Final = 64 << 10  # bytes given up when the disk is full, so that the ledger can still free segments
-_LOCK_TRIES: Final = 5  # `shipper status` holds the lock for an instant, shared, to see whether an agent has it
+_RESERVED: Final = 64 << 10  # bytes to free when the disk is full, so that the ledger can still be written
+_LOCK_TRIES: Final = 5  # `shipper status` briefly takes the lock, shared, to see whether an agent holds it
 _LOCK_PAUSE_S: Final = 0.05
 _SUFFIX: Final = ".ndjson"
 _DIGITS: Final = 16
 _NO_ROOM: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
-_DISK_S: Final = 1.0  # a disk that takes longer for one call is one that takes nothing
+_DISK_S: Final = 1.0  # seconds: a disk that takes longer for one call counts as one that accepts no data
 
 T = TypeVar("T")
 
 
 class Spool:
-    """The directory, held by one process. Raises UserError where it cannot be made, opened or locked.
+    """The spool directory, locked by one process. Raises UserError if it cannot be created, opened or locked.
 
-    Methods that touch the disk raise OSError; TimeoutError, which is one, while the disk does not respond.
+    Methods that access the disk raise OSError; TimeoutError, which is one, while the disk does not respond.
     """
 
     def __init__(self, directory: str, max_bytes: int) -> None:
@@ -60,23 +60,26 @@ class Spool:
         self.documents = 0
         self.damaged: dict[str, str] = {}  # name → why it was set aside
         self.unread: dict[str, str] = {}  # name of a segment file that cannot be read now → why
-        self.held: dict[int, Sequence[Entry]] = {}  # the segments that are not known to be on disk
-        self.vanished: list[Segment] = []  # those that were in a directory that was removed
-        self._landed: set[int] = set()  # held ones that a slow disk took after all
-        self._newest: tuple[int, Sequence[Entry]] = (0, ())  # nearly always sent before the next: not read back for it
+        self.held: dict[int, Sequence[Entry]] = {}  # segments that may not be on disk
+        self.vanished: list[Segment] = []  # segments whose directory was removed
+        self._landed: set[int] = set()  # held segments that a slow disk accepted after all
+        self._newest: tuple[int, Sequence[Entry]] = (
+            0,
+            (),
+        )  # the newest segment: usually sent before the next, so not read from disk
         self.last = 0
         self._take_hold()
         self._load()
         self._reserve()
 
     def on_disk(self, call: Callable[[], T], deadline_s: float = _DISK_S) -> T:
-        """The value of ``call``, made by the thread that touches the disk. Raises OSError."""
+        """Run ``call`` in the thread that accesses the disk and return its value. Raises OSError."""
         return self._disk.run(call, deadline_s)
 
     def write(self, tick_ms: int, entries: Sequence[Entry], collected: int) -> Segment:
-        """Make ``entries`` durable as one segment; ``collected`` as in the header.
+        """Store ``entries`` durably as one segment; ``collected`` is the count in the header.
 
-        Raises OSError: they are held in memory then.
+        Raises OSError; the entries are then held in memory.
         """
         segment = self._hold(tick_ms, entries, collected)
         self.flush()
@@ -91,7 +94,7 @@ class Spool:
         return segment
 
     def flush(self) -> None:
-        """Bring what is held in memory to disk, the oldest first. Raises OSError."""
+        """Write the segments held in memory to disk, oldest first. Raises OSError."""
         for sequence, entries in list(self.held.items()):
             if sequence not in self._landed:
                 self.on_disk(partial(self._put, self.segments[sequence], entries))
@@ -119,7 +122,7 @@ class Spool:
         self.documents += segment.documents
 
     def over(self, incoming: int) -> list[Segment]:
-        """The oldest segments that must go so that ``incoming`` more bytes fit."""
+        """The oldest segments that must be dropped to make room for ``incoming`` bytes."""
         excess = self.size + incoming - self.max_bytes
         result = []
         for segment in self.segments.values():
@@ -130,7 +133,7 @@ class Spool:
         return result
 
     def read(self, segment: Segment) -> Sequence[Entry]:
-        """Its documents in order. Raises Damaged, FileNotFoundError (it was deleted), OSError."""
+        """The documents of a segment in order. Raises Damaged, FileNotFoundError (it was deleted), OSError."""
         if segment.sequence in self.held:
             return self.held[segment.sequence]
         sequence, entries = self._newest
@@ -139,9 +142,9 @@ class Spool:
         return self.on_disk(lambda: read(self._segment_path(segment.sequence), segment))
 
     def settle(self, name: str, data: bytes, done: Sequence[int]) -> list[int]:
-        """Replace the file ``name`` durably, then forget the segments ``done``: their documents stand in that file.
+        """Replace the file ``name`` durably, then remove the segments ``done``, which that file records.
 
-        Those that could not be unlinked are returned. Raises OSError where the file could not be replaced.
+        Returns those that could not be unlinked. Raises OSError if the file could not be replaced.
         """
         memory_only = [sequence for sequence in done if sequence in self.held and sequence not in self._landed]
         for sequence in memory_only:
@@ -173,7 +176,7 @@ class Spool:
             self.documents -= segment.documents
 
     def set_aside(self, segment: Segment) -> None:
-        """Move the file of a segment that proved damaged to ``damaged/``; the ledger has yet to drop it."""
+        """Move the file of a damaged segment to ``damaged/``. The caller removes it from the ledger."""
         self.on_disk(lambda: self._put_aside(os.path.basename(self._segment_path(segment.sequence)), "damaged"))
 
     def _put_aside(self, name: str, why: str) -> None:
@@ -185,14 +188,14 @@ class Spool:
         self.damaged[name] = why
 
     def reject(self, lines: bytes) -> None:
-        """Keep documents that the server will never take, with its reasons; durable. Raises OSError.
+        """Store documents that the server will never accept, with its reasons, durably. Raises OSError.
 
         The newest 16 to 32 MiB are kept.
         """
         self.on_disk(lambda: self.append_rejected(lines))
 
     def append_rejected(self, lines: bytes) -> None:
-        """``reject`` for callers that are on the disk's own thread."""
+        """``reject``, for callers in the thread that accesses the disk."""
         path = self._path(REJECTED_FILE)
         fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
         before = os.fstat(fd).st_size
@@ -208,12 +211,12 @@ class Spool:
             os.replace(path, f"{path}.1")
 
     def replays(self) -> list[str]:
-        """Paths of files with rejected documents which ``shipper spool`` gave to the agent. Raises OSError."""
+        """Paths of the files with rejected documents that ``shipper spool`` left for the agent. Raises OSError."""
         folder = self._path(REPLAY)
         return [os.path.join(folder, name) for name in sorted(self.on_disk(lambda: os.listdir(folder)))]
 
     def release(self) -> bool:
-        """Give up the room kept for this; whether there was any."""
+        """Free the reserved space. Returns whether there was any."""
         try:
             os.unlink(self._path(_RESERVE))
         except OSError:
@@ -232,7 +235,7 @@ class Spool:
                 os.close(fd)
 
     def save(self, name: str, data: bytes) -> None:
-        """Replace a small file of the directory, durably; on a full disk at the cost of the reserve. Raises OSError."""
+        """Replace a small file of the directory durably; on a full disk, use the reserved space. Raises OSError."""
         path = self._path(name)
         try:
             write_durably(path, data)
@@ -248,7 +251,7 @@ class Spool:
         os.close(self._home)
 
     def _take_hold(self) -> None:
-        """Make, open and lock the directory. Raises UserError."""
+        """Create, open and lock the directory. Raises UserError."""
         try:
             for names in ((), (_SEGMENTS,), (_DAMAGED,), (REPLAY,)):
                 _own_directory(os.path.join(self.directory, *names))
@@ -265,7 +268,7 @@ class Spool:
         self._base = f"/proc/self/fd/{home}"
 
     def _look_around(self) -> None:
-        """Make the directory again if somebody removed it. Raises UserError where another shipper was faster."""
+        """Create the directory again if it was removed. Raises UserError if another shipper locked it first."""
         if os.fstat(self._home).st_nlink:
             return
         before = self._home, self._lock
@@ -276,7 +279,7 @@ class Spool:
         self._reserve()
 
     def elsewhere(self) -> bool:
-        """Whether the configured path leads to another directory than the one in use: a mount, a new disk."""
+        """Whether the configured path now leads to another directory than the open one: a mount, a new disk."""
         mine = os.fstat(self._home)
         try:
             seen = os.stat(self.directory)
@@ -285,7 +288,9 @@ class Spool:
         return not os.path.samestat(seen, mine)
 
     def look_again(self) -> list[Segment]:
-        """Those of ``unread`` that can be read now, taken up; the ledger has yet to count them. Raises OSError."""
+        """Add the segments of ``unread`` that can be read now and return them. The caller adds them to the ledger.
+        Raises OSError.
+        """
         before = set(self.segments)
         self.on_disk(self._take_up_unread)
         self.segments = dict(sorted(self.segments.items()))
@@ -308,7 +313,7 @@ class Spool:
             except OSError as error:
                 self.unread[name] = error.strerror or type(error).__name__
             stem = name.removesuffix(_SUFFIX)
-            # Not even the number of a damaged segment is used again: the ledger may speak of it
+            # The number of a damaged segment is not reused either: the ledger may name it
             self.last = max(self.last, int(stem) if stem.isdecimal() and len(stem) == _DIGITS else 0)
 
     def _take_up(self, name: str) -> None:
@@ -333,7 +338,7 @@ class Spool:
 
 
 def _own_directory(path: str) -> None:
-    """Make ``path`` a directory that only its owner reads. Raises OSError, also for a link in its place."""
+    """Create directory ``path`` with mode 0700. Raises OSError, also if there is a symbolic link in its place."""
     os.makedirs(path, mode=0o700, exist_ok=True)
     fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
@@ -355,7 +360,7 @@ def _locked(fd: int) -> bool:
 
 
 def in_use(directory: str) -> bool:
-    """Whether an agent holds the directory. Raises OSError."""
+    """Whether an agent has locked the directory. Raises OSError."""
     try:
         fd = os.open(os.path.join(directory, "lock"), os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
     except FileNotFoundError:
@@ -370,7 +375,7 @@ def in_use(directory: str) -> bool:
 
 
 def look(directory: str) -> Iterator[tuple[str, Segment | str]]:
-    """Path of each segment file, without the lock, and what it is: a segment, or why it is none. Raises OSError."""
+    """The path of each segment file, and its header or why it is not a segment; without the lock. Raises OSError."""
     folder = os.path.join(directory, _SEGMENTS)
     for name in sorted(os.listdir(folder)):
         if name.endswith(_SUFFIX):
@@ -384,5 +389,5 @@ def look(directory: str) -> Iterator[tuple[str, Segment | str]]:
 
 
 def damaged(directory: str) -> list[str]:
-    """Names of the files set aside. Raises OSError."""
+    """Names of the files in ``damaged/``. Raises OSError."""
     return sorted(os.listdir(os.path.join(directory, _DAMAGED)))

@@ -43,27 +43,29 @@ INDEX_TYPES: Final = frozenset({
     "invalid_index_name_exception",
     "invalid_index_template_exception",
     "unavailable_shards_exception",  # the primary shard is not active
-    "process_cluster_event_timeout_exception",  # the master was too busy to make the index
+    "process_cluster_event_timeout_exception",  # the master was too busy to create the index
 })  # fmt: skip
 _MISSING_PIPELINE: Final = "pipeline with id ["  # IngestService, as illegal_argument_exception
-_LATE_MS: Final = 3_600_000  # of a document in the failure store: older is late, newer is refused for another reason
+_LATE_MS: Final = (
+    3_600_000  # for a document in the failure store: an older one is late, a newer one was rejected for another reason
+)
 _EARLY_MS: Final = 60_000
 
 
 class Verdict(Enum):
     STORED = auto()
-    DUPLICATE = auto()  # there before: stored by an earlier send, or by another shipper under this name
+    DUPLICATE = auto()  # existed before: stored by an earlier send, or by another shipper with this name
     RETRY = auto()  # the server has no room now
-    SHUT = auto()  # the index takes nothing until somebody mends it
-    EARLY = auto()  # newer than the range of times that the stream takes; the range moves
-    LATE = auto()  # older than that range: belongs into the plain stream
+    SHUT = auto()  # the index accepts no documents until somebody fixes it
+    EARLY = auto()  # newer than the stream's time range; the range moves
+    LATE = auto()  # older than that range: belongs in the late stream
     DOUBTFUL = auto()  # the fault of the document or of the index
     REJECTED = auto()
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """One item of a bulk response. ``reason`` is the server's own, in one line."""
+    """The answer for one document of a bulk response. ``reason`` is the server's, in one line."""
 
     verdict: Verdict
     status: int
@@ -88,7 +90,7 @@ FAILURE_STORE: Final = "failure_store: the stream's failure store took it; shipp
 
 
 def judge(item: Mapping[str, Any], tick_ms: int, now_ms: int) -> Answer:
-    """``item``: ``{"create": {"status": …, "error": …}}``. ``tick_ms`` is the document's ``@timestamp``."""
+    """For ``item``: ``{"create": {"status": …, "error": …}}``. ``tick_ms`` is the document's ``@timestamp``."""
     if item == _CREATED:
         return _STORED
     body = next(iter(item.values()))
@@ -127,7 +129,7 @@ def _reason(error: Any) -> str:
 
 
 def _time(reason: str, tick_ms: int) -> Verdict | None:
-    """Whether ``reason`` speaks of the range of times, and on which side of it the document lies."""
+    """Whether ``reason`` is about the time range of the stream, and on which side of it the document is."""
     if _PAST_END.search(reason):
         return Verdict.EARLY
     if _BEFORE_START.search(reason):
@@ -143,7 +145,7 @@ def _time(reason: str, tick_ms: int) -> Verdict | None:
 
 
 def _ms(text: str) -> int:
-    """Milliseconds of an ISO time; years Python cannot hold, and ``null``, are the end of time."""
+    """Milliseconds of an ISO time; ``null`` and years that Python cannot represent are the end of time."""
     try:
         return int(datetime.fromisoformat(text).timestamp() * 1000)
     except ValueError:
@@ -151,6 +153,6 @@ def _ms(text: str) -> int:
 
 
 def kind(status: int, reason: str) -> str:
-    """``400 document_parsing_exception``: what reasons that differ in a value have in common."""
+    """``400 document_parsing_exception``: the part of a reason that does not depend on a value."""
     word, colon, _ = reason.partition(":")
     return f"{status} {word}" if colon and word.isidentifier() else str(status)

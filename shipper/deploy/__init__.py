@@ -1,1 +1,1 @@
-"""How the shipper gets onto hosts: units, their templates."""
+"""Deployment to hosts: units, manifests, jobs, and the image."""

@@ -1,6 +1,7 @@
-"""How the shipper gets onto every host: units, manifests and jobs, all made of one set of facts and short templates.
+"""The files that run the shipper on every host: units, manifests and jobs, all made from one set of facts.
 
-A file's template is in unit_templates/; ``@name@`` in it stands for a fact, or for a template that several share.
+A file's template is in deploy/templates/; ``@name@`` in it is replaced by a fact, or by a template that several files
+share.
 """
 
 import re
@@ -13,13 +14,13 @@ from shipper import __version__
 from shipper.settings.config import Spool
 
 IMAGE: Final = f"shipper:{__version__}"
-_MIB_MAX: Final = 256  # of memory; 50 MiB at a thousand containers, and a reserve for a backlog's index
+_MIB_MAX: Final = 256  # memory limit: 50 MiB at a thousand containers, and a reserve for the index of a backlog
 _CAPABILITIES: Final = ("DAC_READ_SEARCH", "SYS_PTRACE")
-_WITH_KERNEL_LOG: Final = (*_CAPABILITIES, "SYSLOG")  # to read /dev/kmsg, in each way that can give the device
+_WITH_KERNEL_LOG: Final = (*_CAPABILITIES, "SYSLOG")  # to read /dev/kmsg, in each way that can pass the device
 _PLACE: Final = re.compile(r"@([a-z_0-9]+)@")
 
-# Exit statuses that another start does not mend, of the shipper and of shipper-nspawn: the unit stays down and failed.
-# After any other, and after a signal, it starts again, for ever
+# Exit statuses of the shipper and of shipper-nspawn after which a restart does not help: the unit stays failed. After
+# any other status, and after a signal, it is restarted without limit
 STAY_DOWN: Final[Mapping[int, str]] = {
     2: "the command line or the configuration is invalid",
     3: "the host root does not show the host",
@@ -36,7 +37,7 @@ FACTS: Final[Mapping[str, str]] = {
     "state": "/var/lib/shipper",
     "credential": "elasticsearch-api-key",
     "key": "/etc/shipper/api-key",
-    "stop_s": str(Spool().flush_s + 20),  # a flush, and a request of the last moment
+    "stop_s": str(Spool().flush_s + 20),  # a flush, and one last request
     "stay_down": " ".join(map(str, STAY_DOWN)),
     "watchdog": "3min",
     "memory_high": f"{_MIB_MAX * 3 // 4}M",
@@ -54,7 +55,7 @@ FACTS: Final[Mapping[str, str]] = {
 
 @dataclass(frozen=True, slots=True)
 class File:
-    """A file of units/. ``target``: where it belongs on a host; empty for what belongs to a cluster's own tools."""
+    """A file of units/. ``target``: its path on a host; empty if it is for a cluster's own tools."""
 
     path: str
     template: str
@@ -68,7 +69,7 @@ class File:
 
 @dataclass(frozen=True, slots=True)
 class Way:
-    """One way onto the hosts; ``after``: commands that follow an installation."""
+    """One way to deploy; ``after``: commands to run after the installation."""
 
     name: str
     help: str
@@ -123,12 +124,12 @@ WAYS: Final = (
 
 
 def files() -> dict[str, File]:
-    """All files by their path below units/."""
+    """All files, by path below units/."""
     return {file.path: file for way in WAYS for file in way.files}
 
 
 def render(file: File, image: str = IMAGE) -> str:
-    """The text of a file whose hosts run ``image``."""
+    """The text of a file for hosts that run ``image``."""
     return _fill(_template(file.template), {**FACTS, **dict(file.facts), "image": image})
 
 

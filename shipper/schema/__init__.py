@@ -1,1 +1,1 @@
-"""All datasets with their fields, and what is rendered from them: templates, names of streams, reference tables."""
+"""All datasets with their fields, and what is generated from them: templates, stream names, reference tables."""

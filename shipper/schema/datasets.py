@@ -1,4 +1,4 @@
-"""All fields of all datasets, gathered from where they are declared. Mappings, tables and checks are made from this."""
+"""All fields of all datasets, gathered from their declarations. Mappings, tables and checks are generated from them."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from shipper.fields.dataset import AGENT, DECLARED, HOST, Declared
 from shipper.fields.field import Alias, Field, Kind, Type, attribute, dimension, with_rates
 from shipper.schema.agent_fields import FIELDS
 
-# On every document. What does not change (OS, kernel, boot) stands on the host document only.
+# On every document. What does not change (OS, kernel, boot) is on the host document only.
 ENVELOPE: Final = (
     Field(
         "@timestamp",
@@ -48,7 +48,7 @@ class Dataset:
         return tuple(field.name for field in self.fields if field.kind is Kind.DIMENSION)
 
 
-# Also on the host document, where what does not change stands
+# Also on the host document, which has what does not change
 _VERSION: Final = next(field for field in FIELDS if field.name == "agent.version")
 
 

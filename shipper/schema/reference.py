@@ -1,4 +1,4 @@
-"""What people read of the registry and of the options: mappings/README.md and the commented sample file."""
+"""Reference texts generated from fields and options: mappings/README.md and the commented sample file."""
 
 import textwrap
 from collections.abc import Iterable, Iterator, Sequence
@@ -101,7 +101,7 @@ def _alias_table(aliases: Iterable[Alias]) -> str:
 
 
 def options_table() -> str:
-    """Every option for the README: key, variable and flag, default, meaning, what is allowed."""
+    """Every option for the README: key, variable and flag, default, meaning, allowed values."""
     rows = (
         (
             f"`[{option.section}] {option.key}`",
@@ -123,7 +123,7 @@ def markdown(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 def sample() -> str:
-    """The sample file: every option with its default as a comment; a ``#`` without a space is what to take away."""
+    """The sample file: every option with its default as a comment. Remove a ``#`` without a space to set one."""
     return "\n".join(_sample_lines()) + "\n"
 
 

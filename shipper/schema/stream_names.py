@@ -10,12 +10,12 @@ def stream(dataset: str, namespace: str) -> str:
 
 
 def late_stream(dataset: str, namespace: str) -> str:
-    """The plain stream for documents which the time-series stream is too young for."""
+    """The plain stream for documents that are older than the time series stream accepts."""
     return f"metrics-shipper.{dataset}.late-{namespace}"
 
 
 def indices(index: Index, dataset: str) -> list[str]:
-    """Where documents of ``dataset`` are searched."""
+    """The names in which documents of ``dataset`` are searched."""
     if index.layout == "dated":
         return [f"shipper-{dataset}-*"]
     return [stream(dataset, index.namespace), late_stream(dataset, index.namespace)]

@@ -1,14 +1,13 @@
-"""Field registry → component and index templates, for both layouts. Pure.
+"""Fields → component and index templates, for both layouts. Pure.
 
-For each dataset there are two components: ``metrics-shipper.<dataset>@package`` for a time-series data stream, and
-``shipper-<dataset>@package`` with the same fields and nothing of time series, which serves the late stream (documents
-older than the time-series stream takes) and the dated indices. They are the same for everybody. What one caller may
-choose (retention, shards, replicas, downsampling, label fields) stands in the index templates, and each data stream
-has one of its own, with its name: the choices of a namespace are those of its streams alone. The operator's own
-settings go into CUSTOM, which every index template names last.
+Each dataset has two components: ``metrics-shipper.<dataset>@package`` for a time series data stream, and
+``shipper-<dataset>@package`` with the same fields without time series, for the late stream (documents older than the
+time series stream accepts) and for dated indices. The components are the same for all namespaces. What differs by
+namespace (retention, shards, replicas, downsampling, label fields) is in the index templates, one per data stream. The
+operator's own settings go into CUSTOM, which every index template names last.
 
-Left at the server's default on purpose: ``refresh_interval``, so that an index which nobody searches is not refreshed
-every second and a search still finds everything, and the source mode, which depends on the licence.
+Two settings keep the server's default on purpose: ``refresh_interval``, so that an index that nobody searches is not
+refreshed every second, and the source mode, which depends on the licence.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -21,14 +20,14 @@ from shipper.schema.datasets import DATASETS, Dataset
 from shipper.schema.stream_names import late_stream, stream
 from shipper.settings.config import Index
 
-# Raised with every change that is released: setup replaces what is older and leaves what is newer
+# Increase it with every change that is released: setup replaces older templates and keeps newer ones
 TEMPLATE_VERSION: Final = 2
 # Elastic's own template for metrics-*-* has 100, and 200 is where its packages stand; version 1 of ours, which was for
 # all namespaces at once, had 500
 PRIORITY: Final = 510
-LOOK_BACK: Final = "7d"  # the most a server takes; it opens the first backing index for a spool that is days old
-IGNORE_ABOVE: Final = 1024  # beyond 32,766 bytes the server refuses the document for one long value
-FIELDS_LIMIT: Final = "2000"  # the default of 1,000 leaves an operator's own fields little room beside those of a host
+LOOK_BACK: Final = "7d"  # the server's maximum: the first backing index accepts a spool that is days old
+IGNORE_ABOVE: Final = 1024  # the server rejects a document with a value of more than 32,766 bytes
+FIELDS_LIMIT: Final = "2000"  # the default of 1,000 leaves little room for an operator's own fields
 POLICY: Final = "metrics-shipper"
 CUSTOM: Final = "metrics-shipper@custom"
 
@@ -40,7 +39,7 @@ _METRICS: Final = frozenset({Kind.GAUGE, Kind.COUNTER})
 
 @dataclass(frozen=True, slots=True)
 class Features:
-    """What the server knows of the settings that not all have."""
+    """Which settings the server supports, of those that not all servers have."""
 
     look_back: bool = True
     lifecycle: bool = True
@@ -48,12 +47,12 @@ class Features:
     failure_store: bool = True  # can be turned off
     names: bool = True  # as dimensions
     ilm: bool = False  # index lifecycle management, in place of a lifecycle
-    routing_path: bool = False  # must be given: the server does not take it from the dimensions
+    routing_path: bool = False  # must be given: the server does not derive it from the dimensions
 
 
 @dataclass(frozen=True, slots=True)
 class Template:
-    """One template and where it belongs. ``operators`` are made if absent and never touched again."""
+    """One template. ``operators``: it is created if missing and never changed again."""
 
     kind: Literal["component", "index"]
     name: str
@@ -66,7 +65,7 @@ class Template:
 
 
 def render(index: Index, features: Features | None = None) -> list[Template]:
-    """All templates of ``index.layout`` in the order in which they must be installed."""
+    """All templates of ``index.layout``, in installation order."""
     features = features or Features()
     components, templates = [_custom()], []
     for dataset in DATASETS.values():
@@ -103,7 +102,7 @@ def _plain_component(dataset: Dataset) -> Template:
 
 
 def _settings() -> dict[str, Any]:
-    """Settings in the form in which the server shows them: flat, values as text."""
+    """Settings as the server returns them: flat, values as text."""
     return {"index.codec": "best_compression", "index.mapping.total_fields.limit": FIELDS_LIMIT}
 
 
@@ -137,17 +136,17 @@ def _dated_template(dataset: Dataset, index: Index) -> Template:
 
 
 def _own(index: Index, features: Features, *, series: Dataset | None = None) -> dict[str, Any]:
-    """What the caller chose, but for the lifecycle; and the mode of a time ``series``.
+    """What the namespace's configuration chooses, except for the lifecycle; and the mode of a time ``series``.
 
-    The mode stands here because a server refuses a component that has it without a ``routing_path``, which it fills in
-    for an index template.
+    The mode is set here because a server rejects a component that has the mode without a ``routing_path``, which the
+    server derives for an index template.
     """
     settings: dict[str, Any] = {}
     if series:
         settings["index.mode"] = "time_series"
         settings |= {"index.routing_path": list(series.dimensions)} if features.routing_path else {}
         settings |= {"index.look_back_time": LOOK_BACK} if features.look_back else {}
-    if index.shards != 1:  # else it is left to CUSTOM
+    if index.shards != 1:  # otherwise CUSTOM may set it
         settings["index.number_of_shards"] = str(index.shards)
     if index.replicas is not None:
         settings["index.number_of_replicas"] = str(index.replicas)
@@ -163,7 +162,7 @@ def _own(index: Index, features: Features, *, series: Dataset | None = None) -> 
 
 
 def _lifecycle(index: Index, features: Features, *, series: bool) -> dict[str, Any]:
-    """Of a data stream: for how long, and that refused documents come back instead of going into a failure store."""
+    """The lifecycle of a data stream, and that rejected documents are returned instead of going to a failure store."""
     options = {"data_stream_options": {"failure_store": {"enabled": False}}} if features.failure_store else {}
     if features.ilm or not features.lifecycle:
         return options
@@ -174,14 +173,14 @@ def _lifecycle(index: Index, features: Features, *, series: bool) -> dict[str, A
 
 
 def _stages(index: Index) -> list[tuple[str, str]]:
-    """Age from which documents are thinned out, and to what interval: ``("7d", "10m")``."""
+    """Downsampling stages: age and interval, such as ``("7d", "10m")``."""
     return [(after, interval) for after, _, interval in (stage.partition(":") for stage in index.downsample)]
 
 
 def policies(index: Index, features: Features) -> dict[str, dict[str, Any]]:
-    """Bodies of the ILM policies by name, for servers that have no data-stream lifecycle; else none.
+    """Bodies of the ILM policies by name, for servers without data stream lifecycle; otherwise empty.
 
-    Only a time series can be thinned out. https://www.elastic.co/guide/en/elasticsearch/reference/8.10/ilm-actions.html
+    Only a time series can be downsampled. https://www.elastic.co/guide/en/elasticsearch/reference/8.10/ilm-actions.html
     """
     if not features.ilm:
         return {}
@@ -208,10 +207,10 @@ def _policy(index: Index, phases: Mapping[str, Any]) -> dict[str, Any]:
 def mappings(
     fields: Iterable[Field], aliases: Iterable[Alias] = (), *, series: bool, names: bool = True
 ) -> dict[str, Any]:
-    """Mappings of ``fields``, with (``series``) or without what only a time-series index knows.
+    """Mappings of ``fields``; with ``series`` including what only a time series index supports.
 
-    ``names``: whether a series' names are dimensions too. Raises ValueError for a name that is a leaf and a parent, a
-    name declared twice, and a metric that is no number.
+    ``names``: whether names of a series are dimensions, too. Raises ValueError for a name that is both a field and a
+    parent, a name that is declared twice, and a metric that is not a number.
     """
     dimensions = {Kind.DIMENSION, *([Kind.NAME] if names else [])} if series else set()
     properties: dict[str, Any] = {}

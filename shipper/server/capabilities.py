@@ -1,4 +1,4 @@
-"""What set-up must know of a server before it changes anything: version, modules, and what it lacks."""
+"""What setup must know about a server before it changes anything: its version, its modules, and what it lacks."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -16,7 +16,7 @@ _DOWNSAMPLE: Final = frozenset({"x-pack-downsample", "x-pack-rollup"})  # the se
 _ILM_STAGES: Final = 2  # one in the warm phase, one in the cold
 _OLDEST: Final = {"datastream": (8, 7), "dated": (7, 17)}  # time series without a preview mark; component templates
 _LIFECYCLE_SINCE: Final = (8, 11)
-_FAILURE_STORE_SINCE: Final = ((8, 19), (9, 1))  # not 9.0
+_FAILURE_STORE_SINCE: Final = ((8, 19), (9, 1))  # except 9.0
 _NAMES_SINCE: Final = (8, 13)  # 32,768 dimensions; 21 before, and longer values were refused
 _PAST_SINCE: Final = (9, 5)
 PAST: Final = "data_stream.past_tsdb_index_creation_enabled"
@@ -31,7 +31,9 @@ Version = tuple[int, ...]
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """Empty ``version``, None for ``modules``: the credentials may not know, or the server does not say."""
+    """An empty ``version``, or None for ``modules``, means that the credentials may not ask or the server does not
+    report it.
+    """
 
     version: str
     modules: frozenset[str] | None
@@ -45,7 +47,7 @@ class Server:
 
     @property
     def has_data_streams(self) -> bool:
-        """Whether it has the module with the data-stream API, its lifecycle and its time bounds."""
+        """Whether it has the module with the data stream API, its lifecycle and its time bounds."""
         return self.modules is None or _MODULE in self.modules
 
     @property
@@ -55,7 +57,7 @@ class Server:
 
     @property
     def unfit(self) -> str:
-        """Why this version should not be used for metrics; empty if it may."""
+        """Why this version should not be used for metrics; empty if it can be."""
         for first, last, fault, fixed in _UNFIT if self.version else ():
             if first <= self.numbers <= last:
                 return f"{self} {fault}; upgrade to {fixed} or newer"
@@ -101,7 +103,7 @@ def features(server: Server, layout: str) -> Features:
 
 
 def left_out(server: Server, index: Index, features: Features) -> Iterator[str]:
-    """A line for each thing that is configured and that this server does not do."""
+    """A line for each configured thing that this server does not support."""
     days = index.retention_days
     if index.layout == "dated":
         if days:
@@ -122,8 +124,8 @@ def left_out(server: Server, index: Index, features: Features) -> Iterator[str]:
         yield "left out   downsampling: the server has no module for it"
 
 
-# A word of the server's refusal → the feature, and what it is then. Asked in this order: a refusal of downsampling
-# names the lifecycle too
+# A word of the server's rejection → the feature and its new value. Order matters: a rejection of downsampling names
+# the lifecycle, too
 _REFUSALS: Final[dict[str, tuple[str, bool]]] = {
     "look_back_time": ("look_back", False),
     "data_stream_options": ("failure_store", False),
@@ -136,7 +138,7 @@ _SAID: Final = {"downsampl": "downsampling", "data_stream_options": "failure_sto
 
 
 def without_refused(features: Features, refusal: str, say: Say) -> Features | None:
-    """``features`` changed by what the server's answer names; None where it names none that can be left out."""
+    """``features`` without what the server's answer names; None if it names nothing that can be left out."""
     for word, (feature, value) in _REFUSALS.items():
         if word in refusal and getattr(features, feature) != value:
             verb = "added     " if value else "left out  "

@@ -1,4 +1,4 @@
-"""What ``shipper check --online`` asks the server: version, clock, templates, data streams, rights."""
+"""What ``shipper check --online`` checks on the server: version, clock, templates, data streams, privileges."""
 
 from collections.abc import Iterator
 from typing import Final
@@ -10,14 +10,14 @@ from shipper.schema import templates
 from shipper.server import capabilities, effect, keys, plan, streams
 from shipper.settings.config import Config
 
-# The least a time-series index lies open ahead of its own clock: index.look_ahead_time of 9.5; 30 minutes from 8.13
+# The shortest time that a time series index accepts documents ahead of its clock: index.look_ahead_time of 9.5
 _LOOK_AHEAD_S: Final = 540
 _WORTH_A_NOTE_S: Final = 2
 _SETUP: Final = "run shipper setup"
 
 
 def examine(connection: client.Connection, config: Config) -> Iterator[Finding]:
-    """Findings about the server. Raises ServerError where it cannot be reached or refuses outright."""
+    """Findings about the server. Raises ServerError if it cannot be reached or rejects all requests."""
     about = capabilities.examine(connection)
     yield ok(f"{about} at {', '.join(config.elasticsearch.hosts)}")
     if about.unfit:
@@ -28,7 +28,7 @@ def examine(connection: client.Connection, config: Config) -> Iterator[Finding]:
 
 
 def in_effect(connection: client.Connection, config: Config, about: capabilities.Server) -> Iterator[Finding]:
-    """Whether what is configured is what the server does: templates, and data streams that are there."""
+    """Whether the server does what is configured: templates, and existing data streams."""
     known = capabilities.features(about, config.index.layout)
     checks = [("templates", _templates), ("precedence of templates", _precedence), ("data streams", _streams)]
     for what, check in checks:
@@ -117,7 +117,7 @@ def _differences(compared: streams.Comparison) -> Iterator[Finding]:
 
 
 def _retention(stream: streams.Stream) -> Iterator[Finding]:
-    """Who else decides how long documents are kept."""
+    """What else decides how long documents are kept."""
     about = stream.about or {}
     lifecycle = about.get("lifecycle") or {}
     if str(lifecycle.get("retention_determined_by", "")).startswith("max_"):

@@ -1,4 +1,4 @@
-"""Whether our templates are those that the server takes: another one of a higher priority may match the same names."""
+"""Whether the server uses our templates: another template of a higher priority may match the same names."""
 
 from collections.abc import Iterator
 from fnmatch import fnmatchcase
@@ -14,7 +14,7 @@ _LISTED: Final = "filter_path=" + ",".join(
 
 
 def names(config: Config) -> dict[str, str]:
-    """Index or data stream that documents go to → the template that should make it."""
+    """Each index or data stream that documents go to, and the template that should create it."""
     index, datasets = config.index, config.collect.datasets
     if index.layout == "dated":
         return {stream_names.dated_index(dataset, 0): f"shipper-{dataset}" for dataset in datasets}
@@ -22,7 +22,7 @@ def names(config: Config) -> dict[str, str]:
 
 
 def shadowed(client: Connection, config: Config) -> list[str]:
-    """A line for each foreign template that wins over ours, or makes something else of it. Raises ServerError."""
+    """A line for each foreign template that overrides ours or changes the result. Raises ServerError."""
     winners: dict[str, list[str]] = {}
     others: list[str] = []
     listed: list[Any] = []
@@ -54,7 +54,7 @@ def _line(winner: str, names: list[str]) -> str:
 
 
 def _otherwise(config: Config, name: str, template: Any) -> Iterator[str]:
-    """Ours, but somebody changed it."""
+    """For our template, if somebody changed it."""
     series = config.index.layout == "datastream" and not name.startswith(_late_prefixes(config))
     mode = template.get("settings", {}).get("index", {}).get("mode", "standard")
     if series and mode != "time_series":

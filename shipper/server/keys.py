@@ -1,4 +1,4 @@
-"""API keys and roles: the least that each of three people needs – who sets up, the agent, who reads."""
+"""API keys and roles with the least privileges for three users: setup, the agent, and readers."""
 
 import base64
 from typing import Any, Final
@@ -12,12 +12,12 @@ from shipper.settings.config import Config
 _PATH: Final = "/_security/api_key"
 _ALL: Final = ["metrics-shipper.*", "shipper-*"]
 _SHIPPING: Final = ["create_doc", "auto_configure"]
-_CLOCK: Final = ["cluster:monitor/health"]  # of what tells the server's time this is the least; see client.skew_ms
+_CLOCK: Final = ["cluster:monitor/health"]  # the smallest privilege that returns the server's time; see client.skew_ms
 _LABEL: Final = {"managed_by": "shipper"}
 ROLES: Final[dict[str, Body]] = {
     "shipper_setup": {
         "cluster": ["monitor", "manage_index_templates", "manage_ilm", "manage_own_api_key"],
-        # "manage": streams, mappings, settings, lifecycle and rollover; a key that it makes may do no more than itself
+        # "manage": streams, mappings, settings, lifecycle and rollover; a key has no more privileges than its owner
         "indices": [{"names": _ALL, "privileges": ["manage", *_SHIPPING]}],
         "metadata": _LABEL,
     },
@@ -31,12 +31,12 @@ ROLES: Final[dict[str, Body]] = {
 
 
 def pattern(config: Config) -> str:
-    """What the key of an agent may write to."""
+    """The names that an agent's key may write to."""
     return "shipper-*" if config.index.layout == "dated" else stream_names.stream("*", config.index.namespace)
 
 
 def key_body(config: Config) -> Body:
-    """The least that shipping needs: to create documents and the streams for them, and to ask for the server's time."""
+    """The least privileges for shipping: create documents and the streams for them, and ask for the server's time."""
     rights = {"names": [pattern(config)], "privileges": _SHIPPING}
     return {
         "name": f"shipper {pattern(config)}",
@@ -46,16 +46,16 @@ def key_body(config: Config) -> Body:
 
 
 def requests(config: Config, *, with_key: bool) -> list[Request]:
-    """Roles, and the key if wanted, as ``setup --print`` shows them."""
+    """The requests for roles, and for the key if wanted, as ``setup --print`` shows them."""
     roles = [Request("PUT", f"/_security/role/{name}", body, "by --create-roles") for name, body in ROLES.items()]
     key = [Request("POST", _PATH, key_body(config), "creates a new key each time")] if with_key else []
     return [*roles, *key]
 
 
 def create_key(client: Connection, config: Config) -> str:
-    """A new API key in the form ``id:key``, as ``elasticsearch.api_key_file`` holds it.
+    """Create an API key and return it as ``id:key``, the form that ``elasticsearch.api_key_file`` holds.
 
-    Raises ServerError, also for a key that could not ship: a key has no right that its owner lacks.
+    Raises ServerError, also for a key that could not ship: a key has no privilege that its owner lacks.
     """
     made = _asked(client, "POST", _PATH, key_body(config))
     key = f"{made['id']}:{made['api_key']}"
@@ -71,7 +71,7 @@ def create_key(client: Connection, config: Config) -> str:
 
 
 def missing_rights(client: Connection, names: list[str]) -> list[str]:
-    """Rights for shipping to ``names`` that these credentials lack. Raises ServerError."""
+    """Privileges for shipping to ``names`` that these credentials lack. Raises ServerError."""
     wanted = {"index": [{"names": names, "privileges": _SHIPPING}]}
     answer = call(client, "POST", "/_security/user/_has_privileges", wanted)
     return [
@@ -80,7 +80,7 @@ def missing_rights(client: Connection, names: list[str]) -> list[str]:
 
 
 def _asked(client: Connection, method: str, path: str, body: Body | None = None) -> Any:
-    """As ``call``, of what only a server with security has."""
+    """Like ``call``, for what only a server with security supports."""
     try:
         return call(client, method, path, body)
     except ServerError as error:
@@ -102,7 +102,7 @@ def _owner(client: Connection) -> str:
 
 
 def role_steps(client: Connection) -> list[Step]:
-    """A step for each role; one that somebody changed is overwritten only by consent. Raises ServerError."""
+    """A step for each role; a role that somebody changed is overwritten only with consent. Raises ServerError."""
     return [_role_step(client, name, body) for name, body in ROLES.items()]
 
 

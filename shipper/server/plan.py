@@ -1,4 +1,4 @@
-"""What set-up would do, as steps that can be shown before any of them is taken."""
+"""What setup would do, as steps that can be shown before any of them is executed."""
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -14,15 +14,15 @@ Body = dict[str, Any]
 _REPLACED: Final = frozenset({"upgraded", "updated"})
 _KEPT: Final = {"kept": ": newer than this shipper, left alone"}
 _MOST_SHOWN: Final = 3
-# What follows from the server's version and modules
+# Values that follow from the server's version and modules
 _DERIVED: Final = re.compile(r"template\.settings\.index\.(routing_path|look_back_time): ")
-# What a caller chooses; in an older template any other difference is the upgrade itself
+# Values that the configuration chooses; in an older template any other difference is the upgrade itself
 _CHOSEN: Final = re.compile(r"template\.(settings\.index\.number_of_|lifecycle\.|data_stream_options\.)")
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One request of an installation; ``note`` says when it is not sent."""
+    """One request of setup; ``note`` says when it is not sent."""
 
     method: str
     path: str
@@ -34,7 +34,7 @@ class Request:
 class Step:
     """``line`` says what is done, or that nothing is. ``overwrites``: values on the server that others may have set.
 
-    ``optional``: a refusal is said and stops nothing.
+    ``optional``: a rejection is reported and does not stop setup.
     """
 
     line: str
@@ -84,7 +84,9 @@ def installed(client: Connection, template: Template) -> Body | None:
 
 
 def compare(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> str:
-    """``kept`` (theirs is newer), ``upgraded`` (older), ``updated`` (same version, other settings) or ``unchanged``."""
+    """``kept`` (the server's is newer), ``upgraded`` (older), ``updated`` (same version, other settings) or
+    ``unchanged``.
+    """
     version = theirs.get("_meta", {}).get("version")
     version = version if isinstance(version, int) else 0
     if version != templates.TEMPLATE_VERSION:
@@ -93,7 +95,7 @@ def compare(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> str:
 
 
 def _plain(body: Mapping[str, Any]) -> dict[str, Any]:
-    """``body`` without what the server adds, and without the version of the program, which does not matter here."""
+    """``body`` without what the server adds, and without the program's version."""
     plain = {key: value for key, value in body.items() if key != "_meta" and not key.endswith("_date_millis")}
     if "data_stream" in plain:
         plain["data_stream"] = {key: value for key, value in plain["data_stream"].items() if value}
@@ -110,7 +112,7 @@ def _overwritten(template: Template, server_body: Mapping[str, Any], action: str
 
 
 def changes(theirs: Mapping[str, Any], ours: Mapping[str, Any], where: str) -> list[str]:
-    """A line for each value of ``theirs`` that is another in ``ours``, or that only a lifecycle of ``ours`` has."""
+    """A line for each value of ``theirs`` that differs in ``ours``, or that only a lifecycle of ``ours`` has."""
     before, after = flat(theirs), flat(ours)
     names = [name for name in before if before[name] != after.get(name)]
     names += [name for name in after if name not in before and ".lifecycle." in f".{name}" and after[name] is not True]

@@ -1,4 +1,4 @@
-"""``shipper setup --remove``: everything that set-up made for a namespace, and with ``--data`` its documents."""
+"""``shipper setup --remove``: remove what setup created for a namespace, and with ``--data`` its documents."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
@@ -17,7 +17,7 @@ _NOT_FOUND: Final = 404
 
 
 def data(client: Connection, config: Config) -> list[str]:
-    """Data streams and indices with documents, by name. Raises ServerError."""
+    """Names of data streams and indices with documents. Raises ServerError."""
     pattern = "shipper-*" if config.index.layout == "dated" else stream_names.stream("*", config.index.namespace)
     answer: Any = call(client, "GET", f"/_resolve/index/{pattern}?expand_wildcards=all") or {}
     if config.index.layout == "dated":
@@ -26,7 +26,7 @@ def data(client: Connection, config: Config) -> list[str]:
 
 
 def steps(client: Connection, config: Config, *, with_data: bool) -> Iterator[Step]:
-    """What is removed, in order. Raises ServerError."""
+    """The steps of the removal, in order. Raises ServerError."""
     if with_data:
         kind, path = ("index", "") if config.index.layout == "dated" else ("data stream", "/_data_stream")
         for name in data(client, config):
@@ -79,7 +79,7 @@ def _has_content(body: Mapping[str, Any]) -> bool:
 
 
 def _keys(client: Connection, config: Config) -> Iterator[Step]:
-    """Keys by their name and label; only the caller's own where it may not see others'."""
+    """Keys with our name and metadata; only the caller's own keys if it may not see others."""
     name = key_body(config)["name"]
     try:
         keys, owner = _ask_for_keys(client)
@@ -97,7 +97,7 @@ def _keys(client: Connection, config: Config) -> Iterator[Step]:
 
 
 def _ask_for_keys(client: Connection) -> tuple[list[Any], dict[str, bool]]:
-    """Keys, and how a request about them must be limited. Raises ServerError."""
+    """Keys, and how requests about them must be limited. Raises ServerError."""
     try:
         return call(client, "GET", "/_security/api_key")["api_keys"], {}
     except ServerError:
@@ -105,7 +105,7 @@ def _ask_for_keys(client: Connection) -> tuple[list[Any], dict[str, bool]]:
 
 
 def remove(client: Connection, config: Config, say: Say, *, with_data: bool) -> None:
-    """Remove it all; a thing that the server still needs is said and kept. Raises ServerError."""
+    """Remove everything; what the server still needs is reported and kept. Raises ServerError."""
     for step in list(steps(client, config, with_data=with_data)):
         line = step.line
         try:

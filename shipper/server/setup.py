@@ -1,9 +1,9 @@
-"""Set-up: templates, data streams, and data streams that are there already, brought in line with the configuration.
+"""Setup: bring templates and data streams in line with the configuration.
 
-What is absent is made, what is older is replaced, what is newer and the operator's is kept. Everything is planned
-first: a value on the server that somebody else may have set is shown and only changed when the caller agrees. What a
-server lacks is found out from its list of modules; where that may not be read, or says nothing of it, from the refusal
-of a template, which names the setting.
+What is missing is created, what is older is replaced, what is newer or the operator's is kept. Everything is planned
+first: a value on the server that somebody else may have set is shown, and changed only with the caller's consent. What
+a server lacks is known from its list of modules; if the list cannot be read or does not tell, from the rejection of a
+template, which names the setting.
 """
 
 import re
@@ -28,7 +28,7 @@ _DATED: Final = re.compile(r"shipper-([a-z]+)-(\d{4})\.(\d\d)\.(\d\d)")
 
 
 def requests(config: Config) -> list[Request]:
-    """Everything that is sent to a server which has all modules and none of our templates."""
+    """Everything that is sent to a server with all modules and none of our templates."""
     wanted = [
         Request("PUT", template.path, template.body, "only if absent" if template.operators else "")
         for template in templates.render(config.index)
@@ -38,7 +38,7 @@ def requests(config: Config) -> list[Request]:
 
 
 def series(config: Config) -> list[str]:
-    """Data streams made at set-up: ``look_back_time`` then counts from now, not from the first document."""
+    """Data streams to create during setup: ``look_back_time`` then counts from now, not from the first document."""
     if config.index.layout != "datastream":
         return []
     return [stream_names.stream(dataset, config.index.namespace) for dataset in config.collect.datasets]
@@ -47,10 +47,10 @@ def series(config: Config) -> list[str]:
 def install(
     client: Connection, config: Config, say: Say, *, consent: Consent = lambda _changes: True, rollover: bool = False
 ) -> None:
-    """Bring the server in line; ``say`` gets a line for each thing done or left out.
+    """Bring the server in line with the configuration; ``say`` gets a line for each thing done or left out.
 
-    ``consent`` is asked once about all values that would be overwritten. Raises ServerError, also where another
-    template wins over ours, and UserError without consent: then nothing was changed.
+    ``consent`` is asked once about all values that would be overwritten. Raises ServerError, also if another template
+    overrides ours, and UserError without consent; in that case nothing was changed.
     """
     server, known = _known(client, config, say)
     said: set[str] = set()
@@ -73,7 +73,7 @@ def install(
 
 
 def dry_run(client: Connection, config: Config, say: Say, *, rollover: bool = False) -> None:
-    """Say what ``install`` would do, and every value that it would overwrite. Raises ServerError."""
+    """Report what ``install`` would do, and every value that it would overwrite. Raises ServerError."""
     server, known = _known(client, config, say)
     for step in steps(client, config, server, known, rollover=rollover):
         say(step.line)
@@ -82,7 +82,7 @@ def dry_run(client: Connection, config: Config, say: Say, *, rollover: bool = Fa
 
 
 def take(client: Connection, planned: Sequence[Step], say: Say, consent: Consent) -> None:
-    """Take steps that are planned; UserError without consent to what they overwrite. Raises ServerError."""
+    """Execute planned steps. Raises UserError without consent to what they overwrite, ServerError."""
     _require_consent(planned, consent)
     _take(client, planned, say, set())
 
@@ -106,7 +106,7 @@ def _known(client: Connection, config: Config, say: Say) -> tuple[Server, Featur
 
 
 def steps(client: Connection, config: Config, server: Server, known: Features, *, rollover: bool = False) -> list[Step]:
-    """All that set-up would do, in order. Raises ServerError."""
+    """All steps of setup, in order. Raises ServerError."""
     planned = [
         *of_policies(client, templates.policies(config.index, known)),
         *of_templates(client, templates.render(config.index, known)),
@@ -146,7 +146,7 @@ def _rollover(name: str, later: Sequence[str], *, now: bool) -> Step:
 
 
 def _take(client: Connection, planned: Sequence[Step], say: Say, said: set[str]) -> None:
-    """Take each step; ``said`` holds what an earlier attempt has said already."""
+    """Execute each step; ``said`` holds the lines that an earlier attempt has reported."""
     for step in planned:
         line = step.line
         try:
@@ -163,7 +163,7 @@ def _take(client: Connection, planned: Sequence[Step], say: Say, said: set[str])
 
 
 def _verify(client: Connection, config: Config) -> None:
-    """Raises ServerError where another template wins over ours, and goes on where these credentials may not ask."""
+    """Raises ServerError if another template overrides ours. Continues if these credentials may not ask."""
     try:
         shadowing = effect.shadowed(client, config)
     except ServerError:
@@ -173,7 +173,7 @@ def _verify(client: Connection, config: Config) -> None:
 
 
 def delete_old(client: Connection, config: Config, today: date, say: Say) -> None:
-    """Delete the indices of days before ``index.retention_days``, in the dated layout. Raises ServerError."""
+    """Delete the indices of days before ``index.retention_days`` in the dated layout. Raises ServerError."""
     if config.index.layout != "dated" or not config.index.retention_days:
         say("nothing    to delete: this command applies to index.layout dated with index.retention_days")
         return
@@ -187,7 +187,7 @@ def delete_old(client: Connection, config: Config, today: date, say: Say) -> Non
 
 
 def day_of(name: str) -> date | None:
-    """The day of an index that is one of ours by its whole name."""
+    """The day of an index whose whole name is one of ours."""
     match = _DATED.fullmatch(name)
     if not match or match[1] not in DATASETS:
         return None

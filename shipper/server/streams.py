@@ -1,7 +1,7 @@
-"""Data streams that are there, against what is configured: what can be changed now and what needs a rollover.
+"""Existing data streams compared with the configuration: what can be changed now and what needs a rollover.
 
-A stream takes lifecycle, options, settings and mappings from its template only when it, or its next backing index, is
-made. So a changed template alone changes nothing of what is kept now.
+A stream takes lifecycle, options, settings and mappings from its template only when the stream or its next backing
+index is created. So a changed template alone does not affect existing data.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -24,16 +24,16 @@ _CLOSED: Final = (
     "index.verified_before_close",
 )
 _DOWNSAMPLED: Final = "index.downsample."
-# Settings of an index that cannot be changed once it is made
+# Settings that cannot be changed after an index was created
 _FIXED: Final = ("index.mode", "index.codec", "index.number_of_shards", "index.sort.", "index.number_of_routing_shards")
-# Of the first backing index alone; made by the server from the dimensions; the server's own bookkeeping
+# Only of the first backing index; derived from the dimensions; the server's bookkeeping
 _NOT_COMPARED: Final = ("index.look_back_time", "index.routing_path", "index.time_series.", "index.dimensions")
 _LIFECYCLE: Final = ("enabled", "data_retention", "downsampling")
 
 
 @dataclass(frozen=True, slots=True)
 class Backing:
-    """One backing index: ``settings`` flat, ``mappings`` as the server has them."""
+    """One backing index: ``settings`` flat, ``mappings`` as the server returns them."""
 
     name: str
     settings: Mapping[str, Any]
@@ -51,7 +51,7 @@ class Backing:
 
 @dataclass(frozen=True, slots=True)
 class Stream:
-    """A data stream. ``about``: what the data-stream API says of it; None where the server has no such API."""
+    """A data stream. ``about``: the data stream API's description; None if the server has no such API."""
 
     name: str
     backing: Sequence[Backing]
@@ -63,7 +63,7 @@ class Stream:
 
     @property
     def open_indices(self) -> list[Backing]:
-        """What can still be written to: of a time series also earlier times."""
+        """Backing indices that accept documents; those of a time series also accept earlier times."""
         return [index for index in self.backing if index is self.write_index or (index.series and index.writable)]
 
 
@@ -95,7 +95,7 @@ def pattern(config: Config) -> str:
 
 
 def present(client: Connection, config: Config, server: Server) -> list[Stream]:
-    """The streams of the namespace, in order of their names. Raises ServerError."""
+    """The existing streams of the namespace, ordered by name. Raises ServerError."""
     wanted = pattern(config)
     if server.has_data_streams:
         answer = call(client, "GET", f"/_data_stream/{wanted}") or {}
@@ -121,13 +121,13 @@ def _backing(name: str, settings: Mapping[str, Any], mappings: Mapping[str, Any]
 
 
 def plain_indices(client: Connection, config: Config) -> list[str]:
-    """Indices that stand where a data stream should be. Raises ServerError."""
+    """Indices with the name of a data stream. Raises ServerError."""
     answer = call(client, "GET", f"/_resolve/index/{pattern(config)}") or {}
     return sorted(index["name"] for index in answer.get("indices", ()) if "data_stream" not in index)
 
 
 def expected(client: Connection, config: Config, features: Features) -> dict[str, Expected]:
-    """By name of the stream. Raises ServerError."""
+    """What the templates give each stream, by its name. Raises ServerError."""
     wanted = templates.render(config.index, features)
     components = {template.name: template.body["template"] for template in wanted if template.kind == "component"}
     custom = installed(client, Template("component", templates.CUSTOM, {}))
@@ -150,7 +150,7 @@ def _composed(parts: Sequence[Mapping[str, Any]]) -> Expected:
 
 
 def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> Body:
-    """``above`` laid over ``below``; a field's own mapping is replaced as a whole, as the server does."""
+    """``below`` overridden by ``above``; a field's mapping is replaced as a whole, as the server does."""
     merged = dict(below)
     for key, value in above.items():
         both = isinstance(value, Mapping) and isinstance(merged.get(key), Mapping)
@@ -159,7 +159,7 @@ def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> Body:
 
 
 def compare(stream: Stream, wanted: Expected) -> Comparison:
-    """What of ``stream`` is not as ``wanted``."""
+    """How ``stream`` differs from ``wanted``."""
     comparison = Comparison(stream.name)
     comparison.steps += [*_lifecycle(stream, wanted), *_options(stream, wanted)]
     if wanted.series != stream.write_index.series:
@@ -193,7 +193,9 @@ def _retention(lifecycle: Mapping[str, Any]) -> str:
 
 
 def _options(stream: Stream, wanted: Expected) -> Iterator[Step]:
-    """A failure store takes what the server refuses, with 201: nothing would be held, or sent to the late stream."""
+    """Turn off a failure store: it accepts what the server rejects, with 201, so nothing would be held back or sent to
+    the late stream.
+    """
     store = (stream.about or {}).get("failure_store") or {}
     if not wanted.options or not store.get("enabled"):
         return
@@ -205,7 +207,8 @@ def _options(stream: Stream, wanted: Expected) -> Iterator[Step]:
 def _mapping(index: Backing, wanted: Expected) -> tuple[list[Step], list[str]]:
     """Fields that are added now, and what the next backing index brings.
 
-    A new dimension is never added to an index in being: documents that it has would be stored again under another id.
+    A new dimension is never added to an existing index: documents with that dimension would be stored again under
+    another id.
     """
     before, after = _leaves(index.mappings), _leaves(wanted.mappings)
     inner = {name[:at] for name in before for at in range(len(name)) if name[at] == "."}

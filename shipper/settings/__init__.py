@@ -1,1 +1,1 @@
-"""What an option is, and the options: from flags, environment, file and defaults to one Config."""
+"""What an option is, and the options: flags, environment, file and defaults become one Config."""

@@ -1,8 +1,8 @@
-"""The configuration: every option is declared once, here, and read from flags, environment, file and defaults.
+"""The configuration: every option is declared once and read from flags, environment, file and defaults.
 
-The first of these that names an option gives its value: flag, variable ``SHIPPER_<SECTION>_<KEY>``, TOML file, default.
-Secrets are no options: they come from files, from ``SECRET_VARIABLES`` or from systemd credentials, and are read by
-``client`` when it connects, so that no Config ever holds one.
+The first source that has an option decides: flag, variable ``SHIPPER_<SECTION>_<KEY>``, TOML file, default. Secrets are
+not options: they come from files, from ``SECRET_VARIABLES`` or from systemd credentials, and are read when the client
+connects, so that a Config never holds one.
 """
 
 import difflib
@@ -37,12 +37,12 @@ DEFAULT_FILE: Final = "/etc/shipper/shipper.toml"
 FILE_VARIABLE: Final = f"{PREFIX}_CONFIG"
 SECRET_VARIABLES: Final = tuple(f"{PREFIX}_ELASTICSEARCH_{name}" for name in ("API_KEY", "PASSWORD", "BEARER_TOKEN"))
 
-# A period divides a minute, or is minutes that divide an hour: ticks then fall on the same times in every hour
+# A period divides a minute, or is a number of minutes that divides an hour: ticks have the same times in every hour
 PERIODS_S: Final = tuple(
     [second for second in range(1, 61) if 60 % second == 0]
     + [minute * 60 for minute in range(2, 61) if 60 % minute == 0]
 )
-# Kubernetes sets such variables for a service named shipper…; they are no options of ours
+# Kubernetes sets such variables for a service named shipper…; they are not options
 _FOREIGN: Final = re.compile(r"_SERVICE_(HOST|PORT\w*)$|_PORT(_\d+_\w+)?$")
 _DAY_S: Final = 86_400
 _ENQUEUES: Final = "/_es"
@@ -54,7 +54,7 @@ _ABSOLUTE: Final = text("an absolute path", r"/[^\x00-\x1f\x7f]*", "DIR")
 
 @dataclass(frozen=True)
 class Elasticsearch:
-    """Where to ship. The API key or password itself stands in a file, a variable or a systemd credential."""
+    """Where to ship. The API key or password is in a file, a variable or a systemd credential."""
 
     hosts: tuple[str, ...] = option(
         ("http://127.0.0.1:9200",),
@@ -84,7 +84,7 @@ class Elasticsearch:
 
 @dataclass(frozen=True)
 class Index:
-    """How documents are laid out in the server; read by setup and when documents are sent."""
+    """How documents are laid out in the server; used by setup and when documents are sent."""
 
     layout: str = option(
         "datastream", "Time series data streams, or one plain index per day", choice("datastream", "dated")
@@ -132,7 +132,7 @@ class Spool:
     max_bytes: int = option(
         _GIB, "Size of the spool; when it is full, the oldest documents are dropped", size(_MIB, 1 << 50)
     )
-    # 7 days is also the most that a new time-series stream is open backwards (index.look_back_time)
+    # 7 days is also the maximum age that a new time series stream accepts (index.look_back_time)
     max_age_s: int = option(7 * _DAY_S, "Documents older than this are dropped", duration(60, 3650 * _DAY_S))
     flush_s: int = option(10, "Time limit for sending the remaining documents at a stop", duration(0, 600))
 
@@ -171,9 +171,9 @@ _Options = TypeVar("_Options")
 
 @dataclass(frozen=True)
 class Config:
-    """All sections. ``file`` is the file that was read (empty: none), ``origins`` where each option given came from.
+    """All sections. ``file``: the file that was read (empty: none); ``origins``: where each given option came from.
 
-    ``collectors`` are the options that collectors declare beside themselves, in section ``collect``; see ``of``.
+    ``collectors`` are the options that collectors declare, in section ``collect``; see ``of``.
     """
 
     elasticsearch: Elasticsearch = field(default_factory=Elasticsearch)
@@ -187,7 +187,7 @@ class Config:
     origins: Mapping[str, str] = field(default_factory=dict, compare=False)
 
     def of(self, options: type[_Options]) -> _Options:
-        """The options of one collector, an instance of its dataclass; the defaults where none were loaded."""
+        """The options of one collector, an instance of its dataclass; the defaults if none were loaded."""
         return next((loaded for loaded in self.collectors if type(loaded) is options), None) or options()
 
 
@@ -197,7 +197,7 @@ SECTIONS: Final[Mapping[str, Any]] = MappingProxyType(
 
 
 def all_options(collectors: Iterable[Any] = ()) -> tuple[Option, ...]:
-    """Every option, section by section, in the order of declaration; with those that ``collectors`` declare."""
+    """Every option, section by section, in the order of declaration, with those that ``collectors`` declare."""
     return tuple(
         declared for name, kinds in _sections(collectors).items() for kind in kinds for declared in options(name, kind)
     )
@@ -229,7 +229,7 @@ def load(
 
 
 def _filled(section: str, kind: Any, values: Mapping[tuple[str, str], Any]) -> Any:
-    """``kind`` with those of ``values``, by section and attribute, that it declares."""
+    """An instance of ``kind`` with the ``values`` (by section and attribute) that it declares."""
     names = (declared.attribute for declared in options(section, kind))
     return kind(**{name: values[section, name] for name in names if (section, name) in values})
 
@@ -305,7 +305,9 @@ def _read(declared: Option, place: str, value: str) -> Any:
 
 
 def _check_hosts(elasticsearch: Elasticsearch, origins: Mapping[str, str]) -> None:
-    """Refuse Elastic Cloud's managed bulk endpoint: it answers 201 for what is only enqueued, and drops metrics."""
+    """Reject Elastic Cloud's managed bulk endpoint: it answers 201 for documents that are only enqueued, and drops
+    metrics.
+    """
     for host in elasticsearch.hosts:
         if host.rstrip("/").endswith(_ENQUEUES):
             raise ConfigError(
@@ -329,7 +331,7 @@ def _unknown(what: str, name: str, allowed: Iterable[str], *, listed: bool = Tru
 
 
 def _brief(value: object) -> str:
-    """``value`` for a message: one printable line, not too long, without user and password of an address."""
+    """``value`` for a message: one printable line of limited length, without the user and password of a URL."""
     shown = repr(value) if not isinstance(value, str) else '"' + repr(value)[1:-1] + '"'
     shown = re.sub(r"//[^\s'\"]*@", "//…@", shown)
     longest = 60

@@ -1,7 +1,7 @@
-"""What an option is: one declaration from which the TOML key, the variable, the flag, the help and the sample are made.
+"""What an option is: one declaration gives the TOML key, the variable, the flag, the help and the sample.
 
-Options are fields of the frozen dataclasses in ``config``, declared with ``option``. A ``Kind`` knows the two forms in
-which a value may be given (TOML, and text as in the environment and in flags) and says in words what is allowed.
+Options are fields of frozen dataclasses, declared with ``option``. A ``Kind`` knows how a value is written in TOML and
+as text (environment and flags), and describes in words what is allowed.
 """
 
 import re
@@ -18,7 +18,7 @@ _TRUTH: Final = {"true": True, "false": False}
 
 
 class NotAllowed(ValueError):  # noqa: N818
-    """A value is not of its kind."""
+    """A value is not allowed for its kind."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +38,7 @@ class Kind:
 
 @dataclass(frozen=True, slots=True)
 class Option:
-    """One option. ``attribute`` is its name in the dataclass: there durations carry their unit (``period_s``)."""
+    """One option. ``attribute`` is its name in the dataclass, where durations carry their unit (``period_s``)."""
 
     section: str
     attribute: str
@@ -66,7 +66,7 @@ class Option:
 
 
 def option(default: Any, help_: str, kind: Kind, flag: str = "") -> Any:
-    """A dataclass field that is an option. A ``default`` that is callable is called when it is needed."""
+    """A dataclass field that is an option. A callable ``default`` is a factory."""
     metadata = {"help": help_, "kind": kind, "flag": flag}
     if callable(default):
         return field(default_factory=default, metadata=metadata)
@@ -74,7 +74,7 @@ def option(default: Any, help_: str, kind: Kind, flag: str = "") -> Any:
 
 
 def options(section: str, kind: Any) -> tuple[Option, ...]:
-    """The options declared in dataclass ``kind``, which is the section of that name."""
+    """The options that dataclass ``kind`` declares for the section of that name."""
     return tuple(
         Option(
             section,
@@ -114,7 +114,7 @@ def choice(*allowed: str) -> Kind:
 
 
 def whole(low: int, high: int) -> Kind:
-    """A whole number, or (by leaving it out, or as an empty text) none."""
+    """A whole number; unset or empty text means none."""
 
     def take(value: object) -> int:
         _need(condition=isinstance(value, int) and not isinstance(value, bool) and low <= value <= high)
@@ -147,7 +147,7 @@ def words(
     placeholder: str = "LIST",
     valid: Callable[[str], bool] = bool,
 ) -> Kind:
-    """A list of texts, each of which matches ``pattern`` and is ``valid``; as text it is separated by commas."""
+    """A list of texts that match ``pattern`` and are ``valid``; as text, separated by commas."""
 
     def take(value: object) -> tuple[str, ...]:
         _need(condition=isinstance(value, list | tuple) and len(value) >= least)
@@ -214,7 +214,7 @@ def _measure(units: Mapping[str, int], accept: Callable[[int], bool], allowed: s
 
 
 def shown(value: int, units: Mapping[str, int]) -> str:
-    """``value`` in the largest of ``units`` that holds it without a rest."""
+    """``value`` in the largest of ``units`` that divides it."""
     unit = max((unit for unit in units if unit and value % units[unit] == 0), key=units.__getitem__)
     return f"{value // units[unit]}{unit}" if value else f"0{next(filter(None, units))}"
 

@@ -1,1 +1,1 @@
-"""What people look at: the live tables, the report, the dashboards' source. Needs the extra `view`."""
+"""What people look at: live tables, the report, the source of the dashboards. It needs the extra ``view``."""

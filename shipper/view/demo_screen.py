@@ -1,4 +1,4 @@
-"""A View on the terminal: a live table where there is one, else a few plain lines per tick."""
+"""Show a View on the terminal: as a live table, or without a terminal as a few plain lines per tick."""
 
 from collections.abc import Mapping
 from types import TracebackType
@@ -38,7 +38,7 @@ _ABSENT: Final = "–"
 
 
 def shown(value: Any, form: str) -> str:
-    """``value`` for people; absent is not zero. Control characters of hostile names do not reach the terminal."""
+    """``value`` as text for people; an absent value is not 0. Control characters of hostile names are replaced."""
     if value is None:
         return _ABSENT
     if form == "text":
@@ -59,7 +59,7 @@ def _bytes(value: float) -> str:
 
 
 class Screen:
-    """Shows views one after the other; a context manager around the time in which it does."""
+    """A context manager that shows views one after the other."""
 
     def __init__(self, console: Console | None = None) -> None:
         self._console = console or Console()

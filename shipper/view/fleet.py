@@ -1,4 +1,4 @@
-"""The fleet at one moment, read back by search: its hosts, and what runs on one. For people; needs only ``read``."""
+"""The fleet at one moment, by search: its hosts, and what runs on one of them. It needs only the privilege ``read``."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -11,9 +11,9 @@ from shipper.schema.stream_names import indices
 from shipper.settings.config import Index
 
 Row = dict[str, Any]
-KEEP_S: Final = 15 * 60  # a host that is silent for longer is left out
-_SLOW_S: Final = 3 * 60  # within it each filesystem and container has shipped
-_FUTURE_S: Final = 30  # by so much a clock may be ahead of the server's before its documents are named
+KEEP_S: Final = 15 * 60  # a host that is silent for longer is omitted
+_SLOW_S: Final = 3 * 60  # long enough for each filesystem and container to have shipped
+_FUTURE_S: Final = 30  # a clock may be this far ahead of the server's before its documents are reported
 _FAR_S: Final = 30 * 86_400
 _MOST: Final = 10_000  # hits of one search, by default of the server
 AGE: Final = "age ms"  # since the newest document of all
@@ -45,9 +45,10 @@ _CGROUP_FIELDS: Final = (
 
 @dataclass(frozen=True)
 class Seen:
-    """``rows``: flat values by dotted name, one a host or cgroup; ``at``: the newest ``@timestamp``, empty if none.
+    """``rows``: flat values by dotted name, one row per host or cgroup; ``at``: the newest ``@timestamp``, empty if
+    none.
 
-    ``future``: hosts that have shipped documents of the future, with the newest of these.
+    ``future``: hosts that have shipped documents from the future, and the newest of these times.
     """
 
     at: str
@@ -64,9 +65,10 @@ def milliseconds(timestamp: str) -> int:
 
 
 def hosts(client: Connection, index: Index, at_ms: int | None = None) -> Seen:
-    """The newest document of each host up to ``at_ms`` (None: now), as far as it is not older than KEEP_S.
+    """The newest document of each host up to ``at_ms`` (None: now), if it is not older than KEEP_S.
 
-    A row has its age, and how full its fullest filesystem is and how many containers it ran lately. Raises ServerError.
+    A row has the document's age, the usage of the fullest filesystem and the number of recent containers. Raises
+    ServerError.
     """
     body = {
         "size": _MOST,
@@ -90,7 +92,7 @@ def hosts(client: Connection, index: Index, at_ms: int | None = None) -> Seen:
 
 
 def cgroups(client: Connection, index: Index, host: str, at_ms: int | None = None) -> Seen:
-    """What ran on ``host`` at its newest tick up to ``at_ms``, aggregates left out. Raises ServerError."""
+    """What ran on ``host`` at its newest tick up to ``at_ms``, without aggregates. Raises ServerError."""
     mine = {"term": {"host.name": host}}
     newest = {
         "size": 1,
@@ -108,7 +110,9 @@ def cgroups(client: Connection, index: Index, host: str, at_ms: int | None = Non
 
 
 def _between(at_ms: int | None, seconds: int) -> Mapping[str, Any]:
-    """Up to now by the server's clock, which documents of the future do not move, or up to ``at_ms``."""
+    """The time range: up to now by the server's clock, so that documents from the future are excluded, or up to
+    ``at_ms``.
+    """
     if at_ms is None:
         return {"range": {"@timestamp": {"gte": f"now-{seconds}s", "lte": "now"}}}
     span = {"gte": at_ms - seconds * 1000, "lte": at_ms, "format": "epoch_millis"}
@@ -116,7 +120,7 @@ def _between(at_ms: int | None, seconds: int) -> Mapping[str, Any]:
 
 
 def _future(client: Connection, index: Index) -> dict[str, str]:
-    """Hosts whose clock is, or was, ahead of the server's; the time of their newest document."""
+    """Hosts whose clock is, or was, ahead of the server's, and the time of their newest document."""
     newest = {"max": {"field": "@timestamp", "format": "strict_date_time"}}
     body = {
         "size": 0,

@@ -1,4 +1,4 @@
-"""What the server holds of one tick, read back by search: the host, its busiest cgroups, the ledger. For people."""
+"""One tick as the server holds it, by search: the host, its busiest cgroups, the ledger."""
 
 import json
 from collections.abc import Mapping
@@ -11,9 +11,9 @@ from shipper.schema.stream_names import stream
 from shipper.settings.config import Index
 
 _ROWS: Final = 6
-# Documents that are no aggregates, so that no usage is listed twice
+# Without aggregates, so that no usage is listed twice
 _LEAVES: Final = {"term": {"cgroup.aggregate": False}}
-# Up to now: a host whose clock is ahead ships documents of the future
+# Up to now: a host whose clock is ahead ships documents from the future
 _RECENT: Final = {"range": {"@timestamp": {"gte": "now-15m", "lte": "now"}}}
 _SHOWN: Final = [
     "cgroup.name",
@@ -27,7 +27,7 @@ _SHOWN: Final = [
 
 @dataclass(frozen=True)
 class View:
-    """Documents of one tick as flat dotted names → values; None where the server has none yet."""
+    """Documents of one tick as flat dotted names → values; None if the server has none yet."""
 
     tick: str
     host: Mapping[str, Any]
@@ -106,7 +106,7 @@ _QUESTIONS: Final[tuple[tuple[str, str, Mapping[str, Any], Mapping[str, Any]], .
 
 
 def questions(url: str, index: Index) -> list[tuple[str, str]]:
-    """A few ad-hoc queries: what they answer, and the curl command that asks."""
+    """A few ad-hoc queries: the question, and the curl command that asks it."""
     return [
         (question, _curl(f"{url}/{stream(dataset, index.namespace)}", {"size": 0, "query": query, "aggs": aggs}))
         for question, dataset, query, aggs in _QUESTIONS

@@ -1,4 +1,4 @@
-"""``shipper top`` on the terminal: a table of hosts, of what runs on one, filtered, sorted, at any moment there is."""
+"""The terminal user interface of ``shipper top``: hosts and what runs on them; filter, sort, go back in time."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -15,18 +15,18 @@ from shipper.view.demo_screen import shown
 from shipper.view.fleet import AGE, KEEP_S, Row, Seen
 from shipper.view.top_table import CGROUPS, HOSTS, Column, cell, future, matching, ordered, span
 
-# at_ms, host → what there is; raise ServerError
+# at_ms, host → Seen; raises ServerError
 Hosts = Callable[[int | None], Seen]
 Cgroups = Callable[[str, int | None], Seen]
 
-_STEP_MS: Final = 10_000  # until documents tell their period
+_STEP_MS: Final = 10_000  # until documents report their period
 _MINUTES: Final = 10 * 60_000
 _HIGH: Final = 0.8  # of a share
 _SILENT: Final = 3  # periods
 
 
 class Top(App[None]):
-    """``host`` is the one whose cgroups are shown, empty for the hosts; ``at_ms`` the moment, None for now."""
+    """``host``: the host whose cgroups are shown, empty for the list of hosts; ``at_ms``: the moment, None for now."""
 
     TITLE = "shipper top"
     ENABLE_COMMAND_PALETTE = False
@@ -76,13 +76,13 @@ class Top(App[None]):
         self.read()
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        """While a filter is typed, the arrow keys are the input's."""
+        """While a filter is typed, the arrow keys belong to the input."""
         del parameters
         return not (isinstance(self.focused, Input) and action in ("travel", "jump"))
 
     @work(thread=True, exclusive=True)
     def read(self) -> None:
-        """Ask the server, in a thread: keys are heard meanwhile."""
+        """Ask the server in a thread, so that keys still work."""
         host, at_ms = self.host, self.at_ms
         try:
             seen = self._read_cgroups(host, at_ms) if host else self._read_hosts(at_ms)
@@ -93,7 +93,7 @@ class Top(App[None]):
 
     def take(self, host: str, at_ms: int | None, seen: Seen) -> None:
         if (host, at_ms) != (self.host, self.at_ms):
-            return  # the answer to an older question
+            return  # the answer to an older request
         self.seen = seen
         self._step_ms = max(
             (row["metricset.period"] for row in seen.rows if "metricset.period" in row), default=self._step_ms
@@ -110,7 +110,7 @@ class Top(App[None]):
         return f"{datetime.fromtimestamp(self.at_ms / 1000, UTC):%Y-%m-%d %H:%M:%S} UTC"
 
     def draw(self) -> None:
-        """The table anew, the cursor on the row that it was on."""
+        """Draw the table again, with the cursor on the same row."""
         columns, order = self.columns, self._order[self.columns]
         rows = ordered(matching(self.seen.rows, columns, self._wanted), order, turned=self._turned)
         table = self.query_one(DataTable)
@@ -135,7 +135,7 @@ class Top(App[None]):
         return table.coordinate_to_cell_key(table.cursor_coordinate).row_key.value if table.row_count else None
 
     def _cell(self, row: Row, column: Column) -> Text:
-        """Always a Text: names may look like markup."""
+        """Always a Text, because names may look like markup."""
         value, style = row.get(column.field), ""
         if column.field == AGE and value > _SILENT * row.get("metricset.period", self._step_ms):
             style = "bold reverse"
@@ -170,7 +170,7 @@ class Top(App[None]):
         self._go(steps * _MINUTES)
 
     def _go(self, ms: int) -> None:
-        """From the newest that is seen; beyond now there is nothing."""
+        """Move in time, starting at the newest tick shown; never beyond now."""
         at_ms = (self.at_ms if self.at_ms is not None else self.seen.at_ms or _now_ms()) + ms
         self.at_ms = at_ms if at_ms < _now_ms() else None
         self.draw()
@@ -208,7 +208,7 @@ class Top(App[None]):
 
 
 def _key(row: Row) -> str:
-    """Unique in a table, also where two hosts ship under one name."""
+    """A row key that is unique even if two hosts ship under one name."""
     return f"{row['host.id']}{row['cgroup.path']}" if "cgroup.path" in row else str(row["host.name"])
 
 

@@ -1,4 +1,4 @@
-"""The tables of ``shipper top``: which columns, which rows in which order, and as plain text."""
+"""The tables of ``shipper top``: columns, rows and their order, and as plain text."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ _UNITS: Final = (("d", 86_400), ("h", 3600), ("m", 60))
 class Column:
     title: str
     field: str
-    form: str  # as screen.shown knows them, and span: a time in ms
+    form: str  # as demo_screen.shown knows them, and span: a time in ms
 
 
 HOSTS: Final = (
@@ -73,13 +73,13 @@ def span(ms: float) -> str:
 
 
 def matching(rows: Iterable[Row], columns: Iterable[Column], wanted: str) -> list[Row]:
-    """Rows in which a text that is shown contains ``wanted``, in whatever case."""
+    """Rows in which a shown text contains ``wanted``, regardless of case."""
     fields = [column.field for column in columns if column.form == "text"]
     return [row for row in rows if any(wanted.lower() in str(row.get(field, "")).lower() for field in fields)]
 
 
 def ordered(rows: Iterable[Row], column: Column, *, turned: bool) -> list[Row]:
-    """Texts from A, numbers from the highest, or the other way round; what is absent comes last in both."""
+    """Rows in order: texts ascending, numbers descending, or reversed; absent values last in both cases."""
     rows = list(rows)
     having = [row for row in rows if column.field in row]
     having.sort(key=lambda row: row[column.field], reverse=(column.form != "text") != turned)
@@ -87,7 +87,7 @@ def ordered(rows: Iterable[Row], column: Column, *, turned: bool) -> list[Row]:
 
 
 def plain(seen: Seen, columns: tuple[Column, ...] = HOSTS) -> list[str]:
-    """The table as lines of text, busiest first, for where there is no terminal."""
+    """The table as lines of text, busiest first, for output that is not a terminal."""
     rows = ordered(seen.rows, columns[1], turned=False)
     table: list[list[str]] = [
         [column.title for column in columns],
@@ -100,7 +100,7 @@ def plain(seen: Seen, columns: tuple[Column, ...] = HOSTS) -> list[str]:
 
 
 def future(seen: Seen) -> str:
-    """A line that names the hosts with documents of the future; empty if there are none."""
+    """A line that names the hosts with documents from the future; empty if there are none."""
     if not seen.future:
         return ""
     named = [f"{shown(name, 'text')} (up to {at})" for name, at in sorted(seen.future.items())[:_MOST_NAMED]]

@@ -1,1 +1,1 @@
-"""The image for the nodes: one root file system, as a tar and as an OCI archive."""
+"""The image for the hosts: one root filesystem, as a tar and as an OCI archive."""

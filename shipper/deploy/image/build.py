@@ -1,4 +1,4 @@
-"""``make image``: one root file system with Python and the shipper, as a tar and as an OCI archive, both reproducible.
+"""``make image``: one root filesystem with Python and the shipper, as a tar and as an OCI archive, both reproducible.
 
 The tree consists of Debian's packages, which mmdebstrap gets from this machine's apt sources, the wheels that
 requirements/run.txt locks, and the shipper itself. Where user namespaces exist, neither Docker nor root is needed.
@@ -111,7 +111,7 @@ def install(site: Path) -> None:
     pip += ["--root-user-action=ignore", "--no-compile", "--target", site]
     locked = REPOSITORY / "requirements/run.txt"
     run(*pip, "--require-hashes", "--only-binary=:all:", "--python-version", PYTHON, "--no-deps", "-r", locked)
-    with tempfile.TemporaryDirectory(prefix="shipper-source-") as name:  # setuptools leaves files beside the sources
+    with tempfile.TemporaryDirectory(prefix="shipper-source-") as name:  # setuptools writes files beside the sources
         for source in ("pyproject.toml", "README.md", "LICENSE", *folders()):
             copy = shutil.copytree if (REPOSITORY / source).is_dir() else shutil.copy
             copy(REPOSITORY / source, Path(name, source))
