@@ -65,8 +65,10 @@ def configuration(config: Config) -> Iterator[Finding]:
 
 
 def found(root: Root, config: Config) -> Iterator[Finding]:
-    """What the collectors find, each called once."""
-    config = replace(config, spool=replace(config.spool, directory=""))  # the place in the kernel's log is the agent's
+    """What the collectors find when each is called once."""
+    config = replace(
+        config, spool=replace(config.spool, directory="")
+    )  # the position in the kernel's log belongs to the agent
     wanted = config.collect.datasets
     by_dataset: dict[str, list[Reading]] = {dataset: [] for dataset in wanted}
     for collector in COLLECTORS:

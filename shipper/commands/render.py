@@ -1,4 +1,4 @@
-"""``shipper render [--check]``: the committed files that are made from fields, options and imports."""
+"""``shipper render [--check]``: write the committed files that are generated from fields and options."""
 
 import argparse
 import json
@@ -45,7 +45,7 @@ def run(args: argparse.Namespace, _config: Config) -> int:
 
 
 def rendered(directory: Path) -> dict[str, str]:
-    """Path below the repository at ``directory`` → contents, of every file that is rendered, in whole or in part."""
+    """The contents of every generated file, by path below the repository."""
     files = {"mappings/README.md": reference.mappings_readme(), SAMPLE: reference.sample()}
     for layout in ("datastream", "dated"):
         for template in templates.render(Index(layout=layout)):

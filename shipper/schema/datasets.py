@@ -29,10 +29,7 @@ ENVELOPE: Final = (
 
 @dataclass(frozen=True)
 class Dataset:
-    """One kind of document: its name, what one document stands for, every leaf it may have, and their other names.
-
-    ``constants`` are those of its fields that no collector reads: the same in every document of a run of the agent.
-    """
+    """One kind of document: its name, what one document describes, all its fields, and their aliases."""
 
     name: str
     help: str
