@@ -379,7 +379,7 @@ def test_spool_show_and_export(capfd: pytest.CaptureFixture[str], filled: str) -
 
 
 def test_spool_replay_is_taken_at_the_next_start(capfd: pytest.CaptureFixture[str], filled: str) -> None:
-    assert spool_command(capfd, filled, "replay").startswith("2 documents handed over; the agent sends them when")
+    assert spool_command(capfd, filled, "replay").startswith("2 documents selected; the agent sends them when")
     assert spool_command(capfd, filled, "replay") == "no rejected document matches\n"
     with agent(Path(filled), SHIPPER_COLLECT_TICKS="1") as process:
         assert process.wait(30) == 0

@@ -426,7 +426,7 @@ def test_nothing_is_sent_before_the_templates_are_there(
         clock.now += 100
     assert (server.requests, ledger.spooled) == ([], 1)
     assert one.step()
-    assert capfd.readouterr().err.count("run shipper setup first") == 1
+    assert capfd.readouterr().err.count("run `shipper setup` first") == 1
 
 
 def test_an_index_that_is_shut_rests_as_a_whole_and_the_others_go_on(

@@ -85,7 +85,7 @@ FAILURES = {
     ),
     "nothing": (b"", "URL: the server closed the connection without an answer; use https:// if the server uses TLS"),
     "no JSON": (reply("200 OK", b"<html>"), "URL: the answer is not JSON"),
-    "silence": (None, "URL: no answer in time"),
+    "silence": (None, "URL: the request timed out"),
 }
 
 
@@ -267,7 +267,7 @@ def bulk_error(url: str, timeout_s: int) -> tuple[str, float]:
 def test_the_deadline_holds_for_the_request_as_a_whole(answer: Callable[[socket.socket], None]) -> None:
     with serving(answer) as url:
         message, took_s = bulk_error(url, timeout_s=2)
-    assert message == f"{url}: no answer in time"
+    assert message == f"{url}: the request timed out"
     assert 2 <= took_s < 6
 
 
@@ -293,7 +293,7 @@ def test_a_look_up_that_hangs_holds_nobody_up(monkeypatch: pytest.MonkeyPatch) -
 
     monkeypatch.setattr(socket, "getaddrinfo", hang)
     message, took_s = bulk_error("http://search.example:9200", timeout_s=1)
-    assert (message, took_s < 5) == ("http://search.example:9200: no answer in time", True)
+    assert (message, took_s < 5) == ("http://search.example:9200: the request timed out", True)
     message, took_s = bulk_error("http://search.example:9200", timeout_s=1)  # while the first still hangs
     assert took_s < 1
     released.set()

@@ -108,7 +108,7 @@ def test_run_stops_cleanly_and_keeps_what_it_could_not_send(tmp_path: Path, numb
         process.wait()
     segments = list((tmp_path / "segments").iterdir())
     assert segments
-    assert any("wait in the spool" in line for line in lines)
+    assert any("remain in the spool" in line for line in lines)
     assert not any("Traceback" in line for line in lines)
 
 

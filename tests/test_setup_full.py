@@ -216,8 +216,8 @@ def test_settings_are_changed_now_or_with_the_next_backing_index(server: FullSer
 
 def test_a_stream_made_before_setup_is_found_and_a_rollover_mends_it(server: FullServer) -> None:
     server.make(HOST)  # by Elastic's own template for metrics-*-*
-    assert any("made in mode standard before set-up" in text for text in [*wrong(server), *map(str, set_up(server))])
-    assert any(f"data stream {HOST}: it was made in mode standard" in text for text in wrong(server))
+    assert any("created in mode standard before setup" in text for text in [*wrong(server), *map(str, set_up(server))])
+    assert any(f"data stream {HOST}: it was created in mode standard" in text for text in wrong(server))
     assert server.streams[HOST]["lifecycle"]["data_retention"] == "30d"
     set_up(server, rollover=True)
     assert (f"/{HOST}/_rollover", None) in server.put
@@ -300,7 +300,7 @@ def test_removal_keeps_what_the_operator_wrote(server: FullServer, capsys: pytes
     custom = f"/_component_template/{templates.CUSTOM}"
     server.templates[custom]["template"] = {"settings": {"index.refresh_interval": "7s"}}
     assert command(server, "--remove", "--yes") == 0
-    assert f"kept       component template {templates.CUSTOM}: it has settings" in capsys.readouterr().out
+    assert f"kept       component template {templates.CUSTOM}: it holds settings" in capsys.readouterr().out
     assert set(server.templates) == {custom, "/_index_template/metrics"}
 
 

@@ -211,7 +211,7 @@ def test_a_stream_made_before_setup_is_found_and_a_rollover_mends_it(full: Full,
                  {"index_patterns": [full.stream("disk")], "priority": 150, "data_stream": {}})  # fmt: skip
     try:
         full.request("POST", f"/{full.stream('disk')}/_doc?op_type=create", body)
-        assert any("made in mode standard" in text for text in [*full.set_up(), *full.wrong()])
+        assert any("created in mode standard" in text for text in [*full.set_up(), *full.wrong()])
         full.set_up(rollover=True)
         assert full.wrong() == []
         line.ledger.put(at, [entry(full, at)])

@@ -127,7 +127,7 @@ def test_a_stream_made_before_setup_is_found_and_a_rollover_mends_it(
     assert send(es, namespace, CONTAINER) == [201]
     config = configured(es, namespace)
     lines = set_up(config)
-    assert any(line.startswith(f"later      data stream {stream}: it was made in mode standard") for line in lines)
+    assert any(line.startswith(f"later      data stream {stream}: it was created in mode standard") for line in lines)
     with client.connect(config) as connection:
         setup.install(connection, config, lines.append, rollover=True)
         assert any(line.startswith(f"rolled     data stream {stream}: ") for line in lines)

@@ -304,7 +304,7 @@ def test_wrong_authority_expired_certificate_and_client_certificate(
         wanted = replace(trusting, hosts=(asking.url,))
         assert trouble(es9, wanted) not in {"", "the index templates are missing; run `shipper setup` first"}
         known = replace(wanted, client_cert_file=str(mine.file), client_key_file=str(mine.key_file))
-        assert trouble(es9, known).endswith(("", "run shipper setup first"))
+        assert trouble(es9, known).endswith(("", "run `shipper setup` first"))
         assert "TLS" not in trouble(es9, known) and "closed" not in trouble(es9, known)
         unknown = replace(known, client_cert_file=str(foreign.file), client_key_file=str(foreign.key_file))
         assert trouble(es9, unknown) not in {"", trouble(es9, known)}
@@ -358,7 +358,7 @@ def test_verify_false_warns_at_every_start(es9: shipper_eslocal.Cluster, caplog:
         caplog.clear()
         with caplog.at_level(logging.WARNING):
             client.connect(wanted, {}).close()
-        assert "verify is false: anyone on the way can read and change what is sent" in caplog.text
+        assert "verify is false: anyone between here and the server can read and change the documents" in caplog.text
 
 
 def test_hostile_names_break_neither_body_nor_mapping(

@@ -252,7 +252,7 @@ def test_a_server_without_templates_gets_nothing(
     line = make(between.url)
     line.run(5)
     assert between.requests == 0
-    assert "run shipper setup first" in line.delivery.state.trouble
+    assert "run `shipper setup` first" in line.delivery.state.trouble
     between.fault = passing
     line.drain()
     all_found(es, line)
