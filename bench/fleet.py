@@ -30,7 +30,7 @@ import shipper_eslocal
 from bench import table
 from bench.index import cpu_s
 from shipper.agent.loop import phase_s
-from shipper.agent.tick import Identity
+from shipper.agent.tick import HostIdentity
 from shipper.base.errors import ServerError
 from shipper.deliver import client
 from shipper.deliver.connection_errors import explain
@@ -84,7 +84,7 @@ def bodies(fleet: Fleet, hosts: range) -> list[Body]:
     made = []
     for host in hosts:
         name = fleet.host_name(host)
-        phase = phase_s(Identity(name, name, {}), Config(collect=Collect(period_s=_PERIOD_S)))
+        phase = phase_s(HostIdentity(name, name, {}), Config(collect=Collect(period_s=_PERIOD_S)))
         for tick, documents in itertools.groupby(fleet.documents([host]), key=lambda document: document.tick):
             parts = [
                 b'{"create":{"_index":"%b"}}\n%b\n' % (document.index.encode(), document.line) for document in documents

@@ -15,7 +15,7 @@ from typing import Any
 
 from bench.replayed import ReplayedRoot
 from shipper.agent.self_metrics import Agent, Report
-from shipper.agent.tick import Identity, Ticker
+from shipper.agent.tick import HostIdentity, Ticker
 from shipper.base.log import Log
 from shipper.deliver.bulk import Delivery
 from shipper.deliver.ledger import Ledger
@@ -49,7 +49,9 @@ class Hot:
     def __init__(self, host: str, directory: str) -> None:
         collect = Collect(datasets=("cgroup",), deadline_s=3600)  # valgrind is slow
         self._root = ReplayedRoot(HOSTS / host, Path(directory))
-        self._ticker = Ticker(Config(collect=collect), self._root, Identity("host-1", "0" * 32, {}), Agent(None, None))
+        self._ticker = Ticker(
+            Config(collect=collect), self._root, HostIdentity("host-1", "0" * 32, {}), Agent(None, None)
+        )
         self._ledger = Ledger.load(Spool(f"{directory}/spool", 1 << 30))
         self.counts = Counts(Bulk().compression)
         self._delivery = Delivery(self._ledger, self.counts, Bulk(), Log(journal=False))

@@ -22,7 +22,7 @@ from pathlib import Path
 
 import capture_containers
 
-from shipper.collect.host.filesystem import parse as mounts_of
+from shipper.kernel import mountinfo
 from shipper.kernel.namespace import of_host, of_pid
 from shipper.kernel.source import Reader, Root
 
@@ -152,7 +152,7 @@ class Moment:
     def _mounts(self) -> None:
         text = self._read("proc/1/mountinfo") or ""
         self._write("proc/1/mountinfo", self._scrubber.mountinfo(text))
-        for mount in mounts_of(text.encode("utf-8", "surrogateescape")):
+        for mount in mountinfo.parse(text.encode("utf-8", "surrogateescape")):
             path = os.fsdecode(mount.point)
             if mount.type.startswith(("nfs", "cifs", "fuse", "autofs")):
                 continue

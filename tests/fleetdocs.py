@@ -27,7 +27,7 @@ from typing import Any, Final
 from fleetsim import Entity, Kind, Values, agent, captured, joined, noise
 
 from shipper import __version__
-from shipper.agent.tick import Identity
+from shipper.agent.tick import HostIdentity
 from shipper.collect.cgroup.member import _entity
 from shipper.deliver.document import Writer
 from shipper.fields.aliases import PERIOD
@@ -125,7 +125,7 @@ class _Host:
         self._fleet, self._number = fleet, number
         self.name = fleet.host_name(number)
         labels = {"cluster": "blue" if number % 3 else "green", "rack": f"r{number % 4}"}
-        self._identity = Identity(self.name, _digest(self.name)[:32], labels)
+        self._identity = HostIdentity(self.name, _digest(self.name)[:32], labels)
         self._seed = int(_digest(fleet.seed, self.name)[:15], 16)
         self._writers = {name: Writer(DATASETS[name].fields) for name in fleet.datasets}
         self._entities = [one for one in self._all() if one.kind.dataset in fleet.datasets]

@@ -11,8 +11,9 @@ from captured import Ticks
 from trees import Host, Tree, config
 
 from shipper.collect.host import filesystem
-from shipper.collect.host.filesystem import Mount, by_device, sizes, unescaped
+from shipper.collect.host.filesystem import by_device, sizes
 from shipper.fields.rates import Value
+from shipper.kernel.mountinfo import Mount, unescaped
 from shipper.kernel.source import Root
 from shipper.settings.config import Config
 
@@ -145,8 +146,8 @@ def test_one_document_per_device_at_its_shortest_whole_mount(mounts: Mounts) -> 
 
 
 def test_later_mount_hides_the_earlier_at_the_same_place() -> None:
-    old = Mount(b"/x", 1, whole=True, type="ext4", source="a", read_only=False)
-    new = Mount(b"/x", 2, whole=True, type="xfs", source="b", read_only=False)
+    old = Mount(b"/x", 1, b"/", "ext4", "a", (b"rw",))
+    new = Mount(b"/x", 2, b"/", "xfs", "b", (b"rw",))
     assert by_device([old, new]) == [[new]]
 
 

@@ -10,7 +10,7 @@ import pytest
 from bench import day, instructions
 from bench.bare import command
 from shipper.agent.loop import phase_s
-from shipper.agent.tick import Identity
+from shipper.agent.tick import HostIdentity
 from shipper.settings.config import Collect, Config
 
 # What only people, servers or workbenches need, or takes megabytes; asyncio comes with the client's transport
@@ -52,12 +52,12 @@ def test_run_imports_only_what_it_needs_and_stays_small(tmp_path: Path) -> None:
 
 def test_a_fleet_sends_spread_over_half_a_period() -> None:
     config = Config(collect=Collect(period_s=10))
-    phases = [phase_s(Identity(f"host-{i}", "0" * 32, {}), config) for i in range(1000)]
+    phases = [phase_s(HostIdentity(f"host-{i}", "0" * 32, {}), config) for i in range(1000)]
     assert 0 <= min(phases) < 0.5
     assert 4.5 < max(phases) < 5
     in_a_second = [sum(at <= phase < at + 1 for phase in phases) for at in range(5)]
     assert max(in_a_second) < 300
-    assert phases == [phase_s(Identity(f"host-{i}", "0" * 32, {}), config) for i in range(1000)]
+    assert phases == [phase_s(HostIdentity(f"host-{i}", "0" * 32, {}), config) for i in range(1000)]
 
 
 @pytest.mark.bench

@@ -22,7 +22,6 @@ from shipper.collect.host import (
     conntrack,
     cpu,
     disk,
-    filesystem,
     kernel_tables,
     load,
     memory,
@@ -35,6 +34,7 @@ from shipper.collect.host import (
     vmstat,
 )
 from shipper.collect.process import busiest, stat
+from shipper.kernel import mountinfo
 from shipper.kernel.parse import LARGEST, ParseError, pressure
 
 INPUTS: Final = int(os.environ.get("FUZZ", "50"))
@@ -52,7 +52,7 @@ PARSERS: Final[list[tuple[str, Parser, str | bytes]]] = [
     ("vmstat", vmstat.parse, "proc/vmstat"),
     ("pressure", pressure, "proc/pressure/io"),
     ("disk", disk.parse, "proc/diskstats"),
-    ("filesystem", filesystem.parse, "proc/1/mountinfo"),
+    ("mounts", mountinfo.parse, "proc/1/mountinfo"),
     ("network", network.parse, f"{NET}/dev"),
     ("container network", container_network.parse, f"{NET}/dev"),
     ("sockstat", lambda text: protocols.sockstat(text, protocols._WANTED_SOCKETS), f"{NET}/sockstat"),

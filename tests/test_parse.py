@@ -9,8 +9,8 @@ from captured import HOSTS
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shipper.collect.host import cpu, disk, filesystem, load, memory, network, protocols, uptime, vmstat
-from shipper.kernel import parse
+from shipper.collect.host import cpu, disk, load, memory, network, protocols, uptime, vmstat
+from shipper.kernel import mountinfo, parse
 from shipper.kernel.parse import LARGEST, ParseError
 
 PROC = HOSTS / "debian-12-hybrid" / "0" / "proc"
@@ -23,7 +23,7 @@ PARSERS: dict[str, Callable[[bytes], Any]] = {
     "vmstat": vmstat.parse,
     "uptime": uptime.parse,
     "diskstats": disk.parse,
-    "1/mountinfo": filesystem.parse,
+    "1/mountinfo": mountinfo.parse,
     "1/net/dev": network.parse,
     "1/net/sockstat": lambda text: protocols.sockstat(text, protocols._WANTED_SOCKETS),
     "1/net/sockstat6": lambda text: protocols.sockstat(text, protocols._SOCKETS_6),

@@ -13,7 +13,7 @@ import pytest
 from captured import HOSTS, CapturedRoot
 
 from shipper.agent.self_metrics import Agent, Report
-from shipper.agent.tick import Identity, Ticker
+from shipper.agent.tick import HostIdentity, Ticker
 from shipper.collect import COLLECTORS, contract
 from shipper.fields.rates import Reading
 from shipper.kernel.source import File, Reader
@@ -22,7 +22,7 @@ from shipper.settings.config import Collect, Config, Host, Index
 
 HOST = HOSTS / "debian-12-hybrid"
 TICK_MS = 1_763_918_400_000
-IDENTITY = Identity("host-1", "0123456789abcdef0123456789abcdef", {"rack": "a1"})
+IDENTITY = HostIdentity("host-1", "0123456789abcdef0123456789abcdef", {"rack": "a1"})
 
 
 class Hosted:

@@ -17,7 +17,7 @@ from shipper.agent import notify, status
 from shipper.agent.problems import grouped
 from shipper.agent.reload import Reload
 from shipper.agent.self_metrics import Agent, Report
-from shipper.agent.tick import Identity, Ticker
+from shipper.agent.tick import HostIdentity, Ticker
 from shipper.base import log
 from shipper.base.tick_times import Clock
 from shipper.deliver import replay
@@ -37,16 +37,16 @@ _FUTURE_MS: Final = 86_400_000  # servers reject documents further ahead of thei
 _REQUESTS: Final = 2.0  # delivery may make no progress for this many request timeouts
 
 
-def host(config: Config) -> tuple[Root, Identity]:
+def host(config: Config) -> tuple[Root, HostIdentity]:
     """The host root and the host's identity. Raises HostViewError if the host root does not show the host."""
     root = Root(config.collect.host_root, Descriptors.of_this_process())
     view = hostview.examine(root, config.host.name)
     if config.host.verify:
         hostview.require(view)
-    return root, Identity(view.name, view.id, config.host.labels, config.index.label_fields)
+    return root, HostIdentity(view.name, view.id, config.host.labels, config.index.label_fields)
 
 
-def phase_s(identity: Identity, config: Config) -> float:
+def phase_s(identity: HostIdentity, config: Config) -> float:
     """When in the first half of its period this host sends. All hosts of a fleet tick at the same time and share one
     server.
     """

@@ -134,7 +134,7 @@ def _stretch(reading: Reading, before: Reading) -> None:
 
 
 @dataclass(frozen=True)
-class Identity:
+class HostIdentity:
     """What every document says of the host."""
 
     name: str
@@ -157,7 +157,7 @@ class Identity:
 class Ticker:
     """Makes the documents of each tick; remembers the counters before for the rates."""
 
-    def __init__(self, config: Config, root: Root, identity: Identity, agent: Agent) -> None:
+    def __init__(self, config: Config, root: Root, identity: HostIdentity, agent: Agent) -> None:
         if not agent.keeps:
             config = replace(config, spool=replace(config.spool, directory=""))
         self._config = config = replace(config, host=replace(config.host, name=identity.name))

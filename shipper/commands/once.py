@@ -12,7 +12,7 @@ from shipper.base.errors import UserError
 from shipper.settings.config import Config
 
 if TYPE_CHECKING:
-    from shipper.agent.tick import Identity
+    from shipper.agent.tick import HostIdentity
     from shipper.collect.provenance import Provenance
     from shipper.deliver.segment import Entry
     from shipper.kernel.source import Root
@@ -66,7 +66,7 @@ def _datasets(dataset: str | None, field: str | None) -> tuple[str, ...]:
     return (dataset,) if dataset in having else having
 
 
-def _documents(config: Config, root: "Root", identity: "Identity") -> "list[Entry]":
+def _documents(config: Config, root: "Root", identity: "HostIdentity") -> "list[Entry]":
     from shipper.agent.self_metrics import Agent, Report
     from shipper.agent.tick import Ticker
 

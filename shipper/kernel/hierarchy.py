@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final
 
+from shipper.kernel import mountinfo
 from shipper.kernel.every import Every
 from shipper.kernel.source import Reader
 
@@ -93,15 +94,11 @@ def _known(mounts: Mapping[str, str], controllers: Container[str]) -> dict[str, 
 def _mounts(reader: Reader) -> dict[str, str]:
     """Where pid 1 has mounted each controller, and cgroup2; the shortest path of each."""
     found: dict[str, str] = {}
-    for line in (reader.read_once("proc/1/mountinfo") or b"").split(b"\n"):
-        before, _, after = line.partition(b" - cgroup")
-        words, rest = before.split(b" "), after.split(b" ")
-        if len(words) < 5 or len(rest) < 3:  # noqa: PLR2004
-            continue
-        point = os.fsdecode(words[4]).strip("/")
+    for mount in mountinfo.sound(reader.read_once("proc/1/mountinfo") or b"", b" - cgroup"):
+        point = os.fsdecode(mount.point).strip("/")
         if not reader.exists(point):  # pid 1 has it mounted where we do not see it
             continue
-        for controller in (UNIFIED,) if rest[0] == b"2" else map(os.fsdecode, rest[2].split(b",")):
+        for controller in (UNIFIED,) if mount.type == "cgroup2" else map(os.fsdecode, mount.options):
             if len(point) < len(found.get(controller, point + "/")):
                 found[controller] = point
     return found
@@ -120,11 +117,6 @@ def mounted(reader: Reader, controllers: Container[str]) -> dict[str, str]:
         for controller in directory.split(",")
         if controller in controllers and reader.link(f"{CGROUP_ROOT}/{directory}") is None
     }
-
-
-def walk(reader: Reader, hierarchies: dict[str, str]) -> Node:
-    """The cgroups of all hierarchies as one tree; a cgroup need not be in each of them."""
-    return Walker(reader).walk(hierarchies)
 
 
 @dataclass(slots=True)

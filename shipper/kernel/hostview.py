@@ -19,9 +19,10 @@ from typing import Final
 
 from shipper.base.errors import HostViewError
 from shipper.base.findings import Finding, Level, note, ok, wrong
-from shipper.kernel import hostname, namespace
+from shipper.kernel import hostname, mountinfo, namespace
 from shipper.kernel.hierarchy import CGROUP_ROOT, UNIFIED, Mode, detect
 from shipper.kernel.hostname import HostName
+from shipper.kernel.mountinfo import Mount
 from shipper.kernel.parse import first_line
 from shipper.kernel.source import Reader, Root
 
@@ -150,28 +151,23 @@ def _of_processes(reader: Reader) -> Iterator[Finding]:
         yield wrong("proc shows a container's processes, not the host's")
 
 
-def _own_mounts(place: str) -> Iterator[tuple[list[str], str]]:
-    """Of each mount on ``place`` as this process sees it: the optional fields of mountinfo, and the last options."""
+def _own_mounts(place: str) -> list[Mount]:
+    """What this process sees mounted on ``place``, the one on top last."""
     text = Reader(Root()).read_once("proc/self/mountinfo") or b""
-    for line in text.decode("utf-8", "replace").splitlines():
-        before, _, after = line.partition(" - ")
-        words = before.split(" ")
-        if len(words) > 5 and words[4] == place:  # noqa: PLR2004
-            yield words[6:], after.rpartition(" ")[2]
+    return [mount for mount in mountinfo.sound(text) if mount.point == os.fsencode(place)]
 
 
 def _hidepid(reader: Reader) -> str:
     """The value of proc's mount option that hides other users' processes; empty if none does (proc(5))."""
-    found = [
-        re.search(r"\bhidepid=(?!0|off)(\w+)", options) for _, options in _own_mounts(reader.root.absolute("proc"))
-    ]
-    return found[-1][1] if found and found[-1] else ""
+    options = [mount.options for mount in _own_mounts(reader.root.absolute("proc"))][-1:]
+    values = (re.fullmatch(rb"hidepid=(?!0|off)(\w+)", option) for option in options[0]) if options else ()
+    return next((value[1].decode() for value in values if value), "")
 
 
 def _of_propagation(reader: Reader) -> Iterator[Finding]:
     """Mounts that come later are seen only where the bind of the host's root follows them (mount_namespaces(7))."""
-    mounts = [fields for fields, _ in _own_mounts(reader.root.path)] if reader.root.path != "/" else []
-    if mounts and not any(field.startswith(("master:", "shared:")) for field in mounts[-1]):
+    mounts = _own_mounts(reader.root.path) if reader.root.path != "/" else []
+    if mounts and not any(field.startswith((b"master:", b"shared:")) for field in mounts[-1].propagation):
         yield note(
             f"what the host mounts later will not be seen below {reader.root.path}: "
             "run `mount --make-rshared /` on the host, and bind with rslave"
@@ -185,28 +181,18 @@ def _captured(reader: Reader) -> bool:
 
 
 def _of_mounts(reader: Reader) -> Iterator[Finding]:
-    device, kind = _root_mount(reader.read_once("proc/1/mountinfo") or b"")
+    mounts = mountinfo.sound(reader.read_once("proc/1/mountinfo") or b"")
+    root = next((mount for mount in reversed([*mounts]) if mount.point == b"/"), None)  # the last one lies on top
     here = reader.attempt("/", lambda: reader.root.stat(""))
-    if not device:
+    if root is None:
         yield note("proc/1/mountinfo cannot be read: filesystems will be missing")
-    elif here is None or _captured(reader) or kind in _OWN_DEVICE_NUMBERS:
+    elif here is None or _captured(reader) or root.type in _OWN_DEVICE_NUMBERS:
         return
-    elif device == f"{os.major(here.st_dev)}:{os.minor(here.st_dev)}":
+    elif root.device == here.st_dev:
         yield ok(f"the host root {reader.root.path} is the / of pid 1")
     else:
         text = f"the host root {reader.root.path} is not the / of pid 1: bind the host's / and set collect.host_root"
         yield wrong(text)
-
-
-def _root_mount(mountinfo: bytes) -> tuple[str, str]:
-    """Device (major:minor) and type of the file system on ``/``; the last line counts, it lies on top."""
-    found = ("", "")
-    for line in mountinfo.decode("utf-8", "replace").splitlines():
-        before, _, after = line.partition(" - ")
-        words, rest = before.split(" "), after.split(" ")
-        if len(words) > 4 and words[4] == "/" and words[3] and rest[0]:  # noqa: PLR2004
-            found = (words[2], rest[0])
-    return found
 
 
 def _of_network(reader: Reader) -> Iterator[Finding]:

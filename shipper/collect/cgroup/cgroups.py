@@ -11,7 +11,7 @@ from shipper.collect.cgroup import block_devices, container_network, controllers
 from shipper.collect.cgroup.block_devices import Devices
 from shipper.collect.cgroup.entities import ENTITY, entities
 from shipper.collect.cgroup.identity import identify, looks_like_a_container
-from shipper.collect.cgroup.member import Cgroup, Host
+from shipper.collect.cgroup.member import Cgroup, HostCgroups
 from shipper.collect.cgroup.runtime import containers, unit_files
 from shipper.collect.cgroup.runtime.containers import RuntimeFiles
 from shipper.collect.cgroup.slow import Slow
@@ -131,7 +131,7 @@ class _Cgroups:
         self._walker = Walker(reader)
         self._files = RuntimeFiles(reader, config)
         self._devices = Devices(reader)
-        self._host: Host | None = None
+        self._host: HostCgroups | None = None
         self._look_for_layout = Every(_SLOWLY_S)
         self._counts_no_io = False
         self._read_memory = Every(_SLOWLY_S)
@@ -191,7 +191,7 @@ class _Cgroups:
             values["cgroup.io.busiest.name"] = self._devices.name(moved[0])
             values["cgroup.io.busiest.bytes_per_s"] = moved[1]
 
-    def _look_at_host(self) -> Host:
+    def _look_at_host(self) -> HostCgroups:
         """Where its cgroups are is looked up each minute, and at each tick until there are any."""
         host, now_ns = self._host, self._reader.now_ns()
         due = self._look_for_layout.due(now_ns)
@@ -205,7 +205,7 @@ class _Cgroups:
             slow, table = Slow(self._reader, layout), controllers.table(layout)
             network = of_host(self._reader, "net")
             period_ms, name = self._config.collect.period_s * 1000, self._config.host.name
-            host = self._host = Host(self._reader, layout, slow, self._files, table, network, period_ms, name)
+            host = self._host = HostCgroups(self._reader, layout, slow, self._files, table, network, period_ms, name)
             self._forget()
         self._reader.lacks.pop(_IO, None)
         if self._counts_no_io:
@@ -219,7 +219,7 @@ class _Cgroups:
         cores = _cores(self._reader)
         return {**(self._memory or {}), **({_CORES: cores} if cores else {})}
 
-    def _update(self, host: Host, tree: Node) -> None:
+    def _update(self, host: HostCgroups, tree: Node) -> None:
         """Bring the cgroups known in line with ``tree``."""
         known, self._known = self._known, {}
         unknown: list[str] = []

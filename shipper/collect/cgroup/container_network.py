@@ -11,8 +11,9 @@ from typing import Final
 
 from shipper.fields.field import Field, counter
 from shipper.fields.rates import Value
+from shipper.kernel import net_dev
 from shipper.kernel.namespace import of_pid
-from shipper.kernel.parse import LARGEST, ParseError, integer, whole
+from shipper.kernel.parse import LARGEST, ParseError, integer
 from shipper.kernel.source import Reader
 
 _PREFIX: Final = "cgroup.network"
@@ -34,7 +35,6 @@ FIELDS: Final[tuple[Field, ...]] = tuple(
     for at, name, unit, help_ in _COLUMNS
 )  # fmt: skip
 _WANTED: Final = tuple((at, f"{_PREFIX}.{name}") for at, name, _, _ in _COLUMNS)
-_ALL_COLUMNS: Final = 16
 # Bridges, ends of containers inside the container, tunnels: what passes them passes the interface to the outside too.
 # sysfs, which would tell, shows another namespace's
 _INSIDE: Final = re.compile(
@@ -46,14 +46,11 @@ _INSIDE: Final = re.compile(
 def parse(text: bytes) -> dict[str, Value]:
     """Sums over the interfaces to the outside; empty where there is none. A sum that lacks one interface is none."""
     rows: dict[bytes, list[bytes]] = {}
-    for line in whole(text).split(b"\n")[2:-1]:
-        name, colon, rest = line.rpartition(b":")
-        words = rest.split()
-        if not colon or len(words) != _ALL_COLUMNS:
-            raise ParseError(f"{len(words)} columns")
-        if name.strip() != b"lo":
-            rows[name.strip()] = words
-    outside = {name: words for name, words in rows.items() if not _INSIDE.fullmatch(name)}
+    for row in net_dev.rows(text).split(b"\n")[:-1]:
+        interface, words = net_dev.parse_row(row)
+        if interface != b"lo":
+            rows[interface] = words
+    outside = {interface: words for interface, words in rows.items() if not _INSIDE.fullmatch(interface)}
     return _summed(list((outside or rows).values()))
 
 

@@ -81,7 +81,7 @@ FIELDS: Final[tuple[Field, ...]] = (
 INACTIVE_FILE: Final = "inactive file"
 INHERITED_LIMIT: Final = "inherited memory limit"
 _QUOTA: Final = "quota us"
-PERIOD: Final = "period us"
+QUOTA_PERIOD: Final = "period us"
 _IO: Final = {"bytes": "io bytes", "count": "io count"}  # direction → device MAJ:MIN → number
 
 _NS_PER_TICK: Final = 1_000_000_000 // os.sysconf("SC_CLK_TCK")
@@ -209,7 +209,7 @@ def _cpu_stat() -> Parse:
 def _cpu_max(text: bytes) -> Mapping[str, Value]:
     """``max 100000`` or ``50000 100000``: quota and period in µs."""
     quota, _, period = text.strip().partition(b" ")
-    return {} if quota == b"max" else {_QUOTA: integer(quota), PERIOD: integer(period)}
+    return {} if quota == b"max" else {_QUOTA: integer(quota), QUOTA_PERIOD: integer(period)}
 
 
 def _cfs_quota(text: bytes) -> Mapping[str, Value]:
@@ -278,7 +278,7 @@ def _device(number: bytes) -> str:
 
 def finish(values: MutableMapping[str, Any], stacked: Mapping[str, bool]) -> dict[str, int]:
     """Make quota and per-device io in ``values`` into fields; the bytes moved so far by device, ``stacked`` ones left out."""
-    quota, period = values.pop(_QUOTA, None), values.pop(PERIOD, None)
+    quota, period = values.pop(_QUOTA, None), values.pop(QUOTA_PERIOD, None)
     if quota and period:
         values["cgroup.cpu.limit.cores"] = quota / period
     devices: dict[str, int] = {}

@@ -169,9 +169,9 @@ def _identity(rule: _Rule, match: re.Match[str], name: str) -> Identity:
 
 
 def pod_uid(path: str) -> str:
-    """UID of the Kubernetes pod that the cgroup ``path`` lies in; empty if in none."""
-    match = _POD_OF.search(path)
-    return match[1].replace("_", "-") if match else ""
+    """UID of the innermost Kubernetes pod that the cgroup ``path`` lies in; empty if in none."""
+    uids = _POD_OF.findall(path)
+    return uids[-1].replace("_", "-") if uids else ""
 
 
 def looks_like_a_container(name: str, kind: CgroupKind) -> bool:

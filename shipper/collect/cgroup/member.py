@@ -2,10 +2,10 @@
 
 from collections.abc import Hashable
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any, Final
 from zlib import crc32
 
+from shipper.base.tick_times import timestamp
 from shipper.collect.cgroup import container_network
 from shipper.collect.cgroup.controllers import CgroupFile
 from shipper.collect.cgroup.entities import ENTITY
@@ -33,7 +33,7 @@ _BUSIEST: Final = Ceiling(1e11)  # bytes, as of a disk
 
 
 @dataclass
-class Host:
+class HostCgroups:
     """What the cgroups of one host share."""
 
     reader: Reader
@@ -54,7 +54,7 @@ class Host:
 class Cgroup:
     """``read`` at each tick, ``refresh`` before it; ``close`` when it is gone."""
 
-    def __init__(self, host: Host, path: str, node: Node, identity: Identity) -> None:
+    def __init__(self, host: HostCgroups, path: str, node: Node, identity: Identity) -> None:
         self.path = path
         self.node, self.identity = node, identity
         self.inodes: Hashable = tuple(sorted(node.inodes.items()))
@@ -209,7 +209,7 @@ class Cgroup:
         self._files.close()
 
 
-def _start(host: Host, path: str, node: Node) -> tuple[int, int]:
+def _start(host: HostCgroups, path: str, node: Node) -> tuple[int, int]:
     """When its directories were made, in ns since 1970 and on the clock of rates; (0, now) if that cannot be told.
 
     A directory of kernfs has the time at which the kernel first needed its inode: in mkdir(2), but anew where the inode
@@ -227,7 +227,7 @@ def _start(host: Host, path: str, node: Node) -> tuple[int, int]:
     return min(times), now_ns - (host.reader.root.wall_ns() - min(times))
 
 
-def _description(path: str, identity: Identity, host: Host, start_ns: int, named: Names) -> dict[str, Value]:
+def _description(path: str, identity: Identity, host: HostCgroups, start_ns: int, named: Names) -> dict[str, Value]:
     values: dict[str, Value] = {
         "cgroup.path": path,
         "cgroup.kind": identity.kind.value,
@@ -237,8 +237,7 @@ def _description(path: str, identity: Identity, host: Host, start_ns: int, named
         "cgroup.mode": host.mode.value,
     }
     if start_ns:
-        start = datetime.fromtimestamp(start_ns / _NS_PER_S, UTC)
-        values["cgroup.start"] = start.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        values["cgroup.start"] = timestamp(start_ns // _NS_PER_MS)
     if identity.kind in _RUN_BY_OTHERS:
         values |= {"container.id": identity.id, "container.name": identity.name}
         values |= {"event.module": CONTAINERS, PERIOD.name: host.period_ms}

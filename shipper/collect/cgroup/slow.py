@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any, Final
 
-from shipper.collect.cgroup.controllers import PERIOD, CgroupFile, limit, number, weight_of_shares
+from shipper.collect.cgroup.controllers import QUOTA_PERIOD, CgroupFile, limit, number, weight_of_shares
 from shipper.fields.field import Field, Type, attribute, gauge
 from shipper.fields.rates import Value
 from shipper.kernel.hierarchy import UNIFIED, Layout, Mode, Node, rare
@@ -103,7 +103,7 @@ _V1: Final = [
     CgroupFile("misc", "misc.current", _misc),
 ]
 _STATE: Final = [
-    CgroupFile("cpu", "cpu.cfs_period_us", number(PERIOD)),
+    CgroupFile("cpu", "cpu.cfs_period_us", number(QUOTA_PERIOD)),
     CgroupFile("pids", "pids.max", limit("cgroup.pids.limit")),
     CgroupFile(UNIFIED, "pids.max", limit("cgroup.pids.limit"), unless="cgroup.pids.limit", needs="pids"),
     CgroupFile("freezer", "freezer.state", _freezer),

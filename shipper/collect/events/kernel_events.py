@@ -5,9 +5,9 @@ would show none. The log has them all. See ``kernel_log`` for what is counted, `
 """
 
 from collections.abc import Iterable
-from datetime import UTC, datetime
 from typing import Final
 
+from shipper.base.tick_times import timestamp
 from shipper.collect.cgroup.entities import ENTITY, membership
 from shipper.collect.cgroup.identity import deepest
 from shipper.collect.contract import Collect, Collector, Output
@@ -68,12 +68,11 @@ def start(reader: Reader, config: Config) -> Collect:
 
 
 def _reading(reader: Reader, id_: str, message: str, at_ns: int, kill: Kill) -> Reading:
-    start = datetime.fromtimestamp(at_ns / 1e9, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
     sizes = {"usage": kill.usage, "limit": kill.limit, "anon": kill.anon, "file": kill.file, "shmem": kill.shmem}
     values: dict[str, Value] = {
         "event.id": id_,
         "event.action": "oom_kill",
-        "event.start": start,
+        "event.start": timestamp(at_ns // 1_000_000),
         "message": message,
         f"{_OOM}.scope": kill.scope,
         "process.pid": kill.pid,

@@ -1,13 +1,9 @@
 """Mounted filesystems: ``proc/1/mountinfo`` and statvfs below the host root, one document per device.
 
-    27 1 254:0 / / rw,relatime - ext4 /dev/vda rw,discard
-    (id, parent, major:minor, root within the filesystem, mount point, options, optional fields, -, type, source, options)
-
-Of pid 1, since ``self`` would list the container's own mounts. https://docs.kernel.org/filesystems/proc.html (3.5)
+The mounts are those of pid 1, because ``self`` would list the container's own. ``kernel.mountinfo`` has the parser.
 """
 
 import os
-import re
 import stat
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -17,7 +13,9 @@ from shipper.base.isolate import Crew, Outcome
 from shipper.collect.contract import Collect, Collector, Need, Output, matcher
 from shipper.fields.field import Type, attribute, dimension, gauge, real
 from shipper.fields.rates import Reading, Value
-from shipper.kernel.parse import LARGEST, ParseError, integer, lines, name, whole
+from shipper.kernel import mountinfo
+from shipper.kernel.mountinfo import Mount
+from shipper.kernel.parse import LARGEST, ParseError, name
 from shipper.kernel.source import Reader, Root
 from shipper.settings.config import Config
 from shipper.settings.options import globs, option
@@ -28,8 +26,6 @@ _PREFIX = "system.filesystem"
 _DEADLINE_S = 2.0  # for all mounts of a tick
 _SHARE = 4  # one may use this part of it
 _MOST_TRIED = 4  # mounts of one device
-_ESCAPE = re.compile(rb"\\([0-7]{3})")
-_FEWEST_WORDS = 10
 # Subvolumes of btrfs have a device number each, mountinfo has the filesystem's
 _OWN_NUMBERS = ("btrfs", "bcachefs")
 
@@ -48,41 +44,6 @@ FIELDS = (
     gauge(f"{_PREFIX}.free_files", "count", "Inodes that are free", "statvfs f_ffree"),
     real(f"{_PREFIX}.used_files.pct", "pct", "Inodes in use", "1 - f_ffree / f_files"),
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Mount:
-    point: bytes
-    device: int
-    whole: bool  # the filesystem's root, not a bind mount of a part of it
-    type: str
-    source: str
-    read_only: bool
-
-
-def unescaped(text: bytes) -> bytes:
-    """Blank, tab, newline, backslash and # stand as three octal digits."""
-    return _ESCAPE.sub(lambda match: bytes([int(match[1], 8) & 255]), text)
-
-
-def _mount(line: bytes) -> Mount:
-    words = line.split(b" ")
-    if len(words) < _FEWEST_WORDS or b"-" not in words[6:]:
-        raise ParseError(f"{len(words)} words")
-    after = words[words.index(b"-", 6) + 1 :]
-    if len(after) < 2:  # noqa: PLR2004
-        raise ParseError("no type and source")
-    major, _, minor = words[2].partition(b":")
-    point = unescaped(words[4])
-    if not point.startswith(b"/") or b"\0" in point:
-        raise ParseError("not a path")
-    options = words[5].split(b",") + (after[2].split(b",") if len(after) > 2 else [])  # noqa: PLR2004
-    device = os.makedev(integer(major) & 0xFFFFFFFF, integer(minor) & 0xFFFFFFFF)
-    return Mount(point, device, words[3] == b"/", name(after[0]), name(unescaped(after[1])), b"ro" in options)
-
-
-def parse(text: bytes) -> list[Mount]:
-    return lines(whole(text), _mount)
 
 
 def by_device(mounts: Iterable[Mount]) -> list[list[Mount]]:
@@ -188,7 +149,7 @@ def start(reader: Reader, config: Config) -> Collect:
             return []
         if data != text:  # it changes rarely, and is long where containers are many
             try:
-                groups, text = chosen(parse(data)), data
+                groups, text = chosen(mountinfo.parse(data)), data
             except ParseError as error:
                 reader.problem(_FILE, str(error))
                 groups, text = chosen(error.partial or []), None

@@ -1,10 +1,6 @@
 """Network interfaces of the host: ``proc/1/net/dev`` and ``sys/class/net/NAME/{ifindex,operstate,mtu,speed}``.
 
-    Inter-|   Receive                                                |  Transmit
-     face |bytes    packets errs drop fifo frame compressed multicast|bytes    packets errs drop fifo colls carrier compressed
-        lo:  513852    4059    0    0    0     0          0         0   513852    4059    0    0    0     0       0          0
-
-Without blanks between name and bytes before Linux 2.6.37 or so (``eth0:123``). ``sys/class/net`` is that of the network
+``sys/class/net`` is that of the network
 namespace in which sysfs was mounted, so the host's below the host root. https://docs.kernel.org/networking/statistics.html
 """
 
@@ -18,6 +14,7 @@ from shipper.collect.host.totals import Totals
 from shipper.fields.dataset import HOST
 from shipper.fields.field import Type, attribute, counter, dimension, gauge, real
 from shipper.fields.rates import Ceiling, Reading, Value
+from shipper.kernel import net_dev
 from shipper.kernel.every import Every
 from shipper.kernel.parse import ParseError, columns, integer, lines, name, then, whole, word
 from shipper.kernel.source import File, Reader
@@ -31,7 +28,6 @@ _NAME = f"{_PREFIX}.name"
 _PHYSICAL = f"{_PREFIX}.physical"
 _CLASS = "sys/class/net"
 _SLOWLY_S = 60
-_HEADERS = 2
 _KIND = f"{_PREFIX}.kind"
 _DUPLEX = (b"full", b"half")
 _MBIT = 1_000_000 / 8
@@ -94,29 +90,21 @@ TOTAL_FIELDS = (
 )
 
 
-def _interface(line: bytes) -> tuple[str, dict[str, Value]]:
-    interface, colon, rest = line.rpartition(b":")
-    words = rest.split()
-    if not colon or len(words) != len(_COLUMNS):
-        raise ParseError(f"{len(words)} columns")
-    if not interface.strip() or b"/" in interface or b"\0" in interface:
-        raise ParseError("not the name of an interface")
-    called = name(interface.strip())
+_NAMES = tuple(f"{_PREFIX}.{column}" for column, _, _ in _COLUMNS)
+
+
+def _interface(row: bytes) -> tuple[str, dict[str, Value]]:
+    interface, counts = net_dev.parse_row(row)
     try:
-        return called, {
-            f"{_PREFIX}.{column}": integer(word) for (column, _, _), word in zip(_COLUMNS, words, strict=True)
-        }
+        return name(interface), dict(zip(_NAMES, map(integer, counts), strict=True))
     except ParseError:
-        named = ((f"{_PREFIX}.{column}", word) for (column, _, _), word in zip(_COLUMNS, words, strict=True))
-        return then(lambda _: columns(named), lambda counts: (called, dict[str, Value](counts)))(line)
+        named = zip(_NAMES, counts, strict=True)
+        return then(lambda _: columns(named), lambda sound: (name(interface), dict[str, Value](sound)))(row)
 
 
 def parse(text: bytes) -> list[tuple[str, dict[str, Value]]]:
     """Name and values of every interface."""
-    *headers, rest = whole(text).split(b"\n", _HEADERS)
-    if len(headers) < _HEADERS or b"|bytes" not in headers[1]:
-        raise ParseError("not the two header lines")
-    return lines(rest, _interface)
+    return lines(net_dev.rows(text), _interface)
 
 
 _NEVER_SUMMED = matcher(("lo", "veth*"))

@@ -21,8 +21,8 @@ from shipper.collect.process import scrub, stat
 from shipper.collect.process.stat import Stat
 from shipper.fields.field import Field, Kind, Type, attribute, constant, counter, cpu_time, dimension, gauge, real
 from shipper.fields.rates import Reading, Value, cpus, rates
-from shipper.kernel import namespace
-from shipper.kernel.parse import ParseError, integer, meminfo, name
+from shipper.kernel import accounts, namespace
+from shipper.kernel.parse import ParseError, integer, meminfo
 from shipper.kernel.source import Reader
 from shipper.settings.config import Config
 from shipper.settings.options import boolean, option, whole, words
@@ -145,12 +145,12 @@ class Busiest:
         text = self._reader.read("proc/stat") or b""
         boot = re.search(rb"^btime (\d+)$", text, re.MULTILINE)
         memory = self._reader.parse("proc/meminfo", lambda text: meminfo(text, {b"MemTotal": "total"})) or {}
-        users = (line.split(b":") for line in (self._reader.read_once("etc/passwd") or b"").split(b"\n"))
+        users = accounts.parse(self._reader.read_once("etc/passwd") or b"")
         return {
             "cores": text.count(b"\ncpu"),
             "memory": memory.get("total"),
             "boot": int(boot[1]) if boot and namespace.shared(self._reader, "time") is not False else None,
-            "users": {name(words[2]): name(words[0]) for words in users if len(words) > 2},  # noqa: PLR2004
+            "users": {user.id: user.name for user in users},
         }
 
     def _values(self, one: Stat, cpu: float | None, facts: Mapping[str, Any]) -> dict[str, Value] | None:

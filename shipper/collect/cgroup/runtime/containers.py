@@ -22,11 +22,12 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final, TypeVar
 
-from shipper.collect.cgroup.identity import Identity
+from shipper.collect.cgroup.identity import Identity, pod_uid
 from shipper.collect.cgroup.runtime import docker_state, foreign, podman_database
 from shipper.collect.contract import matcher
 from shipper.fields.field import Field, Type, attribute, constant
 from shipper.fields.rates import Value
+from shipper.kernel import accounts
 from shipper.kernel.source import Reader
 from shipper.settings.config import Config
 from shipper.settings.options import absolute_paths, globs, option
@@ -62,9 +63,6 @@ _MOST_NAMES: Final = 4096
 _MOST_ENTRIES: Final = 16_384
 _TASKS: Final = "io.containerd.runtime.v2.task"
 _FILE_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:-]{0,254}")
-_POD: Final = re.compile(
-    r"pod([0-9A-Fa-f]{8}(?:[-_][0-9A-Fa-f]{4}){3}[-_][0-9A-Fa-f]{12}|[0-9a-f]{32})(?:\.slice)?/[^/]+$"
-)
 _LOG: Final = re.compile(r"([^_]+)_([^_]+)_(.+)-([0-9a-f]{64})\.log")
 _PAUSE: Final = "POD"  # kubelet's name for what holds a pod's namespaces
 # Keys of annotations and labels, the first that is there counts
@@ -364,9 +362,8 @@ class RuntimeFiles:
         return [(f"{home}/{below}", uid)] if home else []
 
     def _passwd(self, file: str) -> dict[str, str]:
-        data = self._reader.read_once(file) or b""
-        words = (line.split(":") for line in data.decode("utf-8", "replace").splitlines())
-        return {word[2]: word[5] for word in words if len(word) > 5 and word[5].startswith("/")}  # noqa: PLR2004
+        users = accounts.parse(self._reader.read_once(file) or b"")
+        return {user.id: user.home for user in users if user.home.startswith("/")}
 
     def _names(self, directory: str) -> list[str]:
         found: list[str] = self._keep(directory, lambda path: self._reader.names(path, _MOST_NAMES)) or []
@@ -409,12 +406,6 @@ def _run_root(path: str) -> str:
 
 def _owned_by_system(roots: Iterable[str]) -> list[Owned]:
     return [(root, None) for root in roots]
-
-
-def pod_uid(path: str) -> str:
-    """UID of the Kubernetes pod that the cgroup ``path`` lies in; empty if in none."""
-    match = _POD.search(path)
-    return match[1].replace("_", "-") if match else ""
 
 
 def _mapping(value: object) -> Mapping[str, Any]:
