@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.made
+# Tests start the shipper hundreds of times: bytecode is kept, whatever the environment says
+export PYTHONDONTWRITEBYTECODE :=
 
 help:  ## list the targets
 	@awk -F':.*## ' '/^[a-z]+:.*## /{printf "make %-8s %s\n", $$1, $$2}' Makefile
@@ -31,11 +33,18 @@ fuzz: setup  ## each parser on 10,000 damaged inputs, each collector on 2,000: f
 	FUZZ=10000 $(BIN)/pytest -m fuzz $(ARGS)
 
 check: setup  ## the quick part: lint, types, rendered files, pure, golden and contract tests
+	@$(MAKE) --no-print-directory --jobs --keep-going --output-sync=target lint types quick
+
+lint:
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
-	$(BIN)/mypy
 	$(BIN)/shipper render --check
-	$(BIN)/pytest -m "not es and not root and not bench" $(ARGS)
+
+types:
+	$(BIN)/mypy
+
+quick:
+	$(BIN)/pytest -n logical --dist loadfile -m "not es and not root and not bench" $(ARGS)
 
 image: setup  ## the image for the nodes: build/shipper-VERSION.tar and -oci.tar (needs mmdebstrap)
 	@$(BIN)/python -m shipper.deploy.image.build $(ARGS)
@@ -53,4 +62,4 @@ lock: setup  ## resolve the dependencies anew into requirements/
 clean:  ## remove what make made here (the download cache stays)
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
-.PHONY: help setup demo test fuzz check bench image lock clean
+.PHONY: help setup demo test fuzz check lint types quick bench image lock clean

@@ -1,6 +1,7 @@
 import os
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -81,18 +82,17 @@ BUS = """<busconfig><type>session</type><listen>unix:path={}</listen><auth>EXTER
 
 
 @pytest.fixture
-def bus(tmp_path: Path) -> Iterator[Path]:
-    """A bus whose socket is where a host has its own."""
-    root = tmp_path / "h"
-    socket = root / SOCKETS[0]
-    socket.parent.mkdir(parents=True)
-    (tmp_path / "bus.conf").write_text(BUS.format(socket))
-    process = subprocess.Popen(
-        ["dbus-daemon", f"--config-file={tmp_path}/bus.conf", "--nofork", "--print-address=1"], stdout=subprocess.PIPE
-    )
-    assert process.stdout
-    process.stdout.readline()
-    yield root
-    process.terminate()
-    process.wait()
-    process.stdout.close()
+def bus() -> Iterator[Path]:
+    """A bus whose socket is where a host has its own, below a root whose path is short: a socket's has 108 bytes."""
+    with tempfile.TemporaryDirectory(prefix="bus-") as root:
+        socket = Path(root, SOCKETS[0])
+        socket.parent.mkdir(parents=True)
+        (Path(root) / "bus.conf").write_text(BUS.format(socket))
+        words = ["dbus-daemon", f"--config-file={root}/bus.conf", "--nofork", "--print-address=1"]
+        with subprocess.Popen(words, stdout=subprocess.PIPE) as process:
+            assert process.stdout
+            process.stdout.readline()
+            try:
+                yield Path(root)
+            finally:
+                process.terminate()
