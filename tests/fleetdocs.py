@@ -19,7 +19,7 @@ Loading into a real Elasticsearch: ``fleetload``.
 
 import hashlib
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Final
@@ -98,12 +98,19 @@ class Fleet:
             for host in made:
                 yield from host.documents(tick)
 
-    def bulk(self, hosts: Iterable[int] | None = None, most_bytes: int = _MOST_BYTES) -> Iterator[Body]:
-        """The same as bodies of bulk requests, none much above ``most_bytes``."""
+    def bulk(
+        self,
+        hosts: Iterable[int] | None = None,
+        most_bytes: int = _MOST_BYTES,
+        seen: Callable[[Document, int], None] | None = None,
+    ) -> Iterator[Body]:
+        """The same as bodies of bulk requests, none much above ``most_bytes``; ``seen`` gets each and its time, ms."""
         lines: list[bytes] = []
         size = 0
         actions: dict[str, bytes] = {}
         for one in self.documents(hosts):
+            if seen:
+                seen(one, self.tick_ms(one.tick))
             action = actions.setdefault(one.index, b'{"create":{"_index":"%b"}}\n' % one.index.encode())
             lines += (action, one.line, b"\n")
             size += len(action) + len(one.line)

@@ -6,14 +6,14 @@
 import argparse
 import contextlib
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from multiprocessing import get_context
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
-from fleetdocs import Fleet
+from fleetdocs import Document, Fleet
 
 from shipper.base.errors import Unavailable
 from shipper.deliver import client
@@ -27,13 +27,24 @@ _HOSTS_AT_ONCE: Final = 5  # of one worker: what it keeps in memory
 
 @dataclass(frozen=True)
 class Loaded:
+    """``notes``: what the notebooks wrote down, in the order of the hosts."""
+
     documents: int
     bytes: int
     seconds: float
+    notes: list[Any] = field(default_factory=list)
 
     @property
     def per_s(self) -> float:
         return self.documents / self.seconds
+
+
+class Notebook(Protocol):
+    """Sees each document that a worker sends."""
+
+    def see(self, document: Document, time_ms: int) -> None: ...
+
+    def notes(self) -> Any: ...
 
 
 def set_up(urls: list[str], namespace: str = "default", *, replicas: int = 0) -> None:
@@ -43,20 +54,21 @@ def set_up(urls: list[str], namespace: str = "default", *, replicas: int = 0) ->
         setup.install(connection, config, lambda _line: None)
 
 
-def load(urls: list[str], fleet: Fleet, *, workers: int = 2) -> Loaded:
+def load(urls: list[str], fleet: Fleet, *, workers: int = 2, notebook: Callable[[], Notebook] | None = None) -> Loaded:
     """Set up, create every document, refresh. Raises RuntimeError for the first document that is not stored."""
     set_up(urls, fleet.namespace)
     begin = time.monotonic()
-    groups = [range(at, min(at + _HOSTS_AT_ONCE, fleet.hosts)) for at in range(0, fleet.hosts, _HOSTS_AT_ONCE)]
+    at_once = min(_HOSTS_AT_ONCE, -(-fleet.hosts // workers))
+    groups = [range(at, min(at + at_once, fleet.hosts)) for at in range(0, fleet.hosts, at_once)]
     if workers == 1 or len(groups) == 1:
-        sent = [_send(urls, fleet, hosts) for hosts in groups]
+        sent = [_send(urls, fleet, notebook, hosts) for hosts in groups]
     else:
         with ProcessPoolExecutor(workers, get_context("spawn")) as pool:
-            sent = list(pool.map(partial(_send, urls, fleet), groups))
+            sent = list(pool.map(partial(_send, urls, fleet, notebook), groups))
     with client.connect(_config(urls, 0)) as connection:
         client.call(connection, "POST", f"/metrics-shipper.*-{fleet.namespace}/_refresh")
-    documents, size = (sum(column) for column in zip(*sent, strict=True))
-    return Loaded(documents, size, time.monotonic() - begin)
+    documents, sizes, notes = zip(*sent, strict=True)
+    return Loaded(sum(documents), sum(sizes), time.monotonic() - begin, list(notes))
 
 
 def _config(urls: list[str], replicas: int, namespace: str = "default") -> Config:
@@ -64,15 +76,16 @@ def _config(urls: list[str], replicas: int, namespace: str = "default") -> Confi
     return Config(elasticsearch=wanted, index=Index(replicas=replicas, namespace=namespace), bulk=Bulk(compression=0))
 
 
-def _send(urls: list[str], fleet: Fleet, hosts: range) -> tuple[int, int]:
+def _send(urls: list[str], fleet: Fleet, notebook: Callable[[], Notebook] | None, hosts: range) -> tuple[int, int, Any]:
     documents = size = 0
+    book = notebook() if notebook else None
     with client.connect(_config(urls, 0)) as connection:
-        for body in fleet.bulk(hosts):
+        for body in fleet.bulk(hosts, seen=book.see if book else None):
             answer = _patiently(connection, body.data)
             for problem in _problems(answer):
                 raise RuntimeError(problem)
             documents, size = documents + body.documents, size + len(body.data)
-    return documents, size
+    return documents, size, book.notes() if book else None
 
 
 def _patiently(connection: Any, data: bytes) -> dict[str, object]:

@@ -221,6 +221,9 @@ def _merge(below: Body, above: Body) -> None:
 @contextmanager
 def serving(stub: FullServer) -> Iterator[FullServer]:
     class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"  # keeps the connection
+        wbufsize = -1  # sends head and body together
+
         def serve(self) -> None:
             data = self.rfile.read(int(self.headers.get("content-length") or 0))
             body = json.loads(gzip.decompress(data) if self.headers.get("content-encoding") else data or b"null")

@@ -92,18 +92,13 @@ class Proven:
         return ranks(panel, self.when, self.columns, chosen) if panel.split else {}
 
 
-def gathered(fleet: Fleet) -> dict[str, pl.DataFrame]:
-    columns = Gathered()
-    for one in fleet.documents():
-        columns.add(one.dataset, fleet.tick_ms(one.tick), one.values)
-    return columns.frames()
-
-
 def loaded(cluster: shipper_eslocal.Cluster, fleet: Fleet) -> Proven:
-    load(list(cluster.urls), fleet)
+    """The columns are written down while the documents are sent: each is made once."""
+    parts = load(list(cluster.urls), fleet, notebook=Gathered).notes
+    columns = {name: pl.concat([part[name] for part in parts], how="vertical_relaxed") for name in parts[0]}
     last_ms = fleet.tick_ms(fleet.ticks - 1)
     when = ask.span(fleet.tick_ms(0), last_ms, least_s=fleet.period_s)
-    return Proven(cluster, fleet.namespace, gathered(fleet), when)
+    return Proven(cluster, fleet.namespace, columns, when)
 
 
 def drawn(board: Board) -> Iterator[Panel]:

@@ -11,6 +11,7 @@ from functools import cache
 from typing import Any, Final
 
 import polars as pl
+from fleetdocs import Document
 
 from shipper.fields.field import Type
 from shipper.view.dashboards.ask import Answer, Span, name
@@ -53,6 +54,12 @@ class Gathered:
             return
         for one, column in columns.items():
             column.append(time_ms if one == TIME else _plain(dataset, values, one))
+
+    def see(self, document: Document, time_ms: int) -> None:
+        self.add(document.dataset, time_ms, document.values)
+
+    def notes(self) -> dict[str, pl.DataFrame]:
+        return self.frames()
 
     def frames(self) -> dict[str, pl.DataFrame]:
         return {dataset: pl.DataFrame(columns, strict=False) for dataset, columns in self._columns.items()}
