@@ -1,13 +1,14 @@
 """The documents that are not aggregates are a partition: their sum is what the kernel counts for all together."""
 
 import hashlib
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 from captured import HOSTS, CapturedRoot, Documents, Ticks, collecting
-from engines import CGROUPS, docker
+from engines import CGROUPS, Docker, docker, swept
 
 from shipper.collect.cgroup import cgroups
 from shipper.kernel.source import Descriptors, Root
@@ -47,11 +48,10 @@ def test_on_every_captured_host_leaves_add_up_to_the_topmost(host: str, tmp_path
     assert leaves == pytest.approx(topmost, rel=0.12, abs=SKEW_NS)
 
 
-def members(id_: str) -> list[int]:
+def members(cgroup: str) -> list[int]:
     """The busy processes of a container; not its first, which only waits."""
-    file = next(
-        base / "docker" / id_ / "cgroup.procs" for base in (CGROUPS / "pids", CGROUPS) if (base / "docker").exists()
-    )
+    paths = [base / cgroup.lstrip("/") / "cgroup.procs" for base in (CGROUPS / "pids", CGROUPS)]
+    file = next(path for path in paths if path.exists())
     return sorted(int(pid) for pid in file.read_text().split())[1:]
 
 
@@ -73,24 +73,34 @@ def nested(parent: str, pids: list[int]) -> Iterator[tuple[str, str]]:
     yield f"{parent}/{names[0]}", f"{parent}/{names[1]}"
 
 
+@contextmanager
+def paused(engine: Docker) -> Iterator[None]:
+    """What is read one after the other is then of one moment, however long it takes on a busy machine."""
+    engine.run("pause", "outer", "other")
+    yield
+    engine.run("unpause", "outer", "other")
+
+
 @pytest.mark.root
 def test_real_containers_nested_ones_included(short: Path) -> None:
-    with docker(short / "d") as engine:
-        outer = engine.started("outer", "--cpus", "0.8", work=FOREVER)
-        engine.started("other", "--cpus", "0.4", work=FOREVER)
-        pids = members(outer)
-        with nested(f"/docker/{outer}", pids[:2]) as (inner, rest):
+    parent = f"/shipper-test-{secrets.token_hex(3)}"  # no container of others is in it
+    with swept(short, parent.lstrip("/")), docker(short / "d") as engine:
+        outer = f"{parent}/" + engine.started("outer", "--cgroup-parent", parent, "--cpus", "0.8", work=FOREVER)
+        engine.started("other", "--cgroup-parent", parent, "--cpus", "0.4", work=FOREVER)
+        with nested(outer, members(outer)[:2]) as (inner, rest):
             config = collecting(docker_roots=(str(engine.data_root),))
             ticks = Ticks(Root("/", Descriptors(1000)), [cgroups.COLLECTOR], config)
-            before = ticks.tick()
+            with paused(engine):
+                before = ticks.tick()
             engine.run("exec", "other", "/bin/sh", "-c", BUSY)
-            after = ticks.tick()
+            with paused(engine):
+                after = ticks.tick()
             ticks.close()
-    flags = {path: after["cgroup"][path]["cgroup.aggregate"] for path in (f"/docker/{outer}", inner)}
-    assert flags == {f"/docker/{outer}": False, inner: True}  # the outer container counts as a whole
+    flags = {path: after["cgroup"][path]["cgroup.aggregate"] for path in (outer, inner)}
+    assert flags == {outer: False, inner: True}  # the outer container counts as a whole
     assert rest not in after["cgroup"]
-    grown = [new - old for new, old in zip(usages(after, "/docker"), usages(before, "/docker"), strict=True)]
+    grown = [new - old for new, old in zip(usages(after, parent), usages(before, parent), strict=True)]
     assert grown[1] > 1_500_000_000
     assert grown[0] == pytest.approx(grown[1], rel=0.02, abs=SKEW_NS)
-    for path in (f"/docker/{outer}", inner):
+    for path in (outer, inner):
         assert int(str(after["cgroup"][path][USAGE])) > int(str(before["cgroup"][path][USAGE]))
