@@ -21,13 +21,19 @@ $(STAMP): requirements/dev.txt pyproject.toml
 demo: setup  ## ship this machine into a real Elasticsearch and watch it come back (ARGS="--ticks 5")
 	@mkdir -p build && $(BIN)/shipper demo --report build/report.html $(ARGS)
 
+BIG := -m "es or root or fuzz or bench"
 test: check  ## everything: make check, then fuzz, real Elasticsearch of both versions, real cgroups and containers
-	@mkdir -p build
-	@echo "tests/es here; the tests of faults, containers and nodes beside them, shown when they are done"
-	@FUZZ=500 $(BIN)/pytest -m "es or root or fuzz or bench" --ignore=tests/es $(ARGS) >build/test-beside.log 2>&1 & beside=$$!; \
-	trap 'kill $$beside' INT TERM; \
-	$(BIN)/pytest -m "es or root or fuzz or bench" $(ARGS) tests/es; here=$$?; \
-	wait $$beside; there=$$?; cat build/test-beside.log; exit $$((here | there))
+	@echo "Tests against real servers, of faults, and of containers and nodes run beside each other; each part is shown at its end."
+	@$(MAKE) --no-print-directory --jobs --keep-going --output-sync=target servers faults nodes
+
+servers:
+	$(BIN)/pytest -n logical --dist loadfile $(BIG) $(ARGS) tests/es
+
+faults:
+	$(BIN)/pytest $(BIG) $(ARGS) tests/fault
+
+nodes:
+	FUZZ=500 $(BIN)/pytest $(BIG) --ignore=tests/es --ignore=tests/fault $(ARGS)
 
 fuzz: setup  ## each parser on 10,000 damaged inputs, each collector on 2,000: for the night
 	FUZZ=10000 $(BIN)/pytest -m fuzz $(ARGS)
@@ -62,4 +68,4 @@ lock: setup  ## resolve the dependencies anew into requirements/
 clean:  ## remove what make made here (the download cache stays)
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
-.PHONY: help setup demo test fuzz check lint types quick bench image lock clean
+.PHONY: help setup demo test servers faults nodes fuzz check lint types quick bench image lock clean

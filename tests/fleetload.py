@@ -22,6 +22,7 @@ from shipper.settings.config import Bulk, Config, Elasticsearch, Index
 
 _FILTER: Final = "errors,items.*.error,items.*.status"
 _WAITS_S: Final = (0.5, 1, 2, 4, 8, 8, 8)
+_SHARD_S: Final = 60  # a busy machine takes long to make a stream
 _HOSTS_AT_ONCE: Final = 5  # of one worker: what it keeps in memory
 
 
@@ -72,7 +73,7 @@ def load(urls: list[str], fleet: Fleet, *, workers: int = 2, notebook: Callable[
 
 
 def _config(urls: list[str], replicas: int, namespace: str = "default") -> Config:
-    wanted = Elasticsearch(hosts=tuple(urls), timeout_s=60)
+    wanted = Elasticsearch(hosts=tuple(urls), timeout_s=2 * _SHARD_S)
     return Config(elasticsearch=wanted, index=Index(replicas=replicas, namespace=namespace), bulk=Bulk(compression=0))
 
 
@@ -92,7 +93,7 @@ def _patiently(connection: Any, data: bytes) -> dict[str, object]:
     """A small server says 429 while its heap is full of what it was just sent."""
     for wait_s in _WAITS_S:
         with contextlib.suppress(Unavailable):
-            answer: dict[str, object] = client.bulk(connection, data, filter_path=_FILTER)
+            answer: dict[str, object] = client.bulk(connection, data, _SHARD_S, filter_path=_FILTER)
             return answer
         time.sleep(wait_s)
     raise RuntimeError("the server stays full")

@@ -1,9 +1,11 @@
 """The line as the fault tests drive it: real collectors, spool, ledger and delivery; ticks as fast as they go."""
 
 import json
+import os
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -147,3 +149,13 @@ def own_template(es: shipper_eslocal.Cluster, dataset: str, namespace: str, sett
 def open_for(from_ms: int, to_ms: int) -> dict[str, str]:
     """Settings of a time series that takes documents of these times."""
     return {"index.time_series.start_time": iso(from_ms), "index.time_series.end_time": iso(to_ms)}
+
+
+def filled(filler: Path) -> bool:
+    """True, with no byte left on the disk: to be called again, as each segment that is sent and unlinked makes room."""
+    with filler.open("ab", buffering=0) as file:
+        for size in (65_536, 4096, 1):
+            with suppress(OSError):
+                while os.write(file.fileno(), b"x" * size):
+                    pass
+    return True

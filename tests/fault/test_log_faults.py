@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import shipper_eslocal
+from fault.line import filled
 from fault.proxy import Proxy
 
 from shipper.agent import status
@@ -105,10 +106,7 @@ def test_spool_and_log_on_one_full_disk(
     between.down()
     with (small_disk / "log").open("wb") as log, agent(between.url, namespace, small_disk / "spool", log) as process:
         until(lambda: seen(small_disk / "spool", "spooled") >= 2)
-        with (small_disk / "filler").open("wb", buffering=0) as file, suppress(OSError):
-            while file.write(b"x" * 4096):
-                pass
-        time.sleep(5)
+        until(lambda: filled(small_disk / "filler") and bool(status.read(str(small_disk / "spool")).get("disk")))
         assert process.poll() is None
         between.up()
         until(lambda: seen(small_disk / "spool", "stored") >= 10)

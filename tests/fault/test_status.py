@@ -1,18 +1,18 @@
 """`shipper status` while a real agent ships to a real server, and while its disk is full."""
 
 import json
-import os
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 import shipper_eslocal
+from fault.line import filled
 
 LIMIT_S = 60.0
 MAIN = "import sys; from shipper.cli import main; sys.exit(main())"
@@ -63,16 +63,6 @@ def test_status_tells_of_now_not_of_before_the_last_delivery(
     assert (code, found["running"], found["stopped"]) == (1, False, True)
     assert found["documents"]["collected"] == found["documents"]["stored"]
     assert "0 spooled + 0 rejected + 0 dropped, when it was stopped" in status(spool)[1]
-
-
-def filled(filler: Path) -> bool:
-    """True, with no byte left on the disk: to be called again, as each segment that is sent and unlinked makes room."""
-    with filler.open("ab", buffering=0) as file:
-        for size in (65_536, 4096, 1):
-            with suppress(OSError):
-                while os.write(file.fileno(), b"x" * size):
-                    pass
-    return True
 
 
 @pytest.mark.root
