@@ -168,12 +168,23 @@ def test_a_secret_at_the_end_of_what_is_shown_is_not_cut_open() -> None:
     assert len(line) == 1024
 
 
-def looked(seconds: float, **collect: Any) -> dict[int, dict[str, Any]]:
-    """Documents by process id, of two looks at this machine."""
+def works(pid: int, seconds: float) -> None:
+    """Wait until the process has used that much CPU time from now on."""
+    process = psutil.Process(pid)
+    wanted = sum(process.cpu_times()[:2]) + seconds
+    while sum(process.cpu_times()[:2]) < wanted:
+        time.sleep(0.05)
+
+
+def looked(seconds: float, busy: int = 0, **collect: Any) -> dict[int, dict[str, Any]]:
+    """Documents by process id, of two looks at this machine; between them ``busy`` has worked for ``seconds``."""
     config = collecting(**collect)
     ticks = Ticks(Root(), (processes.COLLECTOR,), config)
     ticks.tick()
-    time.sleep(seconds)
+    if busy:
+        works(busy, seconds)
+    else:
+        time.sleep(seconds)
     documents = ticks.tick()["process"]
     ticks.close()
     return {int(str(one["process.pid"])): one for one in documents.values()}
@@ -218,7 +229,7 @@ def test_a_process_that_began_since_the_look_before_has_a_share() -> None:
     ticks = Ticks(Root(), (processes.COLLECTOR,), collecting(processes=50))
     ticks.tick()
     with subprocess.Popen([sys.executable, "-c", "while True: pass"]) as process:
-        time.sleep(1.5)
+        works(process.pid, 1.1)  # what is younger than a second has no share
         found = {one["process.pid"]: one for one in ticks.tick()["process"].values()}
         process.kill()
     share = found[process.pid]["system.process.cpu.total.pct"]
@@ -253,9 +264,9 @@ def test_a_process_with_a_damaged_column_has_a_document_without_it(
             return found
         raise ParseError("damaged", without(found, lost))
 
-    sound = looked(0.2, processes=100)[worker.pid].keys()
+    sound = looked(0.2, worker.pid, processes=100)[worker.pid].keys()
     monkeypatch.setattr(stat, "parse", damaged)
-    lacking = sound - looked(0.2, processes=100)[worker.pid].keys()
+    lacking = sound - looked(0.2, worker.pid, processes=100)[worker.pid].keys()
     assert {name for name in lacking if not name.endswith("_per_s")} == fields
 
 
