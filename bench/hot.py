@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.replayed import ReplayedRoot
-from shipper.agent.self_metrics import Agent, Report
+from shipper.agent.self_metrics import Report, SelfMetrics
 from shipper.agent.tick import HostIdentity, Ticker
 from shipper.base.log import Log
 from shipper.deliver.bulk import Delivery
@@ -50,7 +50,7 @@ class Hot:
         collect = Collect(datasets=("cgroup",), deadline_s=3600)  # valgrind is slow
         self._root = ReplayedRoot(HOSTS / host, Path(directory))
         self._ticker = Ticker(
-            Config(collect=collect), self._root, HostIdentity("host-1", "0" * 32, {}), Agent(None, None)
+            Config(collect=collect), self._root, HostIdentity("host-1", "0" * 32, {}), SelfMetrics(None, None)
         )
         self._ledger = Ledger.load(Spool(f"{directory}/spool", 1 << 30))
         self.counts = Counts(Bulk().compression)

@@ -22,7 +22,7 @@ from functools import partial
 from typing import Any
 
 from shipper.agent import loop
-from shipper.agent.self_metrics import Agent, Report
+from shipper.agent.self_metrics import Report, SelfMetrics
 from shipper.agent.tick import Ticker
 from shipper.base import log
 from shipper.deliver import client
@@ -52,7 +52,7 @@ class _Stages:
         url = f"http://127.0.0.1:{self._sink.stdout.readline().strip()}"
         config = Config(collect=Collect(period_s=1), elasticsearch=Elasticsearch(hosts=(url,)), host=Host(verify=False))
         self._root, identity = loop.host(config)
-        collect, agent = config.collect, Agent(None, None)
+        collect, agent = config.collect, SelfMetrics(None, None)
         others = tuple(name for name in collect.datasets if name != "cgroup")
         self._cgroups = Ticker(Config(collect=Collect(datasets=("cgroup",))), self._root, identity, agent)
         self._others = Ticker(Config(collect=Collect(period_s=1, datasets=others)), self._root, identity, agent)

@@ -18,7 +18,7 @@ from typing import Any, Final
 
 from captured import HOSTS, CapturedRoot
 
-from shipper.agent.self_metrics import Agent, Report
+from shipper.agent.self_metrics import Report, SelfMetrics
 from shipper.collect import COLLECTORS
 from shipper.collect.contract import Derive, nothing
 from shipper.collect.host import filesystem, memory
@@ -119,7 +119,7 @@ def agent() -> Kind:
     """The agent document of an agent that has just begun."""
     with tempfile.TemporaryDirectory() as directory:
         ledger = Ledger.load(Spool(directory, 1 << 20))
-        made = Agent(ledger, DeliveryState(reachable=True, skew_ms=2)).values(Report(10_000, ticks=1))
+        made = SelfMetrics(ledger, DeliveryState(reachable=True, skew_ms=2)).values(Report(10_000, ticks=1))
     # Those are of this process, which is another one for each worker that makes documents
     made |= {"agent.memory.rss.bytes": 40 << 20, "agent.cpu.ns": 350_000_000}
     counters = tuple(one for one in AGENT_FIELDS if one.rate)

@@ -18,7 +18,7 @@ import pytest
 
 from shipper import cli
 from shipper.agent import status
-from shipper.agent.loop import Pipeline
+from shipper.agent.loop import Agent
 from shipper.base import log
 from shipper.deliver.ledger import Fate, Ledger
 from shipper.deliver.segment import Entry
@@ -415,7 +415,7 @@ def test_the_watchdog_hears_nothing_while_delivery_stands_still(
         spool=SpoolOptions(directory=str(tmp_path / "spool")),
         host=Host(name="a", verify=False),
     )
-    pipeline = Pipeline(config, send, log.Log(journal=False))
+    pipeline = Agent(config, send, log.Log(journal=False))
     pipeline.delivery.start()
 
     def tick() -> list[str]:

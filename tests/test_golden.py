@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from captured import HOSTS, CapturedRoot, Documents, Ticks
 
-from shipper.deliver.document import printable
+from shipper.base.text import utf8
 
 CAPTURED = sorted(path.name for path in HOSTS.iterdir() if (path / "0" / "moment.json").exists())
 
@@ -15,14 +15,14 @@ CAPTURED = sorted(path.name for path in HOSTS.iterdir() if (path / "0" / "moment
 def rounded(value: Any) -> Any:
     """Seven digits and valid UTF-8, as documents have them."""
     if isinstance(value, str):
-        return printable(value)
+        return utf8(value)
     return float(f"{value:.7g}") if isinstance(value, float) else value
 
 
 def comparable(documents: Documents) -> dict[str, Any]:
     return {
         dataset: {
-            printable(entity): {name: rounded(value) for name, value in sorted(values.items())}
+            utf8(entity): {name: rounded(value) for name, value in sorted(values.items())}
             for entity, values in sorted(entities.items())
         }
         for dataset, entities in sorted(documents.items())

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from shipper.agent.loop import Pipeline
+from shipper.agent.loop import Agent
 from shipper.base.log import Log
 from shipper.settings.config import Collect, Config, Host, Spool
 
@@ -45,7 +45,7 @@ def test_a_healthy_hour_is_silent(
         spool=Spool(directory=str(tmp_path)),
         host=Host(name="quiet", verify=False),
     )
-    pipeline = Pipeline(config, stored, Log(journal=False))
+    pipeline = Agent(config, stored, Log(journal=False))
     ticks: list[int] = []
     for _ in range(TICKS):
         clock.now_ns += PERIOD_S * SECOND

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from shipper.agent import status
-from shipper.agent.loop import Pipeline
+from shipper.agent.loop import Agent
 from shipper.base.errors import UserError
 from shipper.base.log import Log
 from shipper.deliver.ledger import HELD_TICKS, Counts, Fate, Ledger
@@ -426,7 +426,7 @@ def test_age_is_judged_by_a_clock_that_can_be_trusted(tmp_path: Path) -> None:
         spool=SpoolOptions(directory=str(tmp_path / "other"), max_age_s=7 * 86_400),
         host=Host(name="a", verify=False),
     )
-    pipeline = Pipeline(config, lambda _body, _shard_s: {}, Log(journal=False))
+    pipeline = Agent(config, lambda _body, _shard_s: {}, Log(journal=False))
     pipeline.ledger.spool.close()
     pipeline.ledger = ledger
     assert pipeline._oldest() == (0, False)  # whatever this host's clock says

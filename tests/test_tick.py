@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from captured import HOSTS, CapturedRoot
 
-from shipper.agent.self_metrics import Agent, Report
+from shipper.agent.self_metrics import Report, SelfMetrics
 from shipper.agent.tick import HostIdentity, Ticker
 from shipper.collect import COLLECTORS, contract
 from shipper.fields.rates import Reading
@@ -32,7 +32,7 @@ class Hosted:
         self.directory = directory / "host"
         shutil.copytree(HOST, self.directory)
         self.root = CapturedRoot(self.directory, directory)
-        self.ticker = Ticker(config or Config(), self.root, IDENTITY, Agent(None, None))
+        self.ticker = Ticker(config or Config(), self.root, IDENTITY, SelfMetrics(None, None))
 
     def tick(self, moment: int = 1) -> tuple[list[dict[str, Any]], list[dict[str, Any]], Report]:
         """Documents, their bulk actions, and the report."""
@@ -244,7 +244,7 @@ def test_after_missed_ticks_a_containers_period_is_the_whole_of_them(tmp_path: P
     for late_s, expected in ((10, 10_000), (30, 30_000), (14, 10_000)):
         moments["1"]["now_ns"] = moments["0"]["now_ns"] + late_s * 1_000_000_000
         (hosted.directory / "1/moment.json").write_text(json.dumps(moments["1"]))
-        hosted.ticker = Ticker(Config(), hosted.root, IDENTITY, Agent(None, None))
+        hosted.ticker = Ticker(Config(), hosted.root, IDENTITY, SelfMetrics(None, None))
         hosted.tick(0)
         documents, _, _ = hosted.tick(1)
         periods = {one["metricset"]["period"] for one in of(documents, "cgroup") if "metricset" in one}

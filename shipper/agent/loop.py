@@ -16,7 +16,7 @@ import schedule
 from shipper.agent import notify, status
 from shipper.agent.problems import grouped
 from shipper.agent.reload import Reload
-from shipper.agent.self_metrics import Agent, Report
+from shipper.agent.self_metrics import Report, SelfMetrics
 from shipper.agent.tick import HostIdentity, Ticker
 from shipper.base import log
 from shipper.base.tick_times import Clock
@@ -74,7 +74,7 @@ class _Alarm:
         os.close(self._fd)
 
 
-class Pipeline:
+class Agent:
     """Collects into the spool and delivers from it until it is stopped. ``reload``: it ended in order to restart."""
 
     def __init__(
@@ -91,7 +91,7 @@ class Pipeline:
         self.delivery = Delivery(self.ledger, send, config.bulk, out, ready, phase_s=phase, on_idle=self._delivered)
         self._status = status.Status(self.ledger, self.delivery.state, config.collect.period_s * 1000)
         self._is_delivered = False
-        self._ticker = Ticker(config, root, self.identity, Agent(self.ledger, self.delivery.state, out))
+        self._ticker = Ticker(config, root, self.identity, SelfMetrics(self.ledger, self.delivery.state, out))
         self._clock = Clock(config.collect.period_s * 1000, self.ledger.used)
         self._alarm = _Alarm()
         self._stopping = self._asked_to_reload = self.reload = False

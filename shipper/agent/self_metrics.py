@@ -34,7 +34,7 @@ class Report:
     stuck: list[str] = field(default_factory=list)
 
 
-class Agent:
+class SelfMetrics:
     """Creates the values of the agent document."""
 
     def __init__(self, ledger: Ledger | None, delivery: DeliveryState | None, out: Log | None = None) -> None:

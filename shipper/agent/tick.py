@@ -9,7 +9,7 @@ from functools import partial
 from typing import Final
 
 from shipper import __version__
-from shipper.agent.self_metrics import Agent, Report
+from shipper.agent.self_metrics import Report, SelfMetrics
 from shipper.base.isolate import Crew, Outcome
 from shipper.base.tick_times import timestamp
 from shipper.collect import COLLECTORS
@@ -157,7 +157,7 @@ class HostIdentity:
 class Ticker:
     """Makes the documents of each tick; remembers the counters before for the rates."""
 
-    def __init__(self, config: Config, root: Root, identity: HostIdentity, agent: Agent) -> None:
+    def __init__(self, config: Config, root: Root, identity: HostIdentity, agent: SelfMetrics) -> None:
         if not agent.keeps:
             config = replace(config, spool=replace(config.spool, directory=""))
         self._config = config = replace(config, host=replace(config.host, name=identity.name))

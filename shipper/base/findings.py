@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
+from shipper.base.text import escaped
+
 
 class Level(StrEnum):
     OK = "ok"
@@ -19,8 +21,7 @@ class Finding:
         """One line. Unprintable characters are escaped, because names of mounts and cgroups come from untrusted
         sources.
         """
-        text = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in self.text)
-        return f"{self.level:5}  {text}"
+        return f"{self.level:5}  {escaped(self.text)}"
 
 
 def ok(text: str) -> Finding:

@@ -17,6 +17,7 @@ from datetime import UTC, datetime
 from typing import Final
 
 from shipper.base.isolate import Aside
+from shipper.base.text import escaped
 
 ERROR: Final = 3
 WARNING: Final = 4
@@ -50,10 +51,9 @@ class Log:
             self.dropped += 1
 
     def _line(self, priority: int, message: str) -> bytes:
-        text = "".join(char if char.isprintable() else ascii(char)[1:-1] for char in message)
         now = datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
         prefix = f"<{priority}>shipper:" if self._journal else f"{now} {_WORDS[priority]}: shipper:"
-        return f"{prefix} {text}".encode("utf-8", "backslashreplace")[:_LINE_MOST] + b"\n"
+        return f"{prefix} {escaped(message)}".encode("utf-8", "backslashreplace")[:_LINE_MOST] + b"\n"
 
     def _write(self, line: bytes) -> bool:
         """Whether standard error accepted the line at once."""

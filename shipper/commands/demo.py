@@ -73,7 +73,7 @@ def _configured(config: Config, es: "Cluster", spool: str) -> Config:
 def _ship(config: Config, screen: Any) -> None:
     from functools import partial
 
-    from shipper.agent.loop import Pipeline, use_utc
+    from shipper.agent.loop import Agent, use_utc
     from shipper.base import log
     from shipper.deliver import client
     from shipper.deliver.bulk import FILTER_PATH
@@ -82,13 +82,13 @@ def _ship(config: Config, screen: Any) -> None:
     use_utc()
     with client.connect(config) as connection, client.connect(config) as reading:
         setup.install(connection, config, lambda _line: None)
-        pipeline = Pipeline(config, partial(client.bulk, connection, filter_path=FILTER_PATH), log.Log(journal=False))
+        agent = Agent(config, partial(client.bulk, connection, filter_path=FILTER_PATH), log.Log(journal=False))
         done = threading.Event()
-        watcher = threading.Thread(target=_watch, args=(reading, config, pipeline.identity.id, screen, done))
+        watcher = threading.Thread(target=_watch, args=(reading, config, agent.identity.id, screen, done))
         with screen:
             watcher.start()
             try:
-                pipeline.run()
+                agent.run()
             finally:
                 done.set()
                 watcher.join()

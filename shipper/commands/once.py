@@ -67,10 +67,10 @@ def _datasets(dataset: str | None, field: str | None) -> tuple[str, ...]:
 
 
 def _documents(config: Config, root: "Root", identity: "HostIdentity") -> "list[Entry]":
-    from shipper.agent.self_metrics import Agent, Report
+    from shipper.agent.self_metrics import Report, SelfMetrics
     from shipper.agent.tick import Ticker
 
-    ticker = Ticker(config, root, identity, Agent(None, None))
+    ticker = Ticker(config, root, identity, SelfMetrics(None, None))
     ticker.prime()
     time.sleep(config.collect.period_s)
     report = Report(period_ms=config.collect.period_s * 1000, ticks=1)

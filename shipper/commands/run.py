@@ -20,7 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, config: Config) -> int:
     from shipper.agent import inspection, process_memory
-    from shipper.agent.loop import RELOAD, Pipeline, use_utc
+    from shipper.agent.loop import RELOAD, Agent, use_utc
     from shipper.agent.reload import connection_faults, reload
     from shipper.base import log
     from shipper.deliver import client
@@ -35,14 +35,14 @@ def run(args: argparse.Namespace, config: Config) -> int:
     link = client.Link(config, FILTER_PATH)
     try:
         out = log.Log()
-        pipeline = Pipeline(config, link, out, link.ready, lambda: reload(lambda: load(args), config))
-        out.line(log.INFO, purpose(config, pipeline.identity.name))
-        inspection.start(config, pipeline.delivery.state, out)
+        agent = Agent(config, link, out, link.ready, lambda: reload(lambda: load(args), config))
+        out.line(log.INFO, purpose(config, agent.identity.name))
+        inspection.start(config, agent.delivery.state, out)
         process_memory.settle()
-        pipeline.run()
+        agent.run()
     finally:
         link.close()
-    if pipeline.reload:
+    if agent.reload:
         restart()
     return 0
 

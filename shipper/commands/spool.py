@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Final
 
 from shipper.base.errors import UserError
+from shipper.base.text import escaped
 from shipper.settings.config import Config
 
 if TYPE_CHECKING:
@@ -71,9 +72,9 @@ def ls(directory: str, _what: str) -> int:
     for group, count in kinds.most_common():
         kind, index = group
         text = f"{_REJECTED}  {count} × {kind} {index}, such as: {example[group]}"
-        print(_safe(text if kind else f"{count} lines cannot be read"))
+        print(escaped(text if kind else f"{count} lines cannot be read"))
     for name in spool.damaged(directory):
-        print(_safe(f"set aside  {name}"))
+        print(escaped(f"set aside  {name}"))
     return 0
 
 
@@ -154,7 +155,3 @@ def entries(directory: str, what: str) -> "Iterator[Entry]":
 
 def _line(content: Mapping[str, object]) -> None:
     print(json.dumps(content))  # ASCII: contains no terminal control sequences
-
-
-def _safe(text: str) -> str:
-    return "".join(character if character.isprintable() else ascii(character)[1:-1] for character in text)

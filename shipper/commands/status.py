@@ -8,6 +8,7 @@ import json
 import time
 from typing import Any
 
+from shipper.base.text import escaped
 from shipper.settings.config import Config
 
 HELP = (
@@ -52,7 +53,7 @@ def show(directory: str, content: dict[str, Any], now_ms: int, *, running: bool)
 
     if running and content:
         for line in status.lines(content, now_ms):
-            print("".join(character if character.isprintable() else ascii(character)[1:-1] for character in line))
+            print(escaped(line))
     elif running:
         print(f"an agent runs on {directory} and has not completed its first tick")
     else:

@@ -11,6 +11,7 @@ from json.encoder import encode_basestring
 from operator import itemgetter
 from typing import Any, Final
 
+from shipper.base.text import utf8
 from shipper.fields.field import Field, Kind, Type
 from shipper.fields.rates import Value
 
@@ -21,36 +22,28 @@ _PLACES: Final = {Type.LONG: "%d", Type.DOUBLE: "%.7g"}
 _FLAGS: Final = {True: b"true", False: b"false"}
 
 
-def printable(text: str) -> str:
-    r"""``text`` as UTF-8 can hold it: bytes of a file name that are none (Python's surrogates) become ``\xff``."""
-    try:
-        return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
-    except UnicodeEncodeError:
-        return text.encode("utf-8", "backslashreplace").decode()
-
-
 def quote(value: Value) -> bytes:
     """JSON of a value that is not a plain number."""
     if isinstance(value, str):
-        return encode_basestring(value if value.isascii() else printable(value)).encode()
+        return encode_basestring(value if value.isascii() else utf8(value)).encode()
     if isinstance(value, bool):
         return _FLAGS[value]
     return json.dumps(_clean(value), ensure_ascii=False).encode()
 
 
 def _clean(value: Any) -> Any:
-    """``value`` with every text in it ``printable``: labels and file names come from untrusted sources."""
+    """``value`` with every text in it valid UTF-8: labels and file names come from untrusted sources."""
     if isinstance(value, str):
-        return printable(value)
+        return utf8(value)
     if isinstance(value, Mapping):
         # Elasticsearch refuses the document for a key with a NUL, or one too long for a term
-        return {printable(dimension(key)).replace("\0", "\\x00"): _clean(item) for key, item in value.items()}
+        return {utf8(dimension(key)).replace("\0", "\\x00"): _clean(item) for key, item in value.items()}
     return [_clean(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 def dimension(text: str) -> str:
     """``text`` as the value of a dimension: over 512 bytes it is cut and told apart by its SHA-256."""
-    raw = printable(text).encode()
+    raw = utf8(text).encode()
     if len(raw) <= DIMENSION_BYTES:
         return text
     head = raw[: DIMENSION_BYTES - _DIGEST - 1].decode("utf-8", "ignore")

@@ -54,7 +54,7 @@ FACTS: Final[Mapping[str, str]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class File:
+class UnitFile:
     """A file of units/. ``target``: its path on a host; empty if it is for a cluster's own tools."""
 
     path: str
@@ -73,7 +73,7 @@ class Way:
 
     name: str
     help: str
-    files: tuple[File, ...]
+    files: tuple[UnitFile, ...]
     after: tuple[str, ...] = ()
 
 
@@ -86,49 +86,49 @@ WAYS: Final = (
         "nspawn",
         "systemd, in a systemd-nspawn container",
         (
-            File("nspawn/shipper-nspawn", "shipper-nspawn", FACTS["script"]),
-            File("systemd/shipper.service", "shipper.service", f"{_SYSTEMD}/shipper.service"),
+            UnitFile("nspawn/shipper-nspawn", "shipper-nspawn", FACTS["script"]),
+            UnitFile("systemd/shipper.service", "shipper.service", f"{_SYSTEMD}/shipper.service"),
         ),
         _START,
     ),
     Way(
         "host",
         "systemd, without a container",
-        (File("systemd/shipper-host.service", "shipper-host.service", f"{_SYSTEMD}/shipper-host.service"),),
+        (UnitFile("systemd/shipper-host.service", "shipper-host.service", f"{_SYSTEMD}/shipper-host.service"),),
         ("systemctl daemon-reload", "systemctl enable --now shipper-host.service"),
     ),
     Way(
         "quadlet",
         "podman 4.4 or newer, under systemd",
-        (File("quadlet/shipper.container", "shipper.container", "/etc/containers/systemd/shipper.container"),),
+        (UnitFile("quadlet/shipper.container", "shipper.container", "/etc/containers/systemd/shipper.container"),),
         ("systemctl daemon-reload", "systemctl start shipper.service"),
     ),
     Way(
         "fleet",
         "fleet: everywhere, everywhere with metadata, or one numbered instance a host as in 2014",
         (
-            File("fleet/shipper.service", "fleet.service", "", (("fleet", _GLOBAL),)),
-            File("fleet/shipper-worker.service", "fleet.service", "",
+            UnitFile("fleet/shipper.service", "fleet.service", "", (("fleet", _GLOBAL),)),
+            UnitFile("fleet/shipper-worker.service", "fleet.service", "",
                  (("fleet", f'{_GLOBAL}\nMachineMetadata="role=worker" "disk=ssd"'),)),
-            File("fleet/shipper@.service", "fleet.service", "", (("fleet", "Conflicts=shipper@*.service"),)),
+            UnitFile("fleet/shipper@.service", "fleet.service", "", (("fleet", "Conflicts=shipper@*.service"),)),
         ),
     ),
-    Way("kubernetes", "Kubernetes, as a DaemonSet", (File("kubernetes/shipper.yaml", "kubernetes.yaml"),)),
-    Way("nomad", "Nomad, as a system job", (File("nomad/shipper.nomad.hcl", "nomad.hcl"),)),
+    Way("kubernetes", "Kubernetes, as a DaemonSet", (UnitFile("kubernetes/shipper.yaml", "kubernetes.yaml"),)),
+    Way("nomad", "Nomad, as a system job", (UnitFile("nomad/shipper.nomad.hcl", "nomad.hcl"),)),
     Way(
         "ignition",
         "Flatcar and Fedora CoreOS, at first boot",
-        (File("ignition/flatcar.bu", "flatcar.bu"), File("ignition/fcos.bu", "fcos.bu")),
+        (UnitFile("ignition/flatcar.bu", "flatcar.bu"), UnitFile("ignition/fcos.bu", "fcos.bu")),
     ),
 )  # fmt: skip
 
 
-def files() -> dict[str, File]:
+def files() -> dict[str, UnitFile]:
     """All files, by path below units/."""
     return {file.path: file for way in WAYS for file in way.files}
 
 
-def render(file: File, image: str = IMAGE) -> str:
+def render(file: UnitFile, image: str = IMAGE) -> str:
     """The text of a file for hosts that run ``image``."""
     return _fill(_template(file.template), {**FACTS, **dict(file.facts), "image": image})
 

@@ -1,7 +1,7 @@
 """What an option is: one declaration gives the TOML key, the variable, the flag, the help and the sample.
 
-Options are fields of frozen dataclasses, declared with ``option``. A ``Kind`` knows how a value is written in TOML and
-as text (environment and flags), and describes in words what is allowed.
+Options are fields of frozen dataclasses, declared with ``option``. A ``ValueKind`` knows how a value is written in TOML
+and as text (environment and flags), and describes in words what is allowed.
 """
 
 import re
@@ -22,7 +22,7 @@ class NotAllowed(ValueError):  # noqa: N818
 
 
 @dataclass(frozen=True, slots=True)
-class Kind:
+class ValueKind:
     """How values of an option are written.
 
     ``take`` accepts a TOML value, ``read`` text; both raise NotAllowed. ``show`` writes a value as TOML. ``allowed``
@@ -44,7 +44,7 @@ class Option:
     attribute: str
     default: Any
     help: str
-    kind: Kind
+    kind: ValueKind
     flag: str = ""
 
     @property
@@ -65,7 +65,7 @@ class Option:
         return (self.flag, long) if self.flag else (long,)
 
 
-def option(default: Any, help_: str, kind: Kind, flag: str = "") -> Any:
+def option(default: Any, help_: str, kind: ValueKind, flag: str = "") -> Any:
     """A dataclass field that is an option. A callable ``default`` is a factory."""
     metadata = {"help": help_, "kind": kind, "flag": flag}
     if callable(default):
@@ -99,21 +99,21 @@ def quoted(text: str) -> str:
     return '"' + "".join(f"\\u{ord(c):04X}" if ord(c) < 32 or ord(c) == 127 else c for c in escaped) + '"'  # noqa: PLR2004
 
 
-def text(allowed: str, pattern: str = r"[^\x00-\x1f\x7f]*", placeholder: str = "TEXT") -> Kind:
+def text(allowed: str, pattern: str = r"[^\x00-\x1f\x7f]*", placeholder: str = "TEXT") -> ValueKind:
     """Text that matches the regular expression ``pattern`` as a whole."""
 
     def take(value: object) -> str:
         _need(condition=isinstance(value, str) and re.fullmatch(pattern, value) is not None)
         return str(value)
 
-    return Kind(allowed, take, take, quoted, placeholder)
+    return ValueKind(allowed, take, take, quoted, placeholder)
 
 
-def choice(*allowed: str) -> Kind:
+def choice(*allowed: str) -> ValueKind:
     return text("one of " + ", ".join(allowed), "|".join(map(re.escape, allowed)), "|".join(allowed))
 
 
-def whole(low: int, high: int) -> Kind:
+def whole(low: int, high: int) -> ValueKind:
     """A whole number; unset or empty text means none."""
 
     def take(value: object) -> int:
@@ -124,10 +124,10 @@ def whole(low: int, high: int) -> Kind:
         _need(condition=re.fullmatch(r"[0-9]{0,18}", value) is not None)
         return take(int(value)) if value else None
 
-    return Kind(f"a whole number from {low} to {high}", take, read, str, "N")
+    return ValueKind(f"a whole number from {low} to {high}", take, read, str, "N")
 
 
-def boolean() -> Kind:
+def boolean() -> ValueKind:
     def take(value: object) -> bool:
         _need(condition=isinstance(value, bool))
         return bool(value)
@@ -136,7 +136,7 @@ def boolean() -> Kind:
         _need(condition=value in _TRUTH)
         return _TRUTH[value]
 
-    return Kind("true or false", take, read, lambda value: str(value).lower(), "true|false")
+    return ValueKind("true or false", take, read, lambda value: str(value).lower(), "true|false")
 
 
 def words(
@@ -146,7 +146,7 @@ def words(
     least: int = 0,
     placeholder: str = "LIST",
     valid: Callable[[str], bool] = bool,
-) -> Kind:
+) -> ValueKind:
     """A list of texts that match ``pattern`` and are ``valid``; as text, separated by commas."""
 
     def take(value: object) -> tuple[str, ...]:
@@ -161,20 +161,20 @@ def words(
     def show(value: tuple[str, ...]) -> str:
         return "[" + ", ".join(map(quoted, value)) + "]"
 
-    return Kind(allowed, take, read, show, placeholder)
+    return ValueKind(allowed, take, read, show, placeholder)
 
 
-def globs() -> Kind:
+def globs() -> ValueKind:
     """A list of shell patterns."""
     return words("a list of globs", placeholder="GLOB,…")
 
 
-def absolute_paths() -> Kind:
+def absolute_paths() -> ValueKind:
     """A list of absolute paths."""
     return words("a list of absolute paths", r"/[^\x00-\x1f\x7f,]*", placeholder="DIR,…")
 
 
-def table(allowed: str, pattern: str = r"[A-Za-z0-9_.-]{1,64}") -> Kind:
+def table(allowed: str, pattern: str = r"[A-Za-z0-9_.-]{1,64}") -> ValueKind:
     """A table of texts whose keys match ``pattern``; as text ``key=value,key=value``."""
 
     def take(value: object) -> Mapping[str, str]:
@@ -192,10 +192,10 @@ def table(allowed: str, pattern: str = r"[A-Za-z0-9_.-]{1,64}") -> Kind:
     def show(value: Mapping[str, str]) -> str:
         return "{" + ", ".join(f"{quoted(key)} = {quoted(entry)}" for key, entry in value.items()) + "}"
 
-    return Kind(allowed, take, read, show, "K=V,…")
+    return ValueKind(allowed, take, read, show, "K=V,…")
 
 
-def _measure(units: Mapping[str, int], accept: Callable[[int], bool], allowed: str, placeholder: str) -> Kind:
+def _measure(units: Mapping[str, int], accept: Callable[[int], bool], allowed: str, placeholder: str) -> ValueKind:
     def read(value: str) -> int:
         match = _NUMBER_UNIT.fullmatch(value)
         _need(condition=match is not None and match[2] in units)
@@ -210,7 +210,7 @@ def _measure(units: Mapping[str, int], accept: Callable[[int], bool], allowed: s
     def show(value: int) -> str:
         return quoted(shown(value, units))
 
-    return Kind(allowed, take, read, show, placeholder)
+    return ValueKind(allowed, take, read, show, placeholder)
 
 
 def shown(value: int, units: Mapping[str, int]) -> str:
@@ -224,19 +224,19 @@ def shown_duration(seconds: int) -> str:
     return shown(seconds, _DURATION)
 
 
-def duration(low_s: int, high_s: int) -> Kind:
+def duration(low_s: int, high_s: int) -> ValueKind:
     """A number of seconds, written with s, m, h or d (a bare number is seconds)."""
     allowed = f"a duration from {shown(low_s, _DURATION)} to {shown(high_s, _DURATION)}, such as 10s or 5m"
     return _measure(_DURATION, lambda value: low_s <= value <= high_s, allowed, "DURATION")
 
 
-def duration_of(allowed_s: tuple[int, ...]) -> Kind:
+def duration_of(allowed_s: tuple[int, ...]) -> ValueKind:
     """One of a few durations."""
     listed = " ".join(shown(value, _DURATION) for value in allowed_s)
     return _measure(_DURATION, lambda value: value in allowed_s, f"one of {listed}", "DURATION")
 
 
-def size(low: int, high: int) -> Kind:
+def size(low: int, high: int) -> ValueKind:
     """A number of bytes, written with KiB, MiB, GiB or TiB (a bare number is bytes)."""
     allowed = f"a size from {shown(low, _SIZE)} to {shown(high, _SIZE)}, such as 4MiB or 1GiB"
     return _measure(_SIZE, lambda value: low <= value <= high, allowed, "SIZE")

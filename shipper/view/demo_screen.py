@@ -1,4 +1,4 @@
-"""Show a View on the terminal: as a live table, or without a terminal as a few plain lines per tick."""
+"""Show a LastTick on the terminal: as a live table, or without a terminal as a few plain lines per tick."""
 
 from collections.abc import Mapping
 from types import TracebackType
@@ -9,8 +9,8 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from shipper.deliver.document import printable
-from shipper.view.last_tick import View
+from shipper.base.text import utf8, visible
+from shipper.view.last_tick import LastTick
 
 _HOST: Final = (
     ("CPU", "system.cpu.total.norm.pct", "pct"),
@@ -42,7 +42,7 @@ def shown(value: Any, form: str) -> str:
     if value is None:
         return _ABSENT
     if form == "text":
-        return "".join(character if character.isprintable() else "�" for character in printable(str(value)))
+        return visible(utf8(str(value)))
     if form == "pct":
         return f"{value:.1%}"
     if form == "number":
@@ -76,7 +76,7 @@ class Screen:
         if self._live:
             self._live.stop()
 
-    def show(self, view: View) -> None:
+    def show(self, view: LastTick) -> None:
         if self._live:
             self._live.update(Group(_host(view), _cgroups(view), _ledger(view)), refresh=True)
             return
@@ -84,7 +84,7 @@ class Screen:
             print(line, flush=True)  # noqa: T201
 
 
-def plain(view: View) -> list[str]:
+def plain(view: LastTick) -> list[str]:
     """A view as lines of text: the host, its busiest cgroups by CPU and by memory, the ledger."""
     cells = ", ".join(f"{title} {shown(view.host.get(name), form)}" for title, name, form in _HOST)
     lines = [f"{view.tick} host {shown(view.host.get('host.name'), 'text')}: {cells}"]
@@ -102,7 +102,7 @@ def _balance(agent: Mapping[str, Any]) -> str:
     return f"{collected} = {' + '.join(ends)}"
 
 
-def _host(view: View) -> Table:
+def _host(view: LastTick) -> Table:
     table = Table(title=f"{shown(view.host.get('host.name'), 'text')}  {view.tick}", title_justify="left", expand=True)
     for title, _, _ in _HOST:
         table.add_column(title, justify="right")
@@ -110,7 +110,7 @@ def _host(view: View) -> Table:
     return table
 
 
-def _cgroups(view: View) -> Table:
+def _cgroups(view: LastTick) -> Table:
     table = Table(title="containers and services, by CPU, then by memory", title_justify="left", expand=True)
     for title, _, form in _CGROUP:
         table.add_column(title, justify="left" if form == "text" else "right", no_wrap=True)
@@ -121,7 +121,7 @@ def _cgroups(view: View) -> Table:
     return table
 
 
-def _ledger(view: View) -> Text:
+def _ledger(view: LastTick) -> Text:
     rss = shown(view.agent.get("agent.memory.rss.bytes"), "bytes")
     tick = view.agent.get("agent.tick.duration.us")
     cost = f"tick {tick / 1000:.1f} ms" if isinstance(tick, int) else ""

@@ -26,7 +26,7 @@ _SHOWN: Final = [
 
 
 @dataclass(frozen=True)
-class View:
+class LastTick:
     """Documents of one tick as flat dotted names → values; None if the server has none yet."""
 
     tick: str
@@ -36,7 +36,7 @@ class View:
     agent: Mapping[str, Any]
 
 
-def latest(client: Connection, index: Index, host_id: str) -> View | None:
+def latest(client: Connection, index: Index, host_id: str) -> LastTick | None:
     """The newest tick of a host in the last 15 minutes; None if search finds none yet. Raises ServerError."""
     filters = [{"term": {"host.id": host_id}}, _RECENT]
     newest = {"size": 1, "sort": [{"@timestamp": "desc"}], "query": {"bool": {"filter": filters}}}
@@ -47,7 +47,7 @@ def latest(client: Connection, index: Index, host_id: str) -> View | None:
     agents = _search(client, stream("agent", index.namespace), newest)
     by_cpu = _top(client, index, host_id, tick, "cgroup.cpu.pct")
     by_memory = _top(client, index, host_id, tick, "cgroup.memory.working_set.bytes")
-    return View(tick, hosts[0], by_cpu, by_memory, agents[0] if agents else {})
+    return LastTick(tick, hosts[0], by_cpu, by_memory, agents[0] if agents else {})
 
 
 def _top(client: Connection, index: Index, host_id: str, tick: str, field: str) -> list[Mapping[str, Any]]:

@@ -15,7 +15,7 @@ import pytest
 import shipper_eslocal
 from fault.line import open_for, own_template
 
-from shipper.agent.loop import Pipeline, use_utc
+from shipper.agent.loop import Agent, use_utc
 from shipper.base.log import Log
 from shipper.deliver import client
 from shipper.deliver.bulk import FILTER_PATH, Delivery
@@ -55,9 +55,9 @@ def connect() -> Iterator[Callable[[Config], Any]]:
         yield lambda config: stack.enter_context(client.connect(config))
 
 
-def pipeline(config: Config, connection: Any) -> Pipeline:
+def pipeline(config: Config, connection: Any) -> Agent:
     use_utc()
-    return Pipeline(config, partial(client.bulk, connection, filter_path=FILTER_PATH), Log(journal=False))
+    return Agent(config, partial(client.bulk, connection, filter_path=FILTER_PATH), Log(journal=False))
 
 
 def recording(connection: Any, sent: list[bytes]) -> Callable[[bytes, float], Any]:
@@ -158,7 +158,7 @@ def test_a_replayed_segment_adds_nothing(
     sent: list[bytes] = []
     send = recording(connection, sent)
     use_utc()
-    Pipeline(config, send, Log(journal=False)).run()
+    Agent(config, send, Log(journal=False)).run()
     before = total(es, config)
     lines = b"".join(sent).split(b"\n")
     entries = [Entry(*pair) for pair in zip(lines[::2], lines[1::2], strict=False)]
@@ -284,7 +284,7 @@ def test_two_shippers_of_one_name_raise_the_alarm(
     setup.install(connection, config, lambda _line: None)
     sent: list[bytes] = []
     use_utc()
-    Pipeline(config, recording(connection, sent), Log(journal=False)).run()
+    Agent(config, recording(connection, sent), Log(journal=False)).run()
     other = replace(config, spool=replace(config.spool, directory=config.spool.directory + "-other"))
     ledger = Ledger.load(Spool(other.spool.directory, 1 << 30))
     second = Delivery(

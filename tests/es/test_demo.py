@@ -13,7 +13,7 @@ import requests
 from rich.console import Console
 
 from shipper.view.demo_screen import Screen, plain, shown
-from shipper.view.last_tick import View
+from shipper.view.last_tick import LastTick
 
 SHIPPER = str(Path(sys.executable).with_name("shipper"))
 
@@ -83,7 +83,7 @@ def test_the_demo_shows_ticks_read_back_and_its_questions_have_answers(environ: 
     assert "stopped" in status.stdout
 
 
-VIEW = View(
+VIEW = LastTick(
     tick="2026-11-23T18:00:00.000Z",
     host={"host.name": "a\x1b[2Jb", "system.cpu.total.norm.pct": 0.123, "system.load.1": 0.5},
     by_cpu=[{"cgroup.name": "we\nb", "cgroup.kind": "container", "cgroup.cpu.pct": 0.5, "cgroup.pids.current": 3}],

@@ -15,7 +15,7 @@ import pytest
 import shipper_eslocal
 from fleetdocs import Document, Fleet
 
-from shipper.agent.loop import Pipeline, use_utc
+from shipper.agent.loop import Agent, use_utc
 from shipper.base.log import Log
 from shipper.deliver import client
 from shipper.deliver.bulk import FILTER_PATH
@@ -81,7 +81,7 @@ def shipped(server: shipper_eslocal.Cluster, tmp_path_factory: pytest.TempPathFa
     use_utc()
     with client.connect(config) as connection:
         setup.install(connection, config, lambda _line: None)
-        one = Pipeline(config, partial(client.bulk, connection, filter_path=FILTER_PATH), Log(journal=False))
+        one = Agent(config, partial(client.bulk, connection, filter_path=FILTER_PATH), Log(journal=False))
         one.run()
     server.request("POST", "/metrics-*/_refresh")
     query = {"size": 5000, "query": {"term": {"host.name": "kibana-page"}}, "sort": ["@timestamp"]}

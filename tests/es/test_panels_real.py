@@ -11,7 +11,7 @@ from engines import docker
 from proof import Proven, check
 from straight import Gathered
 
-from shipper.agent.loop import Pipeline, use_utc
+from shipper.agent.loop import Agent, use_utc
 from shipper.base.log import Log
 from shipper.collect.cgroup.runtime import containers
 from shipper.deliver import client
@@ -57,7 +57,7 @@ def real(request: pytest.FixtureRequest) -> Iterator[Proven]:
         use_utc()
         with client.connect(config) as connection:
             setup.install(connection, config, lambda _line: None)
-            pipeline = Pipeline(config, partial(client.bulk, connection, filter_path=FILTER_PATH), Log(journal=False))
+            pipeline = Agent(config, partial(client.bulk, connection, filter_path=FILTER_PATH), Log(journal=False))
             pipeline.run()
         yield _as_columns(cluster, pipeline.ledger.counts.stored)
 

@@ -14,7 +14,7 @@ from typing import Any
 import shipper_eslocal
 
 from shipper.agent.loop import host
-from shipper.agent.self_metrics import Agent, Report
+from shipper.agent.self_metrics import Report, SelfMetrics
 from shipper.agent.tick import Ticker
 from shipper.base.log import Log
 from shipper.deliver.bulk import FILTER_PATH, Delivery
@@ -53,7 +53,7 @@ class Line:
         root, identity = host(config)
         self.ledger = Ledger.load(Spool(config.spool.directory, config.spool.max_bytes))
         self.delivery = Delivery(self.ledger, self.link, config.bulk, Log(journal=False), self.link.ready)
-        self._ticker = Ticker(config, root, identity, Agent(self.ledger, self.delivery.state))
+        self._ticker = Ticker(config, root, identity, SelfMetrics(self.ledger, self.delivery.state))
         self._ticker.prime()
         self.next_ms = (self.ledger.used.high_ms or time.time_ns() // 1_000_000) // PERIOD_MS * PERIOD_MS + PERIOD_MS
 

@@ -22,6 +22,7 @@ from typing import Any, Final
 
 from shipper.base.durable import replace
 from shipper.base.isolate import Aside
+from shipper.base.text import visible
 from shipper.collect.cgroup.identity import deepest
 from shipper.collect.events.oom import Kill, Kills
 from shipper.fields.field import Field, counter
@@ -73,7 +74,7 @@ def parse(line: bytes) -> Record | None:
     if int(words[0]) >= _KERNEL_FACILITY:
         return None
     shown = text.decode("utf-8", "replace")
-    return Record(int(words[1]), int(words[2]), "".join(one if one.isprintable() else "\ufffd" for one in shown))
+    return Record(int(words[1]), int(words[2]), visible(shown))
 
 
 class KernelLog:

@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final, TypeVar
 
+from shipper.base.text import visible
 from shipper.collect.cgroup.identity import Identity, pod_uid
 from shipper.collect.cgroup.runtime import docker_state, foreign, podman_database
 from shipper.collect.contract import matcher
@@ -80,7 +81,7 @@ def text(value: object) -> str:
     """``value`` as a name that can be shown: printable, of bounded length; empty if it is none."""
     if not isinstance(value, str):
         return ""
-    return "".join(char if char.isprintable() else "\ufffd" for char in value[:_TEXT])
+    return visible(value[:_TEXT])
 
 
 def is_file_name(name: str) -> bool:
