@@ -29,6 +29,7 @@ def reloading() -> None:
 
 
 def status(text: str) -> str:
+    """The line for ``systemctl status``."""
     return "STATUS=" + " ".join(text.split())
 
 

@@ -28,6 +28,7 @@ _PARTS: Final = ("stored", "late", "spooled", "rejected", "dropped")
 
 
 def gather(tick_ms: int, report: Report, ledger: Ledger, delivery: DeliveryState) -> dict[str, Any]:
+    """The content of ``status.json`` after the tick of ``tick_ms``."""
     with ledger.lock:
         documents = {**asdict(ledger.counts), "spooled": ledger.spooled}
         return {

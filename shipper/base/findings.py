@@ -7,6 +7,8 @@ from shipper.base.text import escaped
 
 
 class Level(StrEnum):
+    """How serious a finding is."""
+
     OK = "ok"
     NOTE = "note"
     WRONG = "wrong"
@@ -14,6 +16,8 @@ class Level(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
+    """The result of one check."""
+
     level: Level
     text: str
 
@@ -25,12 +29,15 @@ class Finding:
 
 
 def ok(text: str) -> Finding:
+    """A finding that all is well."""
     return Finding(Level.OK, text)
 
 
 def note(text: str) -> Finding:
+    """A finding that is worth a note."""
     return Finding(Level.NOTE, text)
 
 
 def wrong(text: str) -> Finding:
+    """A finding that something is wrong."""
     return Finding(Level.WRONG, text)

@@ -54,6 +54,7 @@ def say(findings: Iterable[Finding]) -> bool:
 
 
 def configuration(config: Config) -> Iterator[Finding]:
+    """Which file and options are used, and whether secrets and certificates are readable."""
     yield ok(f"configuration from {config.file or 'defaults; there is no file'}")
     for path, origin in sorted(config.origins.items()):
         if origin != config.file:
@@ -85,6 +86,7 @@ def found(root: Root, config: Config) -> Iterator[Finding]:
 
 
 def attempt(collector: Collector, root: Root, config: Config) -> tuple[list[Reading], list[Finding]]:
+    """Readings of one collector, called once, and findings about what it cannot read."""
     reader = Reader(root)
     try:
         readings = list(collector.start(reader, config)())
@@ -98,12 +100,14 @@ def attempt(collector: Collector, root: Root, config: Config) -> tuple[list[Read
 
 
 def named(plural: str, entities: list[str]) -> Finding:
+    """How many entities were found, and the names of the first."""
     listed = ", ".join(sorted(entities)[:_MOST_NAMED])
     more = f" and {len(entities) - _MOST_NAMED} more" if len(entities) > _MOST_NAMED else ""
     return ok(f"{len(entities)} {plural}: {listed}{more}") if entities else note(f"no {plural}")
 
 
 def cgroups(readings: list[Reading]) -> Iterator[Finding]:
+    """How many cgroups of each kind were found."""
     kinds = Counter(str(reading.values.get("cgroup.kind")) for reading in readings)
     runtimes = Counter(str(reading.values.get("container.runtime", "")) for reading in readings)
     del runtimes[""]
@@ -129,6 +133,7 @@ def spool(directory: Path, most: int) -> Iterator[Finding]:
 
 
 def online(config: Config) -> Iterator[Finding]:
+    """Findings about the server, and about servers that do not answer. Raises ConfigError."""
     from shipper.deliver import client
     from shipper.server import checks as server
 

@@ -41,6 +41,7 @@ def matching(word: str) -> list[Field]:
 
 
 def table(fields: Iterable[Field]) -> Iterator[str]:
+    """One line per field, in columns."""
     rows = [(field.name, f"{field.type} {field.kind}", field.unit, field.help) for field in fields]
     widths = [max((len(row[i]) for row in rows), default=0) for i in range(3)]
     for *cells, help_ in rows:

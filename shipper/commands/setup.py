@@ -75,6 +75,7 @@ def _refuse_combinations(args: argparse.Namespace) -> None:
 
 
 def say(line: str) -> None:
+    """Print a line at once."""
     print(line, flush=True)
 
 
@@ -113,6 +114,7 @@ def _remove(connection: "client.Connection", config: Config, args: argparse.Name
 
 
 def show(request: "plan.Request") -> None:
+    """Print a request in the format of Kibana's console."""
     note = f"# {request.note}\n" if request.note else ""
     body = f"\n{json.dumps(request.body, ensure_ascii=False)}" if request.body is not None else ""
     print(f"{note}{request.method} {request.path}{body}\n")

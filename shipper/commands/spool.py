@@ -50,6 +50,7 @@ def run(args: argparse.Namespace, config: Config) -> int:
 
 
 def ls(directory: str, _what: str) -> int:
+    """List segments, rejected documents and damaged files."""
     from collections import Counter
 
     from shipper.base.tick_times import timestamp
@@ -79,6 +80,7 @@ def ls(directory: str, _what: str) -> int:
 
 
 def show(directory: str, what: str) -> int:
+    """Print documents, one per line. Returns 1 if a segment is damaged."""
     from shipper.deliver.replay import rejected
 
     if what == _REJECTED:
@@ -99,6 +101,7 @@ def show(directory: str, what: str) -> int:
 
 
 def export(directory: str, what: str) -> int:
+    """Print documents as a bulk body. Returns 1 if a segment is damaged."""
     from shipper.deliver.replay import rejected
 
     documents = (
@@ -112,12 +115,14 @@ def export(directory: str, what: str) -> int:
 
 
 def replay(directory: str, what: str) -> int:
+    """Ask the agent to resend rejected documents that match ``what``."""
     from shipper.deliver.replay import give_back
 
     return _hand_over(directory, give_back(directory, what), "sends")
 
 
 def discard(directory: str, what: str) -> int:
+    """Ask the agent to delete rejected documents that match ``what``."""
     from shipper.deliver.replay import discard
 
     return _hand_over(directory, discard(directory, what), "deletes")

@@ -49,6 +49,7 @@ def run(args: argparse.Namespace, config: Config) -> int:
 
 
 def show(directory: str, content: dict[str, Any], now_ms: int, *, running: bool) -> None:
+    """Print the status of a running agent, or what a stopped agent left."""
     from shipper.agent import status
 
     if running and content:

@@ -60,6 +60,7 @@ def _is_for_hosts(way: units.Way) -> bool:
 
 
 def list_ways() -> None:
+    """Print the ways to deploy and their files."""
     for way in units.WAYS:
         print(f"{way.name:12}{way.help}")
         for file in way.files:

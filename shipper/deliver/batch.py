@@ -35,11 +35,14 @@ class Item(NamedTuple):
 
 
 class Batch(NamedTuple):
+    """The documents of one request; ``probe``: it only asks whether a shut index accepts documents again."""
+
     items: list[Item]
     probe: bool  # of shut indices; a probe must be cheap
 
 
 def index_of(entry: Entry) -> str:
+    """The index that the action of ``entry`` names."""
     index: str = json.loads(entry.action)["create"]["_index"]
     return index
 

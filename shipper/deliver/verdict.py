@@ -53,6 +53,8 @@ _EARLY_MS: Final = 60_000
 
 
 class Verdict(Enum):
+    """What a server's answer means for a document."""
+
     STORED = auto()
     DUPLICATE = auto()  # existed before: stored by an earlier send, or by another shipper with this name
     RETRY = auto()  # the server has no room now

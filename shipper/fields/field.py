@@ -30,6 +30,8 @@ class Type(StrEnum):
 
 
 class Kind(StrEnum):
+    """The role of a field, which decides its mapping and which aggregations make sense."""
+
     GAUGE = "gauge"  # a level: averages and maxima make sense
     COUNTER = "counter"  # only ever grows until its source restarts: only differences make sense
     DIMENSION = "dimension"  # part of the identity of the document's entity
@@ -131,6 +133,7 @@ class Alias:
 
 
 def gauge(name: str, unit: str, help_: str, source: str, type_: Type = Type.LONG) -> Field:
+    """A field whose value is a level, an integer unless ``type_`` says otherwise."""
     return Field(name, type_, Kind.GAUGE, unit, help_, source)
 
 
@@ -140,6 +143,7 @@ def real(name: str, unit: str, help_: str, source: str) -> Field:
 
 
 def counter(name: str, unit: str, help_: str, source: str, delta: str = "") -> Field:
+    """A field that only grows until its source restarts, with its rate per second."""
     return Field(name, Type.LONG, Kind.COUNTER, unit, help_, source, rate=f"{name}_per_s", delta=delta)
 
 
@@ -150,6 +154,7 @@ def cpu_time(name: str, help_: str, source: str, rate: str = "", slack: int = 0)
 
 
 def dimension(name: str, help_: str, source: str = "") -> Field:
+    """A field that identifies the document's entity."""
     return Field(name, Type.KEYWORD, Kind.DIMENSION, "", help_, source)
 
 
@@ -164,6 +169,7 @@ def host_label(name: str) -> Field:
 
 
 def attribute(name: str, help_: str, source: str = "", type_: Type = Type.KEYWORD) -> Field:
+    """A field that describes the document's entity."""
     return Field(name, type_, Kind.ATTRIBUTE, "", help_, source)
 
 

@@ -29,6 +29,8 @@ _LINKS: Final = 2  # of a directory that holds no others
 
 
 class Mode(StrEnum):
+    """Which cgroup versions the host uses."""
+
     V1 = "v1"
     V2 = "v2"
     HYBRID = "hybrid"

@@ -88,6 +88,7 @@ DATASETS: Final = {name: _dataset(declared) for name, declared in DECLARED.items
 
 
 def every_field() -> Iterator[tuple[Dataset, Field]]:
+    """Every field of every dataset, with its dataset."""
     for dataset in DATASETS.values():
         for field in dataset.fields:
             yield dataset, field

@@ -6,6 +6,7 @@ from shipper.settings.config import Index
 
 
 def stream(dataset: str, namespace: str) -> str:
+    """The time series data stream of a dataset."""
     return f"metrics-shipper.{dataset}-{namespace}"
 
 

@@ -193,6 +193,7 @@ def policies(index: Index, features: Features) -> dict[str, dict[str, Any]]:
 
 
 def policy(index: Index, *, series: bool) -> str:
+    """The name of the ILM policy that an index template uses."""
     return f"{POLICY}-{index.namespace}" if series else f"{POLICY}.late-{index.namespace}"
 
 

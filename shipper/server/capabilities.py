@@ -89,6 +89,7 @@ def require(server: Server, layout: str) -> None:
 
 
 def features(server: Server, layout: str) -> Features:
+    """Which settings the templates may use on ``server``."""
     lifecycle = not server.is_older_than(_LIFECYCLE_SINCE)
     has_ilm = server.modules is None or _ILM in server.modules
     return Features(

@@ -91,6 +91,7 @@ class Comparison:
 
 
 def pattern(config: Config) -> str:
+    """The name pattern of all streams of the namespace."""
     return stream_names.stream("*", config.index.namespace)
 
 

@@ -110,6 +110,7 @@ def text(allowed: str, pattern: str = r"[^\x00-\x1f\x7f]*", placeholder: str = "
 
 
 def choice(*allowed: str) -> ValueKind:
+    """One of a few texts."""
     return text("one of " + ", ".join(allowed), "|".join(map(re.escape, allowed)), "|".join(allowed))
 
 
@@ -128,6 +129,8 @@ def whole(low: int, high: int) -> ValueKind:
 
 
 def boolean() -> ValueKind:
+    """True or false."""
+
     def take(value: object) -> bool:
         _need(condition=isinstance(value, bool))
         return bool(value)

@@ -61,6 +61,7 @@ class Seen:
 
 
 def milliseconds(timestamp: str) -> int:
+    """Milliseconds since 1970 of an ISO timestamp."""
     return round(datetime.fromisoformat(timestamp).timestamp() * 1000)
 
 

@@ -13,6 +13,8 @@ _UNITS: Final = (("d", 86_400), ("h", 3600), ("m", 60))
 
 @dataclass(frozen=True)
 class Column:
+    """A column: title, field, and how its values are shown."""
+
     title: str
     field: str
     form: str  # as demo_screen.shown knows them, and span: a time in ms
@@ -58,6 +60,7 @@ CGROUPS: Final = (
 
 
 def cell(row: Row, column: Column) -> str:
+    """The text of one cell."""
     value = row.get(column.field)
     return span(value) if column.form == "span" and value is not None else shown(value, column.form)
 
