@@ -112,7 +112,7 @@ def merged(text: bytes, parse_line: Callable[[bytes], Mapping[str, V]]) -> dict[
         parts, error = damage.partial or [], damage
     values = {key: value for part in parts for key, value in part.items()}
     if error or not values:
-        raise ParseError(str(error or f"nothing known in it: {shown(text)}"), values or None)
+        raise ParseError(str(error or f"no known value: {shown(text)}"), values or None)
     return values
 
 

@@ -1,6 +1,6 @@
-"""Is the host's clock right? What NTP told the kernel: adjtimex(2), which is the same in every container.
+"""Clock synchronisation: what NTP told the kernel. adjtimex(2) gives the same answer in every container.
 
-https://man7.org/linux/man-pages/man2/adjtimex.2.html; no file of /proc has this.
+https://man7.org/linux/man-pages/man2/adjtimex.2.html; no file in /proc has this.
 """
 
 from collections.abc import Iterable
@@ -18,16 +18,21 @@ _NANOSECONDS = 0x2000  # STA_NANO: offset is in ns, not µs
 _PPM = 65_536  # frequency is in 2^-16 parts per million
 
 FIELDS = (
-    attribute("system.clock.synchronised", "The clock follows another one", "adjtimex STA_UNSYNC", Type.BOOLEAN),
-    real("system.clock.offset.us", "us", "Distance to that clock still to be corrected", "adjtimex offset"),
-    gauge("system.clock.error.estimated.us", "us", "Estimated error", "adjtimex esterror"),
-    gauge("system.clock.error.maximum.us", "us", "Largest possible error", "adjtimex maxerror"),
-    real("system.clock.frequency.ppm", "ppm", "Correction of the clock's rate", "adjtimex freq"),
+    attribute(
+        "system.clock.synchronised",
+        "Whether the clock is synchronised to a time source",
+        "adjtimex STA_UNSYNC",
+        Type.BOOLEAN,
+    ),
+    real("system.clock.offset.us", "us", "Remaining offset from the time source", "adjtimex offset"),
+    gauge("system.clock.error.estimated.us", "us", "Estimated error of the clock", "adjtimex esterror"),
+    gauge("system.clock.error.maximum.us", "us", "Maximum error of the clock", "adjtimex maxerror"),
+    real("system.clock.frequency.ppm", "ppm", "Frequency correction of the clock", "adjtimex freq"),
 )
 
 
 def values(state: int, timex: Timex) -> dict[str, Value]:
-    """Fields of what adjtimex answered."""
+    """Fields from the answer of adjtimex(2)."""
     offset = timex.offset / 1000 if timex.status & _NANOSECONDS else float(timex.offset)
     return {
         "system.clock.synchronised": state != _ERROR and not timex.status & _UNSYNCHRONISED,
@@ -39,6 +44,7 @@ def values(state: int, timex: Timex) -> dict[str, Value]:
 
 
 def collect(reader: Reader) -> Iterable[Reading]:
+    """The reading of the host."""
     answer = reader.attempt("adjtimex(2)", reader.root.adjtimex)
     return host_reading(reader, values(*answer) if answer else None)
 

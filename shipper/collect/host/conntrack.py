@@ -3,7 +3,8 @@
     entries  clashres found new invalid ignore delete chainlength insert insert_failed drop early_drop icmp_error …
     00000012  00000000 00000000 00000000 00000003 …
 
-One line of hexadecimal numbers per CPU; ``entries`` is the whole table's in each. The maximum is one for all namespaces.
+One line of hexadecimal numbers per CPU; ``entries`` is that of the whole table on each line. All network namespaces share
+one maximum.
 """
 
 from collections.abc import Iterable, Mapping
@@ -22,15 +23,15 @@ _COUNT = "proc/sys/net/netfilter/nf_conntrack_count"
 _MAX = "proc/sys/net/netfilter/nf_conntrack_max"
 _PREFIX = "system.conntrack"
 _COUNTERS = {
-    b"drop": ("drop.count", "Packets dropped: the table was full"),
-    b"early_drop": ("early_drop.count", "Connections removed early to make room"),
-    b"insert_failed": ("insert_failed.count", "Connections that could not be entered"),
-    b"invalid": ("invalid.count", "Packets that belong to no connection"),
+    b"drop": ("drop.count", "Packets dropped because the table was full"),
+    b"early_drop": ("early_drop.count", "Connections removed early to make room for new ones"),
+    b"insert_failed": ("insert_failed.count", "Connections that could not be added to the table"),
+    b"invalid": ("invalid.count", "Packets that belong to no known connection"),
 }
 
 FIELDS = (
     gauge(f"{_PREFIX}.count", "count", "Connections in the table", f"{_FILE} entries; {_COUNT}"),
-    gauge(f"{_PREFIX}.limit.count", "count", "Connections the table can hold", _MAX),
+    gauge(f"{_PREFIX}.limit.count", "count", "Maximum number of connections in the table", _MAX),
     real(f"{_PREFIX}.used.pct", "pct", "Share of the table in use", f"{_PREFIX}.count / {_PREFIX}.limit.count"),
     *(
         counter(f"{_PREFIX}.{name}", "count", help_, f"{_FILE} {key.decode()}")
@@ -40,6 +41,7 @@ FIELDS = (
 
 
 def parse(text: bytes) -> dict[str, Value]:
+    """Sums over the CPUs; the number of entries stands on each line. Raises ParseError."""
     head, *rows = [line.split() for line in whole(text).split(b"\n") if line] or [[]]
     if not rows or b"entries" not in head or any(len(row) != len(head) for row in rows):
         raise ParseError(f"not a table with entries: {shown(text)}")
@@ -61,17 +63,18 @@ def _hexadecimal(text: bytes) -> int:
 
 
 def _count(reader: Reader) -> dict[str, Value]:
-    """The number alone, of a kernel without CONFIG_NF_CONNTRACK_PROCFS; the file is of the reader's network namespace."""
+    """Only the number, for kernels without CONFIG_NF_CONNTRACK_PROCFS; the file belongs to the reader's network namespace."""
     if not reader.exists(_COUNT):
         return {}
     if namespace.shared(reader, "net") is not True:
-        reader.lacks["system.conntrack.count"] = "this process has a network namespace of its own"
+        reader.lacks["system.conntrack.count"] = "this process is in its own network namespace"
         return {}
     count = reader.parse(_COUNT, lambda text: integer(whole(text)))
     return {} if count is None else {f"{_PREFIX}.count": count}
 
 
 def collect(reader: Reader) -> Iterable[Reading]:
+    """The reading of the host."""
     values = reader.parse(f"{directory(reader)}/stat/nf_conntrack", parse) or _count(reader)
     if not values:
         return []
@@ -80,6 +83,7 @@ def collect(reader: Reader) -> Iterable[Reading]:
 
 
 def derive(values: Mapping[str, Value], _inputs: Mapping[str, int]) -> dict[str, Value]:
+    """Usage of the table, 0 to 1."""
     count, most = values.get(f"{_PREFIX}.count"), values.get(f"{_PREFIX}.limit.count")
     if isinstance(count, int) and isinstance(most, int) and most:
         return {f"{_PREFIX}.used.pct": count / most}

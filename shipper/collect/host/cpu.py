@@ -1,4 +1,4 @@
-"""CPU times and what the scheduler counts: ``proc/stat``.
+"""CPU times, interrupts and context switches: ``proc/stat``.
 
     cpu  13557 0 3978 198016 443 0 128 30 0 0
     cpu0 3112 0 1159 103745 17 0 13 10 0 0
@@ -8,8 +8,8 @@
     procs_blocked 0
     softirq 247009 0 26482 …
 
-Times in ticks of 1/USER_HZ s; steal from Linux 2.6.11, guest 2.6.24, guest_nice 2.6.33. ``procs_running`` is not
-taken: it is the kernel's nr_running(), which ``load`` has from proc/loadavg as system.threads.runnable.count.
+Times are in ticks of 1/USER_HZ s; steal exists since Linux 2.6.11, guest since 2.6.24, guest_nice since 2.6.33.
+``procs_running`` is not used: ``load`` publishes the same number from proc/loadavg as system.threads.runnable.count.
 https://docs.kernel.org/filesystems/proc.html#miscellaneous-kernel-statistics-in-proc-stat
 """
 
@@ -28,23 +28,23 @@ CORE = "core"
 _FILE = "proc/stat"
 _HZ = os.sysconf("SC_CLK_TCK")
 _STATES = {
-    "user": "in user mode, guests included",
-    "nice": "in user mode with low priority, nice guests included",
-    "system": "in the kernel",
+    "user": "in user mode, including guests",
+    "nice": "in user mode with low priority, including niced guests",
+    "system": "in kernel mode",
     "idle": "idle",
-    "iowait": "idle while a task waited for a disk",
-    "irq": "in interrupts",
+    "iowait": "idle while at least one task waited for disk I/O",
+    "irq": "in hardware interrupts",
     "softirq": "in soft interrupts",
-    "steal": "in which the hypervisor ran something else",
-    "guest": "running guests (part of user)",
-    "guest_nice": "running guests with low priority (part of nice)",
+    "steal": "stolen by the hypervisor for other virtual machines",
+    "guest": "running guest virtual machines (part of user)",
+    "guest_nice": "running niced guest virtual machines (part of nice)",
 }
 _FEWEST_STATES = 4
 _IDLE = ("idle", "iowait")
 _GUEST = ("guest", "guest_nice")
 _ALL = tuple(state for state in _STATES if state not in _GUEST)
 _BUSY = tuple(state for state in _ALL if state not in _IDLE)
-# The kernel takes both from per-CPU clocks that are read at other moments than those they are compared with
+# The kernel derives both from per-CPU clocks, which are read at other moments than those they are compared with
 _SLACK_NS = 3_000_000_000
 _COUNTS = {
     b"intr": "system.interrupts.count",
@@ -61,19 +61,19 @@ FIELDS = (
         for at, (state, what) in enumerate(_STATES.items(), 1)
     ),
     *(
-        real(f"system.cpu.{state}.norm.pct", "pct", f"Share of the host's CPU time {what}", "of the states' increments")
+        real(f"system.cpu.{state}.norm.pct", "pct", f"Share of the host's CPU time {what}", "increments of the states")
         for state, what in _STATES.items()
     ),
-    real("system.cpu.total.pct", "pct", "CPU time neither idle nor iowait, fraction of one core (up to the number of cores)",
-         "of the states' increments"),
-    real("system.cpu.total.norm.pct", "pct", "Share of the host's CPU time neither idle nor iowait",
-         "of the states' increments"),
-    gauge("system.cpu.cores", "cores", "Logical CPUs that are online", f"{_FILE} cpuN"),
-    counter("system.interrupts.count", "count", "Interrupts", f"{_FILE} intr"),
-    counter("system.softirqs.count", "count", "Soft interrupts", f"{_FILE} softirq"),
+    real("system.cpu.total.pct", "pct", "CPU usage in cores: time that is neither idle nor iowait, up to the number of cores",
+         "increments of the states"),
+    real("system.cpu.total.norm.pct", "pct", "CPU usage: share of the host's CPU time that is neither idle nor iowait",
+         "increments of the states"),
+    gauge("system.cpu.cores", "cores", "Online logical CPUs", f"{_FILE} cpuN"),
+    counter("system.interrupts.count", "count", "Hardware interrupts", f"{_FILE} intr"),
+    counter("system.softirqs.count", "count", "Soft interrupts of all types", f"{_FILE} softirq"),
     counter("system.context_switches.count", "count", "Context switches", f"{_FILE} ctxt"),
-    counter("system.forks.count", "count", "Processes and threads started", f"{_FILE} processes"),
-    gauge("system.threads.blocked.count", "count", "Threads that wait for a disk", f"{_FILE} procs_blocked"),
+    counter("system.forks.count", "count", "Processes and threads created", f"{_FILE} processes"),
+    gauge("system.threads.blocked.count", "count", "Threads blocked on disk I/O", f"{_FILE} procs_blocked"),
 )  # fmt: skip
 
 
@@ -84,11 +84,12 @@ CORE_FIELDS = (
                  slack=_SLACK_NS if state in _IDLE else 0)
         for at, (state, what) in enumerate(_STATES.items(), 1)
     ),
-    real("system.core.total.pct", "pct", "Share of this CPU's time neither idle nor iowait", "of the states' increments"),
+    real("system.core.total.pct", "pct", "CPU usage: share of this CPU's time that is neither idle nor iowait", "increments of the states"),
 )  # fmt: skip
 
 
 def nanoseconds(ticks: bytes) -> int:
+    """Ticks of 1/USER_HZ s as nanoseconds. Raises ParseError."""
     value = integer(ticks) * 1_000_000_000 // _HZ
     if value > LARGEST:
         raise ParseError(f"not a time: {shown(ticks)}")
@@ -104,25 +105,29 @@ def _parse_line(line: bytes) -> dict[str, Value]:
 
 
 def _times(rest: bytes, prefix: str) -> dict[str, Value]:
-    """The states of a line: a bad one costs only itself."""
+    """Times of the states on a line; a damaged number costs only its own state."""
     ticks = rest.split()
     if len(ticks) < _FEWEST_STATES:
         raise ParseError("fewer than four states")
-    return {**columns(((f"{prefix}.{state}.ns", one) for state, one in zip(_STATES, ticks, strict=False)), nanoseconds)}
+    return {
+        **columns(((f"{prefix}.{state}.ns", time) for state, time in zip(_STATES, ticks, strict=False)), nanoseconds)
+    }
 
 
 def parse(text: bytes) -> dict[str, Value]:
+    """Values of the host. Raises ParseError."""
     cores = text.count(b"\ncpu")
     counted: dict[str, Value] = {"system.cpu.cores": cores} if cores else {}
-    return then(lambda text: merged(text, _parse_line), lambda found: {**found, **counted})(text)
+    return then(lambda text: merged(text, _parse_line), lambda values: {**values, **counted})(text)
 
 
 def derive(values: Mapping[str, Value], _inputs: Mapping[str, int]) -> dict[str, Value]:
-    """Shares by the sum of the states' increments, not by cores × elapsed time.
+    """Shares of the sum of the states' increments, not of cores × elapsed time.
 
-    The sum is what the kernel gave out: it stays a share of the whole (never above 1) when a CPU is plugged in or out, after
-    a suspend, which the clock of rates counts and no CPU state does, and where the tick of 10 ms is coarse. Where a state
-    has no rate (steal falls, or leaps, after a live migration) the sum is of less than all: the cores stand in for it.
+    The sum is the time that the kernel accounted for, so a share never exceeds 1: not when a CPU is added or removed, not
+    after a suspend (which the clock of the rates includes and no CPU state does), and not where the tick of 10 ms is
+    coarse. If a state has no rate (steal falls or jumps after a live migration), the sum is incomplete, and the number of
+    cores is used instead.
     """
     rates = {state: values.get(f"system.cpu.{state}.pct") for state in _STATES}
     known = {state: rate for state, rate in rates.items() if isinstance(rate, float)}
@@ -152,11 +157,12 @@ def _core(line: bytes) -> tuple[str, dict[str, Value]] | None:
 
 
 def parse_cores(text: bytes) -> list[tuple[str, dict[str, Value]]]:
-    """Number and times of every logical CPU that is online."""
+    """Number and times of every online logical CPU. Raises ParseError."""
     return lines(whole(text), _core)
 
 
 def derive_core(values: Mapping[str, Value], _inputs: Mapping[str, int]) -> dict[str, Value]:
+    """Usage of one CPU, 0 to 1; absent if a state has no rate."""
     spent = {state: values.get(f"system.core.{state}.pct") for state in _ALL if f"system.core.{state}.ns" in values}
     known = {state: rate for state, rate in spent.items() if isinstance(rate, float)}
     whole_time = sum(known.values())
@@ -166,7 +172,8 @@ def derive_core(values: Mapping[str, Value], _inputs: Mapping[str, int]) -> dict
 
 
 def start(reader: Reader, config: Config) -> Collect:
-    with_cores = CORE in config.collect.datasets  # they may be hundreds
+    """The host's reading, and one per CPU if the dataset ``core`` is configured."""
+    with_cores = CORE in config.collect.datasets  # there may be hundreds
 
     def collect() -> Iterable[Reading]:
         at_ns = reader.now_ns()

@@ -2,8 +2,8 @@
 
     254       0 vda 37625 6498 2907658 14410 21815 18240 2035544 4445 0 15692 19669 6617 33 213664 454 9004 359
 
-14 columns; 18 with discards from Linux 4.18, 20 with flushes from 5.5. Sectors are 512 bytes whatever the device's own.
-A partition has no directory of its own in ``sys/block``, where the slash of ``cciss/c0d0`` is an exclamation mark.
+14 columns; 18 with discards since Linux 4.18, 20 with flushes since 5.5. A sector is always 512 bytes here, whatever the
+device uses. A partition has no directory in ``sys/block``, where the slash in ``cciss/c0d0`` is an exclamation mark.
 https://docs.kernel.org/admin-guide/iostats.html
 """
 
@@ -35,22 +35,22 @@ _FEWEST_COLUMNS = 14
 # In the order of the columns: field, unit, factor, help
 _COLUMNS = (
     ("read.count", "count", 1, "Reads completed"),
-    ("read.merges.count", "count", 1, "Reads merged with one already queued"),
+    ("read.merges.count", "count", 1, "Reads merged with a queued request"),
     ("read.bytes", "bytes", _SECTOR, "Bytes read"),
-    ("read.time", "ms", 1, "Time of all reads, queueing included, in ms"),
+    ("read.time", "ms", 1, "Total time of all reads in ms, including time in the queue"),
     ("write.count", "count", 1, "Writes completed"),
-    ("write.merges.count", "count", 1, "Writes merged with one already queued"),
+    ("write.merges.count", "count", 1, "Writes merged with a queued request"),
     ("write.bytes", "bytes", _SECTOR, "Bytes written"),
-    ("write.time", "ms", 1, "Time of all writes, queueing included, in ms"),
+    ("write.time", "ms", 1, "Total time of all writes in ms, including time in the queue"),
     ("io.ops", "", 1, "Requests in flight"),
-    ("io.time", "ms", 1, "Time in which any request was in flight, in ms"),
-    ("io.weighted_time.ms", "ms", 1, "Time of all requests: io.time times those in flight"),
+    ("io.time", "ms", 1, "Time in ms during which at least one request was in flight"),
+    ("io.weighted_time.ms", "ms", 1, "Total time of all requests: io.time multiplied by the number in flight"),
     ("discard.count", "count", 1, "Discards completed"),
-    ("discard.merges.count", "count", 1, "Discards merged with one already queued"),
+    ("discard.merges.count", "count", 1, "Discards merged with a queued request"),
     ("discard.bytes", "bytes", _SECTOR, "Bytes discarded"),
-    ("discard.time", "ms", 1, "Time of all discards, in ms"),
-    ("flush.count", "count", 1, "Flushes of the device's cache"),
-    ("flush.time", "ms", 1, "Time of all flushes, in ms"),
+    ("discard.time", "ms", 1, "Total time of all discards in ms"),
+    ("flush.count", "count", 1, "Flushes of the device's write cache"),
+    ("flush.time", "ms", 1, "Total time of all flushes in ms"),
 )
 _COUNTERS = tuple(
     counter(f"{_PREFIX}.{field}", unit, help_, f"{_FILE} column {column}")
@@ -65,25 +65,37 @@ _SUMMED = tuple(
 
 FIELDS = (
     dimension(_NAME, "Name of the device", f"{_FILE} column 3"),
-    attribute(_PHYSICAL, "A device of its own, not made from others", "sys/block/NAME/device", Type.BOOLEAN),
+    attribute(
+        _PHYSICAL, "Whether it is a physical device, not one built on others", "sys/block/NAME/device", Type.BOOLEAN
+    ),
     attribute(_MODEL, "Model of the device", "sys/block/NAME/device/model"),
-    attribute(_ROTATIONAL, "A disk that turns", "sys/block/NAME/queue/rotational", Type.BOOLEAN),
+    attribute(_ROTATIONAL, "Whether it is a rotating disk", "sys/block/NAME/queue/rotational", Type.BOOLEAN),
     gauge(f"{_PREFIX}.io.ops", "count", "Requests in flight", f"{_FILE} column 12"),
     *_COUNTERS,
     *(
         real(
-            f"{_PREFIX}.{kind}.await.ms", "ms", f"Time of one {kind}, queueing included", f"{kind}.time / {kind}.count"
+            f"{_PREFIX}.{kind}.await.ms",
+            "ms",
+            f"Average time of a {kind}, including time in the queue",
+            f"{kind}.time / {kind}.count",
         )
         for kind in ("read", "write", "discard", "flush")
     ),
-    real(f"{_PREFIX}.util.pct", "pct", "Share of time in which any request was in flight", "io.time / elapsed"),
-    real(f"{_PREFIX}.queue.count", "count", "Requests in flight, on average", "io.weighted_time / elapsed"),
-    real(f"{_PREFIX}.request.bytes", "bytes", "Size of one read or write, on average", "bytes / count"),
+    real(
+        f"{_PREFIX}.util.pct",
+        "pct",
+        "Utilisation: share of time during which at least one request was in flight",
+        "io.time / elapsed time",
+    ),
+    real(f"{_PREFIX}.queue.count", "count", "Average number of requests in flight", "io.weighted_time / elapsed time"),
+    real(f"{_PREFIX}.request.bytes", "bytes", "Average size of a read or write", "bytes / count"),
 )
 _OF_DISKS = f"{_FILE}, disks with sys/block/NAME/device"
 TOTAL_FIELDS = (
     *(
-        counter(field.name.replace(_PREFIX, _TOTAL, 1), field.unit, f"{field.help}, all physical disks", _OF_DISKS)
+        counter(
+            field.name.replace(_PREFIX, _TOTAL, 1), field.unit, f"{field.help}, sum of the physical disks", _OF_DISKS
+        )
         for field in _SUMMED
     ),
     real(f"{_TOTAL}.util.max.pct", "pct", "Utilisation of the busiest physical disk", _OF_DISKS),
@@ -115,7 +127,7 @@ def _device(line: bytes) -> tuple[str, str, dict[str, Value]]:
 
 
 def _carefully(line: bytes) -> tuple[str, str, dict[str, Value]]:
-    """``_device``, and of a damaged line the sound columns."""
+    """As ``_device``; of a damaged line ParseError has the sound columns."""
     try:
         return _device(line)
     except ParseError as error:
@@ -128,11 +140,11 @@ def _carefully(line: bytes) -> tuple[str, str, dict[str, Value]]:
 
 
 def parse(text: bytes) -> list[tuple[str, str, dict[str, Value]]]:
-    """Name, major:minor and values of every device and partition."""
+    """Name, major:minor and values of every device and partition. Raises ParseError."""
     return lines(whole(text), _carefully)
 
 
-# No device moves more in a second, or is busy for longer than it
+# No device is faster, or is busy for more than a second per second
 _MOST = {
     "bytes": Ceiling(1e11),
     "count": Ceiling(1e9),
@@ -141,23 +153,24 @@ _MOST = {
 
 
 class _Devices:
-    """Whole devices. What sysfs says of one stays as it is while the device lives."""
+    """All devices except partitions. What sysfs says of a device is read once, when the device first appears."""
 
     def __init__(self, reader: Reader) -> None:
         self._reader = reader
         self._known: dict[tuple[str, str], dict[str, Value] | None] = {}
 
     def read(self) -> list[Reading]:
+        """One reading per device."""
         at = self._reader.now_ns()
-        found = self._reader.parse(_FILE, parse) or []
+        devices = self._reader.parse(_FILE, parse) or []
         if self._reader.exists("sys/block"):
-            self._known = {(disk, number): self._attributes(disk, number) for disk, number, _ in found}
+            self._known = {(disk, number): self._attributes(disk, number) for disk, number, _ in devices}
         else:
-            names = {disk for disk, _, _ in found}
-            self._known = {(disk, number): None if is_partition(disk, names) else {} for disk, number, _ in found}
+            names = {disk for disk, _, _ in devices}
+            self._known = {(disk, number): None if is_partition(disk, names) else {} for disk, number, _ in devices}
         return [
             Reading(DATASET, disk, at, {_NAME: disk, **attributes, **values}, number, _MOST)
-            for disk, number, values in found
+            for disk, number, values in devices
             if (attributes := self._known[disk, number]) is not None
         ]
 
@@ -170,7 +183,7 @@ class _Devices:
         if not self._reader.exists(directory):
             return None
         if (self._reader.read_once(f"{directory}/hidden") or b"").strip() == b"1":
-            return None  # one path of a multipath NVMe device, whose head counts the same (Linux 4.15)
+            return None  # a path of a multipath NVMe device; the head device has the same counts (Linux 4.15)
         values: dict[str, Value] = {_PHYSICAL: self._reader.exists(f"{directory}/device")}
         turns = self._reader.read_once(f"{directory}/queue/rotational")
         if turns is not None and turns.strip() in (b"0", b"1"):
@@ -180,7 +193,7 @@ class _Devices:
 
 
 def is_partition(disk: str, others: Container[str]) -> bool:
-    """By names alone: ``sda1`` of ``sda``, ``nvme0n1p1`` of ``nvme0n1``."""
+    """Whether the name says that it is a partition: ``sda1`` of ``sda``, ``nvme0n1p1`` of ``nvme0n1``."""
     whole = disk.rstrip("0123456789")
     return whole != disk and (whole in others or (whole.endswith("p") and whole[:-1] in others))
 
@@ -195,28 +208,29 @@ class Options:
 
 
 def start(reader: Reader, config: Config) -> Collect:
+    """One reading per disk that is used, and the host's totals."""
     devices, totals, excluded = _Devices(reader), _Totals(reader), matcher(config.of(Options).device_exclude)
 
     def collect() -> Iterable[Reading]:
-        found = [reading for reading in devices.read() if not excluded(reading.entity)]
-        of_host = totals.of(reading for reading in found if _is_summed(reading))
-        return [*of_host, *(reading for reading in found if _used(reading.values))]
+        disks = [reading for reading in devices.read() if not excluded(reading.entity)]
+        of_host = totals.of(disk for disk in disks if _is_summed(disk))
+        return [*of_host, *(disk for disk in disks if _used(disk.values))]
 
     return collect
 
 
 def _used(values: dict[str, Value]) -> bool:
-    """Not one of the devices that a driver makes in advance: loop0, nbd0, ram0."""
+    """False for devices that a driver creates in advance, such as loop0, nbd0 and ram0."""
     return bool(values.get(_PHYSICAL) or values.get(f"{_PREFIX}.read.count") or values.get(f"{_PREFIX}.write.count"))
 
 
 def _is_summed(reading: Reading) -> bool:
-    """A disk of its own; without sysfs one whose name is not that of a device made from others."""
+    """Whether it is a physical disk; without sysfs, whether its name is not that of a device built on others."""
     return bool(reading.values.get(_PHYSICAL, not reading.entity.startswith(_MADE)))
 
 
 class _Totals:
-    """All disks together, from tick to tick."""
+    """The totals of all disks over time."""
 
     def __init__(self, reader: Reader) -> None:
         self._reader = reader
@@ -224,7 +238,7 @@ class _Totals:
         self._before: dict[str, Reading] = {}
 
     def of(self, disks: Iterable[Reading]) -> list[Reading]:
-        """The host's reading; none where there is no disk."""
+        """The host's reading; empty if there is no disk."""
         now = {reading.entity: reading for reading in disks}
         before, self._before = self._before, now
         if not now:
@@ -242,6 +256,8 @@ def _util(now: Reading, before: Reading | None) -> float | None:
 
 
 def derive(values: Mapping[str, Value], _inputs: Mapping[str, int]) -> dict[str, Value]:
+    """Averages over the time since the last tick."""
+
     def rate(field: str) -> float | None:
         value = values.get(f"{_PREFIX}.{field}_per_s")
         return value if isinstance(value, float) else None
@@ -264,7 +280,9 @@ def derive(values: Mapping[str, Value], _inputs: Mapping[str, int]) -> dict[str,
 
 NEEDS = (
     Need(
-        "disks (system.diskio)", (_FILE,), "the kernel has no block devices (CONFIG_BLOCK), or proc is not the host's"
+        "disks (system.diskio)",
+        (_FILE,),
+        "the kernel has no block devices (CONFIG_BLOCK), or proc is not that of the host",
     ),
     Need("which disks are physical, their models", ("sys/block",), "sysfs shows no block devices"),
 )

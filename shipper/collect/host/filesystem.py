@@ -1,4 +1,4 @@
-"""Mounted filesystems: ``proc/1/mountinfo`` and statvfs below the host root, one document per device.
+"""Mounted filesystems: ``proc/1/mountinfo`` and statvfs(3) below the host root, one document per device.
 
 The mounts are those of pid 1, because ``self`` would list the container's own. ``kernel.mountinfo`` has the parser.
 """
@@ -23,40 +23,52 @@ from shipper.settings.options import globs, option
 DATASET = "filesystem"
 _FILE = "proc/1/mountinfo"
 _PREFIX = "system.filesystem"
-_DEADLINE_S = 2.0  # for all mounts of a tick
-_SHARE = 4  # one may use this part of it
+_DEADLINE_S = 2.0  # for all mounts in one tick
+_SHARE = 4  # one mount may use this fraction of the deadline
 _MOST_TRIED = 4  # mounts of one device
-# Subvolumes of btrfs have a device number each, mountinfo has the filesystem's
+# stat(2) shows the device number of the subvolume, mountinfo that of the filesystem
 _OWN_NUMBERS = ("btrfs", "bcachefs")
 
 FIELDS = (
-    dimension(f"{_PREFIX}.mount_point", "Where it is mounted, as the host sees it", f"{_FILE} 5th"),
-    attribute(f"{_PREFIX}.device_name", "What is mounted there", f"{_FILE} source"),
-    attribute(f"{_PREFIX}.type", "Type: ext4, xfs", f"{_FILE} type"),
-    attribute(f"{_PREFIX}.read_only", "Mounted read-only, or made so after an error", f"{_FILE} options", Type.BOOLEAN),
-    attribute(f"{_PREFIX}.stuck", "It did not answer in time: no sizes", "statvfs(3)", Type.BOOLEAN),
-    gauge(f"{_PREFIX}.total", "bytes", "Size", "statvfs f_blocks"),
-    gauge(f"{_PREFIX}.free", "bytes", "Free, the part reserved for root included", "statvfs f_bfree"),
-    gauge(f"{_PREFIX}.available", "bytes", "Free for users other than root", "statvfs f_bavail"),
-    gauge(f"{_PREFIX}.used.bytes", "bytes", "In use", "statvfs f_blocks - f_bfree"),
-    real(f"{_PREFIX}.used.pct", "pct", "In use, of what is not reserved for root: as df", "used / (used + available)"),
-    gauge(f"{_PREFIX}.files", "count", "Inodes, where their number is fixed", "statvfs f_files"),
-    gauge(f"{_PREFIX}.free_files", "count", "Inodes that are free", "statvfs f_ffree"),
-    real(f"{_PREFIX}.used_files.pct", "pct", "Inodes in use", "1 - f_ffree / f_files"),
+    dimension(f"{_PREFIX}.mount_point", "Mount point on the host", f"{_FILE} 5th"),
+    attribute(f"{_PREFIX}.device_name", "Device or source that is mounted", f"{_FILE} source"),
+    attribute(f"{_PREFIX}.type", "Type of the filesystem, such as ext4 or xfs", f"{_FILE} type"),
+    attribute(
+        f"{_PREFIX}.read_only",
+        "Whether it is mounted read-only, perhaps after an error",
+        f"{_FILE} options",
+        Type.BOOLEAN,
+    ),
+    attribute(
+        f"{_PREFIX}.stuck", "Whether it did not respond in time, so that sizes are missing", "statvfs(3)", Type.BOOLEAN
+    ),
+    gauge(f"{_PREFIX}.total", "bytes", "Size of the filesystem", "statvfs f_blocks"),
+    gauge(f"{_PREFIX}.free", "bytes", "Free space, including the part reserved for root", "statvfs f_bfree"),
+    gauge(f"{_PREFIX}.available", "bytes", "Free space for users other than root", "statvfs f_bavail"),
+    gauge(f"{_PREFIX}.used.bytes", "bytes", "Used space", "statvfs f_blocks - f_bfree"),
+    real(
+        f"{_PREFIX}.used.pct",
+        "pct",
+        "Usage as df shows it: used space of the space that is not reserved for root",
+        "used / (used + available)",
+    ),
+    gauge(f"{_PREFIX}.files", "count", "Inodes, if their number is fixed", "statvfs f_files"),
+    gauge(f"{_PREFIX}.free_files", "count", "Free inodes", "statvfs f_ffree"),
+    real(f"{_PREFIX}.used_files.pct", "pct", "Usage of inodes", "1 - f_ffree / f_files"),
 )
 
 
 def by_device(mounts: Iterable[Mount]) -> list[list[Mount]]:
-    """The mounts of each device, the one that best stands for it first: writable, whole, the shortest path.
+    """The mounts of each device, best representative first: writable, whole, shortest path.
 
-    A later mount hides one at its own place. Of parts of a filesystem (Fedora CoreOS: /etc and /var, and /sysroot, which is
-    read-only) /etc and /usr stand for it least.
+    A later mount hides an earlier one at the same place. If only parts of a filesystem are mounted (on Fedora CoreOS /etc,
+    /var, and /sysroot, which is read-only), /etc and /usr come last.
     """
     visible = {mount.point: mount for mount in mounts}
-    found: dict[int, list[Mount]] = {}
+    groups: dict[int, list[Mount]] = {}
     for mount in sorted(visible.values(), key=_rank):
-        found.setdefault(mount.device, []).append(mount)
-    return sorted((group[:_MOST_TRIED] for group in found.values()), key=lambda group: group[0].point)
+        groups.setdefault(mount.device, []).append(mount)
+    return sorted((group[:_MOST_TRIED] for group in groups.values()), key=lambda group: group[0].point)
 
 
 def _rank(mount: Mount) -> tuple[bool, bool, bool, int, bytes]:
@@ -65,9 +77,9 @@ def _rank(mount: Mount) -> tuple[bool, bool, bool, int, bytes]:
 
 
 def sizes(vfs: os.statvfs_result) -> dict[str, Value]:
-    """Fields of what statvfs answered; empty where a filesystem has no size. A number that cannot be costs its own fields.
+    """Fields from the answer of statvfs(3); empty if the filesystem has no size. An impossible number costs only its fields.
 
-    Where a quota is exceeded, what is available is below zero: as an unsigned number, more than is free. It is none.
+    If a quota is exceeded, the available space is negative, which looks like a huge unsigned number: it counts as 0.
     """
     block, total, free, available = vfs.f_frsize, vfs.f_blocks, vfs.f_bfree, vfs.f_bavail
     values: dict[str, Value] = {}
@@ -132,14 +144,15 @@ class Options:
 
 
 def start(reader: Reader, config: Config) -> Collect:
+    """One reading per device; a mount that does not respond costs only its own sizes."""
     point_excluded = matcher(config.of(Options).filesystem_exclude)
     type_excluded = matcher(config.of(Options).filesystem_types_exclude)
     crew: Crew[_Answer | OSError] = Crew(_DEADLINE_S / _SHARE, _DEADLINE_S)
     text: bytes | None = None
     groups: list[list[Mount]] = []
 
-    def chosen(found: Iterable[Mount]) -> list[list[Mount]]:
-        kept = (mount for mount in found if not type_excluded(mount.type) and not point_excluded(name(mount.point)))
+    def chosen(mounts: Iterable[Mount]) -> list[list[Mount]]:
+        kept = (mount for mount in mounts if not type_excluded(mount.type) and not point_excluded(name(mount.point)))
         return by_device(kept)
 
     def collect() -> Iterable[Reading]:
@@ -147,7 +160,7 @@ def start(reader: Reader, config: Config) -> Collect:
         data = reader.read(_FILE)
         if data is None:
             return []
-        if data != text:  # it changes rarely, and is long where containers are many
+        if data != text:  # the file changes rarely, and is long on hosts with many containers
             try:
                 groups, text = chosen(mountinfo.parse(data)), data
             except ParseError as error:
@@ -159,7 +172,7 @@ def start(reader: Reader, config: Config) -> Collect:
 
 
 def _readings(reader: Reader, crew: Crew[_Answer | OSError], groups: list[list[Mount]]) -> list[Reading]:
-    """Of each device the first mount that answers as that device's directory; it is put first for the next time."""
+    """One per device: of the first mount that is a directory on this device. It is tried first the next time."""
     readings: list[Reading] = []
     left = list(groups)
     for turn in range(_MOST_TRIED):
@@ -179,9 +192,9 @@ def _readings(reader: Reader, crew: Crew[_Answer | OSError], groups: list[list[M
 def _values(
     reader: Reader, mount: Mount, outcome: Outcome[_Answer | OSError] | None, *, last: bool
 ) -> dict[str, Value] | None:
-    """What to tell of a mount; None where it does not stand for its device, which is noted of the ``last`` one."""
+    """Values of a mount; None if it cannot represent its device, which is a problem if it is the ``last`` one to try."""
     if outcome is None or outcome.error:
-        reader.problem(name(mount.point), outcome.error if outcome else "not asked: the deadline was used up by others")
+        reader.problem(name(mount.point), outcome.error if outcome else "not read: other mounts used up the deadline")
         return None
     answer = outcome.value
     if isinstance(answer, OSError):
@@ -201,7 +214,7 @@ def _values(
 
 
 def _is_meant(mount: Mount, answer: _Answer) -> bool:
-    """Not a file bound to its place, nor what lies below a mount that is younger than our view or hidden by another."""
+    """Whether the answer is from this mount: not from a bind-mounted file, or from below a newer or hidden mount."""
     same = answer.device == mount.device or mount.type in _OWN_NUMBERS
     return answer.directory and same and answer.has_size
 
@@ -213,6 +226,6 @@ def _note(reader: Reader, mount: Mount, error: OSError) -> None:
     reader.attempt(name(mount.point), again)
 
 
-NEEDS = (Need("filesystems", (_FILE,), "pid 1's mounts are not to be seen"),)
+NEEDS = (Need("filesystems", (_FILE,), "the mounts of pid 1 cannot be read"),)
 
 COLLECTOR = Collector("filesystem", start, {DATASET: Output(FIELDS)}, NEEDS, options=(Options,))

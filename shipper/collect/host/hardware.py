@@ -1,10 +1,10 @@
-"""What the hardware tells: CPU frequencies and throttling, memory errors. All of it is absent in most virtual machines.
+"""CPU frequencies, thermal throttling and memory errors. All of these are absent in most virtual machines.
 
 - ``sys/devices/system/cpu/cpuN/cpufreq/scaling_cur_freq`` in kHz (https://docs.kernel.org/admin-guide/pm/cpufreq.html)
 - ``sys/devices/system/cpu/cpuN/thermal_throttle/{core,package}_throttle_count`` (x86)
 - ``sys/devices/system/edac/mc/mcN/{ce,ue}_count`` (https://docs.kernel.org/driver-api/edac.html)
 
-A package's throttling is counted on each of its CPUs: the busiest stands for it.
+The kernel counts the throttling of a package on each of its CPUs: the largest count is taken.
 """
 
 import re
@@ -29,21 +29,22 @@ FIELDS = (
         gauge(f"system.cpu.frequency.{name}.hz", "hz", f"{help_} frequency of a CPU", "cpufreq/scaling_cur_freq")
         for name, help_ in (("min", "Lowest"), ("avg", "Average"), ("max", "Highest"))
     ),
-    counter("system.cpu.throttle.core.count", "count", "Times a core was slowed for its heat", "core_throttle_count"),
-    counter("system.cpu.throttle.package.count", "count", "The same of the busiest package", "package_throttle_count"),
-    counter("system.edac.correctable.count", "count", "Memory errors corrected", f"{_MEMORY}/mcN/ce_count"),
-    counter("system.edac.uncorrectable.count", "count", "Memory errors not corrected", f"{_MEMORY}/mcN/ue_count"),
+    counter("system.cpu.throttle.core.count", "count", "Times a core was throttled because of its temperature", "core_throttle_count"),
+    counter("system.cpu.throttle.package.count", "count", "Times the most throttled CPU package was throttled because of its temperature", "package_throttle_count"),
+    counter("system.edac.correctable.count", "count", "Corrected memory errors", f"{_MEMORY}/mcN/ce_count"),
+    counter("system.edac.uncorrectable.count", "count", "Uncorrected memory errors", f"{_MEMORY}/mcN/ue_count"),
 )  # fmt: skip
 
 
 def start(reader: Reader, _config: Config) -> Collect:
+    """The files are looked for once, at the start."""
     cpus = [name for name in reader.names(_CPUS) if _CPU.fullmatch(name)]
     controllers = [name for name in reader.names(_MEMORY) if _CONTROLLER.fullmatch(name)]
-    frequencies = _there(reader, _CPUS, cpus, "cpufreq/scaling_cur_freq")
-    cores = _there(reader, _CPUS, cpus, "thermal_throttle/core_throttle_count")
-    packages = _there(reader, _CPUS, cpus, "thermal_throttle/package_throttle_count")
-    corrected = _there(reader, _MEMORY, controllers, "ce_count")
-    uncorrected = _there(reader, _MEMORY, controllers, "ue_count")
+    frequencies = _existing(reader, _CPUS, cpus, "cpufreq/scaling_cur_freq")
+    cores = _existing(reader, _CPUS, cpus, "thermal_throttle/core_throttle_count")
+    packages = _existing(reader, _CPUS, cpus, "thermal_throttle/package_throttle_count")
+    corrected = _existing(reader, _MEMORY, controllers, "ce_count")
+    uncorrected = _existing(reader, _MEMORY, controllers, "ue_count")
 
     def collect() -> Iterable[Reading]:
         values: dict[str, Value] = {}
@@ -58,16 +59,16 @@ def start(reader: Reader, _config: Config) -> Collect:
             ("system.edac.correctable.count", corrected, sum),
             ("system.edac.uncorrectable.count", uncorrected, sum),
         ):
-            found = _numbers(reader, files)
-            # Part of a sum would look like a sum
-            if files and len(found) == len(files) and whole_of(found) <= LARGEST:
-                values[name] = whole_of(found)
+            counts = _numbers(reader, files)
+            # A part of the sum would look like the sum
+            if files and len(counts) == len(files) and whole_of(counts) <= LARGEST:
+                values[name] = whole_of(counts)
         return host_reading(reader, values)
 
     return collect
 
 
-def _there(reader: Reader, directory: str, names: Iterable[str], file: str) -> list[str]:
+def _existing(reader: Reader, directory: str, names: Iterable[str], file: str) -> list[str]:
     paths = (f"{directory}/{name}/{file}" for name in names)
     return [path for path in paths if reader.exists(path)]
 
@@ -77,12 +78,10 @@ def _numbers(reader: Reader, paths: Iterable[str]) -> list[int]:
     return [number for number in numbers if number is not None]
 
 
-_VIRTUAL = "the hardware or its driver tells none, as in most virtual machines"
+_VIRTUAL = "the hardware or its driver does not report it, as in most virtual machines"
 NEEDS = (
     Need("CPU frequencies (system.cpu.frequency)", (f"{_CPUS}/cpu0/cpufreq/scaling_cur_freq",), _VIRTUAL),
-    Need(
-        "throttling for heat (system.cpu.throttle)", (f"{_CPUS}/cpu0/thermal_throttle/core_throttle_count",), _VIRTUAL
-    ),
+    Need("thermal throttling (system.cpu.throttle)", (f"{_CPUS}/cpu0/thermal_throttle/core_throttle_count",), _VIRTUAL),
     Need("memory errors (system.edac)", (f"{_MEMORY}/mc0",), _VIRTUAL),
 )
 

@@ -1,7 +1,7 @@
-"""Tables of the kernel that can fill up, and what an operator must know of its state: ``proc/sys/{fs,kernel}``.
+"""Kernel tables that can fill up, and the state of the kernel: ``proc/sys/{fs,kernel}``.
 
-    file-nr   1152 0 9223372036854775807     (allocated, 0 since Linux 2.6, most)
-    inode-nr  38270 7162                     (in memory, of them unused)
+    file-nr   1152 0 9223372036854775807     (allocated, 0 since Linux 2.6, maximum)
+    inode-nr  38270 7162                     (in memory, unused ones among them)
 
 https://docs.kernel.org/admin-guide/sysctl/fs.html, https://docs.kernel.org/admin-guide/sysctl/kernel.html,
 https://docs.kernel.org/admin-guide/tainted-kernels.html
@@ -22,10 +22,10 @@ _SYS = "proc/sys"
 _TAINT = "system.kernel.taint"
 _PIDS = "system.pids.limit.count"
 _SINGLE = {
-    "system.entropy.available_bits": (f"{_SYS}/kernel/random/entropy_avail", "bits", "Entropy of the random pool"),
-    _PIDS: (f"{_SYS}/kernel/pid_max", "count", "Process and thread ids there are"),
-    "system.threads.limit.count": (f"{_SYS}/kernel/threads-max", "count", "Threads allowed on the host"),
-    _TAINT: (f"{_SYS}/kernel/tainted", "", "Why the kernel is tainted, as a bit mask; 0: it is not"),
+    "system.entropy.available_bits": (f"{_SYS}/kernel/random/entropy_avail", "bits", "Entropy in the random pool"),
+    _PIDS: (f"{_SYS}/kernel/pid_max", "count", "Maximum number of process and thread ids"),
+    "system.threads.limit.count": (f"{_SYS}/kernel/threads-max", "count", "Maximum number of threads on the host"),
+    _TAINT: (f"{_SYS}/kernel/tainted", "", "Bit mask of the reasons why the kernel is tainted; 0 if it is not"),
 }
 _RELEASE = f"{_SYS}/kernel/osrelease"
 _PID_MAX_OF_NAMESPACE = (6, 14)
@@ -33,22 +33,24 @@ _FILES = f"{_SYS}/fs/file-nr"
 _INODES = f"{_SYS}/fs/inode-nr"
 _REBOOT = "run/reboot-required"
 _SESSIONS = "run/systemd/sessions"
-_LOGIND = "run/systemd/seats/seat0"  # made by logind; the directories are made where it is not installed, too
+_LOGIND = "run/systemd/seats/seat0"  # made by logind; the directories exist without it, too
 
 FIELDS = (
     *(gauge(name, unit, help_, path) for name, (path, unit, help_) in _SINGLE.items() if unit),
     attribute(_TAINT, _SINGLE[_TAINT][2], _SINGLE[_TAINT][0], Type.LONG),
-    gauge("system.files.open.count", "count", "Open files (file handles allocated)", f"{_FILES} 1st"),
-    gauge("system.files.limit.count", "count", "Open files allowed on the host", f"{_FILES} 3rd"),
+    gauge("system.files.open.count", "count", "Open files (allocated file handles)", f"{_FILES} 1st"),
+    gauge("system.files.limit.count", "count", "Maximum number of open files on the host", f"{_FILES} 3rd"),
     gauge("system.inodes.count", "count", "Inodes in memory", f"{_INODES} 1st"),
-    gauge("system.inodes.unused.count", "count", "Inodes in memory that nobody uses", f"{_INODES} 2nd"),
-    gauge("system.sessions.count", "count", "Login sessions; absent where logind does not run", _SESSIONS),
-    attribute("system.reboot_required", "An upgrade waits for a reboot (Debian's flag)", _REBOOT, Type.BOOLEAN),
+    gauge("system.inodes.unused.count", "count", "Unused inodes in memory", f"{_INODES} 2nd"),
+    gauge("system.sessions.count", "count", "Login sessions; absent if logind does not run", _SESSIONS),
+    attribute(
+        "system.reboot_required", "Whether an upgrade needs a reboot (Debian's flag file)", _REBOOT, Type.BOOLEAN
+    ),
 )
 
 
 def _numbers(text: bytes, fields: tuple[str, ...]) -> dict[str, Value]:
-    """The numbers of one line under ``fields``; an empty name leaves one out."""
+    """The numbers of a line by the names in ``fields``; an empty name skips a number. Raises ParseError."""
     words = whole(text).split()
     if len(words) < len(fields):
         raise ParseError(f"not {len(fields)} numbers: {shown(text)}")
@@ -56,26 +58,29 @@ def _numbers(text: bytes, fields: tuple[str, ...]) -> dict[str, Value]:
 
 
 def files(text: bytes) -> dict[str, Value]:
+    """Values of ``file-nr``. Raises ParseError."""
     return _numbers(text, ("system.files.open.count", "", "system.files.limit.count"))
 
 
 def inodes(text: bytes) -> dict[str, Value]:
+    """Values of ``inode-nr``. Raises ParseError."""
     return _numbers(text, ("system.inodes.count", "system.inodes.unused.count"))
 
 
 def _is_hosts_pid_max(reader: Reader) -> bool:
-    """Since Linux 6.14 pid_max is that of the reader's pid namespace."""
+    """Since Linux 6.14 pid_max belongs to the reader's pid namespace."""
     release = re.match(rb"(\d+)\.(\d+)", reader.read_once(_RELEASE) or b"")
     of_namespace = release is None or (int(release[1]), int(release[2])) >= _PID_MAX_OF_NAMESPACE
     return not of_namespace or not namespace.own_processes(reader)
 
 
 def collect(reader: Reader) -> Iterable[Reading]:
+    """The reading of the host."""
     values: dict[str, Value] = {"system.reboot_required": reader.exists(_REBOOT)}
     for name, (path, _, _) in _SINGLE.items():
         number = reader.parse(path, lambda text: integer(whole(text)))
         if number is not None and name == _PIDS and not _is_hosts_pid_max(reader):
-            reader.lacks[name] = "this process has a pid namespace of its own, and pid_max is that namespace's"
+            reader.lacks[name] = "this process is in its own pid namespace, which has its own pid_max"
         elif number is not None:
             values[name] = number
     values |= reader.parse(_FILES, files) or {}

@@ -1,4 +1,4 @@
-"""Load averages: ``proc/loadavg``, ``0.20 0.18 0.12 1/80 11206`` (averages, runnable/total threads, last pid).
+"""Load averages: ``proc/loadavg``, ``0.20 0.18 0.12 1/80 11206`` (averages, runnable/all threads, last pid).
 
 https://docs.kernel.org/filesystems/proc.html
 """
@@ -37,6 +37,7 @@ FIELDS = (
 
 
 def parse(text: bytes) -> dict[str, Value]:
+    """Averages and threads. Raises ParseError."""
     words = whole(text).split()
     if len(words) != 5:  # noqa: PLR2004
         raise ParseError(f"not five words: {shown(text)}")
@@ -56,10 +57,12 @@ def parse(text: bytes) -> dict[str, Value]:
 
 
 def collect(reader: Reader) -> Iterable[Reading]:
+    """The reading of the host."""
     return host_reading(reader, reader.parse(_FILE, parse))
 
 
 def derive(values: Mapping[str, Value], _inputs: Mapping[str, int]) -> dict[str, Value]:
+    """Averages for each logical CPU; ``cpu`` adds the number of CPUs."""
     cores = values.get("system.cpu.cores")
     if not isinstance(cores, int) or cores < 1:
         return {}

@@ -1,7 +1,6 @@
 """Network interfaces of the host: ``proc/1/net/dev`` and ``sys/class/net/NAME/{ifindex,operstate,mtu,speed}``.
 
-``sys/class/net`` is that of the network
-namespace in which sysfs was mounted, so the host's below the host root. https://docs.kernel.org/networking/statistics.html
+``sys/class/net`` shows the network namespace in which sysfs was mounted, so below the host root that of the host. https://docs.kernel.org/networking/statistics.html
 """
 
 import re
@@ -30,63 +29,72 @@ _CLASS = "sys/class/net"
 _SLOWLY_S = 60
 _KIND = f"{_PREFIX}.kind"
 _DUPLEX = (b"full", b"half")
+_DEVTYPE = b"DEVTYPE="
 _MBIT = 1_000_000 / 8
-# -1 of most drivers, 0 of some, 2^32-1 before Linux 3.10
+# Most drivers say -1, some 0, and before Linux 3.10 2^32-1
 _UNKNOWN_SPEEDS = (b"-1", b"0", b"4294967295")
 # In the order of the columns: field, unit, help
 _COLUMNS = (
     ("in.bytes", "bytes", "Bytes received"),
     ("in.packets", "count", "Packets received"),
-    ("in.errors", "count", "Bad packets received"),
-    ("in.dropped", "count", "Packets received and dropped, by the kernel or because the device had no free buffers"),
-    ("in.fifo.count", "count", "Overruns of the device's receive queue"),
+    ("in.errors", "count", "Received packets with errors"),
+    ("in.dropped", "count", "Received packets dropped by the kernel, or by the device for lack of buffers"),
+    ("in.fifo.count", "count", "Receive FIFO overruns"),
     ("in.frame.count", "count", "Framing errors"),
     ("in.compressed.count", "count", "Compressed packets received (SLIP, PPP)"),
     ("in.multicast.count", "count", "Multicast packets received"),
     ("out.bytes", "bytes", "Bytes sent"),
     ("out.packets", "count", "Packets sent"),
-    ("out.errors", "count", "Packets that could not be sent"),
-    ("out.dropped", "count", "Packets dropped on the way out"),
-    ("out.fifo.count", "count", "Underruns of the device's send queue"),
+    ("out.errors", "count", "Packets that could not be sent because of errors"),
+    ("out.dropped", "count", "Packets dropped before they were sent"),
+    ("out.fifo.count", "count", "Transmit FIFO errors"),
     ("out.collisions.count", "count", "Collisions"),
-    ("out.carrier.count", "count", "Losses of the carrier while sending"),
+    ("out.carrier.count", "count", "Carrier losses during transmission"),
     ("out.compressed.count", "count", "Compressed packets sent (SLIP, PPP)"),
 )
 _COUNTERS = tuple(
     counter(f"{_PREFIX}.{column}", unit, help_, f"proc/1/net/dev column {at}")
     for at, (column, unit, help_) in enumerate(_COLUMNS, 1)
 )
-_SUMMED = tuple(one for one in _COUNTERS if one.name.endswith((".bytes", ".packets", ".errors", ".dropped")))
+_SUMMED = tuple(
+    counted for counted in _COUNTERS if counted.name.endswith((".bytes", ".packets", ".errors", ".dropped"))
+)
 
 FIELDS = (
     dimension(_NAME, "Name of the interface", "proc/1/net/dev"),
-    attribute(_PHYSICAL, "An interface with a device behind it", f"{_CLASS}/NAME/device", Type.BOOLEAN),
-    attribute(
-        f"{_PREFIX}.operstate", "up, down, lowerlayerdown, unknown (of lo and the like)", f"{_CLASS}/NAME/operstate"
-    ),
+    attribute(_PHYSICAL, "Whether a device is behind the interface", f"{_CLASS}/NAME/device", Type.BOOLEAN),
+    attribute(f"{_PREFIX}.operstate", "up, down, lowerlayerdown, or unknown, as for lo", f"{_CLASS}/NAME/operstate"),
     attribute(f"{_PREFIX}.duplex", "full, half", f"{_CLASS}/NAME/duplex"),
     attribute(
         f"{_PREFIX}.kind",
-        "physical, bridge, bond, tun, veth, or the kernel's word: vlan, vxlan, wlan, wireguard; virtual for the rest",
+        "physical, bridge, bond, tun, veth, or the kernel's device type (vlan, vxlan, wlan, wireguard), else virtual",
         f"{_CLASS}/NAME/{{device,bridge,bonding,tun_flags,uevent,iflink}}",
     ),
-    gauge(f"{_PREFIX}.mtu.bytes", "bytes", "Largest packet", f"{_CLASS}/NAME/mtu"),
     gauge(
-        f"{_PREFIX}.speed.mbit_per_s", "mbit/s", "Speed of the link, where it is up and known", f"{_CLASS}/NAME/speed"
+        f"{_PREFIX}.mtu.bytes", "bytes", "Maximum transmission unit: size of the largest packet", f"{_CLASS}/NAME/mtu"
+    ),
+    gauge(
+        f"{_PREFIX}.speed.mbit_per_s",
+        "mbit/s",
+        "Speed of the link, if it is up and the driver reports it",
+        f"{_CLASS}/NAME/speed",
     ),
     *_COUNTERS,
-    real(
-        f"{_PREFIX}.util.pct", "pct", "Share of the link's speed in use, of the busier direction", "bytes_per_s / speed"
-    ),
+    real(f"{_PREFIX}.util.pct", "pct", "Utilisation of the link in the busier direction", "bytes_per_s / speed"),
 )
-_OF_INTERFACES = "proc/1/net/dev, interfaces with sys/class/net/NAME/device; where none has: all but lo, veth* and those made of others"
+_OF_INTERFACES = "proc/1/net/dev, interfaces with sys/class/net/NAME/device; if none has: all but lo, veth* and those built on others"
 TOTAL_FIELDS = (
     *(
-        counter(one.name.replace(_PREFIX, _TOTAL, 1), one.unit, f"{one.help}, all physical interfaces", _OF_INTERFACES)
-        for one in _SUMMED
+        counter(
+            summed.name.replace(_PREFIX, _TOTAL, 1),
+            summed.unit,
+            f"{summed.help}, sum of the physical interfaces",
+            _OF_INTERFACES,
+        )
+        for summed in _SUMMED
     ),
-    gauge("host.network.ingress.bytes", "bytes", "Bytes received since the last document", _OF_INTERFACES),
-    gauge("host.network.egress.bytes", "bytes", "Bytes sent since the last document", _OF_INTERFACES),
+    gauge("host.network.ingress.bytes", "bytes", "Bytes received since the previous document", _OF_INTERFACES),
+    gauge("host.network.egress.bytes", "bytes", "Bytes sent since the previous document", _OF_INTERFACES),
 )
 
 
@@ -103,27 +111,27 @@ def _interface(row: bytes) -> tuple[str, dict[str, Value]]:
 
 
 def parse(text: bytes) -> list[tuple[str, dict[str, Value]]]:
-    """Name and values of every interface."""
+    """Name and values of every interface. Raises ParseError."""
     return lines(net_dev.rows(text), _interface)
 
 
 _NEVER_SUMMED = matcher(("lo", "veth*"))
 _BRIDGES = ("docker", "br-", "virbr")
 _MADE = re.compile(r"(docker|br|virbr|cni|bond|team|vlan)[-_]?[0-9a-f]*|.*\.[0-9]+")
-# The fastest Ethernet there is, 800 Gbit/s
+# The fastest Ethernet is 800 Gbit/s
 _ANY_LINK = {"bytes": Ceiling(1e11), "count": Ceiling(2e9)}
 
 
 def _ceilings(speed: int) -> dict[str, Ceiling]:
-    """Of a link with ``speed`` in Mbit/s; a driver may bring its counts up to date every 2 s only."""
+    """Ceilings of a link with ``speed`` in Mbit/s; some drivers update their counts only every 2 s."""
     return {**_ANY_LINK, "bytes": Ceiling(speed * _MBIT, grace_s=2.0)}
 
 
 @dataclass(slots=True)
 class _Link:
-    """What sysfs tells of one interface. All but ifindex and operstate are read again after a change and each minute.
+    """What sysfs says of one interface. Everything but ifindex and operstate is read after a change and once a minute.
 
-    ``speed`` asks the driver, under the kernel's one lock of network settings.
+    Reading ``speed`` asks the driver, and takes the kernel's global lock of network settings.
     """
 
     ifindex: File
@@ -135,12 +143,13 @@ class _Link:
     most: dict[str, Ceiling] = field(default_factory=lambda: dict(_ANY_LINK))
 
     def close(self) -> None:
+        """Close the files of an interface that is gone."""
         for file in (self.ifindex, self.operstate):
             file.close()
 
 
 class _Interfaces:
-    """All interfaces but those to ``skip``."""
+    """All interfaces except those to ``skip``, over time."""
 
     def __init__(self, reader: Reader, skip: Callable[[str], bool]) -> None:
         self._reader = reader
@@ -148,9 +157,10 @@ class _Interfaces:
         self._links: dict[str, _Link] = {}
 
     def read(self) -> list[tuple[Reading, _Link]]:
+        """One reading per interface, and what sysfs says of it."""
         at = self._reader.now_ns()
-        found = self._reader.parse(f"{directory(self._reader)}/dev", parse) or []
-        present = {interface: values for interface, values in found if not self._skip(interface)}
+        interfaces = self._reader.parse(f"{directory(self._reader)}/dev", parse) or []
+        present = {interface: values for interface, values in interfaces if not self._skip(interface)}
         for interface in self._links.keys() - present.keys():
             self._links.pop(interface).close()
         return [self._reading(interface, at, values) for interface, values in present.items()]
@@ -173,11 +183,11 @@ class _Interfaces:
             of = f"{_CLASS}/{interface}"
             physical = self._reader.exists(f"{of}/device")
             link.state = state
-            # A virtual function below the interface that counts for it (Azure's accelerated networking) is not summed
-            speed = self._speed(of) if physical else None  # others make one up: 10 Gbit/s of a veth
+            # A virtual function whose packets its master counts (Azure's accelerated networking) is not summed
+            speed = self._speed(of) if physical else None  # virtual ones invent a speed: 10 Gbit/s for veth
             link.most = _ceilings(speed) if speed else dict(_ANY_LINK)
             link.summed = physical and not self._reader.exists(f"{of}/master/device")
-            if self._reader.exists(of):  # else sysfs of another namespace, or none
+            if self._reader.exists(of):  # else sysfs is absent or shows another namespace
                 kind = "physical" if physical else self._kind(of)
                 link.attributes = {_PHYSICAL: physical, _KIND: kind, **self._attributes(of, operstate)}
 
@@ -204,11 +214,11 @@ class _Interfaces:
         for file, kind in (("bridge", "bridge"), ("bonding", "bond"), ("tun_flags", "tun")):
             if self._reader.exists(f"{of}/{file}"):
                 return kind
-        words = (self._reader.read_once(f"{of}/uevent") or b"").split()
-        told = next((name(one[8:]) for one in words if one.startswith(b"DEVTYPE=")), "")
-        # The other end of a veth pair has another number, or one of another namespace
+        lines = (self._reader.read_once(f"{of}/uevent") or b"").split()
+        kind = next((name(line.removeprefix(_DEVTYPE)) for line in lines if line.startswith(_DEVTYPE)), "")
+        # iflink of a veth is the number of its other end, perhaps in another namespace
         ends = [(self._reader.read_once(f"{of}/{file}") or b"").strip() for file in ("ifindex", "iflink")]
-        return told or ("veth" if ends[0] != ends[1] else "virtual")
+        return kind or ("veth" if ends[0] != ends[1] else "virtual")
 
     def _word(self, interface: str, file: File) -> str:
         path = f"{_CLASS}/{interface}/{file.path.rpartition('/')[2]}"
@@ -242,20 +252,21 @@ class Options:
 
 
 def start(reader: Reader, config: Config) -> Collect:
+    """One reading per interface, and the host's totals."""
     interfaces, totals = _Interfaces(reader, matcher(config.of(Options).interface_exclude)), Totals(_SUMMED)
 
     def collect() -> Iterable[Reading]:
-        found = interfaces.read()
-        summed = _summed(reader, found)
+        read = interfaces.read()
+        summed = _summed(reader, read)
         of_host = host_reading(reader, _total(totals, summed)) if summed else []
-        return [*of_host, *(reading for reading, _ in found)]
+        return [*of_host, *(reading for reading, _ in read)]
 
     return collect
 
 
-def _summed(reader: Reader, found: Iterable[tuple[Reading, _Link]]) -> list[Reading]:
-    """The physical interfaces; where there is none, those that are not made of others."""
-    candidates = [(reading, link) for reading, link in found if not _NEVER_SUMMED(reading.entity)]
+def _summed(reader: Reader, interfaces: Iterable[tuple[Reading, _Link]]) -> list[Reading]:
+    """The physical interfaces; if there are none, those that are not built on others."""
+    candidates = [(reading, link) for reading, link in interfaces if not _NEVER_SUMMED(reading.entity)]
     physical = [reading for reading, link in candidates if link.summed]
     return physical or [reading for reading, _ in candidates if not _is_made_of_others(reader, reading.entity)]
 
@@ -270,15 +281,19 @@ def _total(totals: Totals, summed: Iterable[Reading]) -> dict[str, Value]:
 
 
 def _is_made_of_others(reader: Reader, interface: str) -> bool:
-    """Bonds, teams, VLANs and bridges, whose traffic their members count: ``lower_NAME`` links, else their names."""
-    directory = f"{_CLASS}/{interface}"
-    if not reader.exists(directory):
+    """Whether it is a bond, team, VLAN or bridge, whose members count the same traffic.
+
+    Such an interface has ``lower_NAME`` links; without sysfs the name decides.
+    """
+    place = f"{_CLASS}/{interface}"
+    if not reader.exists(place):
         return _MADE.fullmatch(interface) is not None
-    of_others = any(name.startswith("lower_") for name in reader.names(directory))
-    return of_others or interface.startswith(_BRIDGES) or reader.exists(f"{directory}/bridge")
+    of_others = any(name.startswith("lower_") for name in reader.names(place))
+    return of_others or interface.startswith(_BRIDGES) or reader.exists(f"{place}/bridge")
 
 
 def derive(values: Mapping[str, Value], _inputs: Mapping[str, int]) -> dict[str, Value]:
+    """Utilisation of the link, 0 to 1."""
     speed = values.get(f"{_PREFIX}.speed.mbit_per_s")
     flows = [values.get(f"{_PREFIX}.{way}.bytes_per_s") for way in ("in", "out")]
     known = [flow for flow in flows if isinstance(flow, float)]
@@ -288,7 +303,7 @@ def derive(values: Mapping[str, Value], _inputs: Mapping[str, int]) -> dict[str,
 
 
 NEEDS = (
-    Need("interfaces (system.network)", ("proc/1/net/dev", "proc/net/dev"), "pid 1's network is not to be seen"),
+    Need("interfaces (system.network)", ("proc/1/net/dev", "proc/net/dev"), "the network of pid 1 cannot be read"),
     Need("speed, state and kind of interfaces", ("sys/class/net",), "sysfs shows no interfaces"),
 )
 

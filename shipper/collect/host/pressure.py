@@ -1,4 +1,4 @@
-"""Pressure stall information of the host: ``proc/pressure/{cpu,memory,io,irq}``; parsed in ``parse.pressure``."""
+"""Pressure stall information of the host: ``proc/pressure/{cpu,memory,io,irq}``, parsed by ``parse.pressure``."""
 
 from collections.abc import Iterable
 
@@ -13,7 +13,7 @@ RESOURCES = ("cpu", "memory", "io", "irq")
 
 
 def fields(prefix: str, source: str) -> tuple[Field, ...]:
-    """Fields of all four resources below ``prefix``, for the host and for every cgroup alike; {} in source: resource."""
+    """Fields of all four resources below ``prefix``, for the host or a cgroup; {} in ``source`` is the resource."""
     return tuple(field for resource in RESOURCES for field in _of_one(prefix, source.format(resource), resource))
 
 
@@ -25,13 +25,13 @@ def _of_one(prefix: str, source: str, resource: str) -> list[Field]:
             real(
                 f"{name}.{span}.pct",
                 "pct",
-                f"Share of the last {span[3:]} s in which {who} stalled on {resource}",
+                f"Share of the last {span[3:]} s during which {who} stalled on {resource}",
                 f"{source} {kind} {span}",
             )
             for span in ("avg10", "avg60", "avg300")
         ]
         result.append(
-            counter(f"{name}.us", "us", f"Time in which {who} stalled on {resource}", f"{source} {kind} total")
+            counter(f"{name}.us", "us", f"Time during which {who} stalled on {resource}", f"{source} {kind} total")
         )
     return result
 
@@ -45,11 +45,12 @@ def values(prefix: str, parsed: dict[str, float | int]) -> dict[str, Value]:
 
 
 def collect(reader: Reader) -> Iterable[Reading]:
-    found: dict[str, Value] = {}
+    """The reading of the host."""
+    stalls: dict[str, Value] = {}
     for resource in RESOURCES:
         parsed = reader.parse(f"proc/pressure/{resource}", pressure)
-        found |= values(f"system.pressure.{resource}", parsed or {})
-    return host_reading(reader, found)
+        stalls |= values(f"system.pressure.{resource}", parsed or {})
+    return host_reading(reader, stalls)
 
 
 NEEDS = (

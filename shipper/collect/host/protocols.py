@@ -5,8 +5,8 @@
     Tcp: RtoAlgorithm RtoMin RtoMax MaxConn ActiveOpens PassiveOpens …
     Tcp: 1 200 120000 -1 855 290 …
 
-``proc/net`` is a link to the reader's own namespace; pid 1's is the host's also from inside a container with a network of
-its own. TCP counts IPv4 and IPv6 together, UDP in ``snmp`` IPv4 only. https://docs.kernel.org/networking/snmp_counter.html
+``proc/net`` shows the reader's own namespace; that of pid 1 is the host's, also from inside a container with its own
+network. TCP counts IPv4 and IPv6 together, UDP in ``snmp`` only IPv4. https://docs.kernel.org/networking/snmp_counter.html
 """
 
 import os
@@ -23,10 +23,10 @@ _PAGE = os.sysconf("SC_PAGE_SIZE")
 # field: key, help
 _SOCKETS = {
     "system.socket.used.count": (b"sockets.used", "Sockets of all kinds"),
-    "system.tcp.inuse.count": (b"TCP.inuse", "TCP sockets in use, listening ones included, IPv4 and IPv6"),
-    "system.tcp.orphans.count": (b"TCP.orphan", "TCP sockets that belong to no process any more"),
+    "system.tcp.inuse.count": (b"TCP.inuse", "TCP sockets in use, including listening ones, IPv4 and IPv6"),
+    "system.tcp.orphans.count": (b"TCP.orphan", "TCP sockets that no process owns any more"),
     "system.tcp.time_wait.count": (b"TCP.tw", "TCP sockets in TIME_WAIT"),
-    "system.tcp.allocated.count": (b"TCP.alloc", "TCP sockets allocated, in whatever state"),
+    "system.tcp.allocated.count": (b"TCP.alloc", "Allocated TCP sockets in any state"),
     "system.tcp.memory.bytes": (b"TCP.mem", "Memory of TCP buffers; limit: net.ipv4.tcp_mem"),
     "system.udp.inuse.count": (b"UDP.inuse", "UDP sockets, IPv4 and IPv6"),
     "system.udp.memory.bytes": (b"UDP.mem", "Memory of UDP buffers; limit: net.ipv4.udp_mem"),
@@ -34,33 +34,39 @@ _SOCKETS = {
 _SOCKETS_6 = {b"TCP6.inuse": "system.tcp.inuse.count", b"UDP6.inuse": "system.udp.inuse.count"}
 _ESTABLISHED = "system.tcp.established.count"
 _SNMP = {
-    "system.tcp.opens.active.count": (b"Tcp.ActiveOpens", "Connections opened from here"),
-    "system.tcp.opens.passive.count": (b"Tcp.PassiveOpens", "Connections accepted"),
-    "system.tcp.attempt_fails.count": (b"Tcp.AttemptFails", "Connections that failed while being opened"),
-    "system.tcp.established_resets.count": (b"Tcp.EstabResets", "Connections reset once established"),
-    "system.tcp.in.segments.count": (b"Tcp.InSegs", "Segments received, bad ones included"),
-    "system.tcp.out.segments.count": (b"Tcp.OutSegs", "Segments sent, without retransmitted ones"),
-    "system.tcp.retransmits.count": (b"Tcp.RetransSegs", "Segments retransmitted"),
-    "system.tcp.in.errors.count": (b"Tcp.InErrs", "Bad segments received"),
-    "system.tcp.out.resets.count": (b"Tcp.OutRsts", "Segments sent with RST"),
+    "system.tcp.opens.active.count": (b"Tcp.ActiveOpens", "TCP connections opened by this host"),
+    "system.tcp.opens.passive.count": (b"Tcp.PassiveOpens", "TCP connections accepted"),
+    "system.tcp.attempt_fails.count": (b"Tcp.AttemptFails", "TCP connections that failed before they were established"),
+    "system.tcp.established_resets.count": (b"Tcp.EstabResets", "Established TCP connections that were reset"),
+    "system.tcp.in.segments.count": (b"Tcp.InSegs", "TCP segments received, including those with errors"),
+    "system.tcp.out.segments.count": (b"Tcp.OutSegs", "TCP segments sent, without retransmissions"),
+    "system.tcp.retransmits.count": (b"Tcp.RetransSegs", "TCP segments retransmitted"),
+    "system.tcp.in.errors.count": (b"Tcp.InErrs", "TCP segments received with errors"),
+    "system.tcp.out.resets.count": (b"Tcp.OutRsts", "TCP segments sent with RST"),
     "system.udp.in.datagrams.count": (b"Udp.InDatagrams", "Datagrams delivered, IPv4"),
     "system.udp.out.datagrams.count": (b"Udp.OutDatagrams", "Datagrams sent, IPv4"),
-    "system.udp.no_ports.count": (b"Udp.NoPorts", "Datagrams to a port on which nobody listens, IPv4"),
+    "system.udp.no_ports.count": (b"Udp.NoPorts", "Datagrams to a port without a listener, IPv4"),
     "system.udp.in.errors.count": (b"Udp.InErrors", "Datagrams not delivered for other reasons, IPv4"),
-    "system.udp.receive_buffer_errors.count": (b"Udp.RcvbufErrors", "Datagrams dropped: receive buffer full, IPv4"),
-    "system.udp.send_buffer_errors.count": (b"Udp.SndbufErrors", "Datagrams dropped: send buffer full, IPv4"),
+    "system.udp.receive_buffer_errors.count": (
+        b"Udp.RcvbufErrors",
+        "Datagrams dropped because the receive buffer was full, IPv4",
+    ),
+    "system.udp.send_buffer_errors.count": (
+        b"Udp.SndbufErrors",
+        "Datagrams dropped because the send buffer was full, IPv4",
+    ),
 }
 _IP_STATES = {
     "in.receives": "Packets received",
-    "in.header_errors": "Packets received with a bad header",
-    "in.address_errors": "Packets received for an address that is not ours",
-    "in.discards": "Packets received and dropped for want of room",
+    "in.header_errors": "Packets received with header errors",
+    "in.address_errors": "Packets received for an address that is not the host's",
+    "in.discards": "Received packets dropped for lack of buffers",
     "in.delivers": "Packets delivered to a protocol",
     "out.requests": "Packets sent by this host",
-    "out.discards": "Packets to be sent and dropped for want of room",
-    "out.no_routes": "Packets dropped: no route",
+    "out.discards": "Packets dropped before they were sent for lack of buffers",
+    "out.no_routes": "Packets dropped because there was no route",
     "forwarded": "Packets forwarded",
-    "reassembly.failures": "Packets that could not be put together",
+    "reassembly.failures": "Packets that could not be reassembled",
     "fragmentation.failures": "Packets that could not be fragmented",
 }
 _IP_KEYS = (
@@ -91,25 +97,43 @@ _SNMP6 = {
     "system.icmp6.out.unreachable.count": (b"Icmp6OutDestUnreachs", "Destination unreachable sent, IPv6"),
     "system.udp6.in.datagrams.count": (b"Udp6InDatagrams", "Datagrams delivered, IPv6"),
     "system.udp6.out.datagrams.count": (b"Udp6OutDatagrams", "Datagrams sent, IPv6"),
-    "system.udp6.no_ports.count": (b"Udp6NoPorts", "Datagrams to a port on which nobody listens, IPv6"),
+    "system.udp6.no_ports.count": (b"Udp6NoPorts", "Datagrams to a port without a listener, IPv6"),
     "system.udp6.in.errors.count": (b"Udp6InErrors", "Datagrams not delivered for other reasons, IPv6"),
-    "system.udp6.receive_buffer_errors.count": (b"Udp6RcvbufErrors", "Datagrams dropped: receive buffer full, IPv6"),
-    "system.udp6.send_buffer_errors.count": (b"Udp6SndbufErrors", "Datagrams dropped: send buffer full, IPv6"),
+    "system.udp6.receive_buffer_errors.count": (
+        b"Udp6RcvbufErrors",
+        "Datagrams dropped because the receive buffer was full, IPv6",
+    ),
+    "system.udp6.send_buffer_errors.count": (
+        b"Udp6SndbufErrors",
+        "Datagrams dropped because the send buffer was full, IPv6",
+    ),
 }
 _NETSTAT = {
-    "system.tcp.losses.count": (b"TcpExt.TCPLoss", "Segments lost, from the sender's scoreboard (until Linux 3.0)"),
-    "system.tcp.slow_start_retransmits.count": (b"TcpExt.TCPSlowStartRetrans", "Segments retransmitted in slow start"),
+    "system.tcp.losses.count": (
+        b"TcpExt.TCPLoss",
+        "TCP segments lost according to the sender's scoreboard (until Linux 3.0)",
+    ),
+    "system.tcp.slow_start_retransmits.count": (
+        b"TcpExt.TCPSlowStartRetrans",
+        "TCP segments retransmitted in slow start",
+    ),
     "system.tcp.listen.overflows.count": (
         b"TcpExt.ListenOverflows",
-        "Connections not accepted: the listen queue was full",
+        "Connections not accepted because the listen queue was full",
     ),
-    "system.tcp.listen.drops.count": (b"TcpExt.ListenDrops", "Connections not accepted, for whatever reason"),
-    "system.tcp.timeouts.count": (b"TcpExt.TCPTimeouts", "Retransmission timers that ran out"),
+    "system.tcp.listen.drops.count": (b"TcpExt.ListenDrops", "Connections not accepted for any reason"),
+    "system.tcp.timeouts.count": (b"TcpExt.TCPTimeouts", "Expired retransmission timers"),
     "system.tcp.lost_retransmits.count": (b"TcpExt.TCPLostRetransmit", "Retransmitted segments that were lost again"),
-    "system.tcp.fast_retransmits.count": (b"TcpExt.TCPFastRetrans", "Segments retransmitted before a timer ran out"),
-    "system.tcp.backlog_drops.count": (b"TcpExt.TCPBacklogDrop", "Segments dropped: the socket's backlog was full"),
-    "system.tcp.memory_aborts.count": (b"TcpExt.TCPAbortOnMemory", "Connections aborted for want of memory"),
-    "system.tcp.syncookies_sent.count": (b"TcpExt.SyncookiesSent", "SYN cookies sent: the SYN queue was full"),
+    "system.tcp.fast_retransmits.count": (
+        b"TcpExt.TCPFastRetrans",
+        "TCP segments retransmitted before a timer expired",
+    ),
+    "system.tcp.backlog_drops.count": (
+        b"TcpExt.TCPBacklogDrop",
+        "TCP segments dropped because the socket's backlog was full",
+    ),
+    "system.tcp.memory_aborts.count": (b"TcpExt.TCPAbortOnMemory", "Connections aborted for lack of memory"),
+    "system.tcp.syncookies_sent.count": (b"TcpExt.SyncookiesSent", "SYN cookies sent because the SYN queue was full"),
 }
 _WANTED_SOCKETS = {key: name for name, (key, _) in _SOCKETS.items()}
 _WANTED_SNMP = {key: name for name, (key, _) in _SNMP.items()} | {b"Tcp.CurrEstab": _ESTABLISHED}
@@ -137,12 +161,12 @@ FIELDS = (
 
 
 def directory(reader: Reader) -> str:
-    """Where the host's network files are. ``proc/net`` would be the reader's own: only where there is no pid 1 to ask."""
+    """Directory of the host's network files. ``proc/net``, the reader's own, is used only if there is no pid 1."""
     return "proc/1/net" if reader.exists("proc/1") else "proc/net"
 
 
 def sockstat(text: bytes, wanted: Mapping[bytes, str]) -> dict[str, int]:
-    """``TCP: inuse 1 orphan 0`` as ``TCP.inuse``, ``TCP.orphan``; memory in pages as bytes."""
+    """``TCP: inuse 1 orphan 0`` as ``TCP.inuse`` and ``TCP.orphan``; memory in bytes. Raises ParseError."""
 
     def parse_line(line: bytes) -> dict[str, int]:
         protocol, _, rest = line.partition(b":")
@@ -165,7 +189,7 @@ def sockstat(text: bytes, wanted: Mapping[bytes, str]) -> dict[str, int]:
 
 
 def paired(text: bytes, wanted: Mapping[bytes, str]) -> dict[str, int]:
-    """A line of names, then one of values, both with the protocol before them: ``Tcp.ActiveOpens``."""
+    """Pairs of lines, names and values after the name of a protocol, as ``Tcp.ActiveOpens``. Raises ParseError."""
     *lines, _ = whole(text).split(b"\n")
     table: dict[bytes, bytes] = {}
     damage = "" if len(lines) % 2 == 0 else "a line of names without values"
@@ -174,30 +198,31 @@ def paired(text: bytes, wanted: Mapping[bytes, str]) -> dict[str, int]:
         same, _, numbers = values.partition(b":")
         pair = keys.split(), numbers.split()
         if protocol != same or len(pair[0]) != len(pair[1]):
-            damage = "names and values that do not belong together"
+            damage = "names and values that do not match"
             continue
         table.update((protocol + b"." + key, number) for key, number in zip(*pair, strict=True))
-    found = pick(table, wanted)
-    if damage or not found:
-        raise ParseError(damage or "nothing known in it", found or None)
-    return found
+    counts = pick(table, wanted)
+    if damage or not counts:
+        raise ParseError(damage or "no known counter", counts or None)
+    return counts
 
 
 def _sockets(reader: Reader, net: str) -> dict[str, int]:
-    found = reader.parse(f"{net}/sockstat", lambda text: sockstat(text, _WANTED_SOCKETS)) or {}
+    counts = reader.parse(f"{net}/sockstat", lambda text: sockstat(text, _WANTED_SOCKETS)) or {}
     file = f"{net}/sockstat6"
-    data = reader.read(file)  # absent where there is no IPv6
+    data = reader.read(file)  # absent without IPv6
     if data is not None:
         more = reader.parsed(file, data, lambda text: sockstat(text, _SOCKETS_6)) or {}
         for name in _SOCKETS_6.values():
-            if name in found and name in more:
-                found[name] += more[name]
-            else:  # half of a sum would look like a sum
-                found.pop(name, None)
-    return found
+            if name in counts and name in more:
+                counts[name] += more[name]
+            else:  # half of the sum would look like the sum
+                counts.pop(name, None)
+    return counts
 
 
 def collect(reader: Reader) -> Iterable[Reading]:
+    """The reading of the host."""
     net = directory(reader)
     values: dict[str, Value] = {**_sockets(reader, net)}
     values |= reader.parse(f"{net}/snmp", lambda text: paired(text, _WANTED_SNMP)) or {}

@@ -1,4 +1,4 @@
-"""Software RAID (md): ``sys/block/mdN/md``, what proc/mdstat shows for people. Elastic's names where it has them.
+"""Software RAID (md): ``sys/block/mdN/md``. Elastic's names where it has them.
 
     array_state clean · level raid1 · raid_disks 2 · degraded 0 · sync_action resync · sync_completed 123904 / 976640
 
@@ -24,19 +24,19 @@ FIELDS = (
     attribute(f"{_PREFIX}.status", "clean, active, inactive, readonly …", "md/array_state"),
     attribute(f"{_PREFIX}.level", "raid0, raid1, raid5 …", "md/level"),
     attribute(f"{_PREFIX}.sync_action", "idle, resync, recover, check, repair", "md/sync_action"),
-    gauge(f"{_PREFIX}.disks.total", "count", "Disks it has, whatever their state", "md/dev-*"),
-    gauge(f"{_PREFIX}.disks.configured.count", "count", "Disks it has when it is whole, spares not counted", "md/raid_disks"),
-    *(gauge(f"{_PREFIX}.disks.{state}", "count", f"Disks it has, {state}", "md/dev-*/state") for state in _STATES),
-    gauge(f"{_PREFIX}.disks.missing.count", "count", "Disks it lacks: 0 when it is well", "md/degraded"),
-    real(f"{_PREFIX}.sync.pct", "pct", "How far a resync or check has come", "md/sync_completed"),
-    gauge(f"{_PREFIX}.mismatch.count", "count", "Sectors that differed at the last check", "md/mismatch_cnt"),
+    gauge(f"{_PREFIX}.disks.total", "count", "Disks in the array, in any state", "md/dev-*"),
+    gauge(f"{_PREFIX}.disks.configured.count", "count", "Disks that a complete array has, without spares", "md/raid_disks"),
+    *(gauge(f"{_PREFIX}.disks.{state}", "count", f"Disks in the array that are {state}", "md/dev-*/state") for state in _STATES),
+    gauge(f"{_PREFIX}.disks.missing.count", "count", "Missing disks; 0 in a healthy array", "md/degraded"),
+    real(f"{_PREFIX}.sync.pct", "pct", "Progress of a resync or check", "md/sync_completed"),
+    gauge(f"{_PREFIX}.mismatch.count", "count", "Sectors that differed in the last check", "md/mismatch_cnt"),
 )  # fmt: skip
 _NUMBERS = {"raid_disks": "disks.configured.count", "degraded": "disks.missing.count", "mismatch_cnt": "mismatch.count"}
 _WORDS = {"array_state": "status", "level": "level", "sync_action": "sync_action"}
 
 
 def progress(text: bytes) -> float | None:
-    """``123904 / 976640`` sectors; ``none`` when nothing is going on."""
+    """Progress from 0 to 1 of ``123904 / 976640`` sectors; None if nothing is in progress. Raises ParseError."""
     if text.strip() in (b"none", b"delayed"):
         return None
     done, slash, of = whole(text).partition(b"/")
@@ -46,10 +46,12 @@ def progress(text: bytes) -> float | None:
 
 
 def start(reader: Reader, _config: Config) -> Collect:
+    """One reading per array."""
+
     def collect() -> list[Reading]:
-        found = list(_collect(reader))
-        reader.lacks = {} if found else {"software RAID (system.raid)": "there is no md array"}
-        return found
+        arrays = list(_collect(reader))
+        reader.lacks = {} if arrays else {"software RAID (system.raid)": "the host has no md array"}
+        return arrays
 
     return collect
 
@@ -81,7 +83,7 @@ def _values(reader: Reader, directory: str) -> dict[str, Value]:
 
 
 def _disks(reader: Reader, directory: str) -> dict[str, Value]:
-    """``in_sync`` disks are active; ``faulty`` ones failed; a disk may be both spare and being rebuilt."""
+    """Disks by state: ``in_sync`` is active, ``faulty`` is failed; a spare may be in a rebuild."""
     counts = dict.fromkeys(_STATES, 0)
     disks = [name for name in reader.names(directory) if name.startswith("dev-")]
     for disk in disks:

@@ -1,4 +1,4 @@
-"""Temperatures, fans, voltages and power: ``sys/class/hwmon/hwmonN`` and, where it has no temperature, thermal zones.
+"""Temperatures, fans, voltages and power: ``sys/class/hwmon/hwmonN``, and thermal zones if no chip has a temperature.
 
     hwmon0/name coretemp · temp1_label Package id 0 · temp1_input 41000 (m°C) · fan1_input 1180 (rpm)
 
@@ -19,7 +19,7 @@ DATASET = "sensor"
 _HWMON = "sys/class/hwmon"
 _THERMAL = "sys/class/thermal"
 _INPUT = re.compile(r"((temp|fan|in|power|curr)\d+)_input")
-# kind: field, units of the kernel in one of ours, help
+# kind: field, how many of the kernel's units make one of the field's, help
 _KINDS = {
     "temp": ("system.sensor.temperature.celsius", 1000, "Temperature"),
     "fan": ("system.sensor.fan.rpm", 1, "Speed of a fan"),
@@ -32,27 +32,29 @@ _LABEL = "system.sensor.label"
 
 FIELDS = (
     dimension(_NAME, "Chip and input: coretemp-0/temp1, thermal_zone0/temp", f"{_HWMON}/hwmonN"),
-    attribute(_LABEL, "What the driver calls it", "tempN_label, or a thermal zone's type"),
+    attribute(_LABEL, "Label that the driver gives it", "tempN_label, or a thermal zone's type"),
     *(real(field, field.rpartition(".")[2], help_, f"{kind}N_input") for kind, (field, _, help_) in _KINDS.items()),
 )
 
 
 def start(reader: Reader, _config: Config) -> Collect:
+    """One reading per input of a chip."""
+
     def collect() -> list[Reading]:
-        found = list(_collect(reader))
+        sensors = list(_collect(reader))
         reader.lacks = (
-            {} if found else {"sensors (system.sensor)": "the kernel knows none, as in most virtual machines"}
+            {} if sensors else {"sensors (system.sensor)": "the kernel has none, as in most virtual machines"}
         )
-        return found
+        return sensors
 
     return collect
 
 
 def _collect(reader: Reader) -> Iterator[Reading]:
-    found = list(_chips(reader))
-    if not any("temperature" in name for reading in found for name in reading.values):
-        found += _zones(reader)
-    yield from found
+    sensors = list(_chips(reader))
+    if not any("temperature" in name for reading in sensors for name in reading.values):
+        sensors += _zones(reader)
+    yield from sensors
 
 
 def _chips(reader: Reader) -> Iterator[Reading]:

@@ -4,8 +4,8 @@
           HI:          0          2
       NET_RX:    2050530    1625197
 
-The kernel counts each CPU's in 32 bits: where one begins at 0 again, the sum falls and has no rate at that tick. The sum
-of all types, system.softirqs.count, is of ``cpu``. https://docs.kernel.org/filesystems/proc.html
+The kernel counts in 32 bits for each CPU: when a count wraps, the sum falls and has no rate at that tick. ``cpu`` has the
+sum of all types, system.softirqs.count. https://docs.kernel.org/filesystems/proc.html
 """
 
 from collections.abc import Iterable
@@ -21,16 +21,16 @@ from shipper.kernel.source import Reader
 _FILE: Final = "proc/softirqs"
 # Row: field, help
 _TYPES: Final = {
-    b"HI": ("system.softirq.hi.count", "Tasklets of high priority run"),
-    b"TIMER": ("system.softirq.timer.count", "Soft interrupts for timers that expired"),
-    b"NET_TX": ("system.softirq.net_tx.count", "Soft interrupts for packets sent"),
-    b"NET_RX": ("system.softirq.net_rx.count", "Soft interrupts for packets received"),
-    b"BLOCK": ("system.softirq.block.count", "Soft interrupts for finished requests of block devices"),
+    b"HI": ("system.softirq.hi.count", "High-priority tasklets"),
+    b"TIMER": ("system.softirq.timer.count", "Soft interrupts for expired timers"),
+    b"NET_TX": ("system.softirq.net_tx.count", "Soft interrupts for sent packets"),
+    b"NET_RX": ("system.softirq.net_rx.count", "Soft interrupts for received packets"),
+    b"BLOCK": ("system.softirq.block.count", "Soft interrupts for completed requests of block devices"),
     b"IRQ_POLL": ("system.softirq.irq_poll.count", "Soft interrupts to poll block devices (Linux 4.5)"),
-    b"TASKLET": ("system.softirq.tasklet.count", "Tasklets run"),
-    b"SCHED": ("system.softirq.sched.count", "Soft interrupts of the scheduler to balance the load of CPUs"),
+    b"TASKLET": ("system.softirq.tasklet.count", "Tasklets"),
+    b"SCHED": ("system.softirq.sched.count", "Soft interrupts of the scheduler for load balancing"),
     b"HRTIMER": ("system.softirq.hrtimer.count", "Soft interrupts for high-resolution timers"),
-    b"RCU": ("system.softirq.rcu.count", "Soft interrupts of RCU (read-copy-update)"),
+    b"RCU": ("system.softirq.rcu.count", "Soft interrupts for RCU (read-copy-update)"),
 }
 
 FIELDS: Final = tuple(
@@ -39,7 +39,7 @@ FIELDS: Final = tuple(
 
 
 def parse(text: bytes) -> dict[str, int]:
-    """Sums over the CPUs; a damaged row costs its own field."""
+    """Sums over the CPUs; a damaged row costs only its own field. Raises ParseError."""
     cpus = len(text.partition(b"\n")[0].split())
 
     def parse_row(row: bytes) -> dict[str, int]:
@@ -56,6 +56,7 @@ def parse(text: bytes) -> dict[str, int]:
 
 
 def collect(reader: Reader) -> Iterable[Reading]:
+    """The reading of the host."""
     counts = reader.parse(_FILE, parse)
     return host_reading(reader, {**counts} if counts else None)
 

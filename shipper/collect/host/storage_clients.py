@@ -1,11 +1,11 @@
-"""Filesystems with counters of their own: the NFS client and ZFS's cache.
+"""Counters of filesystems: the NFS client and the cache of ZFS.
 
 ``proc/1/net/rpc/nfs``::
 
     rpc 1218785755 374636 1218815394       (calls, retransmissions, authentication refreshes)
     proc3 22 1 4084749 29200 …             (number of operations, then a count each, in the protocol's order)
 
-https://docs.kernel.org/filesystems/nfs/; ``proc/spl/kstat/zfs/arcstats``: ``name type data`` lines after two of heading.
+https://docs.kernel.org/filesystems/nfs/; ``proc/spl/kstat/zfs/arcstats``: two lines of heading, then lines of ``name type data``.
 """
 
 from collections.abc import Iterable
@@ -18,20 +18,20 @@ from shipper.fields.rates import Reading, Value
 from shipper.kernel.parse import LARGEST, ParseError, columns, integer, merged, pick, whole
 from shipper.kernel.source import Reader
 
-_RPC = {1: ("calls", "Calls"), 2: ("retransmits", "Calls sent again"), 3: ("auth_refreshes", "Credentials renewed")}
-# Operation → its place in proc3 (RFC 1813); version 4 has an order of its own that changes with the kernel
+_RPC = {1: ("calls", "Calls"), 2: ("retransmits", "Retransmitted calls"), 3: ("auth_refreshes", "Credential refreshes")}
+# Operation → its position in proc3 (RFC 1813); the order of version 4 changes with the kernel
 _V3 = {
     "getattr": 1, "setattr": 2, "lookup": 3, "access": 4, "read": 6, "write": 7, "create": 8, "remove": 12, "rename": 14,
     "readdir": 16, "readdirplus": 17, "commit": 21,
 }  # fmt: skip
 _ARC = {
-    "system.zfs.arc.size.bytes": (b"size", "Size of the cache"),
-    "system.zfs.arc.target.bytes": (b"c", "Size it aims at"),
-    "system.zfs.arc.limit.bytes": (b"c_max", "Size it may have"),
+    "system.zfs.arc.size.bytes": (b"size", "Size of the ARC (cache of ZFS)"),
+    "system.zfs.arc.target.bytes": (b"c", "Target size of the ARC"),
+    "system.zfs.arc.limit.bytes": (b"c_max", "Maximum size of the ARC"),
 }
 _ARC_COUNTERS = {
-    "system.zfs.arc.hits.count": (b"hits", "Reads answered from the cache"),
-    "system.zfs.arc.misses.count": (b"misses", "Reads not answered from the cache"),
+    "system.zfs.arc.hits.count": (b"hits", "Reads answered from the ARC"),
+    "system.zfs.arc.misses.count": (b"misses", "Reads not answered from the ARC"),
 }
 _ARC_FILE = "proc/spl/kstat/zfs/arcstats"
 _WANTED_ARC = {key: name for name, (key, _) in {**_ARC, **_ARC_COUNTERS}.items()}
@@ -48,12 +48,14 @@ FIELDS = (
 
 
 def _numbers(words: list[bytes], places: dict[int, str]) -> dict[str, int]:
-    """The words at ``places`` under their fields; an older kernel's line may be shorter."""
-    found = columns((field, words[at]) for at, field in places.items() if at < len(words))
-    return {field: int(number) for field, number in found.items()}
+    """The words at ``places`` by their fields; the line of an older kernel may be shorter."""
+    numbers = columns((field, words[at]) for at, field in places.items() if at < len(words))
+    return {field: int(number) for field, number in numbers.items()}
 
 
 def nfs(text: bytes) -> dict[str, int]:
+    """Counts of ``rpc/nfs``. Raises ParseError."""
+
     def parse_line(line: bytes) -> dict[str, int]:
         kind, *words = line.split()
         if kind == b"rpc":
@@ -69,21 +71,23 @@ def nfs(text: bytes) -> dict[str, int]:
 
 
 def arcstats(text: bytes) -> dict[str, int]:
+    """Sizes in bytes and counts of ``arcstats``. Raises ParseError."""
     rows = [line.split() for line in whole(text).split(b"\n")]
-    found = pick({row[0]: row[2] for row in rows if len(row) == 3}, _WANTED_ARC)  # noqa: PLR2004
-    if not found:
-        raise ParseError("nothing known in it")
-    return found
+    stats = pick({row[0]: row[2] for row in rows if len(row) == 3}, _WANTED_ARC)  # noqa: PLR2004
+    if not stats:
+        raise ParseError("no known counter")
+    return stats
 
 
 def collect(reader: Reader) -> Iterable[Reading]:
+    """The reading of the host."""
     values: dict[str, Value] = {**(reader.parse(f"{directory(reader)}/rpc/nfs", nfs) or {})}
     values |= reader.parse(_ARC_FILE, arcstats) or {}
     return host_reading(reader, values)
 
 
 NEEDS = (
-    Need("NFS client (system.nfs)", ("proc/1/net/rpc/nfs", "proc/net/rpc/nfs"), "nothing is mounted by NFS"),
+    Need("NFS client (system.nfs)", ("proc/1/net/rpc/nfs", "proc/net/rpc/nfs"), "no NFS filesystem is mounted"),
     Need("ZFS (system.zfs)", (_ARC_FILE,), "the module zfs is not loaded"),
 )
 

@@ -1,7 +1,7 @@
-"""systemd's units by state, and the failed ones by name: D-Bus, for no file has this.
+"""systemd's units by state, and the names of failed units: over D-Bus, because no file has this.
 
-``org.freedesktop.systemd1.Manager.ListUnits`` on the host's system bus, whose socket lies below the host root
-(``run/dbus/system_bus_socket``); asked once a minute, with a time limit (a bus that was stopped answers nothing).
+``org.freedesktop.systemd1.Manager.ListUnits`` on the host's system bus, whose socket is below the host root
+(``run/dbus/system_bus_socket``); called once a minute with a timeout (a stopped bus does not respond).
 https://www.freedesktop.org/software/systemd/man/latest/org.freedesktop.systemd1.html
 """
 
@@ -18,28 +18,28 @@ from shipper.kernel.source import Reader
 
 _FAILED_MOST: Final = 20
 _STATES: Final = {
-    "active": "that run, or are in effect",
-    "reloading": "that read their configuration again",
-    "inactive": "that are not in use",
+    "active": "that are active",
+    "reloading": "that reload their configuration",
+    "inactive": "that are inactive",
     "failed": "that failed",
-    "activating": "that are being started",
-    "deactivating": "that are being stopped",
+    "activating": "that are starting",
+    "deactivating": "that are stopping",
 }
 _SOURCE: Final = "systemd1.Manager ListUnits"
 _NAME, _ACTIVE = 0, 3  # of the tuple that ListUnits gives for each unit
 
 FIELDS = (
-    gauge("system.systemd.units.count", "count", "Units that are loaded; read each minute", _SOURCE),
+    gauge("system.systemd.units.count", "count", "Loaded units; read each minute", _SOURCE),
     *(
         gauge(f"system.systemd.units.{state}.count", "count", f"Units {which}; read each minute", _SOURCE)
         for state, which in _STATES.items()
     ),
-    attribute("system.systemd.failed", f"Names of failed units, the first {_FAILED_MOST}; read each minute", _SOURCE),
+    attribute("system.systemd.failed", f"Names of failed units, at most {_FAILED_MOST}; read each minute", _SOURCE),
 )
 
 
 def values(units: Iterable[Sequence[Any]]) -> dict[str, Value]:
-    """Fields of what ListUnits answered."""
+    """Fields from the answer of ListUnits."""
     listed = [(str(unit[_NAME]), str(unit[_ACTIVE])) for unit in units]
     states = Counter(state for _, state in listed)
     failed = sorted(name for name, state in listed if state == "failed")[:_FAILED_MOST]
@@ -52,6 +52,7 @@ def values(units: Iterable[Sequence[Any]]) -> dict[str, Value]:
 
 
 def collect(reader: Reader) -> Iterable[Reading]:
+    """The reading of the host."""
     path = bus.socket_of(reader)
     if path is None:
         return []
@@ -63,6 +64,6 @@ def collect(reader: Reader) -> Iterable[Reading]:
     return host_reading(reader, values(units)) if units else []
 
 
-NEEDS = (Need("systemd's units (system.systemd)", bus.SOCKETS, "there is no system bus"),)
+NEEDS = (Need("systemd's units (system.systemd)", bus.SOCKETS, "the host has no system bus"),)
 
 COLLECTOR = Collector("systemd", plain(collect), {HOST: Output(FIELDS)}, NEEDS, every_s=60)

@@ -1,8 +1,8 @@
-"""Sums over devices that come and go, as counters: they neither jump when a disk is attached nor fall when it goes.
+"""Counters summed over devices. The sum neither jumps when a disk is attached nor falls when one is removed.
 
-What is added at each tick is what the devices seen in both reads have counted between them. A sum over the devices of the
-moment would grow by a new disk's whole history: a spike that no rate and no ``counter_rate`` could tell from work done.
-Growth that a device's own rate is refused for is not added either.
+Each tick adds the growth of the devices that were present in both reads. A plain sum would grow by the whole history of a
+new disk: a spike that no rate function could tell from real work. Growth for which a device gets no rate is not added
+either.
 """
 
 from collections.abc import Iterable
@@ -13,7 +13,7 @@ from shipper.fields.rates import Reading
 
 
 class Totals:
-    """Totals of ``fields``. They begin as the plain sum, so from boot where the shipper starts with the host."""
+    """Totals of ``fields``. They begin as the plain sum: since boot if the shipper starts with the host."""
 
     def __init__(self, fields: Iterable[Field]) -> None:
         self._fields: Final = tuple(fields)
@@ -21,7 +21,7 @@ class Totals:
         self._totals: dict[str, int] = {}
 
     def add(self, readings: Iterable[Reading]) -> dict[str, int]:
-        """What the devices have counted since the last call, by field: nothing at the first one."""
+        """Growth of each field since the last call, summed over ``readings``; empty at the first call."""
         now = {reading.entity: reading for reading in readings}
         before, self._before = self._before, now
         if before is None:
@@ -34,7 +34,7 @@ class Totals:
         return added
 
     def values(self, prefix: str, below: str) -> dict[str, int]:
-        """The totals so far, ``<prefix>.read.bytes`` renamed to ``<below>.read.bytes``."""
+        """The totals so far, with ``<prefix>.read.bytes`` renamed to ``<below>.read.bytes``."""
         return {name.replace(prefix, below, 1): total for name, total in self._totals.items()}
 
     def _sums(self, pairs: Iterable[tuple[Reading, Reading | None]]) -> dict[str, int]:

@@ -1,7 +1,7 @@
-"""Uptime, and what the host is: ``proc/uptime`` (``1043.27 2011.60``: up, idle of all CPUs, in s) and its identity.
+"""Uptime, operating system and kernel: ``proc/uptime`` (``1043.27 2011.60``: uptime and idle time of all CPUs in s) and files.
 
-What the host is changes with a reboot or an upgrade: it is read anew each minute and stands in every host document.
-``proc/sys/kernel/random/boot_id`` is overmounted with another inside a container: hence below the host root.
+Operating system and kernel change with a reboot or an upgrade: they are read once a minute and are in every host document.
+Inside a container another file is mounted over ``proc/sys/kernel/random/boot_id``, hence the one below the host root.
 """
 
 import os
@@ -35,20 +35,21 @@ _FAMILIES = {
 }  # fmt: skip
 
 FIELDS = (
-    gauge("system.uptime.duration.ms", "ms", "Time since boot, suspend included", f"{_UPTIME} 1st"),
+    gauge("system.uptime.duration.ms", "ms", "Time since boot, including suspend", f"{_UPTIME} 1st"),
     attribute("host.boot.id", "Changes with every boot", f"{_KERNEL}/random/boot_id"),
     attribute("host.os.name", "Name of the operating system", "etc/os-release NAME"),
-    attribute("host.os.full", "Its name and version as written for people", "etc/os-release PRETTY_NAME"),
-    attribute("host.os.version", "Its version", "etc/os-release VERSION_ID"),
-    attribute("host.os.platform", "Its short name: debian, flatcar", "etc/os-release ID"),
-    attribute("host.os.family", "What it is made from: debian, redhat, suse", "etc/os-release ID, ID_LIKE"),
+    attribute("host.os.full", "Name and version of the operating system, for display", "etc/os-release PRETTY_NAME"),
+    attribute("host.os.version", "Version of the operating system", "etc/os-release VERSION_ID"),
+    attribute("host.os.platform", "Short name of the operating system, such as debian or flatcar", "etc/os-release ID"),
+    attribute("host.os.family", "Family of the operating system: debian, redhat, suse", "etc/os-release ID, ID_LIKE"),
     attribute("host.os.kernel", "Version of the kernel", f"{_KERNEL}/osrelease"),
-    attribute("host.os.type", "linux"),
-    attribute("host.architecture", "Of the machine: x86_64, aarch64", f"{_KERNEL}/arch, else uname(2)"),
+    attribute("host.os.type", "Always linux"),
+    attribute("host.architecture", "Architecture of the machine: x86_64, aarch64", f"{_KERNEL}/arch, else uname(2)"),
 )
 
 
 def parse(text: bytes) -> dict[str, Value]:
+    """Uptime in ms. Raises ParseError."""
     words = whole(text).split()
     if len(words) != 2:  # noqa: PLR2004
         raise ParseError("not two numbers")
@@ -59,7 +60,7 @@ def parse(text: bytes) -> dict[str, Value]:
 
 
 def os_release(text: bytes) -> dict[str, Value]:
-    """``KEY=value`` lines in the shell's quoting, of which only outer quotes and the backslash are in use."""
+    """Fields from ``KEY=value`` lines in shell quoting (outer quotes and backslashes only). Raises ParseError."""
     table: dict[str, str] = {}
     for line in name(text).split("\n"):
         key, equals, value = line.strip().partition("=")
@@ -67,14 +68,14 @@ def os_release(text: bytes) -> dict[str, Value]:
             table[key] = value.strip().strip("\"'").replace("\\", "")
     values: dict[str, Value] = {field: table[key] for key, field in _WANTED.items() if table.get(key)}
     if not values:
-        raise ParseError("no NAME, VERSION_ID or ID in it")
-    kin = [table.get("ID", ""), *table.get("ID_LIKE", "").split()]
-    family = next((_FAMILIES[one] for one in kin if one in _FAMILIES), None)
+        raise ParseError("no NAME, VERSION_ID or ID")
+    systems = [table.get("ID", ""), *table.get("ID_LIKE", "").split()]
+    family = next((_FAMILIES[system] for system in systems if system in _FAMILIES), None)
     return {**values, "host.os.family": family} if family else values
 
 
 def host(reader: Reader) -> dict[str, Value]:
-    """What the host is, as far as it tells."""
+    """Operating system, kernel and architecture, as far as they can be read."""
     values: dict[str, Value] = {"host.os.type": "linux", "host.architecture": os.uname().machine}
     for file, field in (
         ("random/boot_id", "host.boot.id"),
@@ -83,9 +84,9 @@ def host(reader: Reader) -> dict[str, Value]:
     ):
         path = f"{_KERNEL}/{file}"
         data = reader.read_once(path)
-        found = None if data is None else reader.parsed(path, data, word)
-        if found:
-            values[field] = found
+        value = None if data is None else reader.parsed(path, data, word)
+        if value:
+            values[field] = value
     for path in _RELEASES:
         data = reader.read_once(path)
         if data is not None:
@@ -95,11 +96,12 @@ def host(reader: Reader) -> dict[str, Value]:
 
 
 def start(reader: Reader, _config: Config) -> Collect:
+    """Uptime is read at every tick, the rest once a minute."""
     known: dict[str, Value] = {}
     every = Every(_EVERY_S)
     of_host = namespace.shared(reader, "time") is not False
     if not of_host:
-        reader.lacks["system.uptime"] = "this process has a time namespace of its own"
+        reader.lacks["system.uptime"] = "this process is in its own time namespace"
 
     def collect() -> Iterable[Reading]:
         nonlocal known

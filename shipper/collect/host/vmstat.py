@@ -1,8 +1,8 @@
 """Page faults, swapping and reclaim: ``proc/vmstat``, ``pgfault 1824391`` a line.
 
-Reclaim was counted per zone (``pgscan_kswapd_normal``) before Linux 4.8, and so is allocstall since 4.10: the zones are
-added up. pgpgin and pgpgout are in KiB, all else in pages or events. oom_kill from 4.13; refaults split into anon and
-file from 5.9. https://docs.kernel.org/admin-guide/sysctl/vm.html
+Before Linux 4.8 reclaim was counted per zone (``pgscan_kswapd_normal``), and since 4.10 allocstall is: the zones are
+added up. pgpgin and pgpgout are in KiB, the others in pages or events. oom_kill exists since 4.13; refaults are split into
+anon and file since 5.9. https://docs.kernel.org/admin-guide/sysctl/vm.html
 """
 
 import os
@@ -26,28 +26,28 @@ def _zoned(key: str) -> tuple[str, ...]:
 
 # field: keys that are added up, factor, help
 _WANTED: dict[str, tuple[tuple[str, ...], int, str]] = {
-    "system.vm.faults.count": (("pgfault",), 1, "Page faults, major ones included"),
-    "system.vm.faults.major.count": (("pgmajfault",), 1, "Page faults that had to read from disk"),
+    "system.vm.faults.count": (("pgfault",), 1, "Page faults, including major ones"),
+    "system.vm.faults.major.count": (("pgmajfault",), 1, "Major page faults: those that read from disk"),
     "system.vm.paged.in.bytes": (("pgpgin",), 1024, "Read from block devices"),
     "system.vm.paged.out.bytes": (("pgpgout",), 1024, "Written to block devices"),
     "system.vm.swapped.in.bytes": (("pswpin",), _PAGE, "Read from swap"),
     "system.vm.swapped.out.bytes": (("pswpout",), _PAGE, "Written to swap"),
-    "system.vm.scanned.kswapd.bytes": (_zoned("pgscan_kswapd"), _PAGE, "Looked at by kswapd to be freed"),
-    "system.vm.scanned.direct.bytes": (_zoned("pgscan_direct"), _PAGE, "Looked at by allocating tasks to be freed"),
-    "system.vm.reclaimed.kswapd.bytes": (_zoned("pgsteal_kswapd"), _PAGE, "Freed by kswapd"),
-    "system.vm.reclaimed.direct.bytes": (_zoned("pgsteal_direct"), _PAGE, "Freed by allocating tasks"),
-    "system.vm.allocation_stalls.count": (_zoned("allocstall"), 1, "Allocations that had to free memory first"),
-    "system.vm.oom_kills.count": (("oom_kill",), 1, "Processes killed for want of memory"),
-    "system.vm.refaults.anon.count": (("workingset_refault_anon",), 1, "Anonymous pages needed again soon after reclaim"),
+    "system.vm.scanned.kswapd.bytes": (_zoned("pgscan_kswapd"), _PAGE, "Memory scanned by kswapd"),
+    "system.vm.scanned.direct.bytes": (_zoned("pgscan_direct"), _PAGE, "Memory scanned by allocating tasks (direct reclaim)"),
+    "system.vm.reclaimed.kswapd.bytes": (_zoned("pgsteal_kswapd"), _PAGE, "Memory reclaimed by kswapd"),
+    "system.vm.reclaimed.direct.bytes": (_zoned("pgsteal_direct"), _PAGE, "Memory reclaimed by allocating tasks (direct reclaim)"),
+    "system.vm.allocation_stalls.count": (_zoned("allocstall"), 1, "Allocations that stalled in direct reclaim"),
+    "system.vm.oom_kills.count": (("oom_kill",), 1, "OOM-killed processes"),
+    "system.vm.refaults.anon.count": (("workingset_refault_anon",), 1, "Anonymous pages read back soon after reclaim"),
     "system.vm.refaults.file.count": (
-        ("workingset_refault_file", "workingset_refault"), 1, "File pages needed again soon after reclaim",
+        ("workingset_refault_file", "workingset_refault"), 1, "File pages read back soon after reclaim",
     ),
-    "system.vm.thp.allocated.count": (("thp_fault_alloc", "thp_collapse_alloc"), 1, "Transparent huge pages given"),
-    "system.vm.thp.failed.count": (("thp_fault_fallback", "thp_collapse_alloc_failed"), 1, "Huge pages not to be had"),
+    "system.vm.thp.allocated.count": (("thp_fault_alloc", "thp_collapse_alloc"), 1, "Transparent huge pages allocated"),
+    "system.vm.thp.failed.count": (("thp_fault_fallback", "thp_collapse_alloc_failed"), 1, "Failed allocations of transparent huge pages"),
     "system.vm.thp.split.count": (("thp_split_page",), 1, "Transparent huge pages split"),
-    "system.vm.compaction.stalls.count": (("compact_stall",), 1, "Allocations that had to compact memory first"),
-    "system.vm.compaction.successes.count": (("compact_success",), 1, "Of these, with the page as result"),
-    "system.vm.compaction.failures.count": (("compact_fail",), 1, "Of these, without"),
+    "system.vm.compaction.stalls.count": (("compact_stall",), 1, "Allocations that stalled in memory compaction"),
+    "system.vm.compaction.successes.count": (("compact_success",), 1, "Stalls in memory compaction that produced the page"),
+    "system.vm.compaction.failures.count": (("compact_fail",), 1, "Stalls in memory compaction that did not produce the page"),
 }  # fmt: skip
 _KEYS = {key.encode(): key for keys, _, _ in _WANTED.values() for key in keys}
 
@@ -58,10 +58,11 @@ FIELDS = tuple(
 
 
 def parse(text: bytes) -> dict[str, Value]:
+    """Sums by field. Raises ParseError."""
     try:
         return _sums(key_values(whole(text), _KEYS))
     except ParseError as error:
-        # A sum over damaged lines would fall, and jump when they are sound again
+        # A sum without the damaged lines would fall, and jump when they are sound again
         single = {key: value for key, value in (error.partial or {}).items() if _single(key)}
         raise ParseError(str(error), _sums(single) if single else None) from None
 
@@ -72,7 +73,7 @@ def _single(key: str) -> bool:
 
 def _sums(counts: dict[str, int]) -> dict[str, Value]:
     if not counts:
-        raise ParseError("nothing known in it")
+        raise ParseError("no known counter")
     sums = {
         name: sum(counts[key] for key in keys if key in counts) * factor
         for name, (keys, factor, _) in _WANTED.items()
@@ -82,6 +83,7 @@ def _sums(counts: dict[str, int]) -> dict[str, Value]:
 
 
 def collect(reader: Reader) -> Iterable[Reading]:
+    """The reading of the host."""
     return host_reading(reader, reader.parse(_FILE, parse))
 
 
