@@ -50,7 +50,7 @@ types:
 	$(BIN)/mypy
 
 quick:
-	$(BIN)/pytest -n logical --dist loadfile -m "not es and not root and not bench" $(ARGS)
+	$(BIN)/pytest -n logical --dist loadfile -m "not es and not root and not bench" $(COVERAGE) $(ARGS)
 
 image: setup  ## the image for the nodes: build/shipper-VERSION.tar and -oci.tar (needs mmdebstrap)
 	@$(BIN)/python -m shipper.deploy.image.build $(ARGS)
@@ -59,13 +59,13 @@ bench: setup  ## what the agent costs here, as root: per stage, against a C floo
 	$(BIN)/python -m bench.agent $(ARGS)
 	$(BIN)/python -m bench.instructions
 
-lock: setup  ## resolve the dependencies anew into requirements/
+lock: setup  ## update the locked dependencies in requirements/
 	for extras in "run:" "dev:--extra view --extra local --extra dev"; do \
 	  $(BIN)/pip-compile --quiet --upgrade --generate-hashes --no-emit-index-url --no-emit-find-links \
 	    --no-emit-trusted-host --allow-unsafe --strip-extras --no-header $${extras#*:} \
 	    --output-file requirements/$${extras%%:*}.txt pyproject.toml; done
 
 clean:  ## remove what make made here (the download cache stays)
-	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage*
 
 .PHONY: help setup demo test servers faults nodes fuzz check lint types quick bench image lock clean
