@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 
+from shipper.deploy.image.build import NOT_ON_NODES
+
 SHIPPER = str(Path(sys.executable).with_name("shipper"))
 
 
@@ -115,3 +117,11 @@ def test_run_stops_cleanly_and_keeps_what_it_could_not_send(tmp_path: Path, numb
 def test_help_and_version() -> None:
     assert "exit codes" in shipper("--help").stdout
     assert shipper("--version").stdout.startswith("shipper ")
+
+
+@pytest.mark.parametrize("words", [["--version"], ["fields", "system.load.1"]])
+def test_on_nodes_which_have_no_dashboards(words: list[str]) -> None:
+    hidden = [path.replace("/", ".") for path in NOT_ON_NODES]
+    code = f"import sys; sys.modules.update(dict.fromkeys({hidden!r})); from shipper import cli; sys.exit(cli.main())"
+    done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")

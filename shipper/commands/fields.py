@@ -11,7 +11,6 @@ from shipper.base.errors import UserError
 from shipper.fields.field import UNITS, Declaration, Field
 from shipper.schema.datasets import Dataset, every_field
 from shipper.settings.config import Config
-from shipper.view.dashboards import uses
 
 HELP = "print the fields that contain WORD; of a full name also its kernel file, its code and the panels that use it"
 SECTIONS = ()
@@ -67,8 +66,18 @@ def _facts(dataset: Dataset, field: Field) -> Iterator[tuple[str, str]]:
     yield "declared", f"{field.declared.path}:{field.declared.line}"
     yield "read", ", ".join(_reading_lines(field.declared, [field.name, *(counter.name for counter in counters)]))
     for name in (field.name, field.rate):
-        for board, panel in uses.panels(dataset.name, name) if name else ():
-            yield "dashboard", f"{board.title}: {panel.title}" + (f" ({name})" if name != field.name else "")
+        for panel in _panels(dataset.name, name) if name else ():
+            yield "dashboard", panel + (f" ({name})" if name != field.name else "")
+
+
+def _panels(dataset: str, name: str) -> Iterator[str]:
+    """``board: panel`` for each panel that uses the field; none on nodes, which have no dashboards."""
+    try:
+        from shipper.view.dashboards import uses
+    except ImportError:
+        return
+    for board, panel in uses.panels(dataset, name):
+        yield f"{board.title}: {panel.title}"
 
 
 def _reading_lines(declared: Declaration, names: Iterable[str]) -> Iterator[str]:
