@@ -117,9 +117,8 @@ def test_not_a_fraction(text: bytes) -> None:
         parse.decimal(text)
 
 
-def test_signed_and_limit() -> None:
+def test_signed() -> None:
     assert [parse.signed(text) for text in (b"-1\n", b"0", b"5")] == [-1, 0, 5]
-    assert [parse.limit(text) for text in (b"max\n", b"0\n", b"4096\n")] == [None, 0, 4096]
 
 
 def test_word() -> None:

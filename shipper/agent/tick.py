@@ -1,4 +1,4 @@
-"""One tick: all collectors once, their readings made into documents. No network, no disk but the kernel's files."""
+"""One tick: runs all collectors once and makes documents of their readings. It uses no network and no disk."""
 
 import hashlib
 import json
@@ -32,12 +32,12 @@ _NEVER: Final = -(1 << 62)
 _AGENT_COUNTERS: Final = tuple(counter for counter in DATASETS[AGENT].fields if counter.rate)
 
 Write = Callable[[dict[str, Value], dict[str, str]], Entry]
-"""Values of one document → its entry; faults are noted in the second."""
+"""Values of a document → its entry; faults are added to the second argument."""
 
 
 @dataclass(slots=True)
 class _Turn:
-    """What one turn of a collector gave: documents, and readings of datasets to which others add too."""
+    """The result of a turn of a collector: documents, and readings of datasets to which other collectors add, too."""
 
     readings: list[Reading] = field(default_factory=list)
     entries: list[Entry] = field(default_factory=list)
@@ -47,14 +47,14 @@ class _Turn:
 
 
 class _Job:
-    """A collector at work: its reader, and of what it read last the counters.
+    """A running collector: its reader, and the counters that it read last.
 
-    It is started by its first turn, so that a start that raises or hangs costs what a turn that does costs.
+    The first turn starts it, so that a start that raises or hangs is handled like a turn.
     """
 
     def __init__(self, collector: Collector, root: Root, config: Config) -> None:
         self.collector = collector
-        self.outputs = {name: one for name, one in collector.outputs.items() if name in config.collect.datasets}
+        self.outputs = {name: output for name, output in collector.outputs.items() if name in config.collect.datasets}
         self._reader = Reader(root)
         self._config = config
         self.collect: Collect | None = None
@@ -70,12 +70,12 @@ class _Job:
         return not self.collector.every_s or self._every.due(now_ns)
 
     def forget_turn(self) -> None:
-        """The turn was only to read the counters: the next one comes at once, and tells all problems as new."""
+        """The last turn was only to read counters: the next one is due at once, and reports all problems as new."""
         self._every.now()
         self._known = frozenset()
 
     def run(self, write: Mapping[str, Write]) -> _Turn:
-        """All readings with their rates, as documents where ``write`` has their dataset."""
+        """All readings with their rates; as documents if ``write`` has their dataset."""
         if self.collect is None:
             self.collect = self.collector.start(self._reader, self._config)
         turn = _Turn()
@@ -84,39 +84,39 @@ class _Job:
         late, self._turn_ns = now_ns - self._turn_ns > 1.5 * self._config.collect.period_s * _NS_PER_S, now_ns
         for reading in self.collect():
             output = self.outputs.get(reading.dataset)
-            if output is None:  # a dataset that is not wanted
+            if output is None:  # its dataset is not configured
                 continue
             before = self._before[reading.dataset].get(reading.entity)
-            found = rates(reading, before, output.counters)
+            grown = rates(reading, before, output.counters)
             latest[reading.dataset][reading.entity] = kept(reading, output.counters)
             if late and before:
                 _stretch(reading, before)
-            reading.values.update(found)
+            reading.values.update(grown)
             if make := write.get(reading.dataset):
-                # Each is written before the next is read: as values they would take ten times the room of their text
+                # Each is written before the next is read: values take ten times the memory of their text
                 self.derive(output, reading.values, reading.inputs, turn.faults)
                 turn.entries.append(make(reading.values, turn.faults))
             else:
                 turn.readings.append(reading)
         self._before = latest
-        self._tell(turn)
+        self._note_faults(turn)
         return turn
 
-    def _tell(self, turn: _Turn) -> None:
-        """Problems that are new; one that was there the turn before, and what is absent for good, is told as absent."""
+    def _note_faults(self, turn: _Turn) -> None:
+        """Problems that are new. What was a problem in the turn before, and what this host does not have, is absent."""
         if self._look_for_absent.due(self._reader.now_ns()):
             self._absent = self.collector.absent(self._reader)
             self._reader.denied.clear()
-        found = self._reader.take_problems()
-        turn.problems = [problem for problem in found if problem.file not in self._known]
-        standing = {problem.file: problem.reason for problem in found if problem.file in self._known}
+        problems = self._reader.take_problems()
+        turn.problems = [problem for problem in problems if problem.file not in self._known]
+        standing = {problem.file: problem.reason for problem in problems if problem.file in self._known}
         turn.absent = {**self._absent, **self._reader.lacks, **self._reader.denied, **standing}
-        self._known = frozenset(problem.file for problem in found)
+        self._known = frozenset(problem.file for problem in problems)
 
     def derive(
         self, output: Output, values: dict[str, Value], inputs: Mapping[str, int], faults: dict[str, str]
     ) -> None:
-        """Add what can be derived; an error costs only these fields and is noted in ``faults``."""
+        """Add derived fields; an error costs only these and is added to ``faults``."""
         try:
             values |= output.derive(values, inputs)
         except Exception as error:  # noqa: BLE001 – as in isolate: the document goes out without these fields
@@ -124,7 +124,7 @@ class _Job:
 
 
 def _stretch(reading: Reading, before: Reading) -> None:
-    """After missed ticks a reading's period is the whole of them: what was added since is divided by it."""
+    """After missed ticks the period of a reading includes them, because Kibana divides growth by it."""
     period_ms = reading.values.get(PERIOD.name)
     if not isinstance(period_ms, int):
         return
@@ -135,7 +135,7 @@ def _stretch(reading: Reading, before: Reading) -> None:
 
 @dataclass(frozen=True)
 class HostIdentity:
-    """What every document says of the host."""
+    """What every document says about the host."""
 
     name: str
     id: str
@@ -143,6 +143,7 @@ class HostIdentity:
     label_fields: tuple[str, ...] = ()
 
     def envelope(self, dataset: Dataset, tick_ms: int) -> dict[str, Value]:
+        """The values that every document of the dataset has at this tick."""
         values: dict[str, Value] = {
             "@timestamp": timestamp(tick_ms),
             "host.name": self.name,
@@ -155,7 +156,7 @@ class HostIdentity:
 
 
 class Ticker:
-    """Makes the documents of each tick; remembers the counters before for the rates."""
+    """Makes the documents of each tick; it keeps the previous counters for the rates."""
 
     def __init__(self, config: Config, root: Root, identity: HostIdentity, agent: SelfMetrics) -> None:
         if not agent.keeps:
@@ -167,9 +168,10 @@ class Ticker:
         self._root = root
         self._crew: Crew[_Turn] = Crew(config.collect.deadline_s)
         wanted = set(config.collect.datasets)
-        self._jobs = [_Job(one, root, config) for one in COLLECTORS if wanted.intersection(one.outputs)]
-        shares = Counter(dataset for collector in COLLECTORS for dataset in collector.outputs)
-        self._own = [dataset for dataset in wanted if shares[dataset] == 1]  # of one collector alone
+        collectors = [collector for collector in COLLECTORS if wanted.intersection(collector.outputs)]
+        self._jobs = [_Job(collector, root, config) for collector in collectors]
+        outputs = Counter(dataset for collector in COLLECTORS for dataset in collector.outputs)
+        self._own = [dataset for dataset in wanted if outputs[dataset] == 1]  # those of a single collector
         labels = [host_label(key) for key in config.index.label_fields]
         self._writers = {name: Writer((*DATASETS[name].fields, *labels)) for name in wanted}
         self._constants: dict[str, Value] = {
@@ -178,13 +180,13 @@ class Ticker:
         }
 
     def prime(self) -> None:
-        """Read the counters once, so that the first tick has rates; also of the collectors that pause between ticks."""
+        """Read all counters once, so that the first tick has rates; also those that are not read at every tick."""
         self._turns(Report(0), {})
         for job in self._jobs:
             job.forget_turn()
 
     def tick(self, tick_ms: int, report: Report) -> list[Entry]:
-        """All documents of the tick, the agent's last; what went wrong is noted in ``report``."""
+        """All documents of the tick, that of the agent last; ``report`` gets what went wrong."""
         turns = self._turns(report, {dataset: self._writer(dataset, tick_ms) for dataset in self._own})
         entries = [entry for _, turn in turns for entry in turn.entries]
         for dataset, values in self._joined(turns, report.failed):
@@ -194,7 +196,7 @@ class Ticker:
         return entries
 
     def _turns(self, report: Report, write: Mapping[str, Write]) -> list[tuple[_Job, _Turn]]:
-        """A turn of each collector that is due; documents of the datasets in ``write`` are made there and then."""
+        """A turn of each collector that is due; documents of the datasets in ``write`` are made during the turn."""
         now_ns = self._root.now_ns()
         due = {job.collector.name: job for job in self._jobs if job.due(now_ns)}
         outcomes = self._crew.run([(name, partial(job.run, write)) for name, job in due.items()])
@@ -204,17 +206,17 @@ class Ticker:
     def _joined(
         self, turns: Iterable[tuple[_Job, _Turn]], faults: dict[str, str]
     ) -> Iterator[tuple[str, dict[str, Value]]]:
-        """Dataset and values of the documents to which several collectors add: one for each entity."""
-        found: dict[tuple[str, str], Reading] = {}
+        """Dataset and values of the documents to which several collectors add, one per entity."""
+        documents: dict[tuple[str, str], Reading] = {}
         jobs: dict[str, dict[_Job, None]] = {}
         for job, turn in turns:
             for reading in turn.readings:
                 jobs.setdefault(reading.dataset, {})[job] = None
-                document = found.setdefault((reading.dataset, reading.entity), reading)
+                document = documents.setdefault((reading.dataset, reading.entity), reading)
                 if document is not reading:
                     document.values.update(reading.values)
                     document.inputs = {**document.inputs, **reading.inputs}
-        for (dataset, _), document in found.items():
+        for (dataset, _), document in documents.items():
             for job in jobs[dataset]:
                 job.derive(job.outputs[dataset], document.values, document.inputs, faults)
             yield dataset, document.values
@@ -244,7 +246,7 @@ class Ticker:
         return write
 
     def _action(self, dataset: Dataset, tick_ms: int) -> Callable[[Mapping[str, Value]], bytes]:
-        """In a data stream the server makes the id of dimensions and time; for a dated index it is made here."""
+        """The bulk action of a document; for a dated index it has an id, which a data stream makes itself."""
         if self._config.index.layout == "datastream":
             same = b'{"create":{"_index":"%b"}}' % stream(dataset.name, self._config.index.namespace).encode()
             return lambda _document: same
@@ -259,7 +261,7 @@ class Ticker:
 
 
 def _note(name: str, outcome: Outcome[_Turn], report: Report) -> _Turn | None:
-    """Enter the outcome in the report; the turn, if it came to its end."""
+    """Add the outcome to the report. Returns the turn, if it ended."""
     if outcome.stuck:
         report.stuck.append(name)
     elif outcome.error:

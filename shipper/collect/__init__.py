@@ -1,4 +1,4 @@
-"""The collectors, in the order in which they run and in which their fields stand in the documents."""
+"""The collectors, in the order in which they run and in which documents have their fields."""
 
 from typing import Any
 
@@ -29,7 +29,7 @@ from shipper.collect.host import (
 )
 from shipper.collect.process import processes
 
-# Processes and events name the cgroup that they belong to: cgroups come first
+# Processes and events use the names of cgroups, so cgroups run before them
 COLLECTORS: tuple[Collector, ...] = (
     uptime.COLLECTOR,
     addresses.COLLECTOR,

@@ -1,4 +1,4 @@
-"""What a collector is: fields of one or more datasets, and a function that reads them through its own Reader."""
+"""What a collector is: fields of one or more datasets, and a function that reads their values through its own Reader."""
 
 import fnmatch
 import re
@@ -16,24 +16,24 @@ from shipper.settings.config import Config
 Collect = Callable[[], Iterable[Reading]]
 Start = Callable[[Reader, Config], Collect]
 Derive = Callable[[dict[str, Value], Mapping[str, int]], dict[str, Value]]
-"""Values of a document with its rates, and ``Reading.inputs`` → further values. It may take a rate out of the first."""
+"""Values of a document with its rates, and ``Reading.inputs`` → further values. It may remove a value from the first."""
 
 
 def nothing(_values: Mapping[str, Value], _inputs: Mapping[str, int]) -> dict[str, Value]:
-    """``derive`` of an output whose fields are all read."""
+    """``derive`` of an output that has only fields that are read."""
     return {}
 
 
 @dataclass(frozen=True, slots=True)
 class Need:
-    """``what`` is absent where none of ``files`` is there; ``why`` that may be, for a person."""
+    """The fields ``what`` are absent if none of ``files`` exists; ``why`` says the likely reason."""
 
     what: str
     files: tuple[str, ...]
     why: str
 
     def reason(self, reader: Reader) -> str:
-        """Why it is absent; empty where it is not."""
+        """Why it is absent; empty if it is not."""
         if any(reader.exists(file) for file in self.files):
             return ""
         top = self.files[0].partition("/")[0]
@@ -42,7 +42,7 @@ class Need:
 
 @dataclass(frozen=True, eq=False)
 class Output:
-    """What a collector adds to the documents of one dataset; ``derive`` computes those of ``fields`` that are not read."""
+    """What a collector adds to the documents of a dataset; ``derive`` computes those of ``fields`` that are not read."""
 
     fields: tuple[Field, ...]
     derive: Derive = nothing
@@ -62,10 +62,10 @@ class Output:
 class Collector:
     """One subsystem of the kernel.
 
-    ``start(reader, config)`` gives the function that is called at every tick, or every ``every_s`` seconds where the
-    files are dear and the values slow; what it must remember between calls lives in there. Each Reading names one of the
-    datasets of ``outputs``. ``needs`` tell why fields may be absent. ``options`` are the dataclasses of its options, whose
-    values ``config.of`` gives.
+    ``start(reader, config)`` returns the function that is called at every tick, or every ``every_s`` seconds if the files
+    are expensive to read and change slowly; the function keeps the state between calls. Each of its readings names a
+    dataset of ``outputs``. ``needs`` say why fields may be absent. ``options`` are dataclasses of options; ``config.of``
+    returns their values.
     """
 
     name: str
@@ -76,24 +76,24 @@ class Collector:
     options: tuple[Any, ...] = ()
 
     def absent(self, reader: Reader) -> dict[str, str]:
-        """What is absent on this host for good, and why."""
+        """What is absent on this host, and why."""
         needed = {need.what: reason for need in self.needs if (reason := need.reason(reader))}
         return {**needed, **reader.lacks, **reader.denied}
 
 
 def plain(collect: Callable[[Reader], Iterable[Reading]]) -> Start:
-    """``start`` of a collector that remembers nothing and has no settings."""
+    """``start`` of a collector without state and options."""
     return lambda reader, _config: lambda: collect(reader)
 
 
 def host_reading(
     reader: Reader, values: dict[str, Value] | None, most: Mapping[str, Ceiling] | None = None
 ) -> list[Reading]:
-    """The one reading of a collector that speaks of the host itself; none where nothing could be read."""
+    """The reading of a collector of the host itself; empty if nothing could be read."""
     return [Reading(HOST, "", reader.now_ns(), values, most=most or {})] if values else []
 
 
 def matcher(globs: Iterable[str]) -> Callable[[str], bool]:
-    """Whether a name matches one of ``globs``; ``*`` stands for slashes too."""
+    """A function that tells whether a name matches one of ``globs``; ``*`` also matches slashes."""
     patterns = [re.compile(fnmatch.translate(glob)) for glob in globs]
     return lambda name: any(pattern.match(name) for pattern in patterns)

@@ -1,7 +1,7 @@
-"""Where a value came from: the file and the line. For ``shipper once --explain FIELD``.
+"""Where a value came from, as text: file and line, for ``shipper once --explain FIELD``.
 
-The lines are found by ``provenance``, from what was really read. A field's declared source is shown beside them; where
-it is an expression over other fields, those are explained too.
+``provenance`` finds the lines in the files that were read. The declared source of the field is shown beside them; if it is
+an expression over other fields, these are explained, too.
 """
 
 import re
@@ -17,7 +17,7 @@ _NAME: Final = re.compile(r"[a-z][\w.]*\.[\w.]+")
 
 
 class TracedFile(File):
-    """Notes what it read."""
+    """Records what it reads."""
 
     __slots__ = ("_reads",)
 
@@ -31,7 +31,7 @@ class TracedFile(File):
 
 
 class TracedFiles(Files):
-    """Notes what it read."""
+    """Records what it reads."""
 
     __slots__ = ("_reads",)
 
@@ -45,7 +45,7 @@ class TracedFiles(Files):
 
 
 class TracedRoot(Root):
-    """A host root that keeps the last contents of every file read, by path below it."""
+    """A host root that records the last contents of every file that is read, by path below it."""
 
     def __init__(self, root: Root) -> None:
         super().__init__(root.path, root.descriptors)
@@ -63,24 +63,24 @@ class TracedRoot(Root):
 
 
 class Explainer:
-    """Of one document: its flat ``values``, the ``fields`` of its dataset by name, and its host's ``provenance``."""
+    """Explains a document: its flat ``values``, the ``fields`` of its dataset by name, the ``provenance`` of its host."""
 
     def __init__(self, values: Mapping[str, Value], fields: Mapping[str, Field], provenance: Provenance) -> None:
         self._values = values
         self._fields = fields
         self._provenance = provenance
-        self._told: set[str] = set()
+        self._explained: set[str] = set()
 
     def lines(self, name: str, indent: str = "") -> Iterator[str]:
-        """What tells where ``name`` came from."""
+        """Lines of text that explain where the field ``name`` came from."""
         field = self._fields[name]
-        self._told.add(name)
+        self._explained.add(name)
         yield f"{indent}{name} = {self._values.get(name, 'absent')}  ({field.help})"
         yield f"{indent}  from {field.source}"
-        rate_of = [one.name for one in self._fields.values() if name in (one.rate, one.delta)]
+        rate_of = [counter.name for counter in self._fields.values() if name in (counter.rate, counter.delta)]
         if name in self._values and not rate_of:
             dataset = str(self._values["event.dataset"]).removeprefix("shipper.")
             yield from (f"{indent}  {line}" for line in self._provenance.lines(dataset, self._values, name))
         for other in rate_of or _NAME.findall(field.source):
-            if other in self._fields and other not in self._told:
+            if other in self._fields and other not in self._explained:
                 yield from self.lines(other, indent + "  ")

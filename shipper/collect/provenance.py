@@ -1,7 +1,7 @@
-"""Which line of which file a value came from, told by the reads: change a line, read again, see what changes.
+"""Which line of which file a value came from: change a line, collect again, and see whether the value changes.
 
-The collector that gave a value runs again on the very contents that it had read. Where a changed file, line and column
-change the value, the value is from there; so this holds for v1 and v2, for names and for totals, whatever a table says.
+The collector of the value runs again on the contents that it read. If a changed file, line or column changes the value, the
+value is from there. So the answer is right for v1 and v2, for names and for totals, and does not depend on a table.
 """
 
 import os
@@ -22,7 +22,7 @@ T = TypeVar("T")
 _Run = tuple[list[Reading], set[str]]
 
 _LONGEST: Final = 160
-_FEW_WORDS: Final = 3  # of a line in which a column needs no number
+_FEW_WORDS: Final = 3  # in such a line the column needs no number
 _MOST_LINES: Final = 12
 _NUMBER: Final = re.compile(rb"\d+")
 _LETTERS: Final = re.compile(rb"[A-Za-z]+")
@@ -30,7 +30,7 @@ _DIRECTORY: Final = os.O_PATH | os.O_DIRECTORY
 
 
 class Replayed(Root):
-    """``inner``, whose files have the contents they had when they were first read, some of them changed."""
+    """``inner``, whose files have the contents of their first read, some of them changed."""
 
     def __init__(self, inner: Root, contents: dict[str, bytes], changed: Mapping[str, bytes]) -> None:
         super().__init__(inner.path, Descriptors(0))
@@ -78,31 +78,31 @@ class Replayed(Root):
 
 
 class Provenance:
-    """Of one host at one moment; ``contents`` is what was read of it, by path below the root."""
+    """Sources of the values of a host at one moment; ``contents`` are the files that were read, by path below the root."""
 
     def __init__(self, root: Root, config: Config, contents: Mapping[str, bytes]) -> None:
         self._root, self._config = root, config
         self._contents = {path.lstrip("/"): data for path, data in contents.items()}
-        # Fields of one collector are asked of mostly the same changes
+        # The fields of a collector need mostly the same changes
         self._runs: dict[tuple[str, frozenset[tuple[str, bytes]]], _Run] = {}
 
     def lines(self, dataset: str, document: Mapping[str, Value], field: str) -> Iterator[str]:
         """``proc/stat:1: cpu  1000 0 500 …`` for each line that ``field`` of the document came from."""
         for collector in COLLECTORS:
             output = collector.outputs.get(dataset)
-            if output and field in {one.name for one in output.all_fields}:
-                found = _Subject(self, collector, dataset, document, field).sources()
-                yield from (self._shown(*one) for one in found[:_MOST_LINES])
-                if len(found) > _MOST_LINES:
-                    yield f"and {len(found) - _MOST_LINES} more lines"
+            if output and field in {declared.name for declared in output.all_fields}:
+                sources = _Subject(self, collector, dataset, document, field).sources()
+                yield from (self._shown(*source) for source in sources[:_MOST_LINES])
+                if len(sources) > _MOST_LINES:
+                    yield f"and {len(sources) - _MOST_LINES} more lines"
 
     def _shown(self, path: str, line: int, column: int) -> str:
         text = self._contents[path].split(b"\n")[line].decode("utf-8", "backslashreplace")
-        told = f"  (column {column + 1})" if len(text.split()) > _FEW_WORDS and column >= 0 else ""
-        return f"{path}:{line + 1}: {text[:_LONGEST]}{told}"
+        suffix = f"  (column {column + 1})" if len(text.split()) > _FEW_WORDS and column >= 0 else ""
+        return f"{path}:{line + 1}: {text[:_LONGEST]}{suffix}"
 
     def run(self, collector: Collector, changed: Mapping[str, bytes]) -> _Run:
-        """Values of all readings, and the files that were opened for them; nothing where the collector fails."""
+        """All readings, and the files that the collector opened; no readings if it fails."""
         asked = (collector.name, frozenset(changed.items()))
         if asked not in self._runs:
             self._runs[asked] = self._run(collector, changed)
@@ -113,7 +113,7 @@ class Provenance:
         reader = Reader(root)
         try:
             readings = list(collector.start(reader, self._config)())
-        except Exception:  # noqa: BLE001 – on damage of our own making
+        except Exception:  # noqa: BLE001 – the files are damaged on purpose
             return [], root.opened
         finally:
             reader.close()
@@ -122,6 +122,7 @@ class Provenance:
         return readings, root.opened
 
     def text(self, path: str) -> bytes:
+        """The contents of a file that was read."""
         return self._contents[path]
 
 
@@ -132,28 +133,28 @@ class _Subject:
         self, host: Provenance, collector: Collector, dataset: str, document: Mapping[str, Value], field: str
     ) -> None:
         self._host, self._collector, self._dataset, self._field = host, collector, dataset, field
-        own = [one.name for one in collector.outputs[dataset].fields if one.kind == "dimension"]
+        own = [declared.name for declared in collector.outputs[dataset].fields if declared.kind == "dimension"]
         self._entity = {name: document[name] for name in own if name in document}
         self._value, self._opened = self._read({})
         self._deciding: set[tuple[str, int, int]] = set()
 
     def sources(self) -> list[tuple[str, int, int]]:
-        """File, line and column, counted from 0; column -1 where it is the line as a whole."""
+        """File, line and column, counted from 0; the column is -1 for a whole line."""
         if self._value is None:
             return []
         files = sorted(path for path in self._opened if _concerns(path, str(self._entity.get("cgroup.path", ""))))
         for change in (_other_numbers, _other_letters, _nothing):
-            found = self._found(files, change)
-            if found:
-                # A line that only decides whether there is a value (cgroup.controllers) is shown where no other is
-                return [one for one in found if one not in self._deciding] or found
+            places = self._places(files, change)
+            if places:
+                # A line that only decides whether there is a value (cgroup.controllers) is shown if there is no other
+                return [place for place in places if place not in self._deciding] or places
         return []
 
-    def _found(self, files: Sequence[str], change: Callable[[bytes], bytes]) -> list[tuple[str, int, int]]:
+    def _places(self, files: Sequence[str], change: Callable[[bytes], bytes]) -> list[tuple[str, int, int]]:
         def whole(paths: Sequence[str]) -> bool:
             return self._changes({path: change(self._host.text(path)) for path in paths})
 
-        return [one for path in _narrowed(files, whole) for one in self._in_file(path, change)]
+        return [place for path in _narrowed(files, whole) for place in self._in_file(path, change)]
 
     def _in_file(self, path: str, change: Callable[[bytes], bytes]) -> Iterator[tuple[str, int, int]]:
         lines = self._host.text(path).split(b"\n")
@@ -169,7 +170,7 @@ class _Subject:
             yield path, at, column
 
     def _column(self, path: str, lines: list[bytes], at: int, change: Callable[[bytes], bytes]) -> tuple[int, bool]:
-        """The word that gives the value another one; else the first without which there is none, and True."""
+        """The column that changes the value and False; else the first without which there is no value, and True."""
         gone = -1
         for column, match in enumerate(re.finditer(rb"\S+", lines[at])):
             line = lines[at][: match.start()] + change(match[0]) + lines[at][match.end() :]
@@ -193,7 +194,7 @@ class _Subject:
 
 
 def _narrowed(items: Sequence[T], matters: Callable[[Sequence[T]], bool]) -> list[T]:
-    """Those that matter, by halves."""
+    """Those of ``items`` that matter, found by halving."""
     if not items or not matters(items):
         return []
     if len(items) == 1:
@@ -203,7 +204,7 @@ def _narrowed(items: Sequence[T], matters: Callable[[Sequence[T]], bool]) -> lis
 
 
 def _concerns(path: str, cgroup: str) -> bool:
-    """Not a file of another cgroup than this one, those around it and those below it."""
+    """Whether the file is not of a cgroup beside ``cgroup``: only of it, those around it and those below it, or of none."""
     if not cgroup or not path.startswith("sys/fs/cgroup/") or path.count("/") <= len(("sys", "fs", "cgroup")) + 1:
         return True
     directory = path.rpartition("/")[0]
@@ -211,13 +212,13 @@ def _concerns(path: str, cgroup: str) -> bool:
 
 
 def _below(directory: str) -> str:
-    """The path of a cgroup without its hierarchy's directory, where there is one."""
+    """The path of a cgroup without the directory of its hierarchy."""
     path = directory.removeprefix("sys/fs/cgroup")
     return "/" + path.split("/", 2)[2] if path.count("/") > 1 else path
 
 
 def _other_numbers(text: bytes) -> bytes:
-    """Each number with another last digit; not all changed alike, or a difference would stay the same."""
+    """Each number with another last digit, changed in different ways, because a difference must not stay the same."""
 
     def other(match: re.Match[bytes]) -> bytes:
         number = match[0]
@@ -232,5 +233,5 @@ def _other_letters(text: bytes) -> bytes:
 
 
 def _nothing(_text: bytes) -> bytes:
-    """For what is counted in lines."""
+    """For values that count lines."""
     return b""

@@ -1,8 +1,8 @@
-"""What a field is: one declaration from which mappings, tables, rates and dashboard checks are made.
+"""What a field is: one declaration for mappings, tables, rates and the checks of dashboards.
 
-Fields are declared beside the collector that fills them and gathered by ``registry``. Three rules hold for all: the
-unit is in the last segment of the name (Elastic's older names excepted, where it stands in the help), *absent is not
-zero*, and a counter is kept raw with its rate beside it.
+Fields are declared beside the collector that fills them; ``schema.datasets`` gathers them. Three rules hold for all:
+the unit is the last segment of the name (except for some names of Elastic, whose help says it), *absent is not zero*,
+and a counter is published raw, with its rate beside it.
 """
 
 import os
@@ -18,7 +18,7 @@ _FOLDER: Final = Path(__file__).parents[2]
 
 
 class Type(StrEnum):
-    """Elasticsearch types, only those that every build of the server has."""
+    """Types of Elasticsearch that every build of the server has."""
 
     KEYWORD = "keyword"
     LONG = "long"
@@ -30,12 +30,14 @@ class Type(StrEnum):
 
 
 class Kind(StrEnum):
+    """How the values of a field may be used."""
+
     """The role of a field, which decides its mapping and which aggregations make sense."""
 
-    GAUGE = "gauge"  # a level: averages and maxima make sense
-    COUNTER = "counter"  # only ever grows until its source restarts: only differences make sense
-    DIMENSION = "dimension"  # part of the identity of the document's entity
-    NAME = "name"  # never changes within a series: a dimension too where the server takes so many (8.13)
+    GAUGE = "gauge"  # a level: averages and maxima are meaningful
+    COUNTER = "counter"  # grows until its source restarts: only differences are meaningful
+    DIMENSION = "dimension"  # part of the identity of the entity
+    NAME = "name"  # never changes within a series: also a dimension if the server allows so many (8.13)
     ATTRIBUTE = "attribute"  # describes the entity
 
 
@@ -69,19 +71,19 @@ _RATE_UNITS: Final = {"bytes": "bytes/s", "us": "us/s", "ms": "ms/s", "count": "
 
 @dataclass(frozen=True, slots=True)
 class Declaration:
-    """Where a field is declared: the file of the code and the line."""
+    """Where a field is declared: file and line of the code."""
 
     file: str
     line: int
 
     @property
     def path(self) -> str:
-        """The file from the folder that holds the package: ``shipper/collect/host/cpu.py``."""
+        """The file, relative to the folder of the package: ``shipper/collect/host/cpu.py``."""
         return os.path.relpath(self.file, _FOLDER)
 
 
 def _declaration() -> Declaration:
-    """Of the code outside this module that makes a field now."""
+    """Of the code outside this module that is declaring a field."""
     frame: FrameType | None = sys._getframe(1)  # noqa: SLF001 – the call site is what is asked for
     while frame and frame.f_globals.get("__name__") == __name__:
         frame = frame.f_back
@@ -92,12 +94,12 @@ def _declaration() -> Declaration:
 class Field:
     """One leaf of a document.
 
-    ``source`` names the kernel file and key the value comes from. A counter's rate is published as ``rate`` after
-    multiplication with ``rate_scale`` (a CPU time in ns per second × 1e-9 is in cores). ``slack`` is how far a
-    counter may step back without having been reset: the kernel's iowait and idle times do so by a few ticks
-    (https://docs.kernel.org/filesystems/proc.html#miscellaneous-kernel-statistics-in-proc-stat); it is held then.
-    ``delta`` names a gauge of what was added since the document before, for those counters where Elastic has one.
-    ``declared`` is the line that makes it.
+    ``source`` names the kernel file and key of the value. The rate of a counter is published as ``rate``, multiplied by
+    ``rate_scale`` (CPU time in ns per second × 1e-9 is in cores). ``slack`` is how far a counter may step back without
+    a reset, as iowait and idle times do by a few ticks; its value is held then
+    (https://docs.kernel.org/filesystems/proc.html#miscellaneous-kernel-statistics-in-proc-stat). ``delta`` names a
+    gauge of the growth since the previous document, for counters for which Elastic has one. ``declared`` is the line of
+    code that declares the field.
     """
 
     name: str
@@ -113,19 +115,21 @@ class Field:
     declared: Declaration = field(default_factory=_declaration, compare=False, repr=False)
 
     def rate_field(self) -> "Field":
+        """The gauge of the rate of this counter."""
         unit = self.rate.rpartition(".")[2]
         unit = unit if unit in ("pct", "cores") else _RATE_UNITS[self.unit]
         help_ = f"Rate of {self.name}"
         return Field(self.rate, Type.DOUBLE, Kind.GAUGE, unit, help_, self.source, declared=self.declared)
 
     def delta_field(self) -> "Field":
-        help_ = f"Growth of {self.name} since the document before"
+        """The gauge of the growth of this counter."""
+        help_ = f"Growth of {self.name} since the previous document"
         return Field(self.delta, Type.LONG, Kind.GAUGE, self.unit, help_, self.source, declared=self.declared)
 
 
 @dataclass(frozen=True, slots=True)
 class Alias:
-    """Another name under which searches find the field ``target``; no document carries it."""
+    """Another name by which searches find the field ``target``; documents do not have it."""
 
     name: str
     target: str
@@ -133,49 +137,55 @@ class Alias:
 
 
 def gauge(name: str, unit: str, help_: str, source: str, type_: Type = Type.LONG) -> Field:
+    """A level, by default a whole number."""
     """A field whose value is a level, an integer unless ``type_`` says otherwise."""
     return Field(name, type_, Kind.GAUGE, unit, help_, source)
 
 
 def real(name: str, unit: str, help_: str, source: str) -> Field:
-    """A gauge with a fraction."""
+    """A level with a fraction."""
     return gauge(name, unit, help_, source, Type.DOUBLE)
 
 
 def counter(name: str, unit: str, help_: str, source: str, delta: str = "") -> Field:
+    """A counter, with the rate ``<name>_per_s``."""
     """A field that only grows until its source restarts, with its rate per second."""
     return Field(name, Type.LONG, Kind.COUNTER, unit, help_, source, rate=f"{name}_per_s", delta=delta)
 
 
 def cpu_time(name: str, help_: str, source: str, rate: str = "", slack: int = 0) -> Field:
-    """A CPU time ``….ns``; its rate, ``….pct`` unless named, is in CPUs (so up to the number of cores)."""
+    """A CPU time ``….ns``; its rate (``….pct`` by default) is in CPUs, so up to the number of CPUs."""
     rate = rate or name.removesuffix("ns") + "pct"
     return Field(name, Type.LONG, Kind.COUNTER, "ns", help_, source, rate=rate, rate_scale=1e-9, slack=slack)
 
 
 def dimension(name: str, help_: str, source: str = "") -> Field:
+    """A part of the identity of the entity."""
     """A field that identifies the document's entity."""
     return Field(name, Type.KEYWORD, Kind.DIMENSION, "", help_, source)
 
 
 def constant(name: str, help_: str, source: str = "") -> Field:
-    """A name of the entity that never changes within its series: PromQL, ``TS`` and Discover can split by it."""
+    """A name of the entity that does not change within its series: PromQL, ``TS`` and Discover can split by it."""
     return Field(name, Type.KEYWORD, Kind.NAME, "", help_, source)
 
 
 def host_label(name: str) -> Field:
-    """One of the operator's labels of the host that is a field of its own (``index.label_fields``)."""
-    return constant(f"host.labels.{name}", f"The operator's label {name} of this host", "configuration: host.labels")
+    """A label of the host that is a field of its own (``index.label_fields``)."""
+    return constant(
+        f"host.labels.{name}", f"Label {name} of this host, set by the operator", "configuration: host.labels"
+    )
 
 
 def attribute(name: str, help_: str, source: str = "", type_: Type = Type.KEYWORD) -> Field:
+    """A description of the entity, by default a keyword."""
     """A field that describes the document's entity."""
     return Field(name, type_, Kind.ATTRIBUTE, "", help_, source)
 
 
 def with_rates(fields: Iterable[Field]) -> tuple[Field, ...]:
     """``fields``, each counter followed by the gauges of its rate and growth."""
-    return tuple(one for field in fields for one in _with_rate(field))
+    return tuple(published for field in fields for published in _with_rate(field))
 
 
 def _with_rate(field: Field) -> list[Field]:

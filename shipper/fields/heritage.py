@@ -1,7 +1,7 @@
-"""The metrics of the twelve Diamond collectors that the 2014 set-up ran, and the fields that stand in for them.
+"""The metrics of the twelve Diamond collectors of the 2014 set-up, and the fields that replace them.
 
-Diamond's paths begin with ``servers.<host>.``; <angle brackets> stand for a name: ours is a dimension of the document
-instead. Where the two differ in more than unit, ``note`` says how. Read from python-diamond/Diamond, src/collectors.
+Diamond's paths begin with ``servers.<host>.``; a name in <angle brackets> is a dimension of our document. ``note`` says how
+the two differ. The source is python-diamond/Diamond, src/collectors.
 """
 
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ def _same(collector: str, dataset: str, pairs: dict[str, str], note: str = "") -
 
 
 _STATES: Final = ("user", "nice", "system", "idle", "iowait", "irq", "softirq", "steal", "guest", "guest_nice")
-_SHARE: Final = "percent of one core there, fraction of one core here"
+_SHARE: Final = "Diamond: percent of one core; here: fraction of one core"
 _IN: Final = "system.network.in"
 _OUT: Final = "system.network.out"
 _DISK: Final = "system.diskio"
@@ -69,9 +69,9 @@ HERITAGE: Final[tuple[Successor, ...]] = (
         "diskspace.<mount>.byte_avail": "system.filesystem.available",
         "diskspace.<mount>.inodes_free": "system.filesystem.free_files",
     }),
-    Successor("diskspace", "diskspace.<mount>.byte_percentfree", "filesystem", "system.filesystem.used.pct", "1 − ours"),
-    Successor("diskspace", "diskspace.<mount>.inodes_percentfree", "filesystem", "system.filesystem.used_files.pct", "1 − ours"),
-    Successor("diskspace", "diskspace.<mount>.inodes_used", "filesystem", "system.filesystem.free_files", "files − ours"),
+    Successor("diskspace", "diskspace.<mount>.byte_percentfree", "filesystem", "system.filesystem.used.pct", "1 − our value"),
+    Successor("diskspace", "diskspace.<mount>.inodes_percentfree", "filesystem", "system.filesystem.used_files.pct", "1 − our value"),
+    Successor("diskspace", "diskspace.<mount>.inodes_used", "filesystem", "system.filesystem.free_files", "files − our value"),
     Successor("diskspace", "diskspace.<mount>.inodes_avail", "filesystem", "system.filesystem.free_files", "the same on Linux"),
     *_same("diskusage", "disk", {
         "iostat.<disk>.reads": f"{_DISK}.read.count",
@@ -84,7 +84,7 @@ HERITAGE: Final[tuple[Successor, ...]] = (
         "iostat.<disk>.writes_milliseconds": f"{_DISK}.write.time",
         "iostat.<disk>.io_milliseconds": f"{_DISK}.io.time",
         "iostat.<disk>.io_milliseconds_weighted": f"{_DISK}.io.weighted_time.ms",
-    }, "difference per run there, running counter here"),
+    }, "Diamond: difference since the last run; here: counter"),
     *_same("diskusage", "disk", {
         "iostat.<disk>.io_in_progress": f"{_DISK}.io.ops",
         "iostat.<disk>.reads_per_second": f"{_DISK}.read.count_per_s",
@@ -99,21 +99,21 @@ HERITAGE: Final[tuple[Successor, ...]] = (
         "iostat.<disk>.read_await": f"{_DISK}.read.await.ms",
         "iostat.<disk>.write_await": f"{_DISK}.write.await.ms",
     }),
-    Successor("diskusage", "iostat.<disk>.util_percentage", "disk", f"{_DISK}.util.pct", "fraction here"),
-    Successor("diskusage", "iostat.<disk>.iops", "disk", f"{_DISK}.read.count_per_s", "plus that of write"),
-    Successor("diskusage", "iostat.<disk>.io", "disk", f"{_DISK}.read.count", "plus that of write"),
-    Successor("diskusage", "iostat.<disk>.await", "disk", f"{_DISK}.read.await.ms", "of reads and of writes apart"),
-    Successor("diskusage", "iostat.<disk>.service_time", "disk", f"{_DISK}.util.pct", "util / iops; meaningless with queues"),
+    Successor("diskusage", "iostat.<disk>.util_percentage", "disk", f"{_DISK}.util.pct", "here: fraction"),
+    Successor("diskusage", "iostat.<disk>.iops", "disk", f"{_DISK}.read.count_per_s", "plus the value of write"),
+    Successor("diskusage", "iostat.<disk>.io", "disk", f"{_DISK}.read.count", "plus the value of write"),
+    Successor("diskusage", "iostat.<disk>.await", "disk", f"{_DISK}.read.await.ms", "here: reads and writes separately"),
+    Successor("diskusage", "iostat.<disk>.service_time", "disk", f"{_DISK}.util.pct", "util / iops; meaningless if requests queue"),
     *_same("vmstat", "host", {
         "vmstat.pgfault": "system.vm.faults.count_per_s",
         "vmstat.pgmajfault": "system.vm.faults.major.count_per_s",
     }),
     *_same("vmstat", "host", {
         "vmstat.pswpin": "system.vm.swapped.in.bytes_per_s", "vmstat.pswpout": "system.vm.swapped.out.bytes_per_s",
-    }, "pages/s there"),
+    }, "Diamond: pages/s"),
     *_same("vmstat", "host", {
         "vmstat.pgpgin": "system.vm.paged.in.bytes_per_s", "vmstat.pgpgout": "system.vm.paged.out.bytes_per_s",
-    }, "KiB/s there"),
+    }, "Diamond: KiB/s"),
     *_same("network", "network", {
         "network.<if>.rx_byte": f"{_IN}.bytes_per_s",
         "network.<if>.rx_packets": f"{_IN}.packets_per_s",
@@ -134,7 +134,7 @@ HERITAGE: Final[tuple[Successor, ...]] = (
     }),
     *_same("network", "network", {
         "network.<if>.rx_bit": f"{_IN}.bytes_per_s", "network.<if>.tx_bit": f"{_OUT}.bytes_per_s",
-    }, "times 8"),
+    }, "our value × 8"),
     *_same("sockets", "host", {
         "sockets.used": "system.socket.used.count",
         "sockets.tcp_inuse": f"{_TCP}.inuse.count",
@@ -145,7 +145,7 @@ HERITAGE: Final[tuple[Successor, ...]] = (
     }),
     *_same("sockets", "host", {
         "sockets.tcp_mem": f"{_TCP}.memory.bytes", "sockets.udp_mem": "system.udp.memory.bytes",
-    }, "pages there"),
+    }, "Diamond: pages"),
     *_same("tcp", "host", {
         "tcp.ListenOverflows": f"{_TCP}.listen.overflows.count_per_s",
         "tcp.ListenDrops": f"{_TCP}.listen.drops.count_per_s",
@@ -163,14 +163,14 @@ HERITAGE: Final[tuple[Successor, ...]] = (
         "tcp.ActiveOpens": f"{_TCP}.opens.active.count_per_s",
         "tcp.PassiveOpens": f"{_TCP}.opens.passive.count_per_s",
     }),
-    Successor("tcp", "tcp.TCPForwardRetrans", "host", f"{_TCP}.fast_retransmits.count_per_s", "counted there since Linux 4.15"),
+    Successor("tcp", "tcp.TCPForwardRetrans", "host", f"{_TCP}.fast_retransmits.count_per_s", "Linux counts it there since 4.15"),
     *_same("proc", "host", {
         "proc.ctxt": "system.context_switches.count_per_s",
         "proc.processes": "system.forks.count_per_s",
         "proc.procs_running": "system.threads.runnable.count",
         "proc.procs_blocked": "system.threads.blocked.count",
     }),
-    Successor("proc", "proc.btime", "host", "system.uptime.duration.ms", "@timestamp − ours"),
+    Successor("proc", "proc.btime", "host", "system.uptime.duration.ms", "@timestamp − our value"),
     *_same("memory_cgroup", "cgroup", {
         "memory_cgroup.<path>.cache": "cgroup.memory.file.bytes",
         "memory_cgroup.<path>.rss": "cgroup.memory.anon.bytes",
@@ -178,8 +178,8 @@ HERITAGE: Final[tuple[Successor, ...]] = (
         "memory_cgroup.<path>.total_cache": "cgroup.memory.file.bytes",
         "memory_cgroup.<path>.total_rss": "cgroup.memory.anon.bytes",
         "memory_cgroup.<path>.total_swap": "cgroup.memory.swap.usage.bytes",
-    }, "ours counts the cgroups below too"),
+    }, "here: includes the cgroups below"),
     *_same("cpuacct_cgroup", "cgroup", {
         "cpuacct.<path>.user": "cgroup.cpu.user.ns", "cpuacct.<path>.system": "cgroup.cpu.system.ns",
-    }, "clock ticks there"),
+    }, "Diamond: clock ticks"),
 )  # fmt: skip

@@ -1,7 +1,7 @@
-"""Open a path with another directory as its root: links of the host, absolute ones too, lead to the host's own files.
+"""Open a path with another directory as its root: links of the host, also absolute ones, lead to files of the host.
 
-openat2(2) with RESOLVE_IN_ROOT (Linux 5.6) does so in the kernel. Where the kernel or a filter of system calls has no
-openat2, a walk of one component at a time gives the same. Neither follows the magic links of /proc (``proc/PID/root``).
+openat2(2) with RESOLVE_IN_ROOT (Linux 5.6) does this in the kernel. If the kernel or a seccomp filter does not allow
+it, a walk of one component at a time does the same. Neither follows the magic links of /proc (``proc/PID/root``).
 """
 
 import ctypes
@@ -14,9 +14,9 @@ from typing import Final
 
 _OPENAT2: Final = 437  # the same number on every architecture
 _RESOLVE_IN_ROOT: Final = 0x10
-_NO_SYSTEM_CALL: Final = (errno.ENOSYS, errno.EPERM)  # filters answer EPERM
-_MOST_LINKS: Final = 40  # as the kernel
-# A rename or mount elsewhere at the same moment makes the kernel give up on a path with ".." in it
+_NO_SYSTEM_CALL: Final = (errno.ENOSYS, errno.EPERM)  # seccomp filters answer EPERM
+_MOST_LINKS: Final = 40  # the limit of the kernel
+# A concurrent rename or mount anywhere makes the kernel fail on a path with ".." in it
 _MOST_TRIES: Final = 32
 _STEP: Final = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
 
@@ -30,7 +30,7 @@ _SYSCALL.argtypes = (ctypes.c_long, ctypes.c_int, ctypes.c_char_p, ctypes.c_void
 _SYSCALL.restype = ctypes.c_long
 
 
-# By flags; the address of each is what the kernel is given
+# By flags, and the addresses that are passed to the kernel
 _HOWS: Final[dict[int, _How]] = {}
 _ADDRESSES: Final[dict[int, int]] = {}
 _SIZE: Final = ctypes.sizeof(_How)
@@ -42,8 +42,8 @@ def _address(flags: int) -> int:
 
 
 def _openat2(top: int, path: str, flags: int) -> int:
-    """-1 and errno where it fails."""
-    # An empty path is not the directory itself, as "." is
+    """A descriptor; -1 and errno if it fails."""
+    # "." is the directory itself, an empty path is not
     fd: int = _SYSCALL(_OPENAT2, top, os.fsencode(path) or b".", _ADDRESSES.get(flags) or _address(flags), _SIZE)
     return fd
 
@@ -61,7 +61,7 @@ def by_kernel(top: int, path: str, flags: int) -> int:
 
 
 def by_walk(top: int, path: str, flags: int) -> int:
-    """The same, one component at a time. Raises OSError."""
+    """As ``by_kernel``, one component at a time. Raises OSError."""
     opened = [os.dup(top)]
     try:
         parts = _parts(path)
@@ -80,9 +80,9 @@ def by_walk(top: int, path: str, flags: int) -> int:
                     raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), path)
                 target = os.readlink("", dir_fd=fd)
                 back = opened[1:] if target.startswith("/") else [fd]
-                for one in back:
-                    os.close(one)
-                    opened.remove(one)
+                for passed in back:
+                    os.close(passed)
+                    opened.remove(passed)
                 parts = _parts(target) + parts
         return _reopened(opened.pop(), flags)
     finally:
@@ -95,7 +95,7 @@ def _parts(path: str) -> list[str]:
 
 
 def _reopened(fd: int, flags: int) -> int:
-    """What ``fd``, a descriptor for its place alone, stands for, opened with ``flags``; closes ``fd``."""
+    """The file of ``fd``, which is an O_PATH descriptor, opened with ``flags``; closes ``fd``."""
     if flags & os.O_PATH:
         return fd
     try:
@@ -106,7 +106,7 @@ def _reopened(fd: int, flags: int) -> int:
 
 @functools.cache
 def has_openat2() -> bool:
-    """Whether the kernel and the filters of system calls let this process use openat2."""
+    """Whether the kernel and its seccomp filters let this process use openat2(2)."""
     top = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         fd = _openat2(top, ".", _STEP)
@@ -118,5 +118,5 @@ def has_openat2() -> bool:
 
 
 def opener() -> Callable[[int, str, int], int]:
-    """``by_kernel`` where the kernel can, else ``by_walk``: (top, path, flags) → a descriptor; raise OSError."""
+    """``by_kernel`` if openat2(2) works, else ``by_walk``."""
     return by_kernel if has_openat2() else by_walk

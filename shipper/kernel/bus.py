@@ -1,4 +1,4 @@
-"""Calls on the host's system bus (D-Bus), whose socket lies below the host root; with a time limit."""
+"""Calls on the host's system bus (D-Bus), whose socket is below the host root; with a timeout."""
 
 from typing import Any, Final
 
@@ -9,7 +9,7 @@ _TIMEOUT_S: Final = 2.0
 
 
 def socket_of(reader: Reader) -> str | None:
-    """The bus's socket; None where there is none."""
+    """The path of the socket; None if there is none."""
     return next((path for path in SOCKETS if reader.exists(path)), None)
 
 
@@ -23,7 +23,7 @@ def call(root: Root, path: str, service: str, method: str) -> Any:
 
 
 def get(root: Root, path: str, service: str, name: str) -> Any:
-    """The property ``name`` of ``org.freedesktop.<service>``. Raises as ``call``."""
+    """The property ``name`` of ``org.freedesktop.<service>``. Raises like ``call``."""
     from jeepney import DBusAddress, Properties  # noqa: PLC0415
 
     own = f"org.freedesktop.{service}"

@@ -1,4 +1,4 @@
-"""What is read more slowly than at each tick: one way to say how often."""
+"""How often to read what is not read at every tick."""
 
 from typing import Final
 
@@ -6,10 +6,10 @@ _NS_PER_S: Final = 1_000_000_000
 
 
 class Every:
-    """``due`` at the first call, then once in ``seconds``, on the clock of the ``now_ns`` that it is given.
+    """Is ``due`` at the first call, then once in ``seconds`` on the clock of ``now_ns``.
 
-    ``early_s``: so much earlier counts as due; a tick that begins a little early must not wait for the next one.
-    ``offset_s``: the second time comes so much earlier, so that what began together is not due together.
+    ``early_s``: it is due this much earlier, so that a tick that begins a little early need not wait for the next one.
+    ``offset_s``: the second time is this much earlier, so that things that began together are not due together.
     """
 
     __slots__ = ("_next_ns", "_offset_ns", "_pause_ns")
@@ -28,7 +28,7 @@ class Every:
         return True
 
     def wait(self, now_ns: int, seconds: float) -> None:
-        """Put the next time at ``seconds`` after ``now_ns``, this once."""
+        """Set the next time to ``seconds`` after ``now_ns``."""
         self._next_ns = now_ns + int(seconds * _NS_PER_S)
 
     def now(self) -> None:

@@ -1,12 +1,12 @@
-"""Where the host's cgroups are: the mode, the hierarchies' directories, and the tree of cgroups they have in common.
+"""Where the host's cgroups are: the mode, the directories of the hierarchies, and the tree of cgroups in all of them.
 
 Three layouts of ``sys/fs/cgroup`` (https://systemd.io/CGROUP_DELEGATION/):
 
 - v2: one cgroup2 file system, ``cgroup.controllers`` at its root.
-- hybrid: a tmpfs of v1 hierarchies and a cgroup2 one in ``unified``; each controller is in one of them, pressure in v2.
+- hybrid: a tmpfs with v1 hierarchies and cgroup2 in ``unified``; each controller is in one of them, pressure in v2.
 - v1: the same without ``unified``.
 
-Old distributions have them elsewhere (``/cgroup/memory``, ``/dev/cgroup``): pid 1's mounts tell.
+Old distributions mount them elsewhere (``/cgroup/memory``, ``/dev/cgroup``): the mounts of pid 1 say where.
 """
 
 import os
@@ -21,14 +21,16 @@ from shipper.kernel.source import Reader
 
 CGROUP_ROOT: Final = "sys/fs/cgroup"
 UNIFIED: Final = "unified"
-# v1 hierarchies whose files we read; the others tell nothing more about which cgroups there are
+# v1 hierarchies whose files are read at every tick; the others have the same cgroups
 _CONTROLLERS: Final = ("cpu", "cpuacct", "memory", "pids", "blkio")
 _DEEPEST: Final = 64
 _WHOLE_S: Final = 60
-_LINKS: Final = 2  # of a directory that holds no others
+_LINKS: Final = 2  # of a directory without subdirectories
 
 
 class Mode(StrEnum):
+    """Which versions of cgroups the host uses."""
+
     """Which cgroup versions the host uses."""
 
     V1 = "v1"
@@ -47,9 +49,9 @@ class Node:
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """The directory of each hierarchy by v1 controller (``unified`` for cgroup2), and the controllers that cgroup2 has.
+    """The directory of each hierarchy by v1 controller (``unified`` for cgroup2), and the controllers in cgroup2.
 
-    A controller is in one hierarchy: memory may be in cgroup2 while the others are in v1 (``cgroup_no_v1=memory``, a
+    A controller is in one hierarchy: memory may be in cgroup2 and the others in v1 (``cgroup_no_v1=memory``, or a
     kernel without CONFIG_MEMCG_V1).
     """
 
@@ -58,31 +60,31 @@ class Layout:
     unified: frozenset[str] = frozenset()
 
     def lacks(self) -> Iterator[str]:
-        """Controllers of which no hierarchy has the files."""
+        """Controllers that are in no hierarchy."""
         for of_v2, of_v1 in (("cpu", "cpu"), ("memory", "memory"), ("io", "blkio"), ("pids", "pids")):
             if self.mode is not Mode.NONE and of_v2 not in self.unified and of_v1 not in self.hierarchies:
                 yield of_v2
 
     def has(self, controller: str, needs: str) -> bool:
-        """Whether there are files of the v1 ``controller``, or in cgroup2 those of the controller ``needs``."""
+        """Whether the host has the v1 ``controller``; if that is ``unified``, the controller ``needs`` in cgroup2."""
         if controller != UNIFIED or not needs or self.mode is Mode.V2:
             return controller in self.hierarchies
         return needs in self.unified
 
 
 def detect(reader: Reader) -> Layout:
-    """Where the host's cgroups are: by directory names below sys/fs/cgroup, and by mounts where they are elsewhere."""
+    """The layout of this host: from the directories below sys/fs/cgroup, else from the mounts of pid 1."""
     if reader.exists(f"{CGROUP_ROOT}/cgroup.controllers"):
         return Layout(Mode.V2, {UNIFIED: CGROUP_ROOT}, _controllers(reader, CGROUP_ROOT))
     mounts = _mounts(reader)
-    found = {**_known(mounts, _CONTROLLERS), **mounted(reader, _CONTROLLERS)}
+    of_v1 = {**_known(mounts, _CONTROLLERS), **mounted(reader, _CONTROLLERS)}
     unified = f"{CGROUP_ROOT}/{UNIFIED}"
     if not reader.exists(f"{unified}/cgroup.controllers"):
         unified = mounts.get(UNIFIED, "")
     if not unified or not reader.exists(f"{unified}/cgroup.controllers"):
-        return Layout(Mode.V1 if found else Mode.NONE, found)
-    mode = Mode.HYBRID if found else Mode.V2
-    return Layout(mode, {**found, UNIFIED: unified}, _controllers(reader, unified))
+        return Layout(Mode.V1 if of_v1 else Mode.NONE, of_v1)
+    mode = Mode.HYBRID if of_v1 else Mode.V2
+    return Layout(mode, {**of_v1, UNIFIED: unified}, _controllers(reader, unified))
 
 
 def _controllers(reader: Reader, unified: str) -> frozenset[str]:
@@ -94,25 +96,25 @@ def _known(mounts: Mapping[str, str], controllers: Container[str]) -> dict[str, 
 
 
 def _mounts(reader: Reader) -> dict[str, str]:
-    """Where pid 1 has mounted each controller, and cgroup2; the shortest path of each."""
-    found: dict[str, str] = {}
+    """Where pid 1 has mounted each controller and cgroup2; the shortest path of each."""
+    shortest: dict[str, str] = {}
     for mount in mountinfo.sound(reader.read_once("proc/1/mountinfo") or b"", b" - cgroup"):
         point = os.fsdecode(mount.point).strip("/")
-        if not reader.exists(point):  # pid 1 has it mounted where we do not see it
+        if not reader.exists(point):  # mounted where this process cannot see it
             continue
         for controller in (UNIFIED,) if mount.type == "cgroup2" else map(os.fsdecode, mount.options):
-            if len(point) < len(found.get(controller, point + "/")):
-                found[controller] = point
-    return found
+            if len(point) < len(shortest.get(controller, point + "/")):
+                shortest[controller] = point
+    return shortest
 
 
 def rare(reader: Reader, controllers: Container[str]) -> dict[str, str]:
-    """Directories of further v1 hierarchies, which are read too seldom to be walked."""
+    """Directories of further v1 ``controllers``, which are not part of a Layout."""
     return {**_known(_mounts(reader), controllers), **mounted(reader, controllers)}
 
 
 def mounted(reader: Reader, controllers: Container[str]) -> dict[str, str]:
-    """Directories of the v1 hierarchies of ``controllers``: ``cpu,cpuacct`` holds both. Links are skipped."""
+    """Directories of v1 ``controllers`` below sys/fs/cgroup: ``cpu,cpuacct`` has both. Links are skipped."""
     return {
         controller: f"{CGROUP_ROOT}/{directory}"
         for directory in reader.names(CGROUP_ROOT)
@@ -130,15 +132,15 @@ class _Directory:
 
 
 class Walker:
-    """The tree of cgroups from tick to tick: only what changed is listed again.
+    """The tree of cgroups over time: only directories that changed are listed again.
 
-    A cgroup's directory has 2 links and one for each cgroup below it (kernfs_refresh_inode in the kernel's
-    fs/kernfs/inode.c): where that many of the known ones are still there, none came or went. Asking that costs a tenth
-    of a listing. Other file systems have 1 link or none to tell by: there each directory is listed.
+    The directory of a cgroup has 2 links and one more for each cgroup below it (kernfs_refresh_inode in
+    fs/kernfs/inode.c): if as many of the known ones still exist, none was added or removed. This check costs a tenth of
+    a listing. In other file systems, which do not count links this way, each directory is listed.
 
-    In v1 a cgroup is in many hierarchies, and comes and goes in all of them together. A cgroup without children is
-    looked at in one hierarchy alone; in all of them when something changed there, when a read failed (``suspect``), and
-    once a minute.
+    In v1 a cgroup is in several hierarchies and changes in all of them together. A cgroup without children is checked
+    in one hierarchy only, and in all of them after a change there, after a failed read (``suspect``), and once a
+    minute.
     """
 
     def __init__(self, reader: Reader) -> None:
@@ -150,11 +152,11 @@ class Walker:
         self._look_at_all = Every(_WHOLE_S)
 
     def suspect(self) -> None:
-        """Look at everything next time: a cgroup that should be there was not."""
+        """Check all hierarchies at the next walk, because a file of a known cgroup is gone."""
         self._look_at_all.now()
 
     def walk(self, hierarchies: dict[str, str]) -> Node:
-        """The very Node of the call before where no cgroup came or went."""
+        """The tree; the same object as before if no cgroup was added or removed."""
         self._changed = hierarchies != self._hierarchies
         self._hierarchies = dict(hierarchies)
         self._seen = {directory: self._seen.get(directory, _Directory()) for directory in hierarchies.values()}
@@ -178,19 +180,19 @@ class Walker:
             self._look(directory, stat, self._seen[directory], _DEEPEST, leaves=leaves)
 
     def _look(self, path: str, stat: os.stat_result, known: _Directory, levels: int, *, leaves: bool) -> None:
-        """Bring ``known`` up to date."""
+        """Update ``known``."""
         if known.inode != stat.st_ino:
             known.inode, known.children = stat.st_ino, {}
             self._changed = True
         names = [name for name, child in known.children.items() if leaves or child.children]
-        for name, found in self._stats(path, names):
+        for name, status in self._stats(path, names):
             child = known.children[name]
-            if isinstance(found, OSError):
-                self._reader.refused(f"{path}/{name}", found)
+            if isinstance(status, OSError):
+                self._reader.refused(f"{path}/{name}", status)
                 del known.children[name]
                 self._changed = True
-            elif found.st_ino != child.inode or found.st_nlink != _LINKS or child.children:
-                self._look(f"{path}/{name}", found, child, levels - 1, leaves=leaves)
+            elif status.st_ino != child.inode or status.st_nlink != _LINKS or child.children:
+                self._look(f"{path}/{name}", status, child, levels - 1, leaves=leaves)
         if stat.st_nlink != _LINKS + len(known.children) and levels:
             self._list(path, known, levels)
 
@@ -206,12 +208,12 @@ class Walker:
         for name in known.children.keys() - names:
             del known.children[name]
             self._changed = True
-        for name, found in self._stats(path, sorted(names - known.children.keys())):
-            if isinstance(found, OSError):
-                self._reader.refused(f"{path}/{name}", found)
+        for name, status in self._stats(path, sorted(names - known.children.keys())):
+            if isinstance(status, OSError):
+                self._reader.refused(f"{path}/{name}", status)
                 continue
             child = known.children[name] = _Directory()
-            self._look(f"{path}/{name}", found, child, levels - 1, leaves=True)
+            self._look(f"{path}/{name}", status, child, levels - 1, leaves=True)
             self._changed = True
 
 

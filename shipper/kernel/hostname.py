@@ -1,8 +1,9 @@
-"""The host's name: the first plausible one of what the host itself says.
+"""The name of the host: the first plausible one of these.
 
-1. ``etc/hostname`` of the host, where a person or the installer set it.
-2. The kernel's name, which DHCP or a cloud may have set (Fedora CoreOS has no etc/hostname). The file is that of the
-   reader's UTS namespace, so in a container with its own the host's systemd-hostnamed is asked over D-Bus.
+1. ``etc/hostname`` of the host, which a person or the installer wrote.
+2. The kernel's name, which DHCP or a cloud may have set (Fedora CoreOS has no etc/hostname). The file shows the
+   reader's UTS
+   namespace, so a process in its own UTS namespace asks the host's systemd-hostnamed over D-Bus.
 """
 
 import re
@@ -22,7 +23,7 @@ RANDOM: Final = re.compile(r"[0-9a-f]{12}")  # docker's name of a container
 
 @dataclass(frozen=True, slots=True)
 class HostName:
-    """``source`` is the file or service; ``containers``: it is only the name of the container around this process."""
+    """``source`` is the file or service; ``containers``: it is only the name of the container of this process."""
 
     name: str
     source: str
@@ -30,16 +31,18 @@ class HostName:
 
 
 def find(reader: Reader) -> HostName:
-    """The first plausible name, else the first that there is; empty if there is none."""
-    found = [one for one in _candidates(reader) if one.name not in _NO_NAMES]
+    """The first plausible name, else the first name; empty if there is none."""
+    names = [candidate for candidate in _candidates(reader) if candidate.name not in _NO_NAMES]
     plausible = (
-        one for one in found if not one.containers and not says_nothing(one.name) and not RANDOM.fullmatch(one.name)
+        candidate
+        for candidate in names
+        if not candidate.containers and not says_nothing(candidate.name) and not RANDOM.fullmatch(candidate.name)
     )
-    return next(plausible, found[0] if found else HostName("", _FILE))
+    return next(plausible, names[0] if names else HostName("", _FILE))
 
 
 def says_nothing(name: str) -> bool:
-    """Whether every host may be called so: localhost, localhost.localdomain."""
+    """Whether many hosts have this name: localhost, localhost.localdomain."""
     return name.partition(".")[0].lower() in ("localhost", "localhost4", "localhost6")
 
 
@@ -49,20 +52,20 @@ def _candidates(reader: Reader) -> Iterator[HostName]:
     if namespace.shared(reader, "uts") is not False:
         yield kernels
         return
-    if told := _of_hostnamed(reader):
-        yield HostName(told, "org.freedesktop.hostname1")
+    if name := _of_hostnamed(reader):
+        yield HostName(name, "org.freedesktop.hostname1")
     else:
         yield HostName(kernels.name, _KERNEL, containers=True)
 
 
 def _configured(reader: Reader) -> str:
-    """etc/hostname without its comments (hostname(5)); empty where it cannot be read."""
+    """etc/hostname without comments (hostname(5)); empty if it cannot be read."""
     lines = (line.strip() for line in (reader.read_once(_FILE) or b"").splitlines())
     return first_line(next((line for line in lines if line and not line.startswith(b"#")), b""))
 
 
 def _of_hostnamed(reader: Reader) -> str:
-    """What systemd-hostnamed, which the bus starts when it is asked, says; empty where it says nothing."""
+    """The answer of systemd-hostnamed, which the bus starts on demand; empty if there is none."""
     path = bus.socket_of(reader)
     if path is None:
         return ""

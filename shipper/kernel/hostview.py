@@ -1,13 +1,13 @@
-"""Does what lies below the host root show the host? Its identity, and findings: ok, note, or wrong with the reason.
+"""Whether the host root shows the host: its identity, and findings that are ok, a note, or wrong with the reason.
 
-What proves a view wrong, from inside a container or a namespace:
+These prove a wrong view, from inside a container or a namespace:
 
 - process namespace: ``proc/1/ns/pid`` is not the kernel's initial one (its inode is fixed, include/linux/proc_ns.h),
-  or, where that may not be read, process 2 is not kthreadd, which lives only there;
-- mounts: the device of the host root is not the one that pid 1 has at ``/``;
-- cgroups: the root cgroup has no ``cgroup.events`` (v2) and alone has ``release_agent`` (v1).
+  or, if that may not be read, process 2 is not kthreadd, which exists only there;
+- mounts: the device of the host root is not that of ``/`` in the mounts of pid 1;
+- cgroups: only cgroups below the root have ``cgroup.events`` (v2), only the root has ``release_agent`` (v1).
 
-Files that no kernel provides (``proc`` is not a mount: a captured tree) are taken for what they say.
+In a captured tree, where ``proc`` is not a mount, the files count as they are.
 """
 
 import hashlib
@@ -29,18 +29,18 @@ from shipper.kernel.source import Reader, Root
 _INITIAL_PID_NAMESPACE: Final = "pid:[4026531836]"
 _MACHINE_ID: Final = re.compile(r"[0-9a-f]{32}")
 _ID_LENGTH: Final = 32
-# Kind of namespace → what is left out where ours is not the host's
+# Kind of namespace → what is missing if this process is in its own
 _LOST: Final = {
     "cgroup": "processes are published without their cgroup",
     "time": "uptime and the start of processes are left out",
 }
-# st_dev of a btrfs subvolume is not the device that mountinfo shows
+# st_dev of a subvolume differs from the device in mountinfo
 _OWN_DEVICE_NUMBERS: Final = frozenset({"btrfs", "bcachefs"})
 
 
 @dataclass(frozen=True, slots=True)
 class HostView:
-    """Who the host is and how much of it is seen. ``boot_id`` is empty, ``init`` too, where they cannot be read."""
+    """Identity of the host, and what of it can be seen. ``boot_id`` and ``init`` are empty if they cannot be read."""
 
     name: str
     id: str
@@ -52,15 +52,15 @@ class HostView:
 
 
 def examine(root: Root, name: str = "", environ: Mapping[str, str] = os.environ) -> HostView:
-    """Look at the host below ``root``. ``name`` is the configured host name, ``environ`` the process's own."""
+    """Examine the host below ``root``. ``name`` is the configured host name, ``environ`` that of this process."""
     reader = Reader(root)
-    found = HostName(name, "") if name else hostname.find(reader)
-    host_name = found.name
+    named = HostName(name, "") if name else hostname.find(reader)
+    host_name = named.name
     host_id, source = _host_id(reader, host_name)
     mode = detect(reader).mode
     container = environ.get("container", "")
     findings = (
-        *_of_name(found),
+        *_of_name(named),
         *_of_id(host_id, source),
         *_of_processes(reader),
         *_of_mounts(reader),
@@ -75,19 +75,19 @@ def examine(root: Root, name: str = "", environ: Mapping[str, str] = os.environ)
 
 
 def require(view: HostView) -> None:
-    """Raises HostViewError, one line with all that is wrong."""
+    """Raises HostViewError, with all that is wrong in one line."""
     reasons = [finding.text for finding in view.findings if finding.level is Level.WRONG]
     if reasons:
         raise HostViewError(f"this is not the host: {'; '.join(reasons)} (host.verify = false starts nevertheless)")
 
 
 def _word(reader: Reader, path: str) -> str:
-    """First line of a file; empty where it cannot be read."""
+    """First line of a file; empty if it cannot be read."""
     return first_line(reader.read_once(path) or b"")
 
 
 def _host_id(reader: Reader, name: str) -> tuple[str, str]:
-    """The id and the file it comes from; an id must outlive restarts, so there always is one."""
+    """The id, and the file it is from. There always is one, which stays the same after restarts."""
     machine = _word(reader, "etc/machine-id")
     if _MACHINE_ID.fullmatch(machine):
         return machine, "etc/machine-id"
@@ -97,24 +97,24 @@ def _host_id(reader: Reader, name: str) -> tuple[str, str]:
     return hashlib.sha256(name.encode("utf-8", "replace")).hexdigest()[:_ID_LENGTH], "the host name"
 
 
-def _of_name(found: HostName) -> Iterator[Finding]:
-    name = found.name
-    if name and not found.source:
+def _of_name(named: HostName) -> Iterator[Finding]:
+    name = named.name
+    if name and not named.source:
         yield ok(f"host name {name}, as configured")
     elif not name:
         yield wrong("no host name in etc/hostname; set host.name")
-    elif found.containers:
+    elif named.containers:
         yield wrong(f"host name {name} is only this container's; set host.name, or share the host's UTS namespace")
     elif hostname.RANDOM.fullmatch(name):
         yield wrong(f"host name {name} looks like a container's id; set host.name if it is the host's")
     elif hostname.says_nothing(name):
         yield note(f"host name {name} tells no host from another; set host.name")
     else:
-        yield ok(f"host name {name} from {found.source}")
+        yield ok(f"host name {name} from {named.source}")
 
 
 def _of_namespaces(reader: Reader) -> Iterator[Finding]:
-    """What is not told because this process has a namespace of its own."""
+    """What is missing because this process is in a namespace of its own."""
     for kind, lost in _LOST.items():
         if namespace.shared(reader, kind) is False:
             yield note(f"this process has a {kind} namespace of its own: {lost}")

@@ -1,8 +1,8 @@
-"""Whether a file that belongs to the reader's namespace tells of the host: whether pid 1 is in the same namespace.
+"""Whether this process is in a namespace of the host, that is, of pid 1: some files show the reader's namespace.
 
-``proc/sys/kernel/hostname`` is of the reader's UTS namespace, ``proc/sys/net`` of its network, ``proc/PID/cgroup``
-relative to its cgroup namespace, ``proc/uptime`` shifted by its time namespace, whatever /proc they are read through.
-https://man7.org/linux/man-pages/man7/namespaces.7.html
+``proc/sys/kernel/hostname`` shows the reader's UTS namespace and ``proc/sys/net`` its network namespace,
+``proc/PID/cgroup`` is relative to its cgroup namespace, and ``proc/uptime`` is shifted by its time namespace, through
+any mount of /proc. https://man7.org/linux/man-pages/man7/namespaces.7.html
 """
 
 import os
@@ -14,15 +14,15 @@ _OWN = Reader(Root())
 
 
 def of_pid(reader: Reader, pid: int, kind: str) -> str:
-    """``net:[4026531840]``, the namespace of ``pid``; empty if it is gone or not ours to see."""
+    """``net:[4026531840]``, the namespace of process ``pid``; empty if the process ended or may not be read."""
     try:
         return reader.root.link(f"proc/{pid}/ns/{kind}")
-    except OSError:  # also EACCES of a process that a security module protects: no figures, and no news each tick
+    except OSError:  # also EACCES, if a security module protects the process; that is not a problem at each tick
         return ""
 
 
 def own(kind: str) -> str:
-    """The namespace of this process; empty where the kernel has none of this kind."""
+    """The namespace of this process; empty if the kernel has none of this kind."""
     try:
         return _OWN.root.link(f"proc/self/ns/{kind}")
     except OSError:
@@ -30,10 +30,10 @@ def own(kind: str) -> str:
 
 
 def of_host(reader: Reader, kind: str) -> str:
-    """The namespace of pid 1, or ours where it is the same; empty if neither can be told.
+    """The namespace of pid 1; empty if it is unknown.
 
-    The link of a process with capabilities that we lack is not ours to read (ptrace(2)). Its list of sockets is, and a
-    socket of ours is in it if the network namespace is the same.
+    The link of a process with more capabilities than this one may not be read (ptrace(2)). Its list of sockets may, and
+    has a socket of this process if the network namespace is the same.
     """
     if link := of_pid(reader, 1, kind):
         return link
@@ -46,7 +46,7 @@ def of_host(reader: Reader, kind: str) -> str:
 
 
 def shared(reader: Reader, kind: str) -> bool | None:
-    """Whether this process is in the namespace of pid 1; None if unknown. A captured tree counts as its own host."""
+    """Whether this process is in the namespace of pid 1; None if unknown. In a captured tree it is."""
     if not reader.exists("proc/1/ns"):
         return True
     mine = own(kind)
@@ -57,5 +57,5 @@ def shared(reader: Reader, kind: str) -> bool | None:
 
 
 def own_processes(reader: Reader) -> bool:
-    """Whether this process has a pid namespace of its own: in the host's proc it has another number, or none."""
+    """Whether this process is in its own pid namespace: in the host's proc it has another number, or none."""
     return (reader.link("proc/self") or str(os.getpid())) != str(os.getpid())

@@ -1,7 +1,7 @@
-"""Kernel text → values; pure. A parser returns its value or raises ParseError, whatever it is given.
+"""Kernel text → values; pure. A parser returns its value or raises ParseError, for any input.
 
-A file of which a part is damaged raises too, with what could be read in ``ParseError.partial``: one bad line must not
-hide the others. Numbers are taken strictly: digits only, and not beyond what Elasticsearch's ``long`` can hold.
+If only a part of a file is damaged, ``ParseError.partial`` has the sound part: a bad line must not hide the others.
+Numbers are parsed strictly: only digits, and not beyond the range of Elasticsearch's ``long``.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -13,12 +13,12 @@ V = TypeVar("V")
 
 LARGEST: Final = (1 << 63) - 1
 _SHOWN: Final = 40
-_MOST_LAYOUTS: Final = 8  # of one file: with and without the controllers that add keys to it
+_MOST_LAYOUTS: Final = 8  # of a file: some controllers add keys
 _PRESSURE_KEYS: Final = (b"avg10", b"avg60", b"avg300", b"total")
 
 
 class ParseError(ValueError):
-    """The text is not in the kernel's documented form. ``partial``: the sound remainder, None if there is none."""
+    """The text is not in the documented form. ``partial`` is the sound part, None if there is none."""
 
     def __init__(self, message: str, partial: Any = None) -> None:
         super().__init__(message)
@@ -26,21 +26,21 @@ class ParseError(ValueError):
 
 
 def shown(text: bytes) -> str:
-    """``text`` for a message: one short printable line."""
+    """``text`` for a message: a short printable line."""
     head = ascii(text[:_SHOWN].decode("latin-1"))
     return head if len(text) <= _SHOWN else head + "…"
 
 
 def whole(text: bytes) -> bytes:
-    """``text``, which ends with a newline as kernel files do: a number cut short would still look like a number."""
+    """``text`` if it ends with a newline: a number that is cut off would look like another one. Raises ParseError."""
     if not text.endswith(b"\n"):
         raise ParseError(f"cut off: {shown(text[-_SHOWN:])}" if text else "empty")
     return text
 
 
 def integer(text: bytes) -> int:
-    """A count: digits only (``int`` alone would take ``-1``, ``1_0`` and blanks)."""
-    if text[:-1].isdigit() and text[-1:] == b"\n" and len(text) < 20:  # noqa: PLR2004 – as nearly always
+    """A count: only digits (``int`` would accept ``-1``, ``1_0`` and blanks). Raises ParseError."""
+    if text[:-1].isdigit() and text[-1:] == b"\n" and len(text) < 20:  # noqa: PLR2004 – the usual form
         return int(text)
     stripped = text.strip()
     if not stripped.isdigit() or len(stripped) > 19 or (value := int(stripped)) > LARGEST:  # noqa: PLR2004
@@ -49,36 +49,31 @@ def integer(text: bytes) -> int:
 
 
 def signed(text: bytes) -> int:
-    """A whole number that may be below zero."""
+    """A whole number that may be negative. Raises ParseError."""
     stripped = text.strip()
     return -integer(stripped[1:]) if stripped.startswith(b"-") else integer(stripped)
 
 
 def decimal(text: bytes) -> float:
-    """A fraction such as ``0.42``: digits and at most one point, so never NaN, infinite or negative."""
+    """A number such as ``0.42``: digits and a point, so never NaN, infinite or negative. Raises ParseError."""
     stripped = text.strip()
     if len(stripped) > 19 or not stripped.replace(b".", b"", 1).isdigit() or (value := float(stripped)) >= LARGEST:  # noqa: PLR2004
         raise ParseError(f"not a number: {shown(text)}")
     return value
 
 
-def limit(text: bytes) -> int | None:
-    """A limit: ``max`` is none."""
-    return None if text.strip() == b"max" else integer(text)
-
-
 def name(text: bytes) -> str:
-    """A name: UTF-8 if it is, else each odd byte as U+FFFD; the kernel allows any byte but NUL and slash."""
+    """A name, which the kernel does not restrict to UTF-8: each invalid byte becomes U+FFFD."""
     return text.decode("utf-8", "replace")
 
 
 def first_line(text: bytes) -> str:
-    """A file that holds one word, such as a host name."""
+    """The first line without blanks around it, such as the name of a host."""
     return name(text.split(b"\n", 1)[0].strip())
 
 
 def word(text: bytes) -> str:
-    """The one word of a file such as ``operstate``. Raises ParseError where there is none, or more than a word."""
+    """The word in a file such as ``operstate``. Raises ParseError if there is none, or more than one line."""
     value = first_line(whole(text))
     if not value or not value.isprintable() or len(value) > 256:  # noqa: PLR2004
         raise ParseError(f"not a word: {shown(text)}")
@@ -86,7 +81,7 @@ def word(text: bytes) -> str:
 
 
 def lines(text: bytes, parse_line: Callable[[bytes], T | None]) -> list[T]:
-    """``parse_line`` of every line that is not empty, None left out; of one that fails what is sound."""
+    """``parse_line`` of every non-empty line, without None. Raises ParseError with the sound values."""
     values: list[T] = []
     first_error: ParseError | None = None
     for line in text.split(b"\n"):
@@ -105,7 +100,7 @@ def lines(text: bytes, parse_line: Callable[[bytes], T | None]) -> list[T]:
 
 
 def merged(text: bytes, parse_line: Callable[[bytes], Mapping[str, V]]) -> dict[str, V]:
-    """The values of all lines together, of a file that is not cut off and has at least one value."""
+    """The values of all lines. Raises ParseError, also if the file is cut off or has no known value."""
     try:
         parts, error = lines(whole(text), parse_line), None
     except ParseError as damage:
@@ -119,7 +114,7 @@ def merged(text: bytes, parse_line: Callable[[bytes], Mapping[str, V]]) -> dict[
 def columns(
     words: Iterable[tuple[str, bytes]], convert: Callable[[bytes], int | float] = integer
 ) -> dict[str, int | float]:
-    """Numbers under the names of their columns; a bad one costs only itself."""
+    """Numbers by the names of their columns. Raises ParseError with the sound ones."""
     values: dict[str, int | float] = {}
     bad = ""
     for field, word in words:
@@ -133,7 +128,7 @@ def columns(
 
 
 def scaled(factor: int) -> Callable[[bytes], int]:
-    """A count in another unit: what does not fit Elasticsearch's ``long`` afterwards is no count."""
+    """A parser of counts, multiplied by ``factor``. It raises ParseError if the result does not fit a ``long``."""
 
     def convert(text: bytes) -> int:
         value = integer(text) * factor
@@ -145,20 +140,20 @@ def scaled(factor: int) -> Callable[[bytes], int]:
 
 
 def then(parse: Callable[[bytes], T], make: Callable[[T], U]) -> Callable[[bytes], U]:
-    """``make`` of what ``parse`` gives, and of what it salvages from a damaged text."""
+    """A parser: ``make`` of the value of ``parse``, or of the sound part of a damaged text."""
 
     def parse_and_make(text: bytes) -> U:
         try:
-            found = parse(text)
+            value = parse(text)
         except ParseError as error:
             raise ParseError(str(error), None if error.partial is None else make(error.partial)) from None
-        return make(found)
+        return make(value)
 
     return parse_and_make
 
 
 def pick(table: Mapping[bytes, bytes], wanted: Mapping[bytes, str], scale: int = 1) -> dict[str, int]:
-    """The counts of ``table`` under the field names that ``wanted`` gives their keys; absent keys are left out."""
+    """Counts of ``table`` by the field names in ``wanted``; absent keys are skipped. Raises ParseError."""
     values: dict[str, int] = {}
     bad = ""
     for key, field in wanted.items():
@@ -175,7 +170,7 @@ def pick(table: Mapping[bytes, bytes], wanted: Mapping[bytes, str], scale: int =
 
 
 def key_values(text: bytes, wanted: Mapping[bytes, str], scale: int = 1) -> dict[str, int]:
-    """Flat keyed files, ``pgfault 102`` a line: vmstat, cpu.stat, memory.stat, memory.events."""
+    """Counts of a file with a line ``pgfault 102`` per key: vmstat, cpu.stat, memory.stat. Raises ParseError."""
     words = text.split()
     if len(words) != 2 * text.count(b"\n"):
         whole_lines = text[: text.rfind(b"\n") + 1].split(b"\n")
@@ -186,9 +181,9 @@ def key_values(text: bytes, wanted: Mapping[bytes, str], scale: int = 1) -> dict
 
 
 class Keyed:
-    """``key_values`` of a file whose keys are the same at each read: their places are learnt, at half the cost.
+    """``key_values`` for a file that has the same keys at each read: it remembers their places, which halves the cost.
 
-    ``wanted``: the field and the scale of each key.
+    ``wanted`` has the field and the factor of each key.
     """
 
     def __init__(self, wanted: Mapping[bytes, tuple[str, int]]) -> None:
@@ -213,17 +208,17 @@ class Keyed:
 
     def _learn(self, keys: tuple[bytes, ...]) -> tuple[tuple[int, ...], list[str]]:
         places = {key: 2 * at + 1 for at, key in enumerate(keys)}
-        found = {field: places[key] for key, (field, _) in self._wanted.items() if key in places}
+        wanted = {field: places[key] for key, (field, _) in self._wanted.items() if key in places}
         if len(self._layouts) >= _MOST_LAYOUTS:
             self._layouts.clear()
-        layout = self._layouts[keys] = tuple(found.values()), list(found)
+        layout = self._layouts[keys] = tuple(wanted.values()), list(wanted)
         return layout
 
     def _carefully(self, text: bytes) -> dict[str, int]:
         values: dict[str, int] = {}
         bad = ""
         for scale in sorted({scale for _, scale in self._wanted.values()}):
-            wanted = {key: field for key, (field, one) in self._wanted.items() if one == scale}
+            wanted = {key: field for key, (field, factor) in self._wanted.items() if factor == scale}
             try:
                 values |= key_values(text, wanted, scale)
             except ParseError as error:
@@ -235,18 +230,19 @@ class Keyed:
 
 
 def meminfo(text: bytes, wanted: Mapping[bytes, str]) -> dict[str, int]:
-    """``MemTotal:       24594280 kB``, in bytes; see https://docs.kernel.org/filesystems/proc.html#meminfo.
+    """Sizes in bytes of lines ``MemTotal:       24594280 kB``. Raises ParseError.
 
-    Lines without ``kB`` (``HugePages_Total``) are counts: ask for those with ``table`` and ``pick``.
+    Lines without ``kB`` (``HugePages_Total``) are counts: use ``table`` and ``pick`` for them.
+    https://docs.kernel.org/filesystems/proc.html#meminfo
     """
     sizes = {key: value[:-3] for key, value in table(whole(text)).items() if value.endswith(b" kB")}
     if not sizes:
-        raise ParseError(f"no size in it: {shown(text)}")
+        raise ParseError(f"no size: {shown(text)}")
     return pick(sizes, wanted, 1024)
 
 
 def table(text: bytes) -> dict[bytes, bytes]:
-    """``key: value`` lines as they stand, blanks around them removed."""
+    """Lines of ``key: value``, without blanks around keys and values."""
     pairs = (line.partition(b":") for line in text.split(b"\n"))
     return {key.strip(): value.strip() for key, _, value in pairs if value}
 
@@ -264,8 +260,8 @@ def pressure(text: bytes) -> dict[str, float | int]:
         some avg10=0.22 avg60=0.17 avg300=1.11 total=58761459
         full avg10=0.00 avg60=0.13 avg300=0.96 total=57622151
 
-    Keys ``some.avg10`` … as fractions of 1, ``some.total`` in µs. Lines and keys of another kind are left for their
-    kernel.
+    Keys are ``some.avg10`` …, from 0 to 1, and ``some.total`` in µs. Other lines and keys are ignored. Raises
+    ParseError.
     """
     values: dict[str, float | int] = {}
     bad = ""

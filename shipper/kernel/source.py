@@ -1,11 +1,11 @@
-"""The only place that opens files of /proc and /sys: one host root, kept descriptors, three outcomes of a read.
+"""The only place that opens files of /proc and /sys: one host root, open descriptors, three outcomes of a read.
 
-A read gives *data*, *absent* (``None``: this kernel, cgroup or device does not have it, which is no error) or a
-*problem* (unreadable, or not in the form the kernel documents), which is noted under the file's name and otherwise
-treated as absent, so that a tick goes on without it.
+A read gives *data*, *absent* (``None``: this kernel, cgroup or device does not have the file, which is no error) or a
+*problem* (unreadable, or not in the documented form), which is recorded under the name of the file and otherwise
+treated as absent, so that the tick continues.
 
-Descriptors are kept and ``pread`` from the start each time: a third of the cost of opening. A descriptor of a removed
-cgroup answers ENODEV for ever, also after a cgroup of the same name was made again.
+Descriptors stay open and ``pread`` reads from the start each time, which costs a third of opening the file. A
+descriptor of a removed cgroup always answers ENODEV, even after a cgroup of the same name was created.
 """
 
 import errno
@@ -38,30 +38,30 @@ _DENIED: Final = frozenset({errno.EACCES, errno.EPERM})
 _OF_A_PROCESS: Final = re.compile(r"^proc/\d+/")
 _FLAGS: Final = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
 _PLACE: Final = os.O_PATH | os.O_CLOEXEC
-_PAGE: Final = 1 << 12  # more than almost all files of a cgroup have
+_PAGE: Final = 1 << 12  # more than almost all files of a cgroup
 _CHUNK: Final = 1 << 16
-_LARGEST: Final = 1 << 24  # a kernel file beyond this is not one we know how to read
-_RESERVED: Final = 256  # descriptors left for sockets, spool and libraries
+_LARGEST: Final = 1 << 24  # no known kernel file is larger
+_RESERVED: Final = 256  # descriptors for sockets, spool and libraries
 _MOST_KEPT: Final = 65_536
 
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """What could not be had in one tick: the file (below the host root) and why, in one line."""
+    """A file (below the host root) that could not be read or parsed in a tick, and why, in one line."""
 
     file: str
     reason: str
 
 
 class Descriptors:
-    """How many descriptors may be kept open; beyond that files are opened for each read."""
+    """How many descriptors may stay open; further files are opened for each read."""
 
     def __init__(self, most: int) -> None:
         self.free = most
 
     @classmethod
     def of_this_process(cls) -> "Descriptors":
-        """Raise the soft limit to the hard one and keep a reserve."""
+        """All that the hard limit allows, except a reserve; raises the soft limit of this process."""
         _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
         soft = _MOST_KEPT if hard == resource.RLIM_INFINITY else min(hard, _MOST_KEPT)
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
@@ -69,13 +69,13 @@ class Descriptors:
 
 
 def _slurp(fd: int) -> bytes:
-    """All of an open file, which is closed."""
+    """All of an open file; closes it. Raises OSError."""
     try:
         data = os.read(fd, _CHUNK)
         while data and (more := os.read(fd, _CHUNK)):
             data += more
             if len(data) > _LARGEST:
-                raise OSError(errno.EFBIG, "larger than any kernel file we know")
+                raise OSError(errno.EFBIG, "larger than any known kernel file")
         return data
     finally:
         os.close(fd)
@@ -84,32 +84,32 @@ def _slurp(fd: int) -> bytes:
 def _owned(fd: int, owner: int | None, most: int) -> bytes:
     """All of an open file that a user of the host may have made; closes it. Raises OSError."""
     try:
-        found = os.fstat(fd)
-        if not stat.S_ISREG(found.st_mode):
+        status = os.fstat(fd)
+        if not stat.S_ISREG(status.st_mode):
             raise OSError(errno.EPERM, "not a plain file")
-        if owner is not None and found.st_uid not in (owner, 0, os.geteuid()):
+        if owner is not None and status.st_uid not in (owner, 0, os.geteuid()):
             raise OSError(errno.EPERM, f"not a file of user {owner}")
-        if found.st_size > most:
-            raise OSError(errno.EFBIG, f"{found.st_size} bytes, more than {most} are not read")
+        if status.st_size > most:
+            raise OSError(errno.EFBIG, f"{status.st_size} bytes, more than the limit of {most}")
         return os.pread(fd, most, 0)
     finally:
         os.close(fd)
 
 
 def _whole(fd: int, *, single: bool) -> bytes:
-    """``single``: kernfs gives all of a file in one read; seq_files of /proc only a page's worth."""
+    """All of an open file. ``single``: kernfs returns a file in one read, /proc only a page at a time."""
     data = os.pread(fd, _CHUNK, 0)
     if single and len(data) < _CHUNK:
         return data
     while more := os.pread(fd, _CHUNK, len(data)):
         data += more
         if len(data) > _LARGEST:
-            raise OSError(errno.EFBIG, "larger than any kernel file we know")
+            raise OSError(errno.EFBIG, "larger than any known kernel file")
     return data
 
 
 def _first(root: "Root", path: str, *, single: bool) -> tuple[bytes, int]:
-    """Contents, and the descriptor if it may be kept, else -1. Raises OSError."""
+    """Contents, and the descriptor if it may stay open, else -1. Raises OSError."""
     fd = root.open(path, _FLAGS)
     descriptors = root.descriptors
     try:
@@ -125,7 +125,7 @@ def _first(root: "Root", path: str, *, single: bool) -> tuple[bytes, int]:
 
 
 class File:
-    """One kernel file, read whole from its start at each call."""
+    """One kernel file that stays open between reads."""
 
     __slots__ = ("_fd", "_root", "_single", "path")
 
@@ -137,7 +137,7 @@ class File:
         self._single = path.startswith("sys/")
 
     def read(self) -> bytes:
-        """Contents. Raises OSError."""
+        """All of the file. Raises OSError."""
         if self._fd < 0:
             data, self._fd = _first(self._root, self.path, single=self._single)
             return data
@@ -148,6 +148,7 @@ class File:
             raise
 
     def close(self) -> None:
+        """Close the descriptor; the next read opens the file again."""
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
@@ -155,18 +156,18 @@ class File:
 
 
 class Files:
-    """The files of one cgroup by number, as ``File``: descriptors in an array, for a thousand cgroups have 20,000."""
+    """The files of a cgroup by number, like ``File``; in one array, because a thousand cgroups have 20,000 files."""
 
     __slots__ = ("_fds", "_path", "_root")
 
     def __init__(self, root: "Root", path: Callable[[int], str], count: int) -> None:
-        """``path`` of the file by number, below the root, is asked for only when it is opened."""
+        """``path`` gives the path of a file below the root by its number; it is called only to open the file."""
         self._root = root
         self._path = path
         self._fds = [-1] * count
 
     def read(self, at: int) -> bytes:
-        """Contents. Raises OSError."""
+        """All of file number ``at``. Raises OSError."""
         fd = self._fds[at]
         if fd < 0:
             data, self._fds[at] = _first(self._root, self._path(at), single=True)
@@ -179,6 +180,7 @@ class Files:
             raise
 
     def close(self) -> None:
+        """Close all descriptors."""
         for at in range(len(self._fds)):
             self._close(at)
 
@@ -192,7 +194,7 @@ class Files:
 class Root:
     """The host's root directory as this process sees it: ``/``, or ``/media/root`` inside the container.
 
-    Every path is resolved inside it, so that an absolute link of the host does not lead into the container.
+    Every path is resolved below it, so that an absolute link of the host does not lead into the container.
     """
 
     def __init__(self, path: str = "/", descriptors: Descriptors | None = None) -> None:
@@ -205,28 +207,28 @@ class Root:
         self.forget()
 
     def forget(self) -> None:
-        """Open the root directory again at the next read."""
+        """Close the root directory; the next read opens it again."""
         if self._top >= 0:
             os.close(self._top)
             self._top = -1
 
     def shared(self, kind: Callable[..., T], *arguments: object) -> T:
-        """The one object of class ``kind`` that the collectors of this host share; ``arguments`` make it."""
+        """The object of class ``kind`` that all collectors share; the first call creates it from ``arguments``."""
         made: T | None = self._shared.get(kind)
         if made is None:
             made = self._shared[kind] = kind(*arguments)
         return made
 
     def drop_shared(self, kind: Callable[..., object]) -> None:
-        """Make the object of class ``kind`` again when it is next asked for."""
+        """Forget the shared object of class ``kind``; the next call of ``shared`` creates it again."""
         self._shared.pop(kind, None)
 
     def absolute(self, path: str) -> str:
-        """``proc/stat`` → ``/media/root/proc/stat``: for messages, and for libraries that open by themselves."""
+        """``proc/stat`` → ``/media/root/proc/stat``: for messages, and for libraries that open files themselves."""
         return os.path.join(self.path, path.lstrip("/"))
 
     def open(self, path: str, flags: int) -> int:
-        """A descriptor. A leading slash (a mount point) is taken as below the root. Raises OSError."""
+        """A descriptor. ``path`` is below the root even with a leading slash. Raises OSError."""
         if self.path == "/":
             return os.open("/" + path.lstrip("/"), flags)
         if self._top < 0:
@@ -235,7 +237,7 @@ class Root:
         return self._beneath(self._top, path.lstrip("/"), flags)
 
     def at(self, path: str, ask: Callable[[int], T], flags: int = 0) -> T:
-        """``ask`` of a descriptor that stands for the place alone (O_PATH). Raises OSError."""
+        """``ask(descriptor)``, of a descriptor for the path alone (O_PATH). Raises OSError."""
         fd = self.open(path, _PLACE | flags)
         try:
             return ask(fd)
@@ -243,44 +245,45 @@ class Root:
             os.close(fd)
 
     def file(self, path: str) -> File:
-        """A handle that keeps its descriptor between reads."""
+        """A file that stays open between reads."""
         return File(self, path)
 
     def files(self, path: Callable[[int], str], count: int) -> Files:
-        """Handles of the files of a cgroup: see ``Files``."""
+        """The files of a cgroup: see ``Files``."""
         return Files(self, path, count)
 
     def read(self, path: str) -> bytes:
-        """Contents of a file that is not kept open. Raises OSError."""
+        """Contents of a file that is closed again. Raises OSError."""
         return _slurp(self.open(path, _FLAGS))
 
     def read_owned(self, path: str, owner: int | None, most: int) -> bytes:
         """Contents of a plain file of at most ``most`` bytes. Raises OSError.
 
-        With an ``owner`` the file has to be that user's, root's or this process's.
+        The owner of the file must be the user with id ``owner``, root or the user of this process, unless it is None.
         """
         return _owned(self.open(path, _FLAGS), owner, most)
 
     def now_ns(self) -> int:
-        """The clock of rates: it does not jump, and it goes on during suspend."""
+        """The clock of the rates (ns since boot): it does not jump, and it includes suspend."""
         return time.clock_gettime_ns(time.CLOCK_BOOTTIME)
 
     def statvfs(self, path: str) -> os.statvfs_result:
+        """Sizes of the file system at ``path``. Raises OSError."""
         return self.at(path, os.fstatvfs)
 
     def names(self, path: str, most: int = 0) -> list[str]:
-        """Names in a directory, unsorted, ``most`` at most if that is given. Raises OSError."""
+        """Names in a directory, unsorted, at most ``most`` unless it is 0. Raises OSError."""
         fd = self.open(path, _FLAGS | os.O_DIRECTORY)
         try:
             if not most:
                 return os.listdir(fd)
             with os.scandir(fd) as entries:
-                return [one.name for one in islice(entries, most)]
+                return [entry.name for entry in islice(entries, most)]
         finally:
             os.close(fd)
 
     def exists(self, path: str) -> bool:
-        """Whether there is something, be it a link that leads nowhere."""
+        """Whether the path exists, even as a broken link."""
         if self.path == "/":
             return os.path.lexists("/" + path.lstrip("/"))
         try:
@@ -295,23 +298,25 @@ class Root:
         try:
             with os.scandir(fd) as entries:
                 # A v1 cgroup has the same name in each hierarchy
-                return [(sys.intern(one.name), one.inode()) for one in entries if one.is_dir(follow_symlinks=False)]
+                directories = (entry for entry in entries if entry.is_dir(follow_symlinks=False))
+                return [(sys.intern(entry.name), entry.inode()) for entry in directories]
         finally:
             os.close(fd)
 
     def adjtimex(self) -> tuple[int, Timex]:
-        """What the kernel knows of its clock: no file has it, and it is the same in every container."""
+        """The state of the kernel's clock, which is the same in every container. Raises OSError."""
         return adjtimex()
 
     def stat(self, path: str) -> os.stat_result:
+        """Status of the file that ``path`` leads to. Raises OSError."""
         if self.path == "/":
             return os.stat("/" + path.lstrip("/"))
         return self.at(path, os.fstat)
 
     def stats(self, path: str, names: Iterable[str]) -> Iterator[tuple[str, os.stat_result | OSError]]:
-        """``stat`` of many names in a directory, at a third of the cost. Raises OSError where there is none.
+        """``stat`` of many names in a directory, at a third of the cost. Raises OSError if there is no such directory.
 
-        Only for directories of the kernel, which hold no links that lead away.
+        Only for directories of the kernel, because it follows links out of the root.
         """
         fd = self.open(path, _PLACE | os.O_DIRECTORY)
         try:
@@ -324,19 +329,19 @@ class Root:
             os.close(fd)
 
     def link(self, path: str) -> str:
-        """What the link leads to. Raises OSError."""
+        """Target of the link. Raises OSError."""
         return self.at(path, lambda fd: os.readlink("", dir_fd=fd), os.O_NOFOLLOW)
 
     def wall_ns(self) -> int:
-        """The clock of file times, since 1970 in UTC; it may jump."""
+        """The clock of file times (ns since 1970, UTC); it may jump."""
         return time.time_ns()
 
 
 class Reader:
-    """One collector's reads: its kept files, and the problems met since they were last taken.
+    """The reads of one collector: its open files, and its problems since they were last taken.
 
-    ``lacks``: what this host, or our place on it, will not give, and why, as the collector found it; ``denied``: files
-    that are not ours to read. Neither is a problem: they stay as they are.
+    ``lacks``: what this host, or the place of the agent on it, does not provide, and why; the collector sets it.
+    ``denied``: files without permission to read. Neither is a problem, because neither goes away.
     """
 
     def __init__(self, root: Root) -> None:
@@ -348,30 +353,31 @@ class Reader:
         self.denied: dict[str, str] = {}
 
     def file(self, path: str) -> File:
-        """A handle of the caller's own, for those who keep thousands and drop them by themselves."""
+        """A file that the caller keeps and closes."""
         return self.root.file(path)
 
     def read(self, path: str) -> bytes | None:
-        """Contents of a file that is read at every tick (its descriptor is kept); None if absent or a problem."""
+        """Contents of a file that is read at every tick (it stays open); None if absent or a problem."""
         file = self._files.get(path)
         if file is None:
             file = self._files[path] = self.file(path)
         return self.attempt(path, file.read)
 
     def read_once(self, path: str) -> bytes | None:
-        """Contents of a file that is read rarely, or whose name may come to mean another file."""
+        """Contents of a file that is read rarely, or that may be replaced; None if absent or a problem."""
         return self.attempt(path, lambda: self.root.read(path))
 
     def read_owned(self, path: str, owner: int | None, most: int) -> bytes | None:
-        """The same of a plain file of at most ``most`` bytes, with an ``owner`` only if it is that user's."""
+        """Contents as ``Root.read_owned`` reads them; None if absent or a problem."""
         return self.attempt(path, lambda: self.root.read_owned(path, owner, most))
 
     def parse(self, path: str, parser: Callable[[bytes], T]) -> T | None:
-        """``parser`` of the file's contents; what it could still make of a damaged file, noting the damage."""
+        """``parser(contents)`` of a file that is read at every tick, as by ``parsed``; None if it is absent."""
         data = self.read(path)
         return None if data is None else self.parsed(path, data, parser)
 
     def parsed(self, path: str, data: bytes, parser: Callable[[bytes], T]) -> T | None:
+        """``parser(data)``; if it raises ParseError, the problem is recorded and the sound part returned, or None."""
         try:
             return parser(data)
         except ParseError as error:
@@ -380,7 +386,7 @@ class Reader:
             return partial
 
     def attempt(self, path: str, call: Callable[[], T]) -> T | None:
-        """``call()``; None where the file is absent, and where it is unreadable, which is noted."""
+        """``call()``; None if it raises OSError, which is recorded unless the file is only absent."""
         try:
             return call()
         except OSError as error:
@@ -388,16 +394,16 @@ class Reader:
             return None
 
     def refused(self, path: str, error: OSError) -> bool:
-        """Whether ``error`` only says that the file is absent; else it is noted."""
+        """Whether ``error`` only says that the file is absent; else it is recorded."""
         absent = error.errno in _ABSENT
-        if error.errno in _DENIED and error.strerror == os.strerror(error.errno):  # else another reason is given
+        if error.errno in _DENIED and error.strerror == os.strerror(error.errno):  # else the error has its own reason
             self.denied[_OF_A_PROCESS.sub("proc/PID/", path.lstrip("/"))] = "no permission"
         elif not absent:
             self.problem(path, error.strerror or type(error).__name__)
         return absent
 
     def names(self, path: str, most: int = 0) -> list[str]:
-        """Sorted names in a directory, ``most`` at most if that is given; empty if absent or a problem."""
+        """Sorted names in a directory, at most ``most`` unless it is 0; empty if absent or a problem."""
         return sorted(self.attempt(path, lambda: self.root.names(path, most)) or ())
 
     def directories(self, path: str) -> list[tuple[str, int]]:
@@ -405,12 +411,15 @@ class Reader:
         return self.attempt(path, lambda: self.root.directories(path)) or []
 
     def link(self, path: str) -> str | None:
+        """Target of the link; None if absent or a problem."""
         return self.attempt(path, lambda: self.root.link(path))
 
     def exists(self, path: str) -> bool:
+        """Whether the path exists, even as a broken link."""
         return self.root.exists(path)
 
     def problem(self, path: str, reason: str) -> None:
+        """Record a problem with a file."""
         self._problems.append(Problem(path.lstrip("/"), reason))
 
     def take_problems(self) -> list[Problem]:
@@ -419,6 +428,7 @@ class Reader:
         return list(dict.fromkeys(problems))
 
     def close(self) -> None:
+        """Close all files; further reads open them again."""
         for file in self._files.values():
             file.close()
         self._files.clear()

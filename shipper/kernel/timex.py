@@ -1,4 +1,4 @@
-"""adjtimex(2), which Python has no call for."""
+"""adjtimex(2), which Python does not have."""
 
 import ctypes
 import os
@@ -22,7 +22,7 @@ _LIBC = ctypes.CDLL(None, use_errno=True)
 
 
 def adjtimex() -> tuple[int, Timex]:
-    """State of the kernel's clock (TIME_OK …) and what it knows of it. Reads only. Raises OSError."""
+    """State of the kernel's clock (TIME_OK …), and its parameters. Changes nothing. Raises OSError."""
     timex = Timex()
     state = _LIBC.adjtimex(ctypes.byref(timex))
     if state < 0:

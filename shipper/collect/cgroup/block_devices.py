@@ -1,4 +1,4 @@
-"""Block devices by number: their names, and which of them lie on others, so that io is not counted twice."""
+"""Block devices by number: their names, and which of them are stacked on others, so that I/O is not counted twice."""
 
 from typing import Final
 
@@ -7,12 +7,12 @@ from shipper.kernel.parse import name
 from shipper.kernel.source import Reader
 
 _EVERY_S: Final = 60
-# In proc/devices, for devices that sysfs does not show
+# Names in proc/devices, for devices that sysfs does not show
 _STACKED: Final = (b"device-mapper", b"md", b"mdp", b"loop")
 
 
 class _Stacked(dict[str, bool]):
-    """By MAJ:MIN, whether a device lies on others (dm, md, loop) or is a path of one: looked up when it is first seen."""
+    """Whether a device is stacked on others (dm, md, loop) or is a path of one, by MAJ:MIN; read when first asked for."""
 
     def __init__(self, reader: Reader) -> None:
         super().__init__()
@@ -34,7 +34,7 @@ class _Stacked(dict[str, bool]):
 
 
 class Devices:
-    """What is known of block devices, forgotten each minute, for numbers are given again."""
+    """Names and stacking of block devices, forgotten once a minute, because the kernel reuses numbers."""
 
     def __init__(self, reader: Reader) -> None:
         self._reader = reader
@@ -43,12 +43,13 @@ class Devices:
         self._every = Every(_EVERY_S)
 
     def refresh(self, now_ns: int) -> None:
+        """Forget what is older than a minute."""
         if self._every.due(now_ns):
             self.stacked.clear()
             self._names = None
 
     def name(self, number: str) -> str:
-        """``sda`` of ``8:0``; the number itself if it has none."""
+        """``sda`` of ``8:0``; the number itself if the device has no name."""
         if self._names is None:
             words = (line.split() for line in (self._reader.read_once("proc/diskstats") or b"").split(b"\n"))
             self._names = {f"{name(word[0])}:{name(word[1])}": name(word[2]) for word in words if len(word) > 2}  # noqa: PLR2004
@@ -56,9 +57,9 @@ class Devices:
 
 
 def counts_no_io(reader: Reader, blkio: str | None) -> bool:
-    """Whether all of v1's blkio says that nothing was moved, while the disks say otherwise: absent is not zero.
+    """Whether v1's blkio counts nothing although the disks do I/O: then its zeros are no values.
 
-    Seen on Linux 6.1, whose blkio.throttle files stay 0 where no limit is set.
+    On Linux 6.1 the blkio.throttle files stay 0 if no limit is set.
     """
     text = reader.read_once(f"{blkio}/blkio.throttle.io_service_bytes_recursive") if blkio else None
     if not text or any(word.isdigit() and int(word) for line in text.split(b"\n") for word in line.split()[-1:]):

@@ -1,6 +1,6 @@
 """One document per container, service, machine, scope, pod and slice, straight from the cgroup files.
 
-Which file gives what stands in ``cgroup_files``, which cgroup is what in ``identity``, where they are in ``hierarchy``.
+``controllers`` says which file gives which field, ``identity`` what a cgroup is, ``kernel.hierarchy`` where cgroups are.
 """
 
 from collections.abc import Callable, Hashable, Iterable, Mapping
@@ -32,20 +32,20 @@ from shipper.settings.options import globs, option
 FIELDS: tuple[Field, ...] = (
     dimension("cgroup.path", "Path of the cgroup below the root of its hierarchy", "the directory below sys/fs/cgroup"),
     constant("cgroup.kind", "container, service, machine, scope, slice or pod", "the path"),
-    constant("cgroup.name", "Unit, container, machine or directory name to show", "the path"),
+    constant("cgroup.name", "Name for display: of the unit, container or machine, else the directory", "the path"),
     ENTITY,
     attribute(
         "cgroup.aggregate",
-        "Leave it out of sums: its usage contains that of other documents, or is in that of the container around it",
-        "the path and what lies below it",
+        "Whether to leave it out of sums: its usage includes that of other documents, or is part of its container's",
+        "the path and the cgroups below it",
         Type.BOOLEAN,
     ),
-    Field("cgroup.depth", Type.LONG, Kind.ATTRIBUTE, "", "1 for a cgroup right below the root", "the path"),
+    Field("cgroup.depth", Type.LONG, Kind.ATTRIBUTE, "", "1 for a cgroup directly below the root", "the path"),
     attribute("cgroup.mode", "v1, v2 or hybrid", "sys/fs/cgroup"),
-    constant("container.id", "Id the runtime gave the container; name of a machine", "the path"),
+    constant("container.id", "Id that the runtime gave to the container; for a machine its name", "the path"),
     constant(
         "container.name",
-        "Name of the container; its short id where only that is known",
+        "Name of the container, or its short id if the name is not known",
         "the runtime's own files; the path",
     ),
     constant(
@@ -60,49 +60,49 @@ FIELDS: tuple[Field, ...] = (
         Type.DATE,
         Kind.ATTRIBUTE,
         "",
-        "When it was made; may be late, never early, if the kernel dropped its inode before the shipper saw it",
+        "Creation time; may be too late, never too early, if the kernel dropped the inode before the shipper saw it",
         "times of its directories",
     ),
     gauge("cgroup.uptime.ms", "ms", "Time since cgroup.start", "times of its directories"),
     gauge(
         "cgroup.restarts.count",
         "count",
-        "How often a cgroup of this service or name of a container was recreated since the shipper started",
+        "Times that the cgroup of this service or container name was recreated since the shipper started",
         "inode numbers",
     ),
     gauge(
         "cgroup.oom_kills.count",
         "count",
-        "Processes of this container or service killed for lack of memory since the shipper started, also in its former cgroups",
+        "OOM-killed processes of this container or service since the shipper started, including its former cgroups",
         "dev/kmsg",
     ),
     *controllers.FIELDS,
     *slow.FIELDS,
     *container_network.FIELDS,
-    real("cgroup.cpu.pct", "pct", "CPU time used, of all the host's logical CPUs", "cgroup.cpu.usage.ns"),
+    real("cgroup.cpu.pct", "pct", "CPU usage as a share of all logical CPUs of the host", "cgroup.cpu.usage.ns"),
     real(
         "cgroup.cpu.throttled.pct",
         "pct",
-        "Share of the quota periods in which it ran that it was throttled in",
+        "Share of the quota periods with CPU usage in which it was throttled",
         "cgroup.cpu.throttled.count / cgroup.cpu.periods.count",
     ),
-    real("cgroup.cpu.limit.pct", "pct", "CPU time used, of its own quota", "cgroup.cpu.usage.ns"),
+    real("cgroup.cpu.limit.pct", "pct", "CPU usage as a share of its own quota", "cgroup.cpu.usage.ns"),
     gauge(
         "cgroup.memory.working_set.bytes",
         "bytes",
-        "Usage without inactive file pages, as kubelet counts",
+        "Working set as kubelet counts it: memory usage without inactive file pages",
         "cgroup.memory.usage.bytes - memory.stat inactive_file",
     ),
-    real("cgroup.memory.limit.pct", "pct", "Working set, of the limit", "cgroup.memory.working_set.bytes"),
+    real("cgroup.memory.limit.pct", "pct", "Working set as a share of the limit", "cgroup.memory.working_set.bytes"),
     real(
         "cgroup.memory.working_set.pct",
         "pct",
-        "Working set, of what it may have: the smallest limit on it, or the host's memory if that is less",
+        "Working set as a share of the memory it can use: the smallest limit that applies, or the host's memory if less",
         "cgroup.memory.working_set.bytes; proc/meminfo MemTotal",
     ),
     PERIOD,
 )
-# Inputs of derive
+# Inputs of ``derive``
 _CORES = "cores"  # of the host
 _MEMORY = "memory"  # of the host, in bytes
 _INACTIVE = "inactive_file"  # bytes
@@ -122,7 +122,7 @@ class Options:
 
 
 class _Cgroups:
-    """All cgroups of the host, from tick to tick."""
+    """All cgroups of the host over time."""
 
     def __init__(self, reader: Reader, config: Config) -> None:
         self._reader = reader
@@ -144,6 +144,7 @@ class _Cgroups:
         self._entities = entities(reader)
 
     def collect(self) -> Iterable[Reading]:
+        """One reading per cgroup, parents first."""
         now_ns = self._reader.now_ns()
         self._log.read(self._reader)
         self._files.begin()
@@ -186,13 +187,14 @@ class _Cgroups:
     def _add_io(self, cgroup: Cgroup, values: dict[str, Any], at_ns: int) -> None:
         if self._counts_no_io:
             controllers.drop_io(values)
-        moved = cgroup.busiest(controllers.finish(values, self._devices.stacked), at_ns)
-        if moved:
-            values["cgroup.io.busiest.name"] = self._devices.name(moved[0])
-            values["cgroup.io.busiest.bytes_per_s"] = moved[1]
+        busiest = cgroup.busiest(controllers.finish(values, self._devices.stacked), at_ns)
+        if busiest:
+            device, bytes_per_s = busiest
+            values["cgroup.io.busiest.name"] = self._devices.name(device)
+            values["cgroup.io.busiest.bytes_per_s"] = bytes_per_s
 
     def _look_at_host(self) -> HostCgroups:
-        """Where its cgroups are is looked up each minute, and at each tick until there are any."""
+        """Where the cgroups are: looked up once a minute, and at every tick as long as there are none."""
         host, now_ns = self._host, self._reader.now_ns()
         due = self._look_for_layout.due(now_ns)
         if host is not None and host.mode is not Mode.NONE and not due:
@@ -200,7 +202,7 @@ class _Cgroups:
         layout = detect(self._reader)
         self._counts_no_io = block_devices.counts_no_io(self._reader, layout.hierarchies.get("blkio"))
         if host is None or host.layout != layout:
-            missing = "no hierarchy has the controller; it may be turned off (cgroup_disable=)"
+            missing = "no hierarchy has the controller; it may be disabled (cgroup_disable=)"
             self._reader.lacks = {f"cgroup.{controller}": missing for controller in layout.lacks()}
             slow, table = Slow(self._reader, layout), controllers.table(layout)
             network = of_host(self._reader, "net")
@@ -209,18 +211,18 @@ class _Cgroups:
             self._forget()
         self._reader.lacks.pop(_IO, None)
         if self._counts_no_io:
-            self._reader.lacks[_IO] = "the kernel's blkio files count nothing, while the disks work"
+            self._reader.lacks[_IO] = "the kernel's blkio files count nothing although the disks do I/O"
         return host
 
     def _of_host(self, now_ns: int) -> dict[str, int]:
-        """What derive needs to know of the host; its memory is asked for each minute."""
+        """Inputs of ``derive`` that are the same for all cgroups; memory is read once a minute."""
         if self._read_memory.due(now_ns):
             self._memory = self._reader.parse("proc/meminfo", lambda text: meminfo(text, {b"MemTotal": _MEMORY}))
         cores = _cores(self._reader)
         return {**(self._memory or {}), **({_CORES: cores} if cores else {})}
 
     def _update(self, host: HostCgroups, tree: Node) -> None:
-        """Bring the cgroups known in line with ``tree``."""
+        """Update the known cgroups from ``tree``."""
         known, self._known = self._known, {}
         unknown: list[str] = []
         known_excluded: dict[str, bool] = {}
@@ -236,11 +238,11 @@ class _Cgroups:
             self._known[path] = cgroup
             if looks_like_a_container(path.rpartition("/")[2], identity.kind):
                 unknown.append(path)
-        self._tell_unknown(unknown)
+        self._note_unknown(unknown)
         for gone in known.values():
             gone.close()
 
-    def _tell_unknown(self, paths: list[str]) -> None:
+    def _note_unknown(self, paths: list[str]) -> None:
         what = "containers of unknown runtimes"
         self._reader.lacks.pop(what, None)
         if paths:
@@ -255,7 +257,10 @@ class _Cgroups:
 
 
 def excluded(globs: Iterable[str]) -> Callable[[str, dict[str, bool]], bool]:
-    """Whether a cgroup's path, or that of a cgroup above it, matches one of ``globs``; the dict keeps the answers."""
+    """A function that tells whether the path of a cgroup, or of one above it, matches one of ``globs``.
+
+    It keeps its answers in the dict that it is given.
+    """
     matches = matcher(glob.rstrip("/") for glob in globs)
 
     def is_excluded(path: str, known: dict[str, bool]) -> bool:
@@ -268,7 +273,7 @@ def excluded(globs: Iterable[str]) -> Callable[[str, dict[str, bool]], bool]:
 
 
 def _owners(cgroups: Iterable[Cgroup]) -> dict[str, Cgroup]:
-    """For each network namespace the cgroup in whose document its counters stand: the first made of those in it."""
+    """For each network namespace the cgroup that publishes its counters: the oldest one in it."""
     owners: dict[str, Cgroup] = {}
     for cgroup in cgroups:
         if cgroup.namespace and not cgroup.identity.aggregate:
@@ -279,10 +284,10 @@ def _owners(cgroups: Iterable[Cgroup]) -> dict[str, Cgroup]:
 
 
 def _inherit_limit(path: str, values: dict[str, Any], limits: dict[str, int]) -> None:
-    """Add the smallest limit on the way up. ``limits`` holds those of the cgroups before, parents first."""
-    found = [limits.get(path.rpartition("/")[0]), values.get("cgroup.memory.limit.bytes")]
-    found.append(values.pop(controllers.INHERITED_LIMIT, None))
-    smallest = min((one for one in found if one is not None), default=controllers.V1_UNLIMITED)
+    """Add the smallest limit of the cgroup and those above it. ``limits`` has those of the cgroups before, parents first."""
+    own, inherited = values.get("cgroup.memory.limit.bytes"), values.pop(controllers.INHERITED_LIMIT, None)
+    known = [limit for limit in (own, inherited, limits.get(path.rpartition("/")[0])) if limit is not None]
+    smallest = min(known, default=controllers.V1_UNLIMITED)
     if smallest < controllers.V1_UNLIMITED:
         limits[path] = smallest
         if values:
@@ -290,47 +295,50 @@ def _inherit_limit(path: str, values: dict[str, Any], limits: dict[str, int]) ->
 
 
 class Killed:
-    """OOM kills of all cgroups that a container or service has had, as long as the kernel's log has counted for them."""
+    """OOM kills of a container or service in all cgroups it has had, as far as the kernel's log counts them."""
 
     def __init__(self, by_path: Mapping[str, int]) -> None:
         self._by_path = by_path
         self._paths: dict[int, tuple[str, ...]] = {}
 
     def of(self, name: Hashable, path: str) -> int:
+        """Kills under this name, whose cgroup is now ``path``."""
         former = self._paths.pop(hash(name), ())
-        # Those without a kill need not be remembered
-        paths = self._paths[hash(name)] = (*(one for one in former if one != path and one in self._by_path), path)
+        # Cgroups without a kill need not be remembered
+        killed = (cgroup for cgroup in former if cgroup != path and cgroup in self._by_path)
+        paths = self._paths[hash(name)] = (*killed, path)
         if len(self._paths) > _MOST_RESTARTED:
             del self._paths[next(iter(self._paths))]
-        return sum(self._by_path.get(one, 0) for one in paths)
+        return sum(self._by_path.get(cgroup, 0) for cgroup in paths)
 
 
 class Restarts:
-    """How often cgroups of one name were recreated, of the ``most`` names seen last."""
+    """How often the cgroup of a name was recreated, for the ``most`` names that were seen last."""
 
     def __init__(self, most: int) -> None:
         self._most = most
-        # Hashes: names and inodes of what is gone would take ten times as much
+        # Hashes, because names and inodes of removed cgroups would take ten times as much memory
         self._seen: dict[int, tuple[int, int]] = {}
 
     def of(self, name: Hashable, inodes: Hashable) -> int:
+        """Times that the cgroup of this name, whose inodes are now ``inodes``, was recreated."""
         key, now = hash(name), hash(inodes)
         before, count = self._seen.pop(key, (now, 0))
         if before != now:
             count += 1
-        self._seen[key] = (now, count)  # last in order
+        self._seen[key] = (now, count)  # now the last in order
         if len(self._seen) > self._most:
             del self._seen[next(iter(self._seen))]
         return count
 
 
 def _cores(reader: Reader) -> int:
-    """Online logical CPUs: ``0-3,6``; 0 if unknown."""
+    """Number of online logical CPUs; 0 if unknown."""
     return reader.parse("sys/devices/system/cpu/online", online) or 0
 
 
 def online(text: bytes) -> int:
-    """How many CPUs a list such as ``0-3,6`` names (https://docs.kernel.org/admin-guide/cputopology.html)."""
+    """How many CPUs a list such as ``0-3,6`` has (https://docs.kernel.org/admin-guide/cputopology.html). Raises ParseError."""
     count = 0
     for part in text.strip().split(b","):
         first, dash, last = part.partition(b"-")
@@ -341,7 +349,7 @@ def online(text: bytes) -> int:
 
 
 def derive(values: dict[str, Value], inputs: Mapping[str, int]) -> dict[str, Value]:
-    """CPU shares and memory levels. Takes the growth of network counters out of what is no container."""
+    """Shares of CPU and memory. Removes the growth of network counters from documents that are not of a container."""
     if "container.id" not in values:
         for field in container_network.DELTAS.values():
             values.pop(field, None)
@@ -379,6 +387,7 @@ NEEDS = (
 
 
 def start(reader: Reader, config: Config) -> Collect:
+    """One reading per cgroup that is published."""
     return _Cgroups(reader, config).collect
 
 

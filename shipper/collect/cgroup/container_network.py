@@ -1,9 +1,9 @@
-"""Network counters of containers: ``proc/<pid>/net/dev`` of a member, where its network namespace is not the host's.
+"""Network counters of containers: ``proc/<pid>/net/dev`` of a process, if its network namespace is not the host's.
 
-Several cgroups may share a namespace (a pod, ``--network container:…``). A namespace's counters stand in one document
-only, that of the cgroup made first (a pod's is that of its pause container), so that sums count them once; aggregates
-have them too, as they have all else of what lies in them. Nothing is kept open: an open file of ``net/`` would keep the
-namespace, and interfaces moved into it, from going away.
+Several cgroups may share a namespace (a pod, ``--network container:…``). Only the oldest cgroup publishes the counters of a
+namespace (in a pod the pause container), so that sums count them once; aggregates publish them too, like everything else of
+the cgroups in them. No file is kept open: an open file in ``net/`` would keep the namespace, and interfaces that were moved
+into it, alive.
 """
 
 import re
@@ -21,22 +21,22 @@ _PREFIX: Final = "cgroup.network"
 _COLUMNS: Final = (
     (0, "in.bytes", "bytes", "Bytes received"),
     (1, "in.packets", "count", "Packets received"),
-    (2, "in.errors", "count", "Bad packets received"),
-    (3, "in.dropped", "count", "Packets received and dropped"),
+    (2, "in.errors", "count", "Received packets with errors"),
+    (3, "in.dropped", "count", "Received packets that were dropped"),
     (8, "out.bytes", "bytes", "Bytes sent"),
     (9, "out.packets", "count", "Packets sent"),
-    (10, "out.errors", "count", "Packets that could not be sent"),
-    (11, "out.dropped", "count", "Packets dropped on the way out"),
+    (10, "out.errors", "count", "Packets that could not be sent because of errors"),
+    (11, "out.dropped", "count", "Packets dropped before they were sent"),
 )
-# Elastic's names for the bytes since the document before
+# Elastic's names for the bytes since the previous document
 DELTAS: Final = {"in.bytes": "container.network.ingress.bytes", "out.bytes": "container.network.egress.bytes"}
 FIELDS: Final[tuple[Field, ...]] = tuple(
-    counter(f"{_PREFIX}.{name}", unit, f"{help_}, the interfaces to the outside of its own network namespace, which is not the host's", f"proc/PID/net/dev column {at + 1}", DELTAS.get(name, ""))
+    counter(f"{_PREFIX}.{name}", unit, f"{help_}, on the external interfaces of its own network namespace; absent if it shares the host's", f"proc/PID/net/dev column {at + 1}", DELTAS.get(name, ""))
     for at, name, unit, help_ in _COLUMNS
 )  # fmt: skip
 _WANTED: Final = tuple((at, f"{_PREFIX}.{name}") for at, name, _, _ in _COLUMNS)
-# Bridges, ends of containers inside the container, tunnels: what passes them passes the interface to the outside too.
-# sysfs, which would tell, shows another namespace's
+# Bridges, tunnels and the host ends of nested containers: their packets also pass an external interface. sysfs, which knows
+# the kind of an interface, shows another namespace
 _INSIDE: Final = re.compile(
     rb"(docker|virbr|cni|podman|lxcbr|lxdbr|cbr|kube-bridge|weave|flannel|vxlan|geneve|tunl|sit|ip6?tnl|gre|erspan|tun|tap"
     rb"|wg|dummy|ifb|nodelocaldns|kube-ipvs|vlan)[-.0-9]*.*|(br-|veth|cali|lxc|cilium_).*|br[0-9]+|.*\.[0-9]+"
@@ -44,7 +44,7 @@ _INSIDE: Final = re.compile(
 
 
 def parse(text: bytes) -> dict[str, Value]:
-    """Sums over the interfaces to the outside; empty where there is none. A sum that lacks one interface is none."""
+    """Sums over the external interfaces; empty if there are none. Raises ParseError: a partial sum would be wrong."""
     rows: dict[bytes, list[bytes]] = {}
     for row in net_dev.rows(text).split(b"\n")[:-1]:
         interface, words = net_dev.parse_row(row)
@@ -70,7 +70,7 @@ def _summed(rows: list[list[bytes]]) -> dict[str, Value]:
 
 
 def read(reader: Reader, pid: int, expected: str) -> dict[str, Value] | None:
-    """Counters of the namespace; None if ``pid`` is no longer in ``expected``, which a reused pid is not either."""
+    """Counters of the namespace; None if process ``pid`` ended, or is not (or no longer) in namespace ``expected``."""
     if of_pid(reader, pid, "net") != expected:
         return None
     name = f"proc/{pid}/net/dev"

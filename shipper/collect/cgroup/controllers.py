@@ -1,7 +1,7 @@
-"""Which file of a cgroup gives which field, for v2 and v1; the same fields from both.
+"""Which file of a cgroup gives which field: the same fields from v2 and v1.
 
-v2: https://docs.kernel.org/admin-guide/cgroup-v2.html, v1: https://docs.kernel.org/admin-guide/cgroup-v1/. A controller's
-files exist only where the parent cgroup turned it on, keys come and go between kernels: each file and key is optional.
+v2: https://docs.kernel.org/admin-guide/cgroup-v2.html, v1: https://docs.kernel.org/admin-guide/cgroup-v1/. The files of a
+controller exist only if the parent cgroup enables it, and keys differ between kernels: each file and key is optional.
 """
 
 import math
@@ -19,65 +19,65 @@ from shipper.kernel.hierarchy import UNIFIED, Layout, Mode
 from shipper.kernel.parse import LARGEST, Keyed, ParseError, integer, lines, shown, signed, then
 from shipper.kernel.parse import pressure as parse_pressure
 
-# Values of fields, and a few that finish() and the collector make fields of
+# Values of fields, and a few from which fields are made: see INACTIVE_FILE and below
 Parse = Callable[[bytes], Mapping[str, Any]]
 
 FIELDS: Final[tuple[Field, ...]] = (
     cpu_time("cgroup.cpu.usage.ns", "CPU time used", "cpu.stat usage_usec; v1 cpuacct.usage", "cgroup.cpu.cores"),
-    cpu_time("cgroup.cpu.user.ns", "CPU time in user mode; in v1 sampled at each tick", "cpu.stat user_usec; v1 cpuacct.usage_user", "cgroup.cpu.user.cores"),
-    cpu_time("cgroup.cpu.system.ns", "CPU time in the kernel; in v1 sampled at each tick", "cpu.stat system_usec; v1 cpuacct.usage_sys", "cgroup.cpu.system.cores"),
-    counter("cgroup.cpu.periods.count", "count", "Quota periods in which it ran", "cpu.stat nr_periods"),
+    cpu_time("cgroup.cpu.user.ns", "CPU time in user mode; in v1 sampled at each timer tick", "cpu.stat user_usec; v1 cpuacct.usage_user", "cgroup.cpu.user.cores"),
+    cpu_time("cgroup.cpu.system.ns", "CPU time in kernel mode; in v1 sampled at each timer tick", "cpu.stat system_usec; v1 cpuacct.usage_sys", "cgroup.cpu.system.cores"),
+    counter("cgroup.cpu.periods.count", "count", "Quota periods in which it used CPU time", "cpu.stat nr_periods"),
     counter("cgroup.cpu.throttled.count", "count", "Quota periods in which it was throttled", "cpu.stat nr_throttled"),
-    cpu_time("cgroup.cpu.throttled.ns", "Time for which it was throttled, over its CPUs", "cpu.stat throttled_usec; v1 throttled_time", "cgroup.cpu.throttled.cores"),
-    real("cgroup.cpu.limit.cores", "cores", "CPUs its own quota allows; absent: no quota", "cpu.max; v1 cpu.cfs_quota_us / cpu.cfs_period_us"),
-    Field("cgroup.cpu.weight", Type.LONG, Kind.ATTRIBUTE, "", "Its share against its siblings, 100 unless set", "cpu.weight; v1 cpu.shares × 100 / 1024"),
-    gauge("cgroup.memory.usage.bytes", "bytes", "Memory charged, page cache included", "memory.current; v1 memory.usage_in_bytes"),
-    gauge("cgroup.memory.peak.bytes", "bytes", "Highest usage so far", "memory.peak (Linux 5.19); v1 memory.max_usage_in_bytes"),
-    gauge("cgroup.memory.limit.bytes", "bytes", "Its own hard limit; absent: none", "memory.max; v1 memory.limit_in_bytes"),
-    gauge("cgroup.memory.high.bytes", "bytes", "Usage above which it is slowed and reclaimed; absent: none", "memory.high"),
-    gauge("cgroup.memory.limit.effective.bytes", "bytes", "The smallest limit of its own and those around it; absent: none", "memory.max of it and its ancestors; v1 memory.stat hierarchical_memory_limit"),
-    gauge("cgroup.memory.low.bytes", "bytes", "Usage that is reclaimed only if nothing else is left", "memory.low"),
-    gauge("cgroup.memory.min.bytes", "bytes", "Usage that is never reclaimed", "memory.min"),
+    cpu_time("cgroup.cpu.throttled.ns", "Time for which it was throttled, sum of its CPUs", "cpu.stat throttled_usec; v1 throttled_time", "cgroup.cpu.throttled.cores"),
+    real("cgroup.cpu.limit.cores", "cores", "CPUs that its own quota allows; absent if it has no quota", "cpu.max; v1 cpu.cfs_quota_us / cpu.cfs_period_us"),
+    Field("cgroup.cpu.weight", Type.LONG, Kind.ATTRIBUTE, "", "CPU weight relative to its siblings; 100 is the default", "cpu.weight; v1 cpu.shares × 100 / 1024"),
+    gauge("cgroup.memory.usage.bytes", "bytes", "Memory usage, including page cache", "memory.current; v1 memory.usage_in_bytes"),
+    gauge("cgroup.memory.peak.bytes", "bytes", "Highest memory usage so far", "memory.peak (Linux 5.19); v1 memory.max_usage_in_bytes"),
+    gauge("cgroup.memory.limit.bytes", "bytes", "Its own hard memory limit; absent if it has none", "memory.max; v1 memory.limit_in_bytes"),
+    gauge("cgroup.memory.high.bytes", "bytes", "Usage above which it is slowed down and reclaimed; absent if it has none", "memory.high"),
+    gauge("cgroup.memory.limit.effective.bytes", "bytes", "The smallest memory limit of it and its ancestors; absent if there is none", "memory.max of it and its ancestors; v1 memory.stat hierarchical_memory_limit"),
+    gauge("cgroup.memory.low.bytes", "bytes", "Usage below which it is reclaimed only if nothing else can be", "memory.low"),
+    gauge("cgroup.memory.min.bytes", "bytes", "Usage below which it is never reclaimed", "memory.min"),
     gauge("cgroup.memory.anon.bytes", "bytes", "Anonymous memory", "memory.stat anon; v1 total_rss"),
-    gauge("cgroup.memory.file.bytes", "bytes", "Page cache, shmem included", "memory.stat file; v1 total_cache"),
+    gauge("cgroup.memory.file.bytes", "bytes", "Page cache, including shared memory", "memory.stat file; v1 total_cache"),
     gauge("cgroup.memory.kernel.bytes", "bytes", "Kernel memory", "memory.stat kernel (Linux 5.18); v1 memory.kmem.usage_in_bytes"),
     gauge("cgroup.memory.slab.bytes", "bytes", "Kernel slabs", "memory.stat slab"),
     gauge("cgroup.memory.sock.bytes", "bytes", "Socket buffers", "memory.stat sock; v1 memory.kmem.tcp.usage_in_bytes"),
     gauge("cgroup.memory.shmem.bytes", "bytes", "Shared memory and tmpfs", "memory.stat shmem; v1 total_shmem"),
     gauge("cgroup.memory.mapped.bytes", "bytes", "Mapped files", "memory.stat file_mapped; v1 total_mapped_file"),
-    gauge("cgroup.memory.dirty.bytes", "bytes", "Page cache waiting to be written", "memory.stat file_dirty; v1 total_dirty"),
-    gauge("cgroup.memory.swap.usage.bytes", "bytes", "Swap used", "memory.swap.current; v1 memory.stat total_swap"),
-    gauge("cgroup.memory.swap.limit.bytes", "bytes", "Most swap it may use; absent: no limit of its own", "memory.swap.max"),
-    gauge("cgroup.memory.zswap.bytes", "bytes", "Memory that its compressed swap takes", "memory.stat zswap (Linux 5.19)"),
-    gauge("cgroup.memory.zswapped.bytes", "bytes", "Memory before it was compressed into zswap", "memory.stat zswapped (Linux 5.19)"),
-    counter("cgroup.memory.refaults.anon.count", "count", "Anonymous pages read back soon after they were reclaimed", "memory.stat workingset_refault_anon; v1 total_workingset_refault_anon"),
-    counter("cgroup.memory.refaults.file.count", "count", "File pages read back soon after they were reclaimed", "memory.stat workingset_refault_file, before Linux 5.9 workingset_refault; v1 total_workingset_refault_file"),
-    counter("cgroup.memory.scanned.count", "count", "Pages looked at for reclaim", "memory.stat pgscan"),
+    gauge("cgroup.memory.dirty.bytes", "bytes", "Dirty page cache: not yet written to disk", "memory.stat file_dirty; v1 total_dirty"),
+    gauge("cgroup.memory.swap.usage.bytes", "bytes", "Swap usage", "memory.swap.current; v1 memory.stat total_swap"),
+    gauge("cgroup.memory.swap.limit.bytes", "bytes", "Maximum swap usage; absent if it has no limit of its own", "memory.swap.max"),
+    gauge("cgroup.memory.zswap.bytes", "bytes", "Size of its compressed pages in zswap", "memory.stat zswap (Linux 5.19)"),
+    gauge("cgroup.memory.zswapped.bytes", "bytes", "Size of its pages in zswap before compression", "memory.stat zswapped (Linux 5.19)"),
+    counter("cgroup.memory.refaults.anon.count", "count", "Anonymous pages read back soon after reclaim", "memory.stat workingset_refault_anon; v1 total_workingset_refault_anon"),
+    counter("cgroup.memory.refaults.file.count", "count", "File pages read back soon after reclaim", "memory.stat workingset_refault_file, before Linux 5.9 workingset_refault; v1 total_workingset_refault_file"),
+    counter("cgroup.memory.scanned.count", "count", "Pages scanned for reclaim", "memory.stat pgscan"),
     counter("cgroup.memory.reclaimed.count", "count", "Pages reclaimed", "memory.stat pgsteal"),
     counter("cgroup.memory.faults.count", "count", "Page faults", "memory.stat pgfault; v1 total_pgfault"),
-    counter("cgroup.memory.major_faults.count", "count", "Page faults that read from disk", "memory.stat pgmajfault; v1 total_pgmajfault"),
-    counter("cgroup.memory.events.max.count", "count", "Times the limit was hit", "memory.events max; v1 memory.failcnt"),
-    counter("cgroup.memory.events.high.count", "count", "Times it was slowed by memory.high", "memory.events high"),
-    counter("cgroup.memory.events.oom.count", "count", "Times an allocation failed at the limit", "memory.events oom"),
-    counter("cgroup.memory.events.oom_kill.count", "count", "Processes killed for lack of memory", "memory.events oom_kill; v1 memory.oom_control"),
-    counter("cgroup.memory.events.low.count", "count", "Times it was reclaimed below memory.low", "memory.events low"),
-    counter("cgroup.memory.events.oom_group_kill.count", "count", "Times all of it was killed together for lack of memory", "memory.events oom_group_kill (Linux 5.17)"),
+    counter("cgroup.memory.major_faults.count", "count", "Major page faults: those that read from disk", "memory.stat pgmajfault; v1 total_pgmajfault"),
+    counter("cgroup.memory.events.max.count", "count", "Times the memory limit was reached", "memory.events max; v1 memory.failcnt"),
+    counter("cgroup.memory.events.high.count", "count", "Times it was slowed down by memory.high", "memory.events high"),
+    counter("cgroup.memory.events.oom.count", "count", "Times an allocation at the limit failed", "memory.events oom"),
+    counter("cgroup.memory.events.oom_kill.count", "count", "OOM-killed processes", "memory.events oom_kill; v1 memory.oom_control"),
+    counter("cgroup.memory.events.low.count", "count", "Times it was reclaimed although its usage was below memory.low", "memory.events low"),
+    counter("cgroup.memory.events.oom_group_kill.count", "count", "Times the whole cgroup was OOM-killed", "memory.events oom_group_kill (Linux 5.17)"),
     gauge("cgroup.pids.current", "count", "Tasks (threads)", "pids.current"),
-    gauge("cgroup.pids.limit", "count", "Most tasks allowed; absent: no limit; read each minute", "pids.max"),
-    gauge("cgroup.pids.peak", "count", "Most tasks so far; read every 5 minutes", "pids.peak (Linux 6.1)"),
-    counter("cgroup.pids.events.max.count", "count", "Forks refused for its limit", "pids.events max"),
-    counter("cgroup.io.read.bytes", "bytes", "Read from block devices, stacked ones left out", "io.stat rbytes; v1 blkio.throttle.io_service_bytes_recursive"),
-    counter("cgroup.io.write.bytes", "bytes", "Written to block devices, stacked ones left out", "io.stat wbytes; v1 the same file"),
+    gauge("cgroup.pids.limit", "count", "Maximum number of tasks; absent if it has no limit; read each minute", "pids.max"),
+    gauge("cgroup.pids.peak", "count", "Highest number of tasks so far; read every 5 minutes", "pids.peak (Linux 6.1)"),
+    counter("cgroup.pids.events.max.count", "count", "Forks refused because of the limit", "pids.events max"),
+    counter("cgroup.io.read.bytes", "bytes", "Bytes read from block devices, without stacked ones", "io.stat rbytes; v1 blkio.throttle.io_service_bytes_recursive"),
+    counter("cgroup.io.write.bytes", "bytes", "Bytes written to block devices, without stacked ones", "io.stat wbytes; v1 the same file"),
     counter("cgroup.io.read.count", "count", "Reads from block devices", "io.stat rios; v1 blkio.throttle.io_serviced_recursive"),
     counter("cgroup.io.write.count", "count", "Writes to block devices", "io.stat wios; v1 the same file"),
-    counter("cgroup.io.discard.bytes", "bytes", "Discarded on block devices", "io.stat dbytes; v1 blkio.throttle.io_service_bytes_recursive Discard"),
+    counter("cgroup.io.discard.bytes", "bytes", "Bytes discarded on block devices", "io.stat dbytes; v1 blkio.throttle.io_service_bytes_recursive Discard"),
     counter("cgroup.io.discard.count", "count", "Discards on block devices", "io.stat dios; v1 blkio.throttle.io_serviced_recursive Discard"),
-    attribute("cgroup.io.busiest.name", "Device it moved most bytes to and from since the last tick", "io.stat; v1 blkio.throttle.io_service_bytes_recursive; proc/diskstats"),
-    real("cgroup.io.busiest.bytes_per_s", "bytes/s", "Bytes moved to and from that device", "the same files"),
+    attribute("cgroup.io.busiest.name", "Device with most I/O of this cgroup since the previous tick", "io.stat; v1 blkio.throttle.io_service_bytes_recursive; proc/diskstats"),
+    real("cgroup.io.busiest.bytes_per_s", "bytes/s", "Bytes read and written on that device", "the same files"),
     *pressure.fields("cgroup.pressure", "{}.pressure"),
 )  # fmt: skip
 
-# What files give beside fields; whoever makes fields of one takes it out
+# What files give beside fields; code that makes a field of such a value removes it
 INACTIVE_FILE: Final = "inactive file"
 INHERITED_LIMIT: Final = "inherited memory limit"
 _QUOTA: Final = "quota us"
@@ -87,15 +87,16 @@ _IO: Final = {"bytes": "io bytes", "count": "io count"}  # direction → device 
 _NS_PER_TICK: Final = 1_000_000_000 // os.sysconf("SC_CLK_TCK")
 _MOST_KEPT: Final = 256
 _UNLIMITED: Final = b"18446744073709551615"  # before Linux 3.19
-V1_UNLIMITED: Final = 0x7FFF_FFFF_FFFF_0000  # the largest page count: rounded down differently by page size
+V1_UNLIMITED: Final = 0x7FFF_FFFF_FFFF_0000  # LONG_MAX rounded down to pages of 64 KiB; smaller pages give more
 
 
 @dataclass(frozen=True)
 class CgroupFile:
-    """One file of one controller. It is not read where a file before it already gave the value ``unless``.
+    """One file of one controller. It is not read if an earlier file gave the value ``unless``.
 
-    ``field``: it holds this one number and nothing else, which needs no ``parse``. ``needs``: in cgroup2, the controller
-    that brings it; every cgroup has the others. ``own``: it counts the cgroup's own tasks, not those of cgroups below it.
+    ``field``: the file has one number, the value of this field, and needs no ``parse``. ``needs``: the controller that adds
+    the file in cgroup2; files without it are in every cgroup. ``own``: the file counts only the cgroup's own tasks, not
+    those of the cgroups below it.
     """
 
     controller: str
@@ -108,15 +109,17 @@ class CgroupFile:
 
 
 def single(controller: str, name: str, field: str, needs: str = "") -> CgroupFile:
+    """A file that has only the number of ``field``."""
     return CgroupFile(controller, name, number(field), field=field, needs=needs)
 
 
 def number(field: str) -> Parse:
+    """A parser of one number."""
     return lambda text: {field: integer(text)}
 
 
 def limit(field: str) -> Parse:
-    """A limit; no field where there is none."""
+    """A parser of a limit; no field if there is no limit."""
 
     def parse(text: bytes) -> Mapping[str, Value]:
         if text.strip() in (b"max", _UNLIMITED) or (value := integer(text)) >= V1_UNLIMITED:
@@ -127,7 +130,7 @@ def limit(field: str) -> Parse:
 
 
 def weight_of_shares(text: bytes) -> Mapping[str, Value]:
-    """v1 ``cpu.shares`` on the scale of v2, as the kernel itself does it (cpu_weight_read_u64 in kernel/sched/core.c)."""
+    """v1 ``cpu.shares`` on the scale of v2, as in cpu_weight_read_u64 of kernel/sched/core.c."""
     return {"cgroup.cpu.weight": (integer(text) * 100 + 512) // 1024}
 
 
@@ -156,7 +159,7 @@ _AS_ALWAYS: Final = re.compile(
 
 @lru_cache(maxsize=2048)
 def _share(percent: bytes) -> float:
-    """More than 1, also where it is no number, sends the caller to the careful way."""
+    """Percent as 0 to 1; more than 1, also for what is no number, makes the caller parse carefully."""
     try:
         return float(percent) / 100
     except ValueError:
@@ -164,12 +167,12 @@ def _share(percent: bytes) -> float:
 
 
 def _pressure(resource: str) -> Parse:
-    """As ``parse.pressure``, which is dear thrice for each container, in the form that all kernels since 5.2 write."""
+    """As ``parse.pressure``, but fast for the form that all kernels since 5.2 write: each container has three such files."""
     prefix = f"cgroup.pressure.{resource}"
     names = [f"{prefix}.{kind}.{span}.pct" for kind in ("some", "full") for span in _SPANS]
     totals = [f"{prefix}.{kind}.us" for kind in ("some", "full")]
     order = (*names[:3], totals[0], *names[3:], totals[1])
-    carefully = then(parse_pressure, lambda found: pressure.values(prefix, found))
+    carefully = then(parse_pressure, lambda stalls: pressure.values(prefix, stalls))
 
     def parse(text: bytes) -> Mapping[str, Value]:
         match = _AS_ALWAYS.fullmatch(text)
@@ -188,7 +191,7 @@ def _pressure(resource: str) -> Parse:
 
 
 def _kept(parse: Parse) -> Parse:
-    """``parse`` of texts that are often the same, for one cgroup over time or for many idle ones."""
+    """``parse`` with a cache, for texts that are often the same: of a cgroup over time, or of many idle ones."""
     return lru_cache(maxsize=_MOST_KEPT)(parse)
 
 
@@ -228,7 +231,7 @@ _Moved = dict[str, dict[str, int]]
 
 
 def _io_stat(text: bytes) -> Mapping[str, Any]:
-    """``253:0 rbytes=4096 wbytes=0 rios=1 wios=0 dbytes=0 dios=0`` a device; one without io may have no keys."""
+    """A line ``253:0 rbytes=4096 wbytes=0 rios=1 wios=0 dbytes=0 dios=0`` per device; without I/O it may have no keys."""
     moved: dict[str, _Moved] = {"bytes": {}, "count": {}}
     bad = ""
     for line in text.split(b"\n"):
@@ -241,14 +244,14 @@ def _io_stat(text: bytes) -> Mapping[str, Any]:
                     moved[unit].setdefault(direction, {})[_device(number)] = integer(amount)
                 except ParseError as error:
                     bad = bad or str(error)
-    found = {_IO[unit]: amounts for unit, amounts in moved.items() if amounts}
+    by_unit = {_IO[unit]: amounts for unit, amounts in moved.items() if amounts}
     if bad:
-        raise ParseError(bad, found)
-    return found
+        raise ParseError(bad, by_unit)
+    return by_unit
 
 
 def _blkio(unit: str) -> Parse:
-    """``8:0 Read 4096`` a device and operation, at the end ``Total 4096``."""
+    """A line ``8:0 Read 4096`` per device and operation, at the end ``Total 4096``."""
 
     def parse_line(line: bytes) -> tuple[str, str, int] | None:
         words = line.split()
@@ -277,7 +280,7 @@ def _device(number: bytes) -> str:
 
 
 def finish(values: MutableMapping[str, Any], stacked: Mapping[str, bool]) -> dict[str, int]:
-    """Make quota and per-device io in ``values`` into fields; the bytes moved so far by device, ``stacked`` ones left out."""
+    """Make fields of quota and per-device I/O in ``values``. Returns the bytes per device so far, without ``stacked`` ones."""
     quota, period = values.pop(_QUOTA, None), values.pop(QUOTA_PERIOD, None)
     if quota and period:
         values["cgroup.cpu.limit.cores"] = quota / period
@@ -296,7 +299,7 @@ def finish(values: MutableMapping[str, Any], stacked: Mapping[str, bool]) -> dic
 
 
 def drop_io(values: MutableMapping[str, Any]) -> None:
-    """Leave out io that the kernel does not count."""
+    """Remove I/O that the kernel does not count."""
     for key in _IO.values():
         values.pop(key, None)
 
@@ -349,7 +352,7 @@ _V1: Final = [
     single("cpuacct", "cpuacct.usage", "cgroup.cpu.usage.ns"),
     single("cpuacct", "cpuacct.usage_user", "cgroup.cpu.user.ns"),
     single("cpuacct", "cpuacct.usage_sys", "cgroup.cpu.system.ns"),
-    # before Linux 4.9 only in clock ticks
+    # before Linux 4.9 the only file, in clock ticks
     CgroupFile("cpuacct", "cpuacct.stat", _keys(
         {b"user": "cgroup.cpu.user.ns", b"system": "cgroup.cpu.system.ns"}, _NS_PER_TICK
     ), unless="cgroup.cpu.user.ns"),
@@ -358,7 +361,7 @@ _V1: Final = [
     single("memory", "memory.usage_in_bytes", "cgroup.memory.usage.bytes"),
     single("memory", "memory.max_usage_in_bytes", "cgroup.memory.peak.bytes"),
     CgroupFile("memory", "memory.limit_in_bytes", limit("cgroup.memory.limit.bytes")),
-    # total_ counts the cgroups below too, as all of v2 does
+    # total_ includes the cgroups below, as everything in v2 does
     CgroupFile("memory", "memory.stat", _memory_stat_v1({
         b"total_rss": "cgroup.memory.anon.bytes",
         b"total_cache": "cgroup.memory.file.bytes",
@@ -382,18 +385,18 @@ _V1: Final = [
     CgroupFile("pids", "pids.events", _kept(_keys({b"max": "cgroup.pids.events.max.count"}))),
     CgroupFile("blkio", "blkio.throttle.io_service_bytes_recursive", _blkio("bytes")),
     CgroupFile("blkio", "blkio.throttle.io_serviced_recursive", _blkio("count")),
-    # before Linux 4.16 without the cgroups below
+    # before Linux 4.16 the only files, which leave out the cgroups below
     CgroupFile("blkio", "blkio.throttle.io_service_bytes", _blkio("bytes"), unless=_IO["bytes"], own=True),
     CgroupFile("blkio", "blkio.throttle.io_serviced", _blkio("count"), unless=_IO["count"], own=True),
 ]  # fmt: skip
 
-# Every cgroup of cgroup2 has cpu.stat, with times without any controller: where v1 gives them it is not read
+# Every cgroup of cgroup2 has cpu.stat, with CPU times even without a controller; it is not read if v1 gives the times
 _TIMES_OF_UNIFIED: Final = CgroupFile(UNIFIED, "cpu.stat", _cpu_stat(), unless="cgroup.cpu.usage.ns")
 
 TABLES: Final = {"v2": _V2, "v1": _V1}
 
 
 def table(layout: Layout) -> list[CgroupFile]:
-    """The files to read in a host's cgroups, by the hierarchy that each controller is in."""
+    """The files to read in the cgroups of a host, given where each of its controllers is."""
     v2 = _V2 if layout.mode is Mode.V2 or "cpu" in layout.unified else [_TIMES_OF_UNIFIED, *_V2[1:]]
     return [spec for spec in (*_V1, *v2) if layout.has(spec.controller, spec.needs)]

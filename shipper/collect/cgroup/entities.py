@@ -1,4 +1,4 @@
-"""What a document says of the cgroup that a process or an event belongs to, by the cgroup's path."""
+"""What documents of processes and events say of the cgroup they belong to."""
 
 from typing import Final
 
@@ -9,15 +9,15 @@ from shipper.kernel.source import Reader
 
 ENTITY: Final = constant(
     "cgroup.entity",
-    "Name of a cgroup for people, unique in the fleet: web-1@node-3, pod/container@node-3, ssh.service@node-3",
+    "Readable name of the cgroup, unique in the fleet: web-1@node-3, pod/container@node-3, ssh.service@node-3",
     "cgroup.name, else the path; host.name",
 )
 
 
 class Entities:
-    """``cgroup.entity`` by path, of the cgroups of this turn of their collector and of the turn before.
+    """``cgroup.entity`` by path, of the cgroups in this turn of their collector and in the previous one.
 
-    What was killed may be gone by the time that its event is read.
+    The cgroup of a killed process may be gone when the event is read.
     """
 
     def __init__(self) -> None:
@@ -29,19 +29,21 @@ class Entities:
         self._names, self._before = {}, self._names
 
     def add(self, path: str, name: Value) -> None:
+        """The cgroup ``path`` has this name."""
         self._names[path] = name
 
     def name(self, path: str) -> Value | None:
+        """The name of the cgroup ``path``; None if it is not known."""
         return self._names.get(path) or self._before.get(path)
 
 
 def entities(reader: Reader) -> Entities:
-    """Those of the host."""
+    """The names of the host's cgroups."""
     return reader.root.shared(Entities)
 
 
 def membership(reader: Reader, path: str, identity: Identity | None) -> dict[str, Value]:
-    """Fields that name the cgroup ``path``, and the container or machine that ``identity`` says it is."""
+    """Fields of the cgroup ``path``; also of the container or machine if ``identity`` is one."""
     values: dict[str, Value] = {"cgroup.path": path}
     if identity and identity.kind in (CgroupKind.CONTAINER, CgroupKind.MACHINE):
         values["container.id"] = identity.id

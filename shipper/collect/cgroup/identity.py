@@ -1,15 +1,15 @@
-"""What a cgroup is, told from its path alone: no runtime socket, no guess.
+"""What a cgroup is, from its path alone: without the socket of a runtime.
 
-One table of names; the deepest component with a name of its own wins. *The documents that are not aggregates are a
+There is one table of names; the deepest component that matches it wins. *The documents that are not aggregates are a
 partition*: a sum over them counts every task once. (cgroup v2 has no tasks in inner cgroups; v1 may.)
 
-- A container or machine counts as a whole. What has a name within it (its services, its pods, containers of a docker in it)
-  is published as ``aggregate``, for its usage is in the container's already.
-- A slice, pod or service that others of the table lie in is an ``aggregate``: its usage contains theirs.
-- Cgroups within a workload that have no name of their own (``payload`` and ``supervisor`` of systemd-nspawn, ``init.scope``,
-  ``worker-3``) fold into it, unless it is a service that is an aggregate: then they are published as scopes.
+- A container or machine counts as a whole. Named cgroups in it (services, pods, containers of a nested docker) are published
+  as ``aggregate``, because the usage of the container includes theirs.
+- A slice, pod or service that contains named cgroups is an ``aggregate``: its usage includes theirs.
+- Cgroups in a workload without a name of their own (``payload`` and ``supervisor`` of systemd-nspawn, ``init.scope``,
+  ``worker-3``) have no document of their own, unless the workload is a service that is an aggregate: then they are scopes.
 
-Where the names come from: moby daemon/oci_linux.go, kubelet pod_container_manager_linux.go, containerd pkg/cri, cri-o
+Sources of the names: moby daemon/oci_linux.go, kubelet pod_container_manager_linux.go, containerd pkg/cri, cri-o
 internal/config/cgmgr, podman container_internal_linux.go, systemd nspawn-cgroup.c and machine.c, lxc cgfsng.c.
 """
 
@@ -24,6 +24,8 @@ from shipper.kernel.hierarchy import Node
 
 
 class CgroupKind(StrEnum):
+    """What runs in a cgroup."""
+
     CONTAINER = "container"
     SERVICE = "service"
     MACHINE = "machine"
@@ -34,7 +36,7 @@ class CgroupKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """``id`` and ``runtime`` are empty where the path does not tell them."""
+    """What a path says of a cgroup; ``id`` and ``runtime`` are empty if it does not say them."""
 
     kind: CgroupKind
     name: str
@@ -52,8 +54,8 @@ class _Rule:
 
 _HEX: Final = r"(?P<id>[0-9a-f]{64})"
 _UUID: Final = r"[0-9A-Fa-f]{8}(?:[-_][0-9A-Fa-f]{4}){3}[-_][0-9A-Fa-f]{12}"
-# What runtimes put before an id → who they are. With runc's systemd form for a manager that does not use systemd, the name
-# is <slice>:<prefix>:<id>
+# Prefix of an id → runtime. If a cgroup manager does not use systemd but gets runc's form for systemd, the name is
+# <slice>:<prefix>:<id>
 _PREFIXES: Final = {
     "docker": "docker",
     "cri-containerd": "containerd",
@@ -68,7 +70,7 @@ def _rules(kind: CgroupKind, *patterns: tuple[str, str]) -> list[_Rule]:
     return [_Rule(re.compile(pattern), kind, runtime) for pattern, runtime in patterns]
 
 
-# Matched against "parent/name", whole; the first that fits decides.
+# Each must match all of "parent/name"; the first match decides.
 _RULES: Final = [
     *_rules(
         CgroupKind.POD,
@@ -82,7 +84,7 @@ _RULES: Final = [
         (rf"docker/{_HEX}", "docker"),
         (r"buildkit/(?P<id>[0-9a-z]{25})", "docker"),
         (rf"k8s\.io/{_HEX}", "containerd"),
-        (r"default/(?P<id>[A-Za-z0-9][A-Za-z0-9._-]{0,75})", "containerd"),  # ctr: the id is a name that people give
+        (r"default/(?P<id>[A-Za-z0-9][A-Za-z0-9._-]{0,75})", "containerd"),  # ctr: the id is a chosen name
         (r"[0-9a-f]{32}/(?P<id>[0-9a-f]{32}-[0-9]+)", "containerd"),  # ECS on Fargate: task/container
         (rf".*/libpod-payload-{_HEX}", "podman"),
         (r".*/buildah-(?P<id>buildah[0-9]+)\.scope", "podman"),
@@ -90,7 +92,7 @@ _RULES: Final = [
         (r"(lxc|lxc\.payload)/(?P<id>.+)", "lxc"),
         (rf"(nomad|share|reserve)(\.slice)?/(?P<id>{_UUID}\.(?P<name>.+?))(\.scope)?", "nomad"),
         (r"garden/(?P<id>[0-9a-z-]+)", "garden"),
-        # Whoever it is: 64 hexadecimal digits at the end are a container's
+        # 64 hexadecimal digits at the end are a container of an unknown runtime
         (rf"[^/]*/((?!.*conmon).*[^0-9a-f])?{_HEX}(\.scope)?", ""),
     ),
     *_rules(
@@ -120,12 +122,12 @@ _RULES: Final = [
 ]
 _POD_OF: Final = re.compile(rf"pod({_UUID}|[0-9a-f]{{32}})(?:\.slice)?[/:]")
 _LIKE_AN_ID: Final = re.compile(rf"[0-9a-f]{{32}}|{_UUID}")
-# systemd-run's and what watches over a container
+# units of systemd-run, and monitors of containers
 _NOT_LIKE_ONE: Final = re.compile(r"run-.*|.*conmon.*|.*\.service|.*\.slice")
 _SCOPE: Final = re.compile(r".+\.scope")
 _HOLDS_NO_TASKS: Final = (".mount", ".automount", ".swap", ".socket", ".device", ".target", ".timer", ".path")
 _HOLDERS: Final = (CgroupKind.SLICE, CgroupKind.POD)
-# Counted as a whole, whatever lies in them: systemd, docker, pods of KinD
+# Counted as a whole, even if systemd, docker or pods (KinD) run in them
 WHOLE: Final = (CgroupKind.CONTAINER, CgroupKind.MACHINE)
 _SHORT: Final = 12
 _LONG_ID: Final = re.compile(r"[0-9a-f]{64}")
@@ -133,16 +135,16 @@ _OF_LIBVIRT: Final = re.compile(r"^(qemu|lxc)-\d+-")  # virSystemdMakeMachineNam
 
 
 def unescape(name: str) -> str:
-    r"""Systemd's ``\x2d`` → ``-``; bytes beyond ASCII are UTF-8 (https://systemd.io: systemd-escape(1))."""
+    r"""Systemd's ``\x2d`` → ``-``; other bytes are UTF-8 (systemd-escape(1))."""
     raw = re.sub(
         rb"\\x([0-9a-f]{2})", lambda match: bytes([int(match[1], 16)]), name.encode("utf-8", "surrogateescape")
     )
     return raw.decode("utf-8", "surrogateescape")
 
 
-@lru_cache(maxsize=4096)  # entries of containers that are gone are the price of a change costing little
+@lru_cache(maxsize=4096)  # keeps some removed containers, but makes a change of the tree cheap
 def recognise(parent: str, name: str) -> Identity | None:
-    """The identity that a cgroup's own name gives it; None where it has none of its own."""
+    """The identity that the name of a cgroup and its parent give; None if they give none."""
     for rule in _RULES:
         match = rule.pattern.fullmatch(f"{parent}/{name}")
         if match:
@@ -175,14 +177,14 @@ def pod_uid(path: str) -> str:
 
 
 def looks_like_a_container(name: str, kind: CgroupKind) -> bool:
-    """Whether a cgroup that no rule knows has a name such as runtimes give: with an id in it."""
+    """Whether the name of a cgroup without a rule has an id in it, as runtimes give."""
     if kind is not CgroupKind.SCOPE or _NOT_LIKE_ONE.fullmatch(name):
         return False
     return _LIKE_AN_ID.search(name) is not None
 
 
 def identify(root: Node) -> Iterator[tuple[str, Node, Identity]]:
-    """Path (``/system.slice/sshd.service``), node and identity of every cgroup that is published; parents first."""
+    """Path (``/system.slice/sshd.service``), node and identity of every cgroup to publish, parents first."""
     for name, node in root.children.items():
         yield from _below("", "", name, node, folding=False, within=False)
 
@@ -190,7 +192,7 @@ def identify(root: Node) -> Iterator[tuple[str, Node, Identity]]:
 def _below(
     path: str, parent: str, name: str, node: Node, *, folding: bool, within: bool
 ) -> Iterator[tuple[str, Node, Identity]]:
-    """``folding``: a cgroup without a name of its own is part of the workload around it; ``within`` a container."""
+    """``folding``: a cgroup without a name is part of the workload around it. ``within``: it is in a container."""
     if name.endswith(_HOLDS_NO_TASKS):
         return
     here = f"{path}/{name}"
@@ -221,7 +223,7 @@ def _holds_named(node: Node, name: str, parent: str) -> bool:
 
 
 def deepest(parts: list[str]) -> tuple[str, Identity] | None:
-    """Path and identity of the deepest cgroup of a path that has a name of its own and is no aggregate by its kind."""
+    """Path and identity of the deepest named cgroup on a path that is not a slice or pod; None if there is none."""
     for depth in range(len(parts), 0, -1):
         identity = recognise(parts[depth - 2] if depth > 1 else "", parts[depth - 1])
         if identity and not identity.aggregate:

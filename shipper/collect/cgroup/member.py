@@ -1,4 +1,4 @@
-"""One cgroup over time: its kept files, what it is called, and what is read of it less often than at each tick."""
+"""One cgroup over time: its open files, its names, and what is read less often than at every tick."""
 
 from collections.abc import Hashable
 from dataclasses import dataclass
@@ -34,32 +34,31 @@ _BUSIEST: Final = Ceiling(1e11)  # bytes, as of a disk
 
 @dataclass
 class HostCgroups:
-    """What the cgroups of one host share."""
+    """What the cgroups of a host share. ``network`` is the host's namespace."""
 
     reader: Reader
     layout: Layout
     slow: Slow
     files: RuntimeFiles
     table: list[CgroupFile]
-    network: str  # its own namespace; empty if it cannot be told
+    network: str  # empty if it cannot be read
     period_ms: int
-    name: str  # empty where documents are not told apart by host
+    name: str  # of the host; empty if names need not be unique in the fleet
 
     def __post_init__(self) -> None:
-        # Once for all cgroups
         self.mode, self.hierarchies = self.layout.mode, self.layout.hierarchies
         self.entries = list(enumerate(self.table))
 
 
 class Cgroup:
-    """``read`` at each tick, ``refresh`` before it; ``close`` when it is gone."""
+    """Call ``refresh`` and ``read`` at every tick, and ``close`` when the cgroup is gone."""
 
     def __init__(self, host: HostCgroups, path: str, node: Node, identity: Identity) -> None:
         self.path = path
         self.node, self.identity = node, identity
         self.inodes: Hashable = tuple(sorted(node.inodes.items()))
         self.namespace = ""
-        self.missed = False  # a file that was there before
+        self.missed = False  # a file that existed before
         self._host = host
         self._files = host.reader.root.files(self._file, len(host.table))
         self._present = self._possible(node)
@@ -79,10 +78,12 @@ class Cgroup:
 
     @property
     def name(self) -> Hashable:
-        """What stays the same when a container or service is started anew; None where nothing tells it."""
+        """What stays the same when a container or service is restarted; None if that is not known."""
         known = self._naming.values
         if self.identity.kind is CgroupKind.CONTAINER:
-            given = self.identity.id if self.identity.name == self.identity.id else None  # by people, to lxc and ctr
+            given = (
+                self.identity.id if self.identity.name == self.identity.id else None
+            )  # in lxc and ctr, ids are chosen names
             name = known.get("container.name", given)
             pod = (known.get("kubernetes.namespace"), known.get("kubernetes.pod.name"))
             return (self.identity.kind, *map(str, pod), str(name)) if name else None
@@ -93,7 +94,7 @@ class Cgroup:
         return f"{self._host.hierarchies[spec.controller]}{self.path}/{spec.name}"
 
     def _possible(self, node: Node) -> list[tuple[int, CgroupFile]]:
-        """The files that it may have; those that count its own tasks alone say nothing of one with others below it."""
+        """The files that it may have; not those that count only its own tasks if there are cgroups below it."""
         return [
             entry
             for entry in self._host.entries
@@ -101,7 +102,7 @@ class Cgroup:
         ]
 
     def become(self, node: Node, identity: Identity) -> None:
-        """The tree around it has changed."""
+        """Update it after a change of the tree around it."""
         if bool(node.children) != bool(self.node.children):
             self._present, self._absent = self._possible(node), []
         self.node = node
@@ -109,7 +110,7 @@ class Cgroup:
             self.identity, self._described = identity, {}
 
     def refresh(self, now_ns: int) -> None:
-        """Names, settings, processes and the network namespace, where they are due."""
+        """Read names, settings, processes and the network namespace, if they are due."""
         self._naming.refresh(self._host.reader, self._host.files, now_ns)
         if not self._read_state.due(now_ns):
             return
@@ -120,7 +121,7 @@ class Cgroup:
             self._settings = self._host.slow.settings(self.path, self.node)
 
     def _members(self) -> None:
-        """Count its processes and find one to see its network through."""
+        """Count the processes, and find one in a network namespace that is not the host's."""
         self._state = self._host.slow.state(self.path, self.node)
         if self.identity.kind in _HOLDERS:
             return
@@ -140,7 +141,7 @@ class Cgroup:
         self._pid, self.namespace = 0, ""
 
     def network(self) -> dict[str, Value]:
-        """Counters of its network namespace; looked for anew where the process known is gone."""
+        """Counters of its network namespace; if the known process is gone, another one is used."""
         for _ in range(2):
             if not self.namespace:
                 break
@@ -151,14 +152,14 @@ class Cgroup:
         return {}
 
     def describe(self) -> dict[str, Value]:
-        """What it is and is called."""
+        """Fields that do not change from tick to tick: kind, names, start."""
         if not self._described or self._named is not self._naming.values:
             self._named = self._naming.values
             self._described = _description(self.path, self.identity, self._host, self._start_ns, self._named)
         return self._described
 
     def read(self, now_ns: int) -> dict[str, Any]:
-        """Values of the files of each tick; empty if it is gone."""
+        """Values of the files that are read at every tick, and of what ``refresh`` read; empty if the cgroup is gone."""
         values: dict[str, Any] = {}
         reader = self._host.reader
         gone: list[tuple[int, CgroupFile]] = []
@@ -181,7 +182,7 @@ class Cgroup:
                 reader.problem(self._file(at), str(error))
                 values.update(error.partial or {})
         self.missed = bool(gone)
-        if gone:  # a controller that is off, asked again each minute; or the cgroup itself is gone
+        if gone:  # a controller was disabled (its files are tried again each minute), or the cgroup is gone
             self._absent += gone
             self._present = [entry for entry in self._present if entry not in gone]
         if values:
@@ -195,7 +196,7 @@ class Cgroup:
             values["cgroup.uptime.ms"] = max(now_ns - self.started_ns, 0) // _NS_PER_MS
 
     def busiest(self, moved: dict[str, int], now_ns: int) -> tuple[str, float] | None:
-        """The device with most bytes since the call before, and how many a second; None if none moved any."""
+        """The device with most bytes since the previous call, and its bytes per second; None if there was no I/O."""
         before, self._moved = self._moved, moved
         since, self._moved_at = now_ns - self._moved_at, now_ns
         if not before or since <= 0:
@@ -206,22 +207,24 @@ class Cgroup:
         return (device, grown[device] * _NS_PER_S / since) if possible else None
 
     def close(self) -> None:
+        """Close all files."""
         self._files.close()
 
 
 def _start(host: HostCgroups, path: str, node: Node) -> tuple[int, int]:
-    """When its directories were made, in ns since 1970 and on the clock of rates; (0, now) if that cannot be told.
+    """When its directories were created, in ns since 1970 and on the clock of the rates; (0, now) if unknown.
 
-    A directory of kernfs has the time at which the kernel first needed its inode: in mkdir(2), but anew where the inode
-    was dropped for want of memory since, so the earliest time of all hierarchies is taken, and it may be late, never
-    early. After a chown of it, ctime and mtime also move when a cgroup is made below it, atime does not
-    (kernfs_add_one in fs/kernfs/dir.c).
+    The times of a kernfs directory are those at which the kernel created its inode: at mkdir(2), and again after the inode
+    was dropped under memory pressure. So the earliest time in all hierarchies is taken; it may be too late, never too
+    early. After a chown, ctime and mtime also change when a cgroup is created below it; atime does not (kernfs_add_one in
+    fs/kernfs/dir.c).
     """
     now_ns, times = host.reader.now_ns(), []
     for controller in node.inodes:
         directory = f"{host.hierarchies[controller]}{path}"
         stat = host.reader.attempt(directory, lambda directory=directory: host.reader.root.stat(directory))  # type: ignore[misc]
-        times += [int(one * 1e9) for one in (stat.st_ctime, stat.st_mtime, stat.st_atime) if one] if stat else []
+        known = (stat.st_ctime, stat.st_mtime, stat.st_atime) if stat else ()
+        times += [int(seconds * 1e9) for seconds in known if seconds]
     if not times:
         return 0, now_ns
     return min(times), now_ns - (host.reader.root.wall_ns() - min(times))
@@ -257,7 +260,7 @@ def _description(path: str, identity: Identity, host: HostCgroups, start_ns: int
 
 
 def _entity(path: str, values: Names) -> str:
-    """What tells this cgroup from the others of its host: a name if there is one, else the path."""
+    """A name that is unique on the host: of the container or service, else the path."""
     name, pod = values["cgroup.name"], values.get("kubernetes.pod.name")
     if "container.id" in values:
         return f"{pod}/{name}" if pod else f"{name}"

@@ -1,8 +1,8 @@
-"""What is read of a cgroup less often than each tick: processes and freezer each minute, settings and rare controllers
-every five minutes.
+"""What is read less often than at every tick: processes and freezer once a minute, settings and rare controllers every five
+minutes.
 
-``cgroup.procs`` is dear for large cgroups: the kernel makes, and in v1 sorts, the list of all (kernel/cgroup/cgroup-v1.c,
-pidlist_array_load). Who reads it from a pid namespace of its own sees only that namespace's (v1) or zeros (v2).
+``cgroup.procs`` is expensive for large cgroups: the kernel builds, and in v1 sorts, the whole list (pidlist_array_load in
+kernel/cgroup/cgroup-v1.c). A reader in its own pid namespace sees only the processes of that namespace (v1) or zeros (v2).
 """
 
 from collections.abc import Iterator, Mapping
@@ -23,23 +23,23 @@ _MISC: Final = {b"sev": "sev", b"sev_es": "sev_es", b"tdx": "tdx"}
 _RDMA: Final = {b"hca_handle": "cgroup.rdma.handles.count", b"hca_object": "cgroup.rdma.objects.count"}
 
 FIELDS: Final[tuple[Field, ...]] = (
-    gauge("cgroup.processes.count", "count", "Processes, those of folded cgroups below included; read each minute", "cgroup.procs"),
+    gauge("cgroup.processes.count", "count", "Processes, including those in the cgroups below that have no document of their own; read each minute", "cgroup.procs"),
     attribute("cgroup.frozen", "Whether it is frozen (paused); read each minute", "cgroup.events frozen; v1 freezer.state", Type.BOOLEAN),
     gauge("cgroup.hugetlb.usage.bytes", "bytes", "Huge pages of all sizes; read every 5 minutes", "hugetlb.SIZE.current; v1 hugetlb.SIZE.usage_in_bytes"),
     *(
         gauge(f"cgroup.hugetlb.{size.lower()}.usage.bytes", "bytes", f"Huge pages of {size}; read every 5 minutes", f"hugetlb.{size}.current; v1 hugetlb.{size}.usage_in_bytes")
         for size in _NAMED_SIZES
     ),
-    gauge("cgroup.rdma.handles.count", "count", "HCA handles on all RDMA devices; read every 5 minutes", "rdma.current hca_handle"),
-    gauge("cgroup.rdma.objects.count", "count", "HCA objects on all RDMA devices; read every 5 minutes", "rdma.current hca_object"),
+    gauge("cgroup.rdma.handles.count", "count", "RDMA handles on all devices (HCA handles); read every 5 minutes", "rdma.current hca_handle"),
+    gauge("cgroup.rdma.objects.count", "count", "RDMA objects on all devices (HCA objects); read every 5 minutes", "rdma.current hca_object"),
     *(
-        gauge(f"cgroup.misc.{name}.count", "count", f"Address space ids of {name.upper()} in use; read every 5 minutes", f"misc.current {name}")
+        gauge(f"cgroup.misc.{name}.count", "count", f"Used {name.upper()} ids; read every 5 minutes", f"misc.current {name}")
         for name in _MISC.values()
     ),
 )  # fmt: skip
-# A cgroup's processes are listed in the first of these that it is in
+# The processes of a cgroup are read in the first of these hierarchies that it is in
 _LISTED_IN: Final = ("pids", "memory", "cpuacct", "cpu", "blkio", UNIFIED)
-# v1 hierarchies in which nothing is read at each tick
+# v1 hierarchies in which nothing is read at every tick
 _RARE: Final = ("freezer", "hugetlb", "rdma", "misc")
 
 
@@ -49,11 +49,11 @@ def _hugetlb(size: str) -> tuple[CgroupFile, CgroupFile]:
     return v2, CgroupFile("hugetlb", f"hugetlb.{size}.usage_in_bytes", parse)
 
 
-def _is_frozen(found: Mapping[str, int]) -> Mapping[str, Value]:
-    return {"cgroup.frozen": found["frozen"] == 1} if found else {}
+def _is_frozen(events: Mapping[str, int]) -> Mapping[str, Value]:
+    return {"cgroup.frozen": events["frozen"] == 1} if events else {}
 
 
-# ``frozen 1`` a line of cgroup.events (Linux 5.2)
+# A line ``frozen 1`` in cgroup.events (Linux 5.2)
 _frozen = then(lambda text: key_values(text, {b"frozen": "frozen"}), _is_frozen)
 
 
@@ -65,7 +65,7 @@ def _freezer(text: bytes) -> Mapping[str, Value]:
 
 
 def _rdma(text: bytes) -> Mapping[str, Value]:
-    """``mlx4_0 hca_handle=2 hca_object=2000`` a device; the sum over all is known where each one's number is."""
+    """A line ``mlx4_0 hca_handle=2 hca_object=2000`` per device; a sum is known if the number of each device is."""
     total: dict[str, Value] = {}
     bad: dict[str, str] = {}
     for pair in text.split():
@@ -114,7 +114,7 @@ TABLES: Final = {"v2": _V2, "v1": _V1, "state": _STATE}
 
 
 class Slow:
-    """The slow reads of one host's cgroups: only of controllers that it has."""
+    """Slow reads of the cgroups of a host, only of controllers that the host has."""
 
     def __init__(self, reader: Reader, layout: Layout) -> None:
         self._reader = reader
@@ -129,11 +129,11 @@ class Slow:
         return [spec for spec in table if self._layout.has(spec.controller, spec.needs)]
 
     def settings(self, path: str, node: Node) -> dict[str, Value]:
-        """What is read every five minutes."""
+        """What is read every five minutes, of the cgroup ``path``."""
         return _with_hugetlb(self._read(self._settings, path, node))
 
     def state(self, path: str, node: Node) -> dict[str, Value]:
-        """What is read each minute."""
+        """What is read once a minute, of the cgroup ``path``."""
         return self._read(self._state, path, node)
 
     def _read(self, table: list[CgroupFile], path: str, node: Node) -> dict[str, Value]:
@@ -148,15 +148,15 @@ class Slow:
         return values
 
     def processes(self, path: str, node: Node) -> list[int]:
-        """Pids of its processes and of those in the cgroups below it.
+        """Pids of the processes in the cgroup ``path`` and in the cgroups below it.
 
-        Seen from a process namespace of our own, v2 lists the host's as 0; v1 leaves them out, so there it is not asked.
+        In a pid namespace of our own, v2 lists the host's processes as 0, and v1 leaves them out, so v1 is not read then.
         """
         listed_in = (UNIFIED,) if self._own_processes else _LISTED_IN
-        controller = next((one for one in listed_in if one in node.inodes), "")
+        controller = next((name for name in listed_in if name in node.inodes), "")
         pids: list[int] = []
-        for one in _paths(path, node, controller) if controller else ():
-            name = f"{self._hierarchies[controller]}{one}/cgroup.procs"
+        for cgroup in _paths(path, node, controller) if controller else ():
+            name = f"{self._hierarchies[controller]}{cgroup}/cgroup.procs"
             data = self._reader.read_once(name)
             if data:
                 pids += self._reader.parsed(name, data, lambda text: lines(text, integer)) or []

@@ -1,7 +1,7 @@
-"""What the kernel's log tells: counts on the host document, and one document for each OOM kill.
+"""Messages of the kernel's log: counts on the host document, and one document per OOM kill.
 
-On cgroup v1 a cgroup that is removed takes its count of OOM kills with it: a container that is killed and recreated again and again
-would show none. The log has them all. See ``kernel_log`` for what is counted, ``oom`` for what a kill's lines look like.
+On cgroup v1 the count of OOM kills is lost with the cgroup: a container that is killed and recreated again and again would
+show none. The log has all of them. ``kernel_log`` has the patterns that are counted, ``oom`` the lines of an OOM kill.
 """
 
 from collections.abc import Iterable
@@ -23,33 +23,36 @@ DATASET: Final = "event"
 _LACKING: Final = "kernel log (system.kernel.log, events)"
 _OOM: Final = "event.oom"
 _SIZES: Final = {
-    "usage": "Memory charged to the cgroup whose limit was reached",
-    "limit": "That limit; absent for the host as a whole and where there is none",
+    "usage": "Memory usage of the cgroup whose limit was reached",
+    "limit": "The limit that was reached; absent if the host ran out of memory",
     "anon": "Anonymous memory of the process",
     "file": "Files mapped into the process",
     "shmem": "Shared memory of the process",
 }
 
 FIELDS: Final[tuple[Field, ...]] = (
-    dimension("event.id", "Boot and number of the record in the kernel's log", kernel_log.FILE),
-    attribute("event.action", "oom_kill", kernel_log.FILE),
+    dimension("event.id", "Boot id and number of the record in the kernel's log", kernel_log.FILE),
+    attribute("event.action", "Always oom_kill", kernel_log.FILE),
     attribute(
-        "event.start", "When the kernel logged it; @timestamp is the tick that found it", kernel_log.FILE, Type.DATE
+        "event.start", "When the kernel logged it; @timestamp is the tick that read it", kernel_log.FILE, Type.DATE
     ),
-    attribute("message", "The record's text", kernel_log.FILE),
-    attribute(f"{_OOM}.scope", "memcg: a cgroup reached its limit; host: the host ran out of memory", kernel_log.FILE),
+    attribute("message", "Text of the record", kernel_log.FILE),
+    attribute(
+        f"{_OOM}.scope", "memcg if a cgroup reached its limit; host if the host ran out of memory", kernel_log.FILE
+    ),
     attribute(f"{_OOM}.cgroup", "The cgroup whose limit was reached", f"{kernel_log.FILE} oom_memcg"),
     *(gauge(f"{_OOM}.{name}.bytes", "bytes", help_, kernel_log.FILE) for name, help_ in _SIZES.items()),
-    Field("process.pid", Type.LONG, Kind.ATTRIBUTE, "", "Process id of what was killed", kernel_log.FILE),
-    attribute("process.name", "Its name, 15 bytes at most", kernel_log.FILE),
-    dimension("cgroup.path", "The cgroup it was in", f"{kernel_log.FILE} task_memcg"),
+    Field("process.pid", Type.LONG, Kind.ATTRIBUTE, "", "Process id of the killed process", kernel_log.FILE),
+    attribute("process.name", "Name of the killed process, at most 15 bytes", kernel_log.FILE),
+    dimension("cgroup.path", "Cgroup of the killed process", f"{kernel_log.FILE} task_memcg"),
     ENTITY,
-    constant("container.id", "The container or machine it belonged to", f"{kernel_log.FILE} task_memcg"),
-    constant("container.runtime", "Who ran that", f"{kernel_log.FILE} task_memcg"),
+    constant("container.id", "Container or machine of the killed process", f"{kernel_log.FILE} task_memcg"),
+    constant("container.runtime", "Runtime of that container", f"{kernel_log.FILE} task_memcg"),
 )
 
 
 def start(reader: Reader, config: Config) -> Collect:
+    """The counts, and one reading per OOM kill since the previous call."""
     log = kernel_log.of(reader, config.spool.directory)
     begun = False
 

@@ -1,11 +1,11 @@
-"""The kernel's log, ``/dev/kmsg``: what operators grep for, counted, and OOM kills as events of their own.
+"""The kernel's log, ``/dev/kmsg``: counts of the messages that operators look for, and OOM kills as events.
 
     6,763,4031597522,-;oom-kill:constraint=CONSTRAINT_MEMCG,…,oom_memcg=/box,task_memcg=/box,task=python3,pid=26959,uid=0
     (priority and facility, sequence number, µs since boot, flags; the message)
 
-The sequence number read last is kept in the spool directory, so that after a restart no record is counted again and none that
-the kernel still has is missed. A reader that has never been here begins with what comes. Only the kernel's own messages
-count: others can write into the log, but not in its name. https://docs.kernel.org/admin-guide/abi-testing.html (dev-kmsg)
+The last sequence number is stored in the spool directory, so that a restart neither counts a record twice nor misses one
+that the kernel still has. The first run begins with new records. Only messages of the kernel itself count: processes can
+write into the log, but not in the kernel's name. https://docs.kernel.org/admin-guide/abi-testing.html (dev-kmsg)
 """
 
 import errno
@@ -34,25 +34,25 @@ FILE: Final = "dev/kmsg"
 STATE: Final = "kernel-log.json"
 _DISK_S: Final = 0.25
 _FLAGS: Final = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
-_RECORD: Final = 1 << 13  # the kernel gives no longer ones
-_MOST_READ: Final = 20_000  # records a turn
-_MOST_KEPT: Final = 1_000  # kills that wait to be made documents
+_RECORD: Final = 1 << 13  # the longest record of the kernel
+_MOST_READ: Final = 20_000  # records per turn
+_MOST_KEPT: Final = 1_000  # kills without a document so far
 _LONGEST: Final = 512
-_KERNEL_FACILITY: Final = 8  # priorities below are those of the kernel's own messages
+_KERNEL_FACILITY: Final = 8  # lower priorities are messages of the kernel itself
 
 # name: help, pattern
 PATTERNS: Final = {
-    "oom_kill": ("Processes killed for lack of memory, of the host or of a cgroup", r"Killed process \d+"),
-    "hung_task": ("Tasks blocked for minutes", r"^INFO: task .* blocked for more than \d+ seconds"),
-    "io_error": ("Errors of block devices", r"(I/O|critical \w+|protection|integrity) error, dev |^Buffer I/O error on |I/O Error \(sct"),
-    "remount_ro": ("Filesystems made read-only or shut down after an error", r"[Rr]emounting filesystem read-only|forced readonly|[Ff]ilesystem has been shut down|[Ss]hutting down filesystem"),
-    "segfault": ("Programs that crashed: segmentation and protection faults", r" segfault at [0-9a-f]+ ip |^traps: .* (general protection|trap )"),
+    "oom_kill": ("OOM-killed processes: the host or a cgroup ran out of memory", r"Killed process \d+"),
+    "hung_task": ("Hung tasks: blocked for minutes", r"^INFO: task .* blocked for more than \d+ seconds"),
+    "io_error": ("I/O errors of block devices", r"(I/O|critical \w+|protection|integrity) error, dev |^Buffer I/O error on |I/O Error \(sct"),
+    "remount_ro": ("Filesystems remounted read-only or shut down after an error", r"[Rr]emounting filesystem read-only|forced readonly|[Ff]ilesystem has been shut down|[Ss]hutting down filesystem"),
+    "segfault": ("Crashed programs: segmentation and protection faults", r" segfault at [0-9a-f]+ ip |^traps: .* (general protection|trap )"),
     "link_down": ("Network links that went down", r"[Ll]ink is [Dd]own|link status definitely down|: link down$"),
-    "throttled": ("Times a CPU was slowed for its heat", r"cpu clock throttled|clock is throttled"),
-    "mce": ("Machine checks: errors of CPU or memory", r"[Mm]achine [Cc]heck events? logged|\[Hardware Error\]: Machine [Cc]heck"),
+    "throttled": ("Times a CPU was throttled because of its temperature", r"cpu clock throttled|clock is throttled"),
+    "mce": ("Machine checks: hardware errors of CPU or memory", r"[Mm]achine [Cc]heck events? logged|\[Hardware Error\]: Machine [Cc]heck"),
 }  # fmt: skip
 FIELDS: Final[tuple[Field, ...]] = tuple(
-    counter(f"system.kernel.log.{name}.count", "count", f"{help_}, since boot as far as the log was read", FILE)
+    counter(f"system.kernel.log.{name}.count", "count", f"{help_}; since boot, as far as the log was read", FILE)
     for name, (help_, _) in PATTERNS.items()
 )
 _COMPILED: Final = {name: re.compile(pattern) for name, (_, pattern) in PATTERNS.items()}
@@ -60,13 +60,15 @@ _COMPILED: Final = {name: re.compile(pattern) for name, (_, pattern) in PATTERNS
 
 @dataclass(frozen=True, slots=True)
 class Record:
+    """A message; ``at_us`` is in µs since boot, without suspend."""
+
     sequence: int
     at_us: int
     text: str
 
 
 def parse(line: bytes) -> Record | None:
-    """A message of the kernel's own; None for what is none, and for the keys that follow a message."""
+    """A message of the kernel itself; None for other messages, and for the lines of keys after a message."""
     head, semicolon, text = line.partition(b";")
     words = head.split(b",")
     if not semicolon or len(words) < 4 or not all(word.isdigit() and len(word) < 19 for word in words[:3]):  # noqa: PLR2004
@@ -78,7 +80,7 @@ def parse(line: bytes) -> Record | None:
 
 
 class KernelLog:
-    """The log from turn to turn: ``counts`` since boot or since the reader first came, and the kills not yet told."""
+    """The log over time: ``counts`` since boot or the first run, and the kills that have no document yet."""
 
     def __init__(self, root: Root, directory: str) -> None:
         self._root = root
@@ -101,6 +103,7 @@ class KernelLog:
 
     @property
     def identity(self) -> str:
+        """Changes when the counts restart: the boot id."""
         return self._boot
 
     def values(self) -> dict[str, Value]:
@@ -108,7 +111,7 @@ class KernelLog:
         return {field.name: self.counts[name] for field, name in zip(FIELDS, PATTERNS, strict=True)}
 
     def read(self, reader: Reader) -> bool:
-        """Take in what is new, noting problems with ``reader``; whether the log is there and ours to read."""
+        """Read new records, noting problems with ``reader``. Returns whether the log exists and may be read."""
         self.readable = self._fd >= 0 or self._opened()
         if not self.readable:
             return False
@@ -121,20 +124,20 @@ class KernelLog:
             kill = self._oom.take(record.text)
             if kill:
                 self._count(kill)
-                # As dmesg tells time: the log's own clock stands still while the host is suspended
+                # As dmesg computes it; the clock of the log stops during suspend
                 self._waiting.append((record, kill, wall_ns - max(clock_ns - record.at_us * 1000, 0)))
         if not self._waiting:
             self._save()
         return True
 
     def _count(self, kill: Kill) -> None:
-        found = deepest(kill.cgroup.strip("/").split("/"))
-        self.killed[found[0] if found else kill.cgroup] += 1
+        named = deepest(kill.cgroup.strip("/").split("/"))
+        self.killed[named[0] if named else kill.cgroup] += 1
         while len(self.killed) > _MOST_KEPT:
             del self.killed[next(iter(self.killed))]
 
     def take(self) -> Iterator[tuple[str, str, int, Kill]]:
-        """Id, message and time in ns since 1970 of the kills that were not told yet."""
+        """Id, message and time in ns since 1970 of the kills since the previous call."""
         waiting = list(self._waiting)
         self._waiting.clear()
         self._save()
@@ -149,7 +152,7 @@ class KernelLog:
                     os.lseek(self._fd, 0, os.SEEK_END)
         except OSError as error:
             denied = error.errno in (errno.EACCES, errno.EPERM)
-            why = "no permission: it takes /dev/kmsg and, where kernel.dmesg_restrict is 1, CAP_SYSLOG"
+            why = "no permission: give access to /dev/kmsg and, if kernel.dmesg_restrict is 1, CAP_SYSLOG"
             self.lacking = why if denied else f"{FILE}: {error.strerror}"
             return False
         self.lacking = ""
@@ -161,7 +164,7 @@ class KernelLog:
                 data = os.read(self._fd, _RECORD)
             except BlockingIOError:
                 return
-            except BrokenPipeError:  # the kernel overwrote what came next: go on with what it still has
+            except BrokenPipeError:  # the kernel overwrote the next records; read on with those it still has
                 continue
             except OSError as error:
                 reader.problem(FILE, error.strerror or "cannot be read")
@@ -172,7 +175,7 @@ class KernelLog:
             yield from filter(None, map(parse, lines))
 
     def _restored(self) -> tuple[int, bool]:
-        """The sequence number to go on after, and whether this is the first time that the log is read here."""
+        """The last sequence number that was read, and whether this is the first run."""
         content = self._read_state()
         if content is None:
             return -1, True
@@ -190,32 +193,32 @@ class KernelLog:
             return None
         try:
             with open(self._state, "rb") as file:
-                found = json.loads(file.read(1 << 16))
+                content = json.loads(file.read(1 << 16))
         except (OSError, ValueError, RecursionError):
             return None
-        return found if isinstance(found, dict) else None
+        return content if isinstance(content, dict) else None
 
     def _save(self) -> None:
-        """As safe as a rename is: without the file the next reader begins with what comes."""
+        """Store the position. Without the file the next run begins with new records."""
         if not self._state or self.last == self._saved:
             return
         content = {"boot": self._boot, "sequence": self.last, "counts": dict(self.counts)}
-        with suppress(OSError):  # a disk that hangs must not cost the host's other values
+        with suppress(OSError):  # a disk that hangs must not cost other values
             self._disk.run(lambda: replace(self._state, json.dumps(content).encode()), _DISK_S)
             self._saved = self.last
 
 
 def _open(root: Root) -> int:
-    """Raises PermissionError also for what systemd puts in the place of a device that a unit may not see."""
+    """Raises OSError; PermissionError also for the file that systemd mounts over a device that a unit must not see."""
     fd = root.open(FILE, _FLAGS)
-    if not stat.S_IMODE(os.fstat(fd).st_mode):  # CAP_DAC_READ_SEARCH opens it nevertheless
+    if not stat.S_IMODE(os.fstat(fd).st_mode):  # CAP_DAC_READ_SEARCH opens it all the same
         os.close(fd)
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
     return fd
 
 
 def of(reader: Reader, directory: str) -> KernelLog:
-    """The one log of the host; ``directory`` is where the first who asks keeps its place, empty for nowhere."""
+    """The log of the host, one for all collectors; its position is stored in ``directory``, unless that is empty."""
     return reader.root.shared(KernelLog, reader.root, directory)
 
 

@@ -1,11 +1,11 @@
-"""OOM kills in the kernel's log: some lines that belong together, the last names the process that was killed.
+"""OOM kills in the kernel's log: a report of several lines, the last of which names the killed process.
 
     memory: usage 20480kB, limit 20480kB, failcnt 72
     oom-kill:constraint=CONSTRAINT_MEMCG,…,oom_memcg=/box,task_memcg=/box/a,task=python3,pid=26959,uid=0    (Linux 5.0)
     Task in /box/a killed as a result of limit of /box                                                        (before)
     Memory cgroup out of memory: Killed process 26959 (python3) total-vm:37144kB, anon-rss:27124kB, file-rss:6532kB, …
 
-mm/oom_kill.c and mm/memcontrol.c. With memory.oom.group one report is followed by several killed processes.
+mm/oom_kill.c and mm/memcontrol.c. With memory.oom.group several killed processes follow one report.
 """
 
 import re
@@ -30,13 +30,13 @@ _UNLIMITED: Final = 0x7FFF_FFFF_FFFF_0000
 
 @dataclass(frozen=True, slots=True)
 class Kill:
-    """One process that was killed. ``scope``: memcg or host; sizes in bytes, -1 where the log does not tell."""
+    """A killed process. ``scope`` is memcg or host; sizes are in bytes, -1 if the log does not have them."""
 
     pid: int = 0
     name: str = ""
     scope: str = "host"
     cgroup: str = ""  # of the process
-    limited: str = ""  # whose limit was reached
+    limited: str = ""  # the cgroup whose limit was reached
     usage: int = -1
     limit: int = -1
     anon: int = -1
@@ -45,13 +45,13 @@ class Kill:
 
 
 class Kills:
-    """The report that is being read."""
+    """Reads reports line by line."""
 
     def __init__(self) -> None:
         self._report = Kill()
 
     def take(self, text: str) -> Kill | None:
-        """The kill, if ``text`` ends the report of one."""
+        """The kill, if ``text`` is the last line of a report; else None."""
         if _BEGINS.search(text):
             self._report = Kill()
         elif match := _USAGE.search(text):

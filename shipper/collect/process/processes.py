@@ -1,6 +1,6 @@
-"""Processes by state, and the documents of the busiest ones. Elastic's names; disk_sleep is ours.
+"""Processes by state, and the documents of the busiest ones. Elastic's names; disk_sleep is our own.
 
-Reading ``proc/PID/stat`` of all of them is dear where processes are many: it is done once a minute.
+``proc/PID/stat`` of all processes is read only once a minute, because it is expensive on hosts with many processes.
 """
 
 from collections import Counter
@@ -21,12 +21,12 @@ _PREFIX: Final = "system.process.summary"
 _STATES: Final = {
     "running": "that run or wait for a CPU",
     "sleeping": "that wait for an event",
-    "disk_sleep": "that wait without being interruptible, mostly for a disk",
-    "idle": "of the kernel that have nothing to do (from Linux 4.14)",
+    "disk_sleep": "in uninterruptible sleep, mostly for disk I/O",
+    "idle": "of the kernel that are idle (since Linux 4.14)",
     "stopped": "stopped by a signal or a debugger",
-    "zombie": "ended, whose parent has not asked for their status",
+    "zombie": "that ended and whose parent has not read their status",
     "dead": "being removed",
-    "unknown": "in a state that is none of these",
+    "unknown": "in another state",
 }
 
 FIELDS: Final = (
@@ -39,13 +39,14 @@ FIELDS: Final = (
 
 
 def summary(stats: Iterable[Stat]) -> dict[str, Value]:
-    """How many there are in each state; empty where none can be seen."""
+    """Number of processes in each state; empty if no process can be seen."""
     states = Counter(stat.state for stat in stats)
     counts = {f"{_PREFIX}.{state}": states[state] for state in _STATES}
     return {f"{_PREFIX}.total": states.total(), **counts} if states else {}
 
 
 def start(reader: Reader, config: Config) -> Collect:
+    """The host's summary, and the busiest processes if they are configured."""
     most = config.of(Options).processes if busiest.DATASET in config.collect.datasets else 0
     top = Busiest(reader, config, most)
 

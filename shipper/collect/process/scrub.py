@@ -1,6 +1,6 @@
-"""Hide secrets in the arguments of processes: argument by argument, by what is known of names, programs and forms.
+"""Hide secrets in the arguments of processes, by tables of names, programs and formats.
 
-The tables below are the whole list of what is known; README.md shows them. It is a list: what is not on it is published.
+The tables below are the whole list, which README.md describes. Secrets that the list does not cover are published.
 """
 
 import itertools
@@ -11,7 +11,7 @@ from typing import Final
 
 HIDDEN: Final = "***"
 
-# A name is secret if it contains one of these, or has one of WORDS as a word of its own (--db-pass, dbPass, DB_PASS)
+# A name is secret if it contains one of these, or if one of WORDS is a word in it (--db-pass, dbPass, DB_PASS)
 PARTS: Final = (
     *("password", "passwd", "passphrase", "passcode", "secret", "credential", "authorization", "bearer"),
     *("apikey", "accesskey", "privatekey", "keypass", "storepass", "userpass", "requirepass", "masterauth", "dbpass"),
@@ -65,7 +65,7 @@ AFTER: Final[Mapping[str, str]] = {
     "htpasswd": "-b -bc -cb -nb -bn",
     "vault": "login",
 }
-# Values that are known by their form, wherever they stand
+# Values with a known format, at any place
 FORMS: Final = (
     r"gh[oprsu]_[A-Za-z0-9]{20,}", r"github_pat_\w{20,}", r"glpat-[\w-]{16,}", r"xox[abeoprs]-[\w-]{10,}",
     r"AKIA[0-9A-Z]{16}", r"ASIA[0-9A-Z]{16}", r"AIza[\w-]{30,}", r"hv[sb]\.[\w-]{16,}", r"dckr_pat_[\w-]{16,}",
@@ -73,10 +73,10 @@ FORMS: Final = (
     r"eyJ[\w-]{8,}\.eyJ[\w-]{8,}(?:\.[\w-]*)?", r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*",
 )  # fmt: skip
 
-_MOST: Final = 512  # arguments that are looked at
-_LONGEST: Final = 8192  # characters of one
+_MOST: Final = 512  # arguments that are shown
+_LONGEST: Final = 8192  # characters of an argument
 _FORM: Final = re.compile("|".join(FORMS), re.DOTALL)
-# user:password@ or token@ after a scheme; the password may hold an @
+# user:password@ or token@ after a scheme; the password may contain an @
 _USERINFO: Final = re.compile(r"(?<=://)([^/\s?#'\"]*)@")
 _ASSIGNED: Final = re.compile(r"([A-Za-z_][\w.-]*)([\"']?\s*[=:]\s*)(?=\S)")
 _ORACLE: Final = re.compile(r"(?<=:thin:)[^@\s]+(?=@)")
@@ -86,7 +86,7 @@ _CAMEL: Final = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
 
 
 def is_secret(name: str) -> bool:
-    """Whether a value of this name is to be hidden."""
+    """Whether a value with this name is a secret."""
     words = [word.lower() for word in _CAMEL.findall(name)]
     if not words or words[-1] in NOT_SECRET:
         return False
@@ -97,7 +97,7 @@ def is_secret(name: str) -> bool:
 
 
 def scrubbed(arguments: Iterable[str]) -> list[str]:
-    """The arguments with what is known to be secret replaced by HIDDEN."""
+    """The arguments, with known secrets replaced by HIDDEN."""
     return _scrub([argument[:_LONGEST] for argument, _ in zip(arguments, range(_MOST), strict=False)], scripts=True)
 
 
@@ -105,7 +105,7 @@ def _scrub(arguments: Sequence[str], *, scripts: bool) -> list[str]:
     shown: list[str] = []
     programs: set[str] = set()  # names of programs and subcommands so far
     rest_is_secret = False
-    hides_next = ""  # how: all of it, or what follows the user
+    hides_next = ""  # "all" of the argument, or what follows the "user"
     for argument in arguments:
         if rest_is_secret and not argument.startswith("-"):
             shown.append(HIDDEN)
@@ -116,7 +116,7 @@ def _scrub(arguments: Sequence[str], *, scripts: bool) -> list[str]:
             continue
         hides_next = _announces(argument, programs, first=not shown)
         rest_is_secret |= argument in _options(AFTER, programs)
-        shown.append(_attached(argument, programs) or _one(argument, scripts=scripts))
+        shown.append(_attached(argument, programs) or _scrub_argument(argument, scripts=scripts))
         if (program := argument.rpartition("/")[2]) in _PROGRAMS:
             programs.add(program)
     return shown
@@ -132,7 +132,7 @@ def _options(table: Mapping[str, str], programs: set[str]) -> list[str]:
 
 
 def _announces(argument: str, programs: set[str], *, first: bool) -> str:
-    """How the next argument is to be hidden: ``all``, ``user`` (what follows the user), or not."""
+    """How to hide the next argument: ``all``, ``user`` (what follows the user), or not at all."""
     named = _NAME.fullmatch(argument)
     if named and not first and is_secret(named[1]):
         return "all"
@@ -145,7 +145,7 @@ def _announces(argument: str, programs: set[str], *, first: bool) -> str:
 
 
 def _attached(argument: str, programs: set[str]) -> str:
-    """The argument without the value that is attached to an option; empty if none is."""
+    """The argument with the value of its option hidden; empty if no option of the programs is in it."""
     for option in _options(ATTACHED, programs) if programs else ():
         if argument.startswith(option) and len(argument) > len(option) and not argument.startswith("--"):
             return option + HIDDEN
@@ -158,13 +158,13 @@ def _attached(argument: str, programs: set[str]) -> str:
 
 
 def _without_password(text: str) -> str:
-    """``USER:PASSWORD`` → ``USER:***``; a single word may be a token."""
+    """``USER:PASSWORD`` → ``USER:***``; a single word is hidden, because it may be a token."""
     user, sign, _ = text.partition(":") if ":" in text else text.partition("%")
     return f"{user}{sign}{HIDDEN}" if sign else HIDDEN
 
 
-def _one(argument: str, *, scripts: bool) -> str:
-    """An argument by itself: assignments, headers, addresses, forms; a script is taken word by word first."""
+def _scrub_argument(argument: str, *, scripts: bool) -> str:
+    """One argument: assignments, headers, addresses and known formats; a script is scrubbed word by word first."""
     if scripts and len(words := _words(argument)) > 1:
         hidden = _scrub(words, scripts=False)
         if hidden != words:

@@ -3,7 +3,7 @@
     4211 (nginx: worker) S 4209 4209 4209 0 -1 4194368 812 0 3 0 1520 733 0 0 20 0 1 0 51020 …
 
 State, parent, … user and system time in ticks (14th, 15th), threads (20th), start in ticks after boot (22nd), resident
-pages (24th). The name is what lies between the first and the *last* bracket. https://docs.kernel.org/filesystems/proc.html
+pages (24th). The name is between the first and the *last* bracket. https://docs.kernel.org/filesystems/proc.html
 """
 
 import os
@@ -37,11 +37,12 @@ class Stat:
 
     @property
     def key(self) -> str:
+        """Tells the process from others, also from a later one with its id."""
         return str(self.pid) if self.start is None else f"{self.pid}-{self.start}"
 
 
 def parse(text: bytes) -> Stat:
-    """The process; with a damaged column ParseError, whose ``partial`` lacks that column only."""
+    """The process. Raises ParseError; if only some columns are damaged, ``partial`` lacks only those."""
     pid, opened, rest = text.partition(b"(")
     comm, closed, rest = rest.rpartition(b")")
     words = rest.split()
@@ -55,7 +56,7 @@ def parse(text: bytes) -> Stat:
 
 
 def _whole(words: list[bytes]) -> tuple[int, int, int, int, int]:
-    """Parent, CPU time, threads, start and memory; words are counted from the third of the file."""
+    """Parent, CPU time, threads, start and memory; ``words`` begins with the third word of the file."""
     cpu, rss = integer(words[11]) + integer(words[12]), integer(words[21]) * _PAGE
     start = integer(words[19])
     if max(cpu * _NS_PER_TICK, start * _NS_PER_TICK, rss) > LARGEST:
@@ -64,7 +65,7 @@ def _whole(words: list[bytes]) -> tuple[int, int, int, int, int]:
 
 
 def _sound(words: list[bytes]) -> tuple[int | None, int | None, int | None, int | None, int | None]:
-    """The same, None for what is damaged."""
+    """The same, with None for a damaged column."""
     user, system = _column(words[11], _NS_PER_TICK), _column(words[12], _NS_PER_TICK)
     cpu = None if user is None or system is None or (user + system) * _NS_PER_TICK > LARGEST else user + system
     rss = _column(words[21], _PAGE)
@@ -86,5 +87,5 @@ def processes(reader: Reader) -> Iterator[Stat]:
         if pid.isdigit():
             data = reader.read_once(f"proc/{pid}/stat")
             stat = reader.parsed(f"proc/{pid}/stat", data, parse) if data else None
-            if stat:  # else it ended meanwhile
+            if stat:  # else the process has ended
                 yield stat

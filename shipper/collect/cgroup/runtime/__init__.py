@@ -1,1 +1,1 @@
-"""Names, images and labels of cgroups, from the files of container runtimes and of systemd."""
+"""Names, images and labels of cgroups, from the files of container runtimes and systemd."""

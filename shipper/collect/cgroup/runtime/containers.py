@@ -1,17 +1,17 @@
-"""Names, images and labels of containers from the runtimes' own files below the host root; no runtime is asked.
+"""Names, images and labels of containers, from the runtimes' files below the host root; no runtime is called.
 
 - docker: ``<data root>/containers/<id>/config.v2.json`` (moby container/container.go)
 - containerd (CRI, nerdctl, ctr): ``<state>/io.containerd.runtime.v2.task/<namespace>/<id>/config.json``, the OCI
-  bundle, whose annotations hold what its client knows (containerd pkg/cri/annotations, nerdctl pkg/labels)
+  bundle, whose annotations have what its client knows (containerd pkg/cri/annotations, nerdctl pkg/labels)
 - CRI-O and podman: ``<storage>/<driver>-containers/containers.json`` (containers/storage) and the OCI bundle in
-  ``<driver>-containers/<id>/userdata/config.json`` below the storage's root or its run root. Labels of podman's
-  containers and names of its pods: see ``podman_database``
+  ``<driver>-containers/<id>/userdata/config.json`` below the storage's root or its run root. The labels of
+  podman's containers and the names of its pods are in ``podman_database``
 - kubelet, whatever the runtime: the names of ``var/log/containers/<pod>_<namespace>_<container>-<id>.log`` and
   ``var/log/pods/<namespace>_<pod>_<uid>``
 - systemd-machined: ``run/systemd/machines/<name>``
 
-What containers write of themselves is taken as hostile: texts are cut and made printable, other types are dropped,
-an id that is not one file name is not looked for. What lies in a user's home is looked at through ``foreign``.
+What a container writes about itself is untrusted: texts are cut and made printable, other types are dropped, and an id that
+is not a file name is not used. Files in a user's home are read through ``foreign``.
 """
 
 import json
@@ -35,7 +35,7 @@ from shipper.settings.options import absolute_paths, globs, option
 
 _OF_RUNTIME: Final = "the runtime's own files"
 FIELDS: Final[tuple[Field, ...]] = (
-    constant("container.image.name", "Image the container was made from", _OF_RUNTIME),
+    constant("container.image.name", "Image of the container", _OF_RUNTIME),
     attribute(
         "container.labels",
         "Labels of the container that collect.labels allows; apart from labels, which are the operator's own",
@@ -51,22 +51,22 @@ FIELDS: Final[tuple[Field, ...]] = (
 
 Stamp = tuple[int, int, int]
 Owned = tuple[str, int | None]
-"""A directory, and the user to whom it belongs; None for the system's."""
+"""A directory, and the id of the user who owns it; None for the system."""
 Names = dict[str, Value]
 
 T = TypeVar("T")
 
 _TEXT: Final = 512
 _MOST_LABELS: Final = 64
-_LARGEST: Final = 4 << 20  # bytes of a file that a runtime shares among thousands of containers
+_LARGEST: Final = 4 << 20  # bytes of a file about thousands of containers
 _LARGEST_DATABASE: Final = 16 << 20
 _MOST_NAMES: Final = 4096
 _MOST_ENTRIES: Final = 16_384
 _TASKS: Final = "io.containerd.runtime.v2.task"
 _FILE_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:-]{0,254}")
 _LOG: Final = re.compile(r"([^_]+)_([^_]+)_(.+)-([0-9a-f]{64})\.log")
-_PAUSE: Final = "POD"  # kubelet's name for what holds a pod's namespaces
-# Keys of annotations and labels, the first that is there counts
+_PAUSE: Final = "POD"  # kubelet's name for the container that holds the namespaces of a pod
+# Keys of annotations and labels; the first that exists counts
 _KUBERNETES: Final = {
     "kubernetes.namespace": ("io.kubernetes.cri.sandbox-namespace", "io.kubernetes.pod.namespace"),
     "kubernetes.pod.name": ("io.kubernetes.cri.sandbox-name", "io.kubernetes.pod.name"),
@@ -78,25 +78,26 @@ _TYPES: Final = ("io.kubernetes.cri.container-type", "io.kubernetes.cri-o.Contai
 
 
 def text(value: object) -> str:
-    """``value`` as a name that can be shown: printable, of bounded length; empty if it is none."""
+    """``value`` as printable text of at most 512 characters; empty if it is no text."""
     if not isinstance(value, str):
         return ""
     return visible(value[:_TEXT])
 
 
 def is_file_name(name: str) -> bool:
+    """Whether the id of a container can be used as a file name."""
     return _FILE_NAME.fullmatch(name) is not None
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
-    """What one file gave; the file is read again when its ``stamp`` changes."""
+class NameSource:
+    """Names, and the file that they are from; it is read again when its ``stamp`` changes."""
 
     file: str
     stamp: Stamp | None
     values: Names
-    pid: int = 0  # of the container's first process, where the file tells it
-    pid_file: str = ""  # where it stands otherwise
+    pid: int = 0  # of the container's first process, if the file has it
+    pid_file: str = ""  # else the file that has it
 
 
 @dataclass(frozen=True)
@@ -131,7 +132,7 @@ class Options:
 
 
 class RuntimeFiles:
-    """All runtimes' files of one host. Directory listings and shared files are kept until they change."""
+    """The files of all runtimes on a host. Directory listings and shared files are cached until they change."""
 
     def __init__(self, reader: Reader, config: Config) -> None:
         self._reader = reader
@@ -141,7 +142,7 @@ class RuntimeFiles:
         self._storage = config.of(Options).storage_roots
         self._allowed = matcher(config.of(Options).labels)
         self._shared: dict[str, tuple[Stamp | None, Any]] = {}
-        self._sources: dict[str, tuple[Callable[[Identity, str], Found | None], ...]] = {
+        self._sources: dict[str, tuple[Callable[[Identity, str], NameSource | None], ...]] = {
             "docker": (self._of_docker,),
             "containerd": (self._of_containerd, self._of_kubelet),
             "cri-o": (self._of_storage, self._of_kubelet),
@@ -155,66 +156,66 @@ class RuntimeFiles:
         """A tick begins."""
         self._foreign.begin()
 
-    def find(self, identity: Identity, path: str) -> Found | None:
-        """What is known of the container or machine in cgroup ``path``; None while nothing is."""
+    def find(self, identity: Identity, path: str) -> NameSource | None:
+        """Names of the container or machine in cgroup ``path``; None if none are known yet."""
         if not is_file_name(identity.id):
             return None
         return self._guarded(path, lambda: self._find(identity, path), None)
 
-    def is_current(self, path: str, found: Found) -> bool:
-        """Whether the file that told of cgroup ``path`` is as it was."""
-        if not found.file:
+    def is_current(self, path: str, source: NameSource) -> bool:
+        """Whether the file with the names of cgroup ``path`` is unchanged."""
+        if not source.file:
             return False
-        return self._guarded(path, lambda: self.stamp(found.file) == found.stamp, True)  # noqa: FBT003
+        return self._guarded(path, lambda: self.stamp(source.file) == source.stamp, True)  # noqa: FBT003
 
-    def first_pid(self, path: str, found: Found) -> int:
-        """The container's first process as the runtime noted it; 0 if it did not."""
-        if found.pid or not found.pid_file:
-            return found.pid
-        digits = self._guarded(path, lambda: self._read(found.pid_file, foreign.owner(path)) or b"", b"").strip()
+    def first_pid(self, path: str, source: NameSource) -> int:
+        """Pid of the container's first process according to the runtime; 0 if the runtime does not say it."""
+        if source.pid or not source.pid_file:
+            return source.pid
+        digits = self._guarded(path, lambda: self._read(source.pid_file, foreign.owner(path)) or b"", b"").strip()
         return int(digits) if digits.isdigit() and len(digits) < 10 else 0  # noqa: PLR2004
 
     def _guarded(self, path: str, call: Callable[[], T], default: T) -> T:
         uid = foreign.owner(path)
         return call() if uid is None else self._foreign.ask(uid, call, default)
 
-    def _find(self, identity: Identity, path: str) -> Found | None:
-        for source in self._sources.get(identity.runtime, ()):
-            found = source(identity, path)
-            if found:
+    def _find(self, identity: Identity, path: str) -> NameSource | None:
+        for look in self._sources.get(identity.runtime, ()):
+            source = look(identity, path)
+            if source:
                 if uid := pod_uid(path):
-                    found.values.setdefault("kubernetes.pod.uid", uid)
-                return found
+                    source.values.setdefault("kubernetes.pod.uid", uid)
+                return source
         return None
 
-    def find_podman_pod(self, id_: str, path: str) -> Found | None:
-        """Name of a podman pod, from podman's database."""
+    def find_podman_pod(self, id_: str, path: str) -> NameSource | None:
+        """Name of a podman pod, from podman's database; None if it is not there."""
 
-        def find() -> Found | None:
+        def find() -> NameSource | None:
             for root, uid in self._storages(path):
                 for file in self._databases(root):
                     if name := text(self._in_database(file, uid, id_).get("name")):
-                        return Found(file, self.stamp(file), {"cgroup.name": name})
+                        return NameSource(file, self.stamp(file), {"cgroup.name": name})
             return None
 
         return self._guarded(path, find, None)
 
-    def find_pod(self, uid: str) -> Found | None:
-        """Namespace and name of a pod, from the directories of its logs."""
+    def find_pod(self, uid: str) -> NameSource | None:
+        """Namespace and name of a Kubernetes pod, from the directories of its logs; None if there are none."""
         for name in self._names("var/log/pods"):
             namespace, _, rest = name.partition("_")
             pod, _, known = rest.rpartition("_")
             if known == uid and pod:
                 values: Names = {"kubernetes.namespace": text(namespace), "kubernetes.pod.name": text(pod)}
-                return Found("", None, values)
+                return NameSource("", None, values)
         return None
 
     def stamp(self, file: str) -> Stamp | None:
-        """Changes whenever the file does; None if it is absent."""
+        """Differs after each change of the file; None if it is absent."""
         stat = self._reader.attempt(file, lambda: self._reader.root.stat(file))
         return (stat.st_mtime_ns, stat.st_size, stat.st_ino) if stat else None
 
-    def _of_docker(self, identity: Identity, path: str) -> Found | None:
+    def _of_docker(self, identity: Identity, path: str) -> NameSource | None:
         system = (*self._docker, *self._configured_docker())
         for root, uid in (*_owned_by_system(system), *self._homes(path, ".local/share/docker")):
             file = f"{root.lstrip('/')}/containers/{identity.id}/config.v2.json"
@@ -227,10 +228,10 @@ class RuntimeFiles:
                 image = text(config.get("Image"))
                 pid = _mapping(content.get("State")).get("Pid")
                 values = self._values("docker", name, image, labels) | docker_state.values(content)
-                return Found(file, stamp, values, pid if isinstance(pid, int) else 0)
+                return NameSource(file, stamp, values, pid if isinstance(pid, int) else 0)
         return None
 
-    def _of_containerd(self, identity: Identity, _path: str) -> Found | None:
+    def _of_containerd(self, identity: Identity, _path: str) -> NameSource | None:
         for state in self._containerd:
             tasks = f"{state.lstrip('/')}/{_TASKS}"
             for namespace in self._names(tasks):
@@ -241,10 +242,10 @@ class RuntimeFiles:
                     annotations = _mapping(content.get("annotations"))
                     name = text(annotations.get("nerdctl/name"))
                     pid_file = f"{tasks}/{namespace}/{identity.id}/init.pid"
-                    return Found(file, stamp, self._values("containerd", name, "", annotations), pid_file=pid_file)
+                    return NameSource(file, stamp, self._values("containerd", name, "", annotations), pid_file=pid_file)
         return None
 
-    def _of_storage(self, identity: Identity, path: str) -> Found | None:
+    def _of_storage(self, identity: Identity, path: str) -> NameSource | None:
         for root, uid in self._storages(path):
             base = root.lstrip("/")
             for driver in self._names(base):
@@ -256,7 +257,7 @@ class RuntimeFiles:
                     bundle = self._bundle(base, driver, identity.id, path)
                     pid_file = f"{_run_root(path)}/{driver}/{identity.id}/userdata/pidfile"
                     values = self._stored(entry, bundle, self._labels(base, uid, identity.id), identity.runtime)
-                    return Found(file, self.stamp(file), values, pid_file=pid_file)
+                    return NameSource(file, self.stamp(file), values, pid_file=pid_file)
         return None
 
     def _storages(self, path: str) -> list[Owned]:
@@ -266,11 +267,11 @@ class RuntimeFiles:
         return (f"{root.lstrip('/')}/{name}" for name in podman_database.FILES)
 
     def _labels(self, root: str, uid: int | None, id_: str) -> Mapping[str, Any]:
-        found = (_mapping(self._in_database(file, uid, id_).get("labels")) for file in self._databases(root))
-        return next(filter(None, found), {})
+        labels = (_mapping(self._in_database(file, uid, id_).get("labels")) for file in self._databases(root))
+        return next(filter(None, labels), {})
 
     def _in_database(self, file: str, uid: int | None, id_: str) -> Mapping[str, Any]:
-        """What podman's database has of a container or pod; read again when the file has changed."""
+        """What podman's database says of a container or pod."""
         configs: podman_database.Configs = self._keep(file, partial(self._database, uid))
         return configs.get(id_, {})
 
@@ -297,7 +298,7 @@ class RuntimeFiles:
                 return self._object(file, foreign.owner(path)) or {}
         return {}
 
-    def _of_kubelet(self, identity: Identity, _path: str) -> Found | None:
+    def _of_kubelet(self, identity: Identity, _path: str) -> NameSource | None:
         for name in self._names("var/log/containers"):
             match = _LOG.fullmatch(name) if identity.id in name else None
             if match and match[4] == identity.id:
@@ -308,11 +309,11 @@ class RuntimeFiles:
                     "kubernetes.pod.name": pod,
                     "kubernetes.container.name": container,
                 }
-                return Found("", None, values)
+                return NameSource("", None, values)
         return None
 
-    def _of_machine(self, identity: Identity, _path: str) -> Found | None:
-        """``NAME=…``, ``ROOT=/var/lib/machines/debian`` a line: the tree that it runs in stands for the image."""
+    def _of_machine(self, identity: Identity, _path: str) -> NameSource | None:
+        """Lines ``NAME=…``, ``ROOT=/var/lib/machines/debian``: the name of the directory tree is used as image."""
         file = f"run/systemd/machines/{identity.id}"
         stamp = self.stamp(file)
         data = self._read(file) if stamp else None
@@ -322,13 +323,13 @@ class RuntimeFiles:
         image = text(os.path.basename(pairs.get("ROOT", "").strip('"').rstrip("/")))
         leader = pairs.get("LEADER", "")
         pid = int(leader) if leader.isdigit() and len(leader) < 10 else 0  # noqa: PLR2004
-        return Found(file, stamp, {"container.image.name": image} if image else {}, pid)
+        return NameSource(file, stamp, {"container.image.name": image} if image else {}, pid)
 
     def _values(self, runtime: str, name: str, image: str, labels: Mapping[str, Any]) -> Names:
         values: Names = {"container.runtime": runtime}
         for field, keys in _KUBERNETES.items():
-            if found := _first(labels, keys):
-                values[field] = found
+            if value := _first(labels, keys):
+                values[field] = value
         if _first(labels, _TYPES) in ("sandbox", "podsandbox"):
             values["kubernetes.container.name"] = _PAUSE
         if name := text(values.get("kubernetes.container.name")) or name:
@@ -346,8 +347,8 @@ class RuntimeFiles:
 
     def _storage_entries(self, uid: int | None, file: str) -> dict[str, Mapping[str, Any]]:
         entries = self._json(file, uid, _LARGEST if uid is None else foreign.LARGEST)
-        found = (_mapping(entry) for entry in entries[:_MOST_ENTRIES]) if isinstance(entries, list) else ()
-        return {text(entry.get("id")): {key: entry.get(key) for key in ("names", "metadata")} for entry in found}
+        listed = (_mapping(entry) for entry in entries[:_MOST_ENTRIES]) if isinstance(entries, list) else ()
+        return {text(entry.get("id")): {key: entry.get(key) for key in ("names", "metadata")} for entry in listed}
 
     def _configured_docker(self) -> Iterable[str]:
         def data_root(file: str) -> list[str]:
@@ -357,7 +358,7 @@ class RuntimeFiles:
         return self._keep("etc/docker/daemon.json", data_root) or ()
 
     def _homes(self, path: str, below: str) -> list[Owned]:
-        """``below`` the home of the user in whose slice ``path`` is: where runtimes without root keep their files."""
+        """Directory ``below`` the home of the user in whose slice ``path`` is: rootless runtimes keep their files there."""
         uid = foreign.owner(path)
         home = self._keep("etc/passwd", self._passwd).get(str(uid)) if uid is not None else None
         return [(f"{home}/{below}", uid)] if home else []
@@ -367,11 +368,11 @@ class RuntimeFiles:
         return {user.id: user.home for user in users if user.home.startswith("/")}
 
     def _names(self, directory: str) -> list[str]:
-        found: list[str] = self._keep(directory, lambda path: self._reader.names(path, _MOST_NAMES)) or []
-        return found
+        names: list[str] = self._keep(directory, lambda path: self._reader.names(path, _MOST_NAMES)) or []
+        return names
 
     def _keep(self, file: str, make: Callable[[str], Any]) -> Any:
-        """``make(file)``, again when the file or directory has changed; an empty dict if it is absent."""
+        """``make(file)``, cached until the file or directory changes; an empty dict if it is absent."""
         stamp = self.stamp(file)
         if stamp is None:
             self._shared.pop(file, None)
@@ -394,13 +395,13 @@ class RuntimeFiles:
             return None
         try:
             return json.loads(data)
-        except (ValueError, RecursionError):  # a file half written is looked at again later
+        except (ValueError, RecursionError):  # a half-written file is read again later
             self._reader.problem(file, "not JSON")
             return None
 
 
 def _run_root(path: str) -> str:
-    """Where podman and CRI-O keep what lasts as long as the host is up."""
+    """Where podman and CRI-O keep files that last until the next boot."""
     uid = foreign.owner(path)
     return "run/containers/storage" if uid is None else f"run/user/{uid}/containers"
 
@@ -414,7 +415,7 @@ def _mapping(value: object) -> Mapping[str, Any]:
 
 
 def _parsed(value: object) -> object:
-    """JSON within JSON, as containers/storage and CRI-O keep it."""
+    """JSON inside JSON, as containers/storage and CRI-O write it."""
     try:
         return json.loads(value) if isinstance(value, str) else None
     except (ValueError, RecursionError):
@@ -422,4 +423,4 @@ def _parsed(value: object) -> object:
 
 
 def _first(table: Mapping[str, Any], keys: Iterable[str]) -> str:
-    return next((found for key in keys if (found := text(table.get(key)))), "")
+    return next((value for key in keys if (value := text(table.get(key)))), "")

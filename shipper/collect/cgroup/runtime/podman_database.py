@@ -1,12 +1,12 @@
-"""podman's database: the names and labels of its containers, the names of its pods. No other file of podman has the labels.
+"""podman's database: names and labels of containers, names of pods. No other file of podman has the labels.
 
 - sqlite (default from podman 4.8): ``db.sql``, tables ContainerConfig and PodConfig, each with ID and JSON
-- bolt (before): ``libpod/bolt_state.db``, buckets ctr and pod, in each a bucket by id with the JSON under ``config``.
-  Pages of a fixed size make a tree; two meta pages take turns, the valid one with the higher number counts
+- bolt (before): ``libpod/bolt_state.db``, buckets ctr and pod, in each a bucket per id that has JSON under ``config``.
+  Pages of a fixed size form a tree; of two meta pages the valid one with the higher transaction number counts
   (https://pkg.go.dev/go.etcd.io/bbolt)
 
-The file is read as it lies on disk, without podman's lock: what is half written is a ParseError, and looked at again later.
-It may be a user's: what is in it is hostile.
+The file is read without podman's lock: a half-written file is a ParseError, and is read again later. It may belong to a
+user: its content is untrusted.
 """
 
 import json
@@ -27,7 +27,7 @@ _TABLES: Final = ("ContainerConfig", "PodConfig")
 _BUCKETS: Final = (b"ctr", b"pod")
 _KEPT: Final = ("name", "labels")
 _MOST: Final = 16_384  # containers and pods
-_MOST_STEPS: Final = 10_000_000  # of sqlite's machine
+_MOST_STEPS: Final = 10_000_000  # of sqlite's virtual machine
 
 _BRANCH, _LEAF = 0x01, 0x02
 _MAGIC: Final = 0xED0CDAED
@@ -37,11 +37,12 @@ _META: Final = struct.Struct("<IIIIQQQQQQ")
 _PAGE: Final = struct.Struct("<8xHH4x")  # flags, count
 _BRANCH_ELEMENT: Final = struct.Struct("<IIQ")  # position and size of the key, page
 _LEAF_ELEMENT: Final = struct.Struct("<IIII")  # flags, position, sizes of key and value
-_BUCKET: Final = struct.Struct("<QQ")  # root page, 0 for one that follows at once; sequence
+_BUCKET: Final = struct.Struct("<QQ")  # root page, or 0 if the page follows here; sequence
 _FNV_BASIS, _FNV_PRIME = 0xCBF29CE484222325, 0x100000001B3
 
 
 def parse(data: bytes) -> Configs:
+    """Names and labels by id. Raises ParseError."""
     try:
         rows = _of_sqlite(data) if data.startswith(_SQLITE) else list(_of_bolt(data))
     except (struct.error, UnicodeDecodeError) as error:
@@ -70,7 +71,7 @@ def _of_sqlite(data: bytes) -> list[tuple[object, object]]:
             database.deserialize(data)
             database.set_progress_handler(lambda: 1, _MOST_STEPS)
             for table in _TABLES:
-                rows += database.execute(f"SELECT ID, JSON FROM {table} LIMIT {_MOST}")  # noqa: S608 – no text of others
+                rows += database.execute(f"SELECT ID, JSON FROM {table} LIMIT {_MOST}")  # noqa: S608 – only constants
     except sqlite3.Error as error:
         raise ParseError(f"not a database of podman: {error}") from None
     return rows
@@ -88,7 +89,7 @@ def _of_bolt(data: bytes) -> Iterator[tuple[object, object]]:
 
 
 class _Bolt:
-    """Entries are (key, whether the value is a bucket, value). Each page is looked at once at most."""
+    """A bolt file. Entries are (key, whether the value is a bucket, value). Each page is read once at most."""
 
     def __init__(self, data: bytes) -> None:
         self._data = data
@@ -101,9 +102,11 @@ class _Bolt:
         self._left = len(data) // self._size
 
     def top(self) -> Iterator[tuple[bytes, bool, bytes]]:
+        """Entries of the root bucket."""
         return self._page(self._root)
 
     def bucket(self, value: bytes) -> Iterator[tuple[bytes, bool, bytes]]:
+        """Entries of the bucket that is the ``value`` of an entry."""
         root, _ = _BUCKET.unpack_from(value)
         return self._page(root) if root else self._entries(value, _BUCKET.size)
 
@@ -111,7 +114,7 @@ class _Bolt:
         self._left -= 1
         at = number * self._size
         if self._left < 0 or at >= len(self._data):
-            raise ParseError("not a database of podman: a page that cannot be")
+            raise ParseError("not a database of podman: an impossible page")
         return self._entries(self._data, at)
 
     def _entries(self, data: bytes, at: int) -> Iterator[tuple[bytes, bool, bytes]]:
@@ -126,7 +129,7 @@ class _Bolt:
 
 
 def _meta(data: bytes, page: int) -> tuple[int, int, int] | None:
-    """Page size, root page and number of the transaction; None for a page that is not whole."""
+    """Page size, root page and transaction number; None if the page is damaged."""
     at = page + _HEADER
     if len(data) < at + _META.size:
         return None

@@ -1,7 +1,7 @@
 """Descriptions of systemd services, from the unit files below the host root (systemd.unit(5)); no D-Bus.
 
-Drop-ins are not read. A service inside a container or machine has its unit file there, so only services right below
-slices are looked up.
+Drop-ins are not read. The unit file of a service inside a container or machine is in that container, so only services
+directly below slices have a description.
 """
 
 import re
@@ -13,7 +13,7 @@ from shipper.collect.cgroup.runtime.containers import text
 from shipper.fields.field import attribute
 from shipper.kernel.source import Reader
 
-FIELD: Final = attribute("cgroup.description", "What the unit's file says it is", "the unit file, Description=")
+FIELD: Final = attribute("cgroup.description", "Description of the systemd unit", "the unit file, Description=")
 
 _SYSTEM: Final = (
     "etc/systemd/system.control", "run/systemd/system.control", "run/systemd/transient", "etc/systemd/system",
@@ -27,9 +27,9 @@ _LARGEST: Final = 1 << 18
 
 
 def description(reader: Reader, path: str) -> tuple[str, str]:
-    """The unit file of the service whose cgroup is ``path``, and the description in it; empty if none is found."""
+    """Unit file and description of the service whose cgroup is ``path``; both empty if there is none."""
     directories = _SYSTEM if _OF_SYSTEM.fullmatch(path) else _USER if _OF_USER.fullmatch(path) else ()
-    # cg_escape of systemd puts an underscore before names that could be a kernel file's
+    # systemd (cg_escape) puts an underscore before names that could be those of kernel files
     unit = path.rpartition("/")[2].removeprefix("_")
     prefix, at, instance = unit.removesuffix(".service").partition("@")
     for name in (unit, f"{prefix}@.service") if at else (unit,):
@@ -42,7 +42,7 @@ def description(reader: Reader, path: str) -> tuple[str, str]:
 
 
 def _read(reader: Reader, file: str) -> bytes:
-    """Contents; empty if absent, masked (a link to dev/null) or too large for a unit."""
+    """Contents; empty if the file is absent, masked (a link to dev/null) or too large for a unit."""
     stat = reader.attempt(file, lambda: reader.root.stat(file))
     if stat is None or not S_ISREG(stat.st_mode) or stat.st_size > _LARGEST:
         return b""
@@ -51,18 +51,18 @@ def _read(reader: Reader, file: str) -> bytes:
 
 def _described(data: bytes) -> str:
     """The last ``Description=`` of section ``[Unit]``."""
-    section, found = "", ""
+    section, description = "", ""
     for raw in data.decode("utf-8", "replace").splitlines():
         line = raw.strip()
         if line.startswith("["):
             section = line
         elif section == "[Unit]" and line.startswith("Description"):
             key, equals, value = line.partition("=")
-            found = value.strip() if equals and key.strip() == "Description" else found
-    return text(found)
+            description = value.strip() if equals and key.strip() == "Description" else description
+    return text(description)
 
 
 def _expanded(described: str, prefix: str, instance: str) -> str:
-    """The specifiers that a template's description is likely to use; others stay as they are."""
+    """With the specifiers that the description of a template is likely to use replaced."""
     known = {"%i": instance, "%I": unescape(instance.replace("-", "/")), "%p": prefix, "%%": "%"}
     return text(re.sub(r"%[iIp%]", lambda match: known[match[0]], described))
