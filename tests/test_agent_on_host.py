@@ -133,11 +133,12 @@ def test_reload_takes_the_new_configuration_and_refuses_a_wrong_one(
     }
     with agent(tmp_path / "spool", "--config", str(file), NOTIFY_SOCKET=address, SHIPPER_HOST_VERIFY=None) as process:
         until(sock, "WATCHDOG=1")
-        for fault in faults.values():
+        assert process.stderr
+        for words, fault in faults.items():
             file.write_text(f'[host]\nname = "after"\n{fault}\n')
             process.send_signal(number)
-            until(sock, "WATCHDOG=1")
-            until(sock, "WATCHDOG=1")
+            refused = next(line for line in process.stderr if "reload failed; keeping the previous" in line)
+            assert words in refused
             assert process.poll() is None
         file.write_text('[host]\nname = "after"\nverify = false\n')
         process.send_signal(number)
@@ -146,11 +147,8 @@ def test_reload_takes_the_new_configuration_and_refuses_a_wrong_one(
         until(sock, "WATCHDOG=1")
         process.terminate()
         assert process.wait(20) == 0
-        assert process.stderr
         told = process.stderr.read()
-    refused = [line for line in told.splitlines() if "reload failed; keeping the previous configuration: " in line]
-    assert len(refused) == len(faults)
-    assert all(words in line for words, line in zip(faults, refused, strict=True))
+    assert "reload failed" not in told
     assert "the configuration is valid; restarting with it" in told
     ledger = Ledger.load(Spool(str(tmp_path / "spool"), 1 << 30))
     names = [json.loads(one.document)["host"]["name"] for part in ledger.due() for one in ledger.spool.read(part)]

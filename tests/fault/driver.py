@@ -27,16 +27,25 @@ def live(url: str, namespace: str, directory: Path, log: int) -> None:
 
 def kills(count: int, url: str, namespace: str, directory: Path) -> None:
     chance = random.Random(7)
-    log = os.open(directory / "ticks", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-    for _ in range(count):
+    path = directory / "ticks"
+    log = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    life_s, lives = 0.0, 0
+    while lives < count or path.read_bytes().count(b"\n") <= count:
+        began = time.monotonic()
         pid = os.fork()
         if not pid:
             live(url, namespace, directory, log)
-        time.sleep(chance.uniform(0.0, 0.25))
+        if lives:
+            time.sleep(chance.uniform(0.0, life_s))
+        else:  # the first shows how long a life must be on this machine to come to a few ticks
+            while path.stat().st_size == 0:
+                time.sleep(0.01)
+            life_s = max(0.25, 2 * (time.monotonic() - began))
         os.kill(pid, signal.SIGKILL)
         _, status = os.waitpid(pid, 0)
         if os.WTERMSIG(status) != signal.SIGKILL:
             sys.exit(f"ended by itself: {status}")
+        lives += 1
     line = Line(configured(url, namespace, directory / "spool"))
     line.drain()
     print(line.ledger.counts.collected, line.ledger.counts.stored, line.ledger.counts.duplicate)
