@@ -50,7 +50,7 @@ types:
 	$(BIN)/mypy
 
 quick:
-	$(BIN)/pytest -n 3 --dist worksteal -m "not es and not root and not bench" $(COVERAGE) $(ARGS)
+	$(BIN)/pytest -n 5 --dist worksteal -m "not es and not root and not bench" $(COVERAGE) $(ARGS)
 
 image: setup  ## the image for the nodes: build/shipper-VERSION.tar and -oci.tar (needs mmdebstrap)
 	@$(BIN)/python -m shipper.deploy.image.build $(ARGS)
