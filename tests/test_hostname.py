@@ -60,7 +60,10 @@ def test_the_first_plausible_name_counts(said: str, kernels: str, expected: tupl
 def test_a_name_that_is_only_the_containers_is_refused_with_what_to_do(tmp_path: Path) -> None:
     root = tree(tmp_path, {KERNEL: "shipper-box\n"}, own_uts=True)
     found = [one.text for one in hostview.examine(root, environ={}).findings if one.level is Level.WRONG]
-    assert "host name shipper-box is only this container's; set host.name, or share the host's UTS namespace" in found
+    assert (
+        'host name "shipper-box" is only that of this container; set host.name, or share the UTS namespace of the host'
+        in found
+    )
     assert name(tree(tmp_path / "told", {"etc/hostname": "node-1\n", KERNEL: "x\n"}, own_uts=True))[0] == "node-1"
 
 

@@ -70,24 +70,24 @@ def test_host_is_told_from_its_own_files(tmp_path: Path) -> None:
 def test_captured_tree_is_taken_for_what_it_says(tmp_path: Path) -> None:
     seen = view(tmp_path, {"proc/2/comm": None}, live=False)
     assert wrong(seen) == []
-    assert notes(seen) == ["proc is not mounted below the host root: files of a captured tree"]
+    assert notes(seen) == ["proc is not mounted below the host root; the files are those of a captured tree"]
 
 
 @pytest.mark.parametrize(
     ("changes", "expected"),
     [
-        ({"proc/stat": None}, "no proc/stat below ROOT: bind the host's / there, or set collect.host_root"),
-        ({"proc/1/comm": None}, "no proc/1/comm below ROOT: bind the host's / there, or set collect.host_root"),
-        ({"proc/2/comm": "bash\n"}, "proc shows a container's processes, not the host's"),
-        ({"proc/2/comm": None}, "proc shows a container's processes, not the host's"),
+        ({"proc/stat": None}, "no proc/stat below ROOT; bind the host's / there, or set collect.host_root"),
+        ({"proc/1/comm": None}, "no proc/1/comm below ROOT; bind the host's / there, or set collect.host_root"),
+        ({"proc/2/comm": "bash\n"}, "proc shows the processes of a container, not those of the host"),
+        ({"proc/2/comm": None}, "proc shows the processes of a container, not those of the host"),
         (
             {"proc/1/mountinfo": "24 1 0:99 / / rw - overlay overlay rw\n"},
-            "the host root ROOT is not the / of pid 1: bind the host's / and set collect.host_root",
+            "the host root ROOT is not the / of pid 1; bind the host's / and set collect.host_root",
         ),
-        ({"sys/fs/cgroup/cgroup.events": "populated 1\n"}, "sys/fs/cgroup shows only a container's own cgroups"),
+        ({"sys/fs/cgroup/cgroup.events": "populated 1\n"}, "sys/fs/cgroup shows only the cgroups of a container"),
         (
             {"etc/hostname": "3f2b9c1d4e5f\n"},
-            "host name 3f2b9c1d4e5f looks like a container's id; set host.name if it is the host's",
+            'host name "3f2b9c1d4e5f" looks like the id of a container; set host.name if it is right',
         ),
         ({"etc/hostname": None}, "no host name in etc/hostname; set host.name"),
     ],
@@ -98,13 +98,13 @@ def test_wrong_view_is_refused_in_one_line(changes: dict[str, str | None], expec
     assert wrong(seen) == [text]
     with pytest.raises(HostViewError) as caught:
         hostview.require(seen)
-    assert str(caught.value) == f"this is not the host: {text} (host.verify = false starts nevertheless)"
+    assert str(caught.value) == f"this is not the host: {text}; host.verify = false starts anyway"
 
 
 def test_v1_root_cgroup_is_told_by_its_release_agent(tmp_path: Path) -> None:
     v1 = {"sys/fs/cgroup/cgroup.controllers": None, "sys/fs/cgroup/memory/notify_on_release": "0\n"}
     below = view(tmp_path / "below", v1)
-    assert (below.cgroup_mode, wrong(below)) == (Mode.V1, ["sys/fs/cgroup shows only a container's own cgroups"])
+    assert (below.cgroup_mode, wrong(below)) == (Mode.V1, ["sys/fs/cgroup shows only the cgroups of a container"])
     assert wrong(view(tmp_path / "root", {**v1, "sys/fs/cgroup/memory/release_agent": "\n"})) == []
 
 
@@ -113,7 +113,10 @@ def test_btrfs_has_device_numbers_of_its_own(tmp_path: Path) -> None:
 
 
 def test_link_to_the_namespace_beats_the_guess_by_kthreadd(tmp_path: Path) -> None:
-    for number, expected in ((4026531836, []), (4026532999, ["proc shows a container's processes, not the host's"])):
+    for number, expected in (
+        (4026531836, []),
+        (4026532999, ["proc shows the processes of a container, not those of the host"]),
+    ):
         directory = tmp_path / str(number)
         (directory / "proc/1/ns").mkdir(parents=True)
         (directory / "proc/1/ns/pid").symlink_to(f"pid:[{number}]")
@@ -140,7 +143,7 @@ def test_inside_a_container_the_root_must_be_told(tmp_path: Path) -> None:
     assert wrong(seen) == []
     assert f"runs inside systemd-nspawn, host root {tmp_path}" in {one.text for one in seen.findings}
     own = hostview.examine(Root("/"), "", {"container": "systemd-nspawn"})
-    assert "runs inside systemd-nspawn: set collect.host_root to where the host's / is bound" in wrong(own)
+    assert "runs inside systemd-nspawn; set collect.host_root to the path where the host's / is bound" in wrong(own)
 
 
 def test_this_machine_is_seen() -> None:
@@ -160,7 +163,7 @@ def check_in(unshare: str, before: str, *arguments: str) -> subprocess.Completed
 def test_own_process_namespace_is_refused() -> None:
     done = check_in("--pid --mount-proc", "")
     assert done.returncode == 3
-    assert "wrong  proc shows a container's processes, not the host's\n" in done.stdout
+    assert "wrong  proc shows the processes of a container, not those of the host\n" in done.stdout
 
 
 @pytest.mark.root
@@ -168,7 +171,7 @@ def test_proc_without_the_hosts_root_is_refused(tmp_path: Path) -> None:
     before = f"mount -t tmpfs x {tmp_path} && mkdir {tmp_path}/proc && mount --rbind /proc {tmp_path}/proc &&"
     done = check_in("--mount", before, "--host-root", str(tmp_path), "--host-name", "x")
     assert done.returncode == 3
-    assert f"wrong  the host root {tmp_path} is not the / of pid 1: " in done.stdout
+    assert f"wrong  the host root {tmp_path} is not the / of pid 1; " in done.stdout
 
 
 @pytest.mark.root

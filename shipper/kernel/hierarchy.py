@@ -98,11 +98,11 @@ def _known(mounts: Mapping[str, str], controllers: Container[str]) -> dict[str, 
 def _mounts(reader: Reader) -> dict[str, str]:
     """Where pid 1 has mounted each controller and cgroup2; the shortest path of each."""
     shortest: dict[str, str] = {}
-    for mount in mountinfo.sound(reader.read_once("proc/1/mountinfo") or b"", b" - cgroup"):
-        point = os.fsdecode(mount.point).strip("/")
+    for path, kind, options in mountinfo.of_type(reader.read_once("proc/1/mountinfo") or b"", b"cgroup"):
+        point = os.fsdecode(path).strip("/")
         if not reader.exists(point):  # mounted where this process cannot see it
             continue
-        for controller in (UNIFIED,) if mount.type == "cgroup2" else map(os.fsdecode, mount.options):
+        for controller in (UNIFIED,) if kind == b"cgroup2" else map(os.fsdecode, options):
             if len(point) < len(shortest.get(controller, point + "/")):
                 shortest[controller] = point
     return shortest

@@ -32,7 +32,7 @@ _ID_LENGTH: Final = 32
 # Kind of namespace → what is missing if this process is in its own
 _LOST: Final = {
     "cgroup": "processes are published without their cgroup",
-    "time": "uptime and the start of processes are left out",
+    "time": "uptime and start times of processes are missing",
 }
 # st_dev of a subvolume differs from the device in mountinfo
 _OWN_DEVICE_NUMBERS: Final = frozenset({"btrfs", "bcachefs"})
@@ -78,7 +78,7 @@ def require(view: HostView) -> None:
     """Raises HostViewError, with all that is wrong in one line."""
     reasons = [finding.text for finding in view.findings if finding.level is Level.WRONG]
     if reasons:
-        raise HostViewError(f"this is not the host: {'; '.join(reasons)} (host.verify = false starts nevertheless)")
+        raise HostViewError(f"this is not the host: {'; '.join(reasons)}; host.verify = false starts anyway")
 
 
 def _word(reader: Reader, path: str) -> str:
@@ -100,24 +100,26 @@ def _host_id(reader: Reader, name: str) -> tuple[str, str]:
 def _of_name(named: HostName) -> Iterator[Finding]:
     name = named.name
     if name and not named.source:
-        yield ok(f"host name {name}, as configured")
+        yield ok(f'host name "{name}", as configured')
     elif not name:
         yield wrong("no host name in etc/hostname; set host.name")
     elif named.containers:
-        yield wrong(f"host name {name} is only this container's; set host.name, or share the host's UTS namespace")
+        yield wrong(
+            f'host name "{name}" is only that of this container; set host.name, or share the UTS namespace of the host'
+        )
     elif hostname.RANDOM.fullmatch(name):
-        yield wrong(f"host name {name} looks like a container's id; set host.name if it is the host's")
+        yield wrong(f'host name "{name}" looks like the id of a container; set host.name if it is right')
     elif hostname.says_nothing(name):
-        yield note(f"host name {name} tells no host from another; set host.name")
+        yield note(f'host name "{name}" does not identify a host; set host.name')
     else:
-        yield ok(f"host name {name} from {named.source}")
+        yield ok(f'host name "{name}" from {named.source}')
 
 
 def _of_namespaces(reader: Reader) -> Iterator[Finding]:
     """What is missing because this process is in a namespace of its own."""
     for kind, lost in _LOST.items():
         if namespace.shared(reader, kind) is False:
-            yield note(f"this process has a {kind} namespace of its own: {lost}")
+            yield note(f"this process is in its own {kind} namespace: {lost}")
 
 
 def _of_id(host_id: str, source: str) -> Iterator[Finding]:
@@ -131,16 +133,16 @@ def _of_processes(reader: Reader) -> Iterator[Finding]:
     hidden = _hidepid(reader)
     if missing == ["proc/1/comm"] and hidden:
         yield wrong(
-            f"proc is mounted with hidepid={hidden}, which hides the host's processes: run as root, with "
+            f"proc is mounted with hidepid={hidden}, which hides the host's processes; run as root, with "
             "CAP_SYS_PTRACE, or in the group that the mount's gid= names"
         )
         return
     if missing:
         where = reader.root.path
-        yield wrong(f"no {missing[0]} below {where}: bind the host's / there, or set collect.host_root")
+        yield wrong(f"no {missing[0]} below {where}; bind the host's / there, or set collect.host_root")
         return
     if _captured(reader):
-        yield note("proc is not mounted below the host root: files of a captured tree")
+        yield note("proc is not mounted below the host root; the files are those of a captured tree")
         return
     namespace = reader.link("proc/1/ns/pid")
     second = _word(reader, "proc/2/comm")
@@ -148,7 +150,7 @@ def _of_processes(reader: Reader) -> Iterator[Finding]:
     if initial:
         yield ok(f"pid 1 is the host's: {_word(reader, 'proc/1/comm')}")
     else:
-        yield wrong("proc shows a container's processes, not the host's")
+        yield wrong("proc shows the processes of a container, not those of the host")
 
 
 def _own_mounts(place: str) -> list[Mount]:
@@ -169,7 +171,7 @@ def _of_propagation(reader: Reader) -> Iterator[Finding]:
     mounts = _own_mounts(reader.root.path) if reader.root.path != "/" else []
     if mounts and not any(field.startswith((b"master:", b"shared:")) for field in mounts[-1].propagation):
         yield note(
-            f"what the host mounts later will not be seen below {reader.root.path}: "
+            f"later mounts of the host will not be visible below {reader.root.path}; "
             "run `mount --make-rshared /` on the host, and bind with rslave"
         )
 
@@ -185,32 +187,32 @@ def _of_mounts(reader: Reader) -> Iterator[Finding]:
     root = next((mount for mount in reversed([*mounts]) if mount.point == b"/"), None)  # the last one lies on top
     here = reader.attempt("/", lambda: reader.root.stat(""))
     if root is None:
-        yield note("proc/1/mountinfo cannot be read: filesystems will be missing")
+        yield note("proc/1/mountinfo cannot be read; filesystems will be missing")
     elif here is None or _captured(reader) or root.type in _OWN_DEVICE_NUMBERS:
         return
     elif root.device == here.st_dev:
         yield ok(f"the host root {reader.root.path} is the / of pid 1")
     else:
-        text = f"the host root {reader.root.path} is not the / of pid 1: bind the host's / and set collect.host_root"
+        text = f"the host root {reader.root.path} is not the / of pid 1; bind the host's / and set collect.host_root"
         yield wrong(text)
 
 
 def _of_network(reader: Reader) -> Iterator[Finding]:
     if reader.read_once("proc/1/net/dev") is None:
-        yield note("proc/1/net/dev cannot be read: network figures will be missing")
+        yield note("proc/1/net/dev cannot be read; network metrics will be missing")
         return
     host, own = reader.link("proc/1/ns/net"), Reader(Root()).link("proc/self/ns/net")
-    other = " (this process has a network namespace of its own)" if host and own and host != own else ""
+    other = " (this process is in its own network namespace)" if host and own and host != own else ""
     yield ok(f"network of the host from proc/1/net{other}")
 
 
 def _of_cgroups(reader: Reader, mode: Mode) -> Iterator[Finding]:
     if mode is Mode.NONE:
-        yield note(f"no cgroups in {CGROUP_ROOT}: containers and services will be missing")
+        yield note(f"no cgroups in {CGROUP_ROOT}; containers and services will be missing")
     elif _is_below_root(reader):
-        yield wrong(f"{CGROUP_ROOT} shows only a container's own cgroups")
+        yield wrong(f"{CGROUP_ROOT} shows only the cgroups of a container")
     else:
-        yield ok(f"cgroups {mode}, from their root")
+        yield ok(f"cgroups {mode}, from the root cgroup")
 
 
 def _is_below_root(reader: Reader) -> bool:
@@ -222,6 +224,6 @@ def _is_below_root(reader: Reader) -> bool:
 
 def _of_container(root: Root, container: str) -> Iterator[Finding]:
     if container and root.path == "/":
-        yield wrong(f"runs inside {container}: set collect.host_root to where the host's / is bound")
+        yield wrong(f"runs inside {container}; set collect.host_root to the path where the host's / is bound")
     elif container:
         yield ok(f"runs inside {container}, host root {root.path}")

@@ -9,19 +9,18 @@ https://docs.kernel.org/filesystems/proc.html (3.5), mount_namespaces(7) for the
 import os
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from shipper.kernel.parse import ParseError, integer, lines, name, whole
 
 _ESCAPE: Final = re.compile(rb"\\([0-7]{3})")
 _FEWEST_WORDS: Final = 10
 _FEWEST_AFTER_DASH: Final = 2  # type and source
+_POINT: Final = 4
 _DEVICE_BITS: Final = 0xFFFFFFFF
 
 
-@dataclass(frozen=True, slots=True)
-class Mount:
+class Mount(NamedTuple):
     """One line. ``point`` is below the host root; ``device`` is its number as stat(2) gives it.
 
     ``options`` are those of the mount and of its filesystem, ``propagation`` the optional fields, such as ``master:1``.
@@ -48,6 +47,8 @@ class Mount:
 
 def unescaped(text: bytes) -> bytes:
     """The kernel writes blank, tab, newline, backslash and # as three octal digits."""
+    if b"\\" not in text:
+        return text
     return _ESCAPE.sub(lambda match: bytes([int(match[1], 8) & 255]), text)
 
 
@@ -61,7 +62,7 @@ def parse_line(line: bytes) -> Mount:
     if len(after) < _FEWEST_AFTER_DASH:
         raise ParseError("no type and source")
     major, _, minor = words[2].partition(b":")
-    point = unescaped(words[4])
+    point = unescaped(words[_POINT])
     if not point.startswith(b"/") or b"\0" in point:
         raise ParseError("not a path")
     own = after[_FEWEST_AFTER_DASH].split(b",") if len(after) > _FEWEST_AFTER_DASH else []
@@ -75,11 +76,22 @@ def parse(text: bytes) -> list[Mount]:
     return lines(whole(text), parse_line)
 
 
-def sound(text: bytes, containing: bytes = b"") -> Iterator[Mount]:
-    """The mounts of the sound lines that contain ``containing``; never raises."""
+def sound(text: bytes) -> Iterator[Mount]:
+    """The mounts of the sound lines; never raises."""
     for line in text.split(b"\n"):
-        if line and containing in line:
-            try:
-                yield parse_line(line)
-            except ParseError:
-                continue
+        try:
+            yield parse_line(line)
+        except ParseError:
+            continue
+
+
+def of_type(text: bytes, kind: bytes) -> Iterator[tuple[bytes, bytes, list[bytes]]]:
+    """Mount point, type and options of filesystems whose type begins with ``kind``.
+
+    It splits only their lines, because cgroups are looked up every minute on hosts with thousands of mounts.
+    """
+    for line in text.split(b"\n"):
+        before, dash, after = line.partition(b" - " + kind)
+        words, rest = before.split(b" "), after.split(b" ")
+        if dash and len(words) > _POINT and len(rest) > _FEWEST_AFTER_DASH:
+            yield unescaped(words[_POINT]), kind + rest[0], rest[_FEWEST_AFTER_DASH].split(b",")

@@ -8,6 +8,7 @@ Before about Linux 2.6.37 there is no blank between name and bytes (``eth0:123``
 https://docs.kernel.org/networking/statistics.html
 """  # noqa: E501
 
+from collections.abc import Iterable
 from typing import Final
 
 from shipper.kernel.parse import ParseError, whole
@@ -26,11 +27,17 @@ def rows(text: bytes) -> bytes:
 
 def parse_row(row: bytes) -> tuple[bytes, list[bytes]]:
     """Name and columns of one interface. Raises ParseError."""
-    interface, colon, rest = row.rpartition(b":")
-    columns = rest.split()
-    if not colon or len(columns) != COLUMNS:
-        raise ParseError(f"{len(columns)} columns")
-    interface = interface.strip()
-    if not interface or b"/" in interface or b"\0" in interface:
-        raise ParseError("not the name of an interface")
+    [(interface, columns)] = parse_rows([row])
     return interface, columns
+
+
+def parse_rows(rows: Iterable[bytes]) -> list[tuple[bytes, list[bytes]]]:
+    """Name and columns of each interface; one loop, because each container has such a file. Raises ParseError."""
+    interfaces = []
+    for row in rows:
+        interface, colon, rest = row.rpartition(b":")
+        columns = rest.split()
+        if not colon or len(columns) != COLUMNS:
+            raise ParseError(f"{len(columns)} columns")
+        interfaces.append((interface.strip(), columns))
+    return interfaces

@@ -45,11 +45,8 @@ _INSIDE: Final = re.compile(
 
 def parse(text: bytes) -> dict[str, Value]:
     """Sums over the external interfaces; empty if there are none. Raises ParseError: a partial sum would be wrong."""
-    rows: dict[bytes, list[bytes]] = {}
-    for row in net_dev.rows(text).split(b"\n")[:-1]:
-        interface, words = net_dev.parse_row(row)
-        if interface != b"lo":
-            rows[interface] = words
+    rows = dict(net_dev.parse_rows(net_dev.rows(text).split(b"\n")[:-1]))
+    rows.pop(b"lo", None)
     outside = {interface: words for interface, words in rows.items() if not _INSIDE.fullmatch(interface)}
     return _summed(list((outside or rows).values()))
 

@@ -103,6 +103,8 @@ _NAMES = tuple(f"{_PREFIX}.{column}" for column, _, _ in _COLUMNS)
 
 def _interface(row: bytes) -> tuple[str, dict[str, Value]]:
     interface, counts = net_dev.parse_row(row)
+    if not interface or b"/" in interface or b"\0" in interface:  # it becomes a part of paths in sysfs
+        raise ParseError("not the name of an interface")
     try:
         return name(interface), dict(zip(_NAMES, map(integer, counts), strict=True))
     except ParseError:
