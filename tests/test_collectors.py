@@ -3,19 +3,21 @@
 import inspect
 import json
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import pytest
-from captured import HOSTS, CapturedRoot
+from captured import HOSTS, CapturedRoot, Ticks
 from test_fuzz import PARSERS
 from test_fuzz_collectors import MADE
 
 from shipper.collect import COLLECTORS
 from shipper.collect.contract import Collector
+from shipper.collect.explain import TracedRoot
 from shipper.commands import fields as command
 from shipper.fields.field import UNITS, Field
-from shipper.kernel.source import Reader
+from shipper.kernel.source import File, Reader
 from shipper.settings.config import Collect, Config
 
 # No captured machine has what they read. adjtimex(2) and D-Bus are no files; the others are in MADE, word by word as in
@@ -73,6 +75,50 @@ def test_each_collector_reads_captured_files(collector: Collector, tmp_path: Pat
     captured = {path for path in root.opened if (HOSTS / "debian-12-hybrid/0" / path).is_file()}
     made = {path for path in MADE if any(path == name or path.startswith(f"{name}/") for name in root.opened)}
     assert captured | made or collector.name in NO_FILES
+
+
+class Counting(TracedRoot):
+    """Counts the reads of each file."""
+
+    def __init__(self, root: CapturedRoot) -> None:
+        super().__init__(root)
+        self.counts: Counter[str] = Counter()
+        self.now_ns = root.now_ns  # type: ignore[method-assign]
+
+    def file(self, path: str) -> File:
+        return CountedFile(self, path)
+
+    def read(self, path: str) -> bytes:
+        self.counts[path] += 1
+        return super().read(path)
+
+
+class CountedFile(File):
+    """Counts its reads."""
+
+    def __init__(self, root: Counting, path: str) -> None:
+        super().__init__(root, path)
+        self._counts = root.counts
+
+    def read(self) -> bytes:
+        self._counts[self.path] += 1
+        return super().read()
+
+
+def test_no_file_is_read_twice_in_a_tick(tmp_path: Path) -> None:
+    """Except once a minute, when cgroups and processes also read a few files of the host."""
+    captured = CapturedRoot(HOSTS / "debian-12-hybrid", tmp_path)
+    root = Counting(captured)
+    ticks = Ticks(root, [collector for collector in COLLECTORS if not collector.every_s])
+    ticks.tick()
+    captured.show(1)  # 10 s later
+    root.forget()
+    root.counts.clear()
+    documents = ticks.tick()
+    ticks.close()
+    assert {"disk", "network", "core", "host", "cgroup"} <= documents.keys()
+    assert root.counts["proc/diskstats"] == root.counts["proc/1/net/dev"] == root.counts["proc/stat"] == 1
+    assert {path: count for path, count in root.counts.items() if count > 1} == {}
 
 
 def modules(collector: Collector) -> set[Any]:
