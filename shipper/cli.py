@@ -25,12 +25,12 @@ INTERRUPTED: Final = 130
 PIPE_CLOSED: Final = 141
 EXIT_CODES: Final[Mapping[int, str]] = {
     0: "success",
-    1: "failed; check: something is wrong",
+    1: "failed, or check found a problem",
     2: "the command line or the configuration is invalid",
     3: "the host root does not show the host",
     4: "Elasticsearch cannot be reached, or rejects the request",
     INTERRUPTED: "interrupted",
-    PIPE_CLOSED: "the reader of the output closed it",
+    PIPE_CLOSED: "the reader closed the output",
 }
 
 
@@ -40,7 +40,7 @@ class _Parser(argparse.ArgumentParser):
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line ``argv`` (default: the process's own) and return the exit code, one of EXIT_CODES."""
+    """Run the command line ``argv`` (default: the process's own) and return the exit status, one of EXIT_CODES."""
     try:
         code = _main(list(sys.argv[1:] if argv is None else argv))
         sys.stdout.flush()
@@ -152,4 +152,4 @@ def _add_section(parser: argparse.ArgumentParser, section: str) -> None:
 def _epilog() -> str:
     codes = "\n".join(f"  {code:3}  {meaning}" for code, meaning in EXIT_CODES.items())
     variables = f"Every option can also be set in the file, or in the environment as {PREFIX}_<SECTION>_<KEY>."
-    return f"{variables}\n\nexit codes:\n{codes}"
+    return f"{variables}\n\nexit statuses:\n{codes}"

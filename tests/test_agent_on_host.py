@@ -234,7 +234,7 @@ def test_a_cause_is_told_once_an_hour_with_its_count(
         out.once(log.WARNING, "cause", "it happened")
     assert capfd.readouterr().err.splitlines() == [
         "<4>shipper: it happened",
-        "<4>shipper: it happened (and 3599 times more since last told)",
+        "<4>shipper: it happened (and 3599 times more since last logged)",
     ]
 
 

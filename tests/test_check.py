@@ -1,4 +1,4 @@
-"""``shipper check`` without a server: what it says, and which exit code it gives."""
+"""``shipper check`` without a server: what it says, and which exit status it gives."""
 
 import re
 import socket
@@ -25,7 +25,7 @@ def test_this_machine_is_fine(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     assert cli.main(["check", "--spool", str(tmp_path / "new" / "spool"), "--host-name", "a"]) == 0
     lines = shown(capsys)
     assert "ok     spool.directory from flag --spool" in lines
-    assert any(line.startswith(f"ok     spool {tmp_path}/new/spool, will be made: ") for line in lines)
+    assert any(line.startswith(f"ok     spool {tmp_path}/new/spool, will be created: ") for line in lines)
     assert any(re.fullmatch(r"ok     [1-9]\d* disks: .+", line) for line in lines)
     assert any(re.fullmatch(r"ok     [1-9]\d* filesystems: .*/.*", line) for line in lines)
     assert not (tmp_path / "new").exists()

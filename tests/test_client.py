@@ -81,10 +81,10 @@ FAILURES = {
     "another product": (reply("200 OK", product=""), "URL: the server is not Elasticsearch"),
     "cut off": (
         b"HTTP/1.1 200 OK\r\ncontent-length: 20\r\n\r\n{}",
-        "URL: the connection was closed before the end of the answer",
+        "URL: the connection was closed before the end of the response",
     ),
-    "nothing": (b"", "URL: the server closed the connection without an answer; use https:// if the server uses TLS"),
-    "no JSON": (reply("200 OK", b"<html>"), "URL: the answer is not JSON"),
+    "nothing": (b"", "URL: the server closed the connection without a response; use https:// if the server uses TLS"),
+    "no JSON": (reply("200 OK", b"<html>"), "URL: the response is not JSON"),
     "silence": (None, "URL: the request timed out"),
 }
 
@@ -279,7 +279,7 @@ def test_an_answer_is_given_up_when_it_is_longer_than_the_request_can_need(
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         message, _ = bulk_error(url, timeout_s=60)
         grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
-    assert message == f"{url}: the answer is longer than {(64 << 10) + 10 * (4 << 10)} bytes"
+    assert message == f"{url}: the response is longer than {(64 << 10) + 10 * (4 << 10)} bytes"
     if answer is not gzip_bomb:  # which this process made itself
         assert grown < 20 << 10  # KiB
 
@@ -313,7 +313,7 @@ def test_the_next_server_is_asked_and_the_dead_one_named(caplog: pytest.LogCaptu
 def test_an_unknown_authority_and_an_expired_key_say_what_to_do() -> None:
     body = b'{"error":{"reason":"unable to authenticate: api key is expired"}}'
     with answering(reply("401 Unauthorized", body)) as (address, _):
-        assert "401: the API key has expired; make a new one" in failure(f"http://{address}")
+        assert "401: the API key has expired; create a new one" in failure(f"http://{address}")
 
 
 def test_an_address_without_a_port_has_that_of_its_scheme() -> None:

@@ -1,4 +1,4 @@
-"""The commands as a user calls them: a process, its output, its exit code."""
+"""The commands as a user calls them: a process, its output, its exit status."""
 
 import json
 import os
@@ -115,7 +115,7 @@ def test_run_stops_cleanly_and_keeps_what_it_could_not_send(tmp_path: Path, numb
 
 
 def test_help_and_version() -> None:
-    assert "exit codes" in shipper("--help").stdout
+    assert "exit statuses" in shipper("--help").stdout
     assert shipper("--version").stdout.startswith("shipper ")
 
 

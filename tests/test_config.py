@@ -268,7 +268,7 @@ def test_help_of_each_command_lists_exit_codes(capsys: pytest.CaptureFixture[str
         (["check", "--perod", "1s"], 2, "shipper: unrecognized arguments: --perod 1s (see shipper --help)"),
         (["check", "--period", "7s"], 2, f'shipper: flag --period "7s": must be one of {PERIODS}'),
         (["check", "--config", "/nonexistent/x"], 2, "shipper: /nonexistent/x: no such file"),
-        (["fields", "nosuchthing"], 1, 'shipper: no field has "nosuchthing" in its name or explanation'),
+        (["fields", "nosuchthing"], 1, 'shipper: no field has "nosuchthing" in its name or description'),
         (["render", "--directory", "/nonexistent"], 1, "shipper: /nonexistent: no such directory"),
     ],
 )

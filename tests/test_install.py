@@ -33,7 +33,7 @@ def test_setting_that_is_refused_by_name_is_left_out() -> None:
     refuse = {"index.look_back_time": (400, "unknown setting [index.look_back_time] please check")}
     with serving(FullServer(refuse=refuse)) as stub:
         lines = set_up(stub, Index())
-    assert "left out   look_back_time: the server refuses it" in lines
+    assert "left out   look_back_time: the server rejects it" in lines
     bodies = dict(stub.put)
     for one in templates.render(Index(), templates.Features(look_back=False)):
         assert bodies[one.path] == one.body
@@ -66,7 +66,7 @@ def test_server_too_old_is_refused_in_one_line() -> None:
 def test_server_without_lifecycle_gets_none() -> None:
     with serving(FullServer(version="8.10.4")) as stub:
         lines = set_up(stub, Index())
-    assert "left out   lifecycle: Elasticsearch 8.10.4 does not have it; nothing deletes old documents" in lines
+    assert "left out   lifecycle: Elasticsearch 8.10.4 has none; nothing deletes old documents" in lines
     assert "lifecycle" not in json.dumps(stub.put)
 
 
@@ -83,7 +83,7 @@ def test_a_server_that_refuses_downsampling_gets_the_rest() -> None:
     refusal = "[lifecycle] unknown field [downsampling]"
     with serving(FullServer(refuse={'"downsampling"': (400, refusal)})) as stub:
         lines = set_up(stub, Index(downsample=("7d:10m",)))
-    assert "left out   downsampling: the server refuses it" in lines
+    assert "left out   downsampling: the server rejects it" in lines
     bodies = dict(stub.put)
     assert bodies["/_index_template/metrics-shipper.host-default"]["template"]["lifecycle"]["data_retention"] == "30d"
 

@@ -59,7 +59,7 @@ def test_a_second_setup_changes_nothing_and_the_check_agrees(server: FullServer)
     )
     assert server.put == []
     assert wrong(server) == []
-    assert (Level.OK, f"{len(server.streams)} data streams are as configured") in findings(server)
+    assert (Level.OK, f"data streams as configured: {len(server.streams)}") in findings(server)
 
 
 def test_retention_that_is_raised_reaches_streams_that_exist(server: FullServer) -> None:
@@ -321,9 +321,9 @@ def test_data_is_deleted_only_after_two_questions(
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["--data"], "--data: only with --remove"),
-        (["--remove", "--create-key"], "--create-key and --remove: give one of them"),
-        (["--remove", "--dry-run"], "--remove: not with --dry-run or --rollover"),
+        (["--data"], "--data needs --remove"),
+        (["--remove", "--create-key"], "--create-key and --remove: use only one of them"),
+        (["--remove", "--dry-run"], "--remove cannot be combined with --dry-run or --rollover"),
     ],
 )
 def test_flags_that_say_two_things_are_refused(

@@ -314,13 +314,13 @@ def test_a_newer_format_is_named(ledger: Ledger) -> None:
     path = Path(ledger.spool.directory, "segments", f"{1:016d}.ndjson")
     path.write_bytes(path.read_bytes().replace(b'"format": 2', b'"format": 7'))
     again = reopen(ledger)
-    assert again.spool.damaged == {path.name: "of format 7, which this shipper does not know"}
+    assert again.spool.damaged == {path.name: "its format is 7, which this shipper does not know"}
     assert (again.due(), balanced(again)) == ([], True)
 
 
 @pytest.mark.parametrize(
     ("content", "why"),
-    [('{"format": 9}', "it is of format 9"), ('{"format": 2, "check": 1, "ledger": {}}', "it is damaged")],
+    [('{"format": 9}', "its format is 9"), ('{"format": 2, "check": 1, "ledger": {}}', "it is damaged")],
 )
 def test_a_ledger_that_cannot_be_trusted_is_kept_aside(ledger: Ledger, content: str, why: str) -> None:
     ledger.put(1000, entries(2))

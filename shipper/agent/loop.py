@@ -245,7 +245,7 @@ class Agent:
         if server_ms is None:
             return 0, False
         if self.ledger.used.forget_future(server_ms + boot_ms + _FUTURE_MS):
-            self._log.line(log.WARNING, "the spool recorded a newest tick in the far future; ignored")
+            self._log.line(log.WARNING, "ignoring the newest tick in the spool: it is in the far future")
         return server_ms + boot_ms - max_age_ms, boot_ms - self._began_ms > max_age_ms
 
     def _tell_start(self) -> None:

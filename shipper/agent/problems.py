@@ -8,7 +8,7 @@ from typing import Final
 from shipper.kernel.source import Problem
 
 _REFUSED: Final = (os.strerror(errno.EACCES), os.strerror(errno.EPERM))
-_RIGHTS: Final = "that takes root, or CAP_DAC_READ_SEARCH and CAP_SYS_PTRACE"
+_RIGHTS: Final = "run as root, or with CAP_DAC_READ_SEARCH and CAP_SYS_PTRACE"
 
 
 def grouped(problems: Iterable[Problem]) -> Iterator[tuple[str, str]]:

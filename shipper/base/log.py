@@ -74,7 +74,7 @@ class Log:
         if len(self._told) >= _CAUSES_MOST:
             self._told.clear()
         self._told[cause] = (now, 0)
-        self.line(priority, f"{message} (and {count} times more since last told)" if count else message)
+        self.line(priority, f"{message} (and {count} times more since last logged)" if count else message)
 
     def over(self, cause: str) -> bool:
         """Whether ``cause`` had been logged. If it occurs again, it is logged again."""

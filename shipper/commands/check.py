@@ -127,8 +127,8 @@ def spool(directory: Path, most: int) -> Iterator[Finding]:
         return
     mib = 1 << 20
     free = shutil.disk_usage(existing).free
-    state = "" if existing == directory else ", will be made"
-    text = f"spool {directory}{state}: {free // mib} MiB free, takes up to {most // mib} MiB"
+    state = "" if existing == directory else ", will be created"
+    text = f"spool {directory}{state}: {free // mib} MiB free, uses up to {most // mib} MiB"
     yield note(text) if free < most else ok(text)
 
 
@@ -146,7 +146,7 @@ def online(config: Config) -> Iterator[Finding]:
         with client.connect(replace(config, elasticsearch=reduced)) as connection:
             yield from server.examine(connection, config)
     except ConfigError:
-        yield note("the server is not checked: see above")
+        yield note("server not checked: see above")
     except ServerError as error:
         yield wrong(str(error))
 

@@ -14,8 +14,10 @@ SECTIONS = ()
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("action", choices=["install"], help="create the dashboards, or update existing ones")
     where = parser.add_mutually_exclusive_group(required=True)
-    where.add_argument("--grafana", metavar="URL", help="into the folder Shipper; needs a service account's token")
-    where.add_argument("--kibana", metavar="URL", help="with their data view; needs an API key")
+    where.add_argument(
+        "--grafana", metavar="URL", help="install into Grafana, folder Shipper; needs a service account's token"
+    )
+    where.add_argument("--kibana", metavar="URL", help="install into Kibana, with their data view; needs an API key")
     parser.add_argument("--token-file", metavar="FILE", type=Path, help="file that contains only the token or key")
     parser.add_argument(
         "--ca-file", metavar="FILE", type=Path, help="PEM file of the authority that signed the server's certificate"

@@ -41,7 +41,7 @@ def run(args: argparse.Namespace, config: Config) -> int:
 
     try:
         es = shipper_eslocal.named(_NAME)
-        print(f"Elasticsearch {es.version} starts …", file=sys.stderr, flush=True)
+        print(f"Elasticsearch {es.version} is starting …", file=sys.stderr, flush=True)
         es.start()
     except shipper_eslocal.Error as error:
         raise UserError(str(error)) from None

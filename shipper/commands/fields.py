@@ -12,7 +12,7 @@ from shipper.fields.field import UNITS, Declaration, Field
 from shipper.schema.datasets import Dataset, every_field
 from shipper.settings.config import Config
 
-HELP = "print the fields that contain WORD; of a full name also its kernel file, its code and the panels that use it"
+HELP = "print the fields that match WORD; for a full name also its kernel file, its code and the panels that use it"
 SECTIONS = ()
 # What a module calls the function that turns kernel text, or an answer, into values; the first that it has
 _PARSERS: Final = ("parse", "values", "sizes", "sockstat", "nfs", "summary", "collect", "start")
@@ -21,14 +21,14 @@ _LONGEST_DECLARATION: Final = 6  # lines
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "word", metavar="WORD", nargs="?", default="", help="the name of a field, or part of a name or explanation"
+        "word", metavar="WORD", nargs="?", default="", help="name of a field, or part of a name or description"
     )
 
 
 def run(args: argparse.Namespace, _config: Config) -> int:
     lines = list(details(args.word)) or list(table(matching(args.word)))
     if not lines:
-        raise UserError(f'no field has "{args.word}" in its name or explanation')
+        raise UserError(f'no field has "{args.word}" in its name or description')
     print("\n".join(lines))
     return 0
 

@@ -11,7 +11,7 @@ from shipper.base.errors import ConfigError, UserError
 from shipper.settings.config import Config
 from shipper.settings.options import NotAllowed, duration
 
-HELP = "write the dashboards of a time range into one HTML page, to look at offline or attach to an incident"
+HELP = "write the dashboards for a time range into one HTML page, for offline use or an incident"
 SECTIONS = ("elasticsearch", "index")
 BOARDS: Final = ("overview", "host", "containers", "container", "coreos", "agents")
 _LAST: Final = duration(1, 366 * 86_400)

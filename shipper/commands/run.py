@@ -9,8 +9,8 @@ from shipper.base.errors import ConfigError
 from shipper.settings.config import Config
 
 HELP = (
-    "collect every period and ship to Elasticsearch, until a signal: TERM and INT send what is left and end it; "
-    "HUP (not at a terminal) and USR1 reload the configuration"
+    "collect every period and ship to Elasticsearch until a signal: TERM and INT send the remaining documents and "
+    "stop; HUP (except at a terminal) and USR1 reload the configuration"
 )
 
 

@@ -67,11 +67,11 @@ def _refuse_combinations(args: argparse.Namespace) -> None:
     """Raises ConfigError for contradicting flags."""
     alone = [flag for flag in _ALONE if getattr(args, _FLAGS[flag][0])]
     if len(alone) > 1:
-        raise ConfigError(f"{alone[0]} and {alone[1]}: give one of them")
+        raise ConfigError(f"{alone[0]} and {alone[1]}: use only one of them")
     if args.data and not args.remove:
-        raise ConfigError("--data: only with --remove")
+        raise ConfigError("--data needs --remove")
     if alone and (args.dry_run or args.rollover):
-        raise ConfigError(f"{alone[0]}: not with --dry-run or --rollover")
+        raise ConfigError(f"{alone[0]} cannot be combined with --dry-run or --rollover")
 
 
 def say(line: str) -> None:
@@ -103,7 +103,7 @@ def _remove(connection: "client.Connection", config: Config, args: argparse.Name
 
     if args.data and not args.yes:
         names = removal.data(connection, config)
-        say(f"These are deleted with all their documents: {', '.join(names) or 'none'}")
+        say(f"These will be deleted with all their documents: {', '.join(names) or 'none'}")
         namespace = "dated" if config.index.layout == "dated" else config.index.namespace
         sure = confirmed("Delete them? Type yes: ", "yes") and confirmed(f"Type {namespace} to confirm: ", namespace)
     else:

@@ -29,8 +29,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     help_ = "; ".join(f"{name}: {text}" for name, text in action.items())
     parser.add_argument("action", choices=list(action), help=help_)
     what = (
-        f"show, export: the number of a segment, or {_REJECTED}; without it all segments. replay, discard: text from "
-        "the reason or index of the documents that are meant, such as 'document_parsing_exception'; without it all"
+        f"show, export: the number of a segment, or {_REJECTED} (default: all segments). replay, discard: text in the "
+        "reason or index of the documents to select, such as 'document_parsing_exception' (default: all)"
     )
     parser.add_argument("what", nargs="?", default="", metavar="WHAT", help=what)
 

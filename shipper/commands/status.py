@@ -12,18 +12,19 @@ from shipper.base.text import escaped
 from shipper.settings.config import Config
 
 HELP = (
-    "show the running agent: where every document ended, delivery, last tick, what is in trouble; exit status 0 if it "
-    "is alive: it runs and makes ticks, whatever the disk or the server do"
+    "show the running agent: what became of every document, delivery, last tick, problems; exit status 0 if the agent "
+    "runs and makes ticks, even if the disk is full or the server is down"
 )
 SECTIONS = ("spool",)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print one JSON object")
-    parser.add_argument("--ready", action="store_true", help="exit status 0 only if a tick has been made, too")
+    parser.add_argument("--ready", action="store_true", help="exit status 0 only if the agent has made a tick, too")
     strict = (
-        "exit status 0 only if it is healthy, too: disk and server take documents, none was rejected, dropped or sent "
-        "by another host under the same name since the start, the clock is right, no collector fails"
+        "exit status 0 only if the agent is healthy, too: disk and server accept documents; since the start no "
+        "document was rejected or dropped, or sent by another host under the same name; the clock is right; no "
+        "collector fails"
     )
     parser.add_argument("--strict", action="store_true", help=strict)
 

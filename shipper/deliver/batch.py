@@ -231,5 +231,5 @@ class Selector:
 
     def _cannot(self, segment: Segment, what: str, error: OSError) -> None:
         self.rest(segment.sequence)
-        text = f"spool: segments cannot be {what}: {error.strerror}; they are kept and read again later"
+        text = f"spool: segments cannot be {what}: {error.strerror}; keeping them and retrying"
         self._log.once(log.ERROR, f"segment {what}", text)

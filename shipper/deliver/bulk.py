@@ -266,10 +266,10 @@ class Delivery:
         try:
             answers = response["items"]
             if len(answers) != len(items):
-                raise Unavailable(f"the server answered for {len(answers)} of {len(items)} documents")
+                raise Unavailable(f"the response covers {len(answers)} of {len(items)} documents")
             judged = [judge(answer, item.segment.tick_ms, now_ms) for item, answer in zip(items, answers, strict=True)]
         except (AttributeError, LookupError, StopIteration, TypeError, ValueError):
-            raise Unavailable("the answer is not a bulk response") from None
+            raise Unavailable("the response is not a valid bulk response") from None
         self._compare_clocks(response.get("skew_ms"))
         return _weighed(list(zip(items, judged, strict=True)))
 
@@ -328,11 +328,12 @@ class Delivery:
         if beside_ms:
             self._log.line(
                 log.ERROR,
-                "another shipper uses this host's name and id and stored its documents first; the documents of this "
-                "host are kept as rejected; give each host its own name and /etc/machine-id. Until then this host "
-                f"shifts its ticks by {beside_ms} ms, so that no more are lost: {item.entry.action.decode()}",
+                "another shipper uses this host's name and id, and stored its documents first; this host's documents "
+                f"are kept as rejected, and its ticks shift by {beside_ms} ms so that no more are lost; give each "
+                f"host its own name and /etc/machine-id: {item.entry.action.decode()}",
             )
-        return item, Answer(Verdict.REJECTED, answer.status, "twin: another shipper stored a document in this place")
+        reason = "twin: another shipper stored a document with this host's name, id and time"
+        return item, Answer(Verdict.REJECTED, answer.status, reason)
 
     def _put_off(self, item: Item, answer: Answer) -> None:
         sequence, index = item.segment.sequence, item.target
@@ -381,7 +382,7 @@ class Delivery:
         if len(items) == 1:
             self._refuse_alone(items[0], Answer(Verdict.REJECTED, 413, f"a document of {size} bytes is too large"))
         self._size.refused(size if len(items) > 1 else 2 * size)  # other requests need no smaller size
-        text = f"Elasticsearch rejected a request of {size} bytes (413); retrying with {self._size.now}"
+        text = f"Elasticsearch rejected a request of {size} bytes (413); retrying with {self._size.now} bytes"
         self._log.once(log.WARNING, "413", text)
         self._not_before = time.monotonic() + self._refusals.fail()
         return False

@@ -165,7 +165,7 @@ def bulk(client: Connection, body: bytes, shard_s: float = 3.0, *, filter_path: 
     except (TransportError, NotElasticsearch) as error:
         raise Unavailable(f"{asked()}: {explain(error)}", nodes=nodes) from error
     if not isinstance(answer.body, dict):
-        raise Unavailable(f"{asked()}: the answer is not a bulk response", nodes=nodes)
+        raise Unavailable(f"{asked()}: the response is not a valid bulk response", nodes=nodes)
     return {**answer.body, "skew_ms": _skew_ms(answer.meta.headers.get("date"))}
 
 

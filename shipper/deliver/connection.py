@@ -206,7 +206,7 @@ def _read(response: urllib3.BaseHTTPResponse) -> bytes:
         raise
     if len(whole) > _BOUNDS.most:
         response.close()
-        raise urllib3.exceptions.HTTPError(f"the answer is longer than {_BOUNDS.most} bytes")
+        raise urllib3.exceptions.HTTPError(f"the response is longer than {_BOUNDS.most} bytes")
     response.release_conn()
     return bytes(whole)
 

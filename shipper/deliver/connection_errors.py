@@ -57,7 +57,7 @@ def _explain_status(error: Refused) -> str:
     reason = body.get("error") if isinstance(body, dict) else None
     detail = reason.get("reason") if isinstance(reason, dict) else reason
     if error.status == _UNAUTHORIZED and "expired" in str(detail):
-        return "401: the API key has expired; make a new one with shipper setup --create-key"
+        return "401: the API key has expired; create a new one with shipper setup --create-key"
     # For other errors the server's reason helps; for a 401 it does not
     told = detail and error.status not in {401, 404}
     return f"{text}: {' '.join(str(detail)[:_MOST_WORDS].split())}" if told else text
@@ -65,7 +65,7 @@ def _explain_status(error: Refused) -> str:
 
 def _explain_transport(error: elastic_transport.TransportError) -> str:
     if isinstance(error, elastic_transport.SerializationError):
-        return "the answer is not JSON"
+        return "the response is not JSON"
     known = next(filter(None, map(_explain_cause, _causes(error))), None)
     tls = "TLS: " if isinstance(error, elastic_transport.TlsError) else ""
     return known or tls + " ".join(str(error.message).split())
@@ -74,9 +74,9 @@ def _explain_transport(error: elastic_transport.TransportError) -> str:
 def _explain_cause(cause: BaseException) -> str | None:
     text = None
     if isinstance(cause, ssl.SSLCertVerificationError):
-        text = f"TLS: the certificate is not accepted: {cause.verify_message}"
+        text = f"TLS: the server's certificate is not trusted: {cause.verify_message}"
         if cause.verify_code in _UNKNOWN_AUTHORITY:
-            text += "; name the PEM file of its authority in elasticsearch.ca_file"
+            text += "; set elasticsearch.ca_file to the PEM file of its authority"
     elif isinstance(cause, ssl.SSLError):
         no_tls = cause.reason in {"WRONG_VERSION_NUMBER", "HTTP_REQUEST", "RECORD_LAYER_FAILURE"}
         text = "TLS: the server does not use TLS on this port; use http://" if no_tls else None
@@ -84,9 +84,9 @@ def _explain_cause(cause: BaseException) -> str | None:
         text = "cannot resolve the host name"
     elif isinstance(cause, RemoteDisconnected):
         hint = "; use https:// if the server uses TLS" if asked().startswith("http:") else ""
-        text = f"the server closed the connection without an answer{hint}"
+        text = f"the server closed the connection without a response{hint}"
     elif isinstance(cause, ProtocolError) and not _by_a_server_that_left(cause):
-        text = "the connection was closed before the end of the answer"
+        text = "the connection was closed before the end of the response"
     elif isinstance(cause, OSError) and cause.errno and cause.strerror:
         text = cause.strerror.lower()
     return text

@@ -344,7 +344,7 @@ def _read(spool: Spool) -> tuple[dict[str, Any], str]:
         ):
             return content, ""
         if found.get("format") != FORMAT:
-            why = f"it is of format {str(found.get('format'))[:20]}"
+            why = f"its format is {str(found.get('format'))[:20]}"
     with suppress(OSError):
         os.replace(path, f"{path}.unreadable")
     return {}, why

@@ -113,7 +113,7 @@ def _header(line: bytes) -> Segment | str:
         return "not a segment"
     version = fields.pop("format", None)
     if type(version) is int and version > FORMAT:
-        return f"of format {version}, which this shipper does not know"
+        return f"its format is {version}, which this shipper does not know"
     if version == FORMAT:
         fields.pop("check", None)
     elif version != _BEFORE:

@@ -328,7 +328,7 @@ class Spool:
         if isinstance(segment, Segment) and self._segment_path(segment.sequence) == path:
             self._add(segment)
         else:
-            self._put_aside(name, segment if isinstance(segment, str) else "another segment's")
+            self._put_aside(name, segment if isinstance(segment, str) else "belongs to another segment")
 
     def _path(self, *names: str) -> str:
         return os.path.join(self._base, *names)

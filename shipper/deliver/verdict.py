@@ -88,7 +88,7 @@ _BEFORE_START: Final = re.compile(r"@timestamp value \[[^\]]+\] must be larger t
 
 _CREATED: Final = {"create": {"status": 201}}
 _STORED: Final = Answer(Verdict.STORED, 201)
-FAILURE_STORE: Final = "failure_store: the stream's failure store took it; shipper setup turns that store off"
+FAILURE_STORE: Final = "failure_store: the stream's failure store took the document; run shipper setup to turn it off"
 
 
 def judge(item: Mapping[str, Any], tick_ms: int, now_ms: int) -> Answer:

@@ -60,7 +60,7 @@ def parse_line(line: bytes) -> Mount:
     dash = words.index(b"-", 6)
     after = words[dash + 1 :]
     if len(after) < _FEWEST_AFTER_DASH:
-        raise ParseError("no type and source")
+        raise ParseError("type and source are missing")
     major, _, minor = words[2].partition(b":")
     point = unescaped(words[_POINT])
     if not point.startswith(b"/") or b"\0" in point:

@@ -86,7 +86,7 @@ def _owned(fd: int, owner: int | None, most: int) -> bytes:
     try:
         status = os.fstat(fd)
         if not stat.S_ISREG(status.st_mode):
-            raise OSError(errno.EPERM, "not a plain file")
+            raise OSError(errno.EPERM, "not a regular file")
         if owner is not None and status.st_uid not in (owner, 0, os.geteuid()):
             raise OSError(errno.EPERM, f"not a file of user {owner}")
         if status.st_size > most:

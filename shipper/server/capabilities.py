@@ -116,11 +116,11 @@ def left_out(server: Server, index: Index, features: Features) -> Iterator[str]:
         if len(index.downsample) > _ILM_STAGES:
             yield f"left out   stages of index.downsample after the second: {server} downsamples in two phases"
     elif not features.lifecycle:
-        yield f"left out   lifecycle: {server} does not have it; nothing deletes old documents"
+        yield f"left out   lifecycle: {server} has none; nothing deletes old documents"
     elif days and not server.has_data_streams:
-        yield f"not kept   retention of {days} days: the server has no module {_MODULE}, nothing deletes old documents"
+        yield f"not kept   retention of {days} days: the server has no module {_MODULE}; nothing deletes old documents"
     elif server.version and not server.is_older_than(_PAST_SINCE):
-        yield f"note       past documents can go into the time series here: set {PAST} on the cluster"
+        yield f"note       this server can store past documents in the time series: set {PAST} on the cluster"
     if index.downsample and not features.downsampling:
         yield "left out   downsampling: the server has no module for it"
 
@@ -143,7 +143,7 @@ def without_refused(features: Features, refusal: str, say: Say) -> Features | No
     for word, (feature, value) in _REFUSALS.items():
         if word in refusal and getattr(features, feature) != value:
             verb = "added     " if value else "left out  "
-            say(f"{verb} {_SAID.get(word, word)}: the server {'asks for it' if value else 'refuses it'}")
+            say(f"{verb} {_SAID.get(word, word)}: the server {'asks for it' if value else 'rejects it'}")
             changes: dict[str, Any] = {feature: value}
             return replace(features, **changes)
     return None

@@ -41,7 +41,7 @@ def in_effect(connection: client.Connection, config: Config, about: capabilities
 def _clock(connection: client.Connection) -> Iterator[Finding]:
     skew_ms = client.skew_ms(connection)
     if skew_ms is None:
-        yield note("clock not compared: these credentials do not allow reading the server's clock")
+        yield note("clock not checked: these credentials do not allow reading the server's clock")
         return
     skew_s = skew_ms / 1000
     if skew_s > _LOOK_AHEAD_S:
@@ -63,9 +63,9 @@ def _templates(
         states.setdefault(_state(template, body), []).append(template.name)
     for state, verb in (("absent", "are absent"), ("older", "are older than this shipper")):
         if state in states:
-            yield wrong(f"templates {verb}, {_SETUP}: {', '.join(states[state])}")
+            yield wrong(f"templates {verb}: {', '.join(states[state])}; {_SETUP}")
     if "other" in states:
-        yield wrong(f"templates differ from this configuration, {_SETUP} --dry-run: {', '.join(states['other'])}")
+        yield wrong(f"templates differ from this configuration: {', '.join(states['other'])}; {_SETUP} --dry-run")
     if "newer" in states:
         yield note(f"templates are newer than this shipper: {', '.join(states['newer'])}")
     if states.keys() == {"same"}:
@@ -96,7 +96,7 @@ def _streams(
     if config.index.layout != "datastream":
         return
     for name in streams.plain_indices(connection, config):
-        yield wrong(f"{name} is an index, not a data stream: delete it or reindex it, then {_SETUP}")
+        yield wrong(f"{name} is an index, not a data stream; delete it or reindex it, then {_SETUP}")
     expected = streams.expected(connection, config, known)
     present = [stream for stream in streams.present(connection, config, about) if stream.name in expected]
     differences = [
@@ -104,14 +104,14 @@ def _streams(
     ]
     yield from differences
     if present and not differences:
-        yield ok(f"{len(present)} data streams are as configured")
+        yield ok(f"data streams as configured: {len(present)}")
     for stream in present:
         yield from _retention(stream)
 
 
 def _differences(compared: streams.Comparison) -> Iterator[Finding]:
     for step in compared.steps:
-        yield wrong(f"not in effect, {_SETUP}: {step.line.partition(' ')[2].strip()}")
+        yield wrong(f"not in effect: {step.line.partition(' ')[2].strip()}; {_SETUP}")
     for later in compared.later:
         yield wrong(f"data stream {compared.name}: {later}; {_SETUP} --rollover")
 

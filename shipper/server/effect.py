@@ -58,7 +58,7 @@ def _otherwise(config: Config, name: str, template: Any) -> Iterator[str]:
     series = config.index.layout == "datastream" and not name.startswith(_late_prefixes(config))
     mode = template.get("settings", {}).get("index", {}).get("mode", "standard")
     if series and mode != "time_series":
-        yield f"{name} would be created in mode {mode}: run shipper setup"
+        yield f"{name} would be created in mode {mode}; run shipper setup"
 
 
 def _late_prefixes(config: Config) -> tuple[str, ...]:

@@ -12,7 +12,7 @@ from shipper.schema.templates import Template
 
 Body = dict[str, Any]
 _REPLACED: Final = frozenset({"upgraded", "updated"})
-_KEPT: Final = {"kept": ": newer than this shipper, left alone"}
+_KEPT: Final = {"kept": ": newer than this shipper, unchanged"}
 _MOST_SHOWN: Final = 3
 # Values that follow from the server's version and modules
 _DERIVED: Final = re.compile(r"template\.settings\.index\.(routing_path|look_back_time): ")

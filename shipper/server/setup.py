@@ -123,7 +123,7 @@ def _of_streams(
     client: Connection, config: Config, server: Server, known: Features, *, rollover: bool
 ) -> Iterator[Step]:
     for name in streams.plain_indices(client, config):
-        yield Step(f"wrong      {name} is an index, not a data stream: delete it or reindex it, then run setup again")
+        yield Step(f"wrong      {name} is an index, not a data stream; delete it or reindex it, then run setup again")
     present = {stream.name: stream for stream in streams.present(client, config, server)}
     if server.has_data_streams:
         for name in series(config):

@@ -190,7 +190,7 @@ def _lifecycle(stream: Stream, wanted: Expected) -> Iterator[Step]:
 
 
 def _retention(lifecycle: Mapping[str, Any]) -> str:
-    return str(lifecycle.get("data_retention", "for ever" if lifecycle.get("enabled") else "none"))
+    return str(lifecycle.get("data_retention", "forever" if lifecycle.get("enabled") else "none"))
 
 
 def _options(stream: Stream, wanted: Expected) -> Iterator[Step]:

@@ -114,7 +114,7 @@ class Collect:
     """What is read, how often, and what is excluded."""
 
     period_s: int = option(10, "Time between ticks", duration_of(PERIODS_S), "--period")
-    ticks: int = option(0, "Exit after this many ticks; 0 means never", whole(0, 1_000_000_000), "--ticks")
+    ticks: int = option(0, "Exit after this many ticks; 0 means no limit", whole(0, 1_000_000_000), "--ticks")
     host_root: str = option("/", "The host's root directory, as mounted here", _ABSOLUTE, "--host-root")
     datasets: tuple[str, ...] = option(
         tuple(name for name, dataset in DECLARED.items() if dataset.default),
@@ -130,11 +130,11 @@ class Spool:
 
     directory: str = option("/var/lib/shipper/spool", "Directory of the spool", _ABSOLUTE, "--spool")
     max_bytes: int = option(
-        _GIB, "Size of the spool; when it is full, the oldest documents are dropped", size(_MIB, 1 << 50)
+        _GIB, "Maximum size of the spool; when it is full, the oldest documents are dropped", size(_MIB, 1 << 50)
     )
     # 7 days is also the maximum age that a new time series stream accepts (index.look_back_time)
     max_age_s: int = option(7 * _DAY_S, "Documents older than this are dropped", duration(60, 3650 * _DAY_S))
-    flush_s: int = option(10, "Time limit for sending the remaining documents at a stop", duration(0, 600))
+    flush_s: int = option(10, "Time limit for sending the remaining documents when the agent stops", duration(0, 600))
 
 
 @dataclass(frozen=True)
@@ -144,7 +144,7 @@ class Bulk:
     max_bytes: int = option(4 * _MIB, "Size of one request before compression", size(64 << 10, 100 * _MIB))
     order: str = option(
         "newest-first",
-        "Which end of a backlog is sent first; every fourth request takes the other end",
+        "Which end of a backlog to send first; every fourth request takes the other end",
         choice("newest-first", "oldest-first"),
     )
     compression: int = option(3, "gzip level; 0 means no compression", whole(0, 9))
@@ -162,7 +162,9 @@ class Host:
     )
     verify: bool = option(True, "Refuse to start if the host root does not show the host", boolean())  # noqa: FBT003
     labels: Mapping[str, str] = option(
-        lambda: MappingProxyType({}), "Labels on every document", table("a table of texts, such as rack=a1,tier=web")
+        lambda: MappingProxyType({}),
+        "Labels to add to every document",
+        table("a table of texts, such as rack=a1,tier=web"),
     )
 
 

@@ -69,7 +69,7 @@ def _search(client: Connection, name: str, body: Mapping[str, Any]) -> list[Mapp
 
 _QUESTIONS: Final[tuple[tuple[str, str, Mapping[str, Any], Mapping[str, Any]], ...]] = (
     (
-        "Which containers and services held most memory in the last 15 minutes, and how much CPU did they use?",
+        "Which containers and services used the most memory in the last 15 minutes, and how much CPU did they use?",
         "cgroup",
         {"bool": {"filter": [_LEAVES, _RECENT]}},
         {"cgroup": {
@@ -81,7 +81,7 @@ _QUESTIONS: Final[tuple[tuple[str, str, Mapping[str, Any], Mapping[str, Any]], .
         }},
     ),
     (
-        "How did CPU, load and memory pressure of each host go, minute by minute?",
+        "How did the CPU usage, load and memory pressure of each host change, minute by minute?",
         "host",
         _RECENT,
         {"host": {"terms": {"field": "host.name"}, "aggs": {"time": {

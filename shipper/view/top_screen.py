@@ -41,8 +41,8 @@ class Top(App[None]):
         Binding("ctrl+left", "jump(-6)", "1 h", priority=True, show=False),
         Binding("ctrl+right", "jump(6)", "1 h", priority=True, show=False),
         Binding("n", "now", "Now"),
-        Binding("s", "sort(1)", "Sort by the next"),
-        Binding("S", "sort(-1)", "Sort by the one before", show=False),
+        Binding("s", "sort(1)", "Sort by the next column"),
+        Binding("S", "sort(-1)", "Sort by the previous column", show=False),
         Binding("r", "turn", "Reverse"),
         Binding("slash", "filter", "Filter"),
     ]

@@ -79,7 +79,7 @@ def test_the_role_for_setup_is_enough_for_all_of_it(
     capsys.readouterr()
     assert cli.main(["check", "--online", "--index-replicas", "0", "--spool", str(tmp_path), *words]) == 0
     shown = capsys.readouterr().out
-    assert "ok     1 data streams are as configured" in shown.splitlines()
+    assert "ok     data streams as configured: 1" in shown.splitlines()
     assert "not checked" not in shown.replace("clock not checked", "")
     assert cli.main(["setup", "--create-key", *words]) == 0
     assert live_keys(secure) == [f"shipper metrics-shipper.*-{namespace}"]

@@ -58,7 +58,7 @@ def test_server_is_trusted_by_its_authority_or_fingerprint(
 
 def test_server_of_another_authority_is_refused(admin: Elasticsearch, secure: shipper_eslocal.Cluster) -> None:
     unknown = refusal(replace(admin, ca_file=""))
-    assert unknown.startswith(f"{secure.url}: TLS: the certificate is not accepted: ")
+    assert unknown.startswith(f"{secure.url}: TLS: the server's certificate is not trusted: ")
     assert refusal(replace(admin, ca_file="", ca_fingerprint="00" * 32)).startswith(f"{secure.url}: TLS: ")
 
 
@@ -121,6 +121,6 @@ def test_set_up_without_the_right_to_know_the_server(
     lines = shown.out.splitlines()
     assert code == 0, shown
     assert lines[0] == "server     Elasticsearch of unknown version (the credentials do not allow asking)"
-    assert "left out   look_back_time: the server refuses it" in lines
+    assert "left out   look_back_time: the server rejects it" in lines
     assert "created    index template metrics-shipper.host-default" in lines
     assert lines[-1].startswith("not yet    data streams: the first document creates them (GET /_resolve/index/")

@@ -94,7 +94,7 @@ def test_older_is_upgraded_newer_is_kept(server: shipper_eslocal.Cluster, layout
     put_version(server, newer, templates.TEMPLATE_VERSION + 1)
     lines = set_up(server, index)
     assert actions(lines)[older] == "upgraded"
-    assert f"kept       index template {newer}: newer than this shipper, left alone" in lines
+    assert f"kept       index template {newer}: newer than this shipper, unchanged" in lines
     assert meta(server, older)["version"] == templates.TEMPLATE_VERSION
     assert meta(server, newer)["description"] == "of another version"
     put_version(server, newer, 0)
@@ -260,7 +260,7 @@ def test_online_check_of_a_server_that_was_set_up(
     put_version(server, "shipper-host", 0)
     assert cli.main(["check", "--online", *wanted]) == 4
     assert (
-        "wrong  templates are older than this shipper, run shipper setup: shipper-host"
+        "wrong  templates are older than this shipper: shipper-host; run shipper setup"
         in capsys.readouterr().out.splitlines()
     )
 

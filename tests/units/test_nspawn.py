@@ -1,4 +1,4 @@
-"""units/nspawn/shipper-nspawn: the line that it makes, the trees that it keeps, and every exit code."""
+"""units/nspawn/shipper-nspawn: the line that it makes, the trees that it keeps, and every exit status."""
 
 import hashlib
 import os
