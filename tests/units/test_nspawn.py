@@ -566,7 +566,7 @@ esac
         assert f"--directory={place.machines}/{sha256(tar)[:16]}" in place.line("shop/a:1", NSPAWN_PREPARED="yes")
         told = place.call("shop/a:1", NSPAWN_ENGINE="docker")
         assert told.stdout.splitlines()[-2:] == ["/usr/bin/shipper", "run"]
-        assert "docker: Error: down; what is unpacked of shop/a:1 is used" in told.stderr
+        assert "docker: Error: down; using the unpacked tree of shop/a:1" in told.stderr
     assert "nothing is unpacked" in place.fails(66, "shop/b:1", NSPAWN_PREPARED="yes")
 
 

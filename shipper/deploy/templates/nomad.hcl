@@ -1,4 +1,4 @@
-# Made by `shipper render`. On every client, also those that join later.
+# Made by `shipper render`. One instance on every client, including those that join later.
 job "shipper" {
   datacenters = ["*"]
   type        = "system"
