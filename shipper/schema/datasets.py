@@ -17,13 +17,13 @@ ENVELOPE: Final = (
         Type.DATE,
         Kind.ATTRIBUTE,
         "",
-        "The tick: aligned to the period, the same on all its documents, UTC",
+        "Time of the tick in UTC: aligned to the period, the same on all documents of a tick",
     ),
-    dimension("host.name", "Name of the host, not of the container the shipper runs in", "etc/hostname"),
+    dimension("host.name", "Name of the host, not of the container that the shipper runs in", "etc/hostname"),
     dimension("host.id", "Machine id of the host", "etc/machine-id"),
-    attribute("event.module", "system, or the module whose Kibana pages the document fills", ""),
-    attribute("event.dataset", "Which kind of document: shipper.host, shipper.cgroup …", ""),
-    attribute("labels", "The operator's own labels of this host", "configuration: host.labels", Type.FLATTENED),
+    attribute("event.module", "system, or the module whose Kibana pages show the document", ""),
+    attribute("event.dataset", "Kind of document: shipper.host, shipper.cgroup …", ""),
+    attribute("labels", "Labels that the operator gave this host", "configuration: host.labels", Type.FLATTENED),
 )
 
 
@@ -49,7 +49,7 @@ class Dataset:
 _VERSION: Final = next(field for field in FIELDS if field.name == "agent.version")
 
 
-_MINUTE: Final = "One document per minute (or per tick, where its period is longer) and"
+_MINUTE: Final = "One document per minute (or per tick, if the period is longer) and"
 # Dataset and name of each field that is read once a minute
 MINUTELY: Final = frozenset(
     (dataset, field.name)

@@ -15,48 +15,48 @@ _INTRO = """\
 # Indices and fields
 
 Everything in this folder is made by `shipper render` from the fields declared beside the collectors; do not edit it.
-`shipper setup` installs it, `shipper setup --print` shows what it would send. `shipper fields WORD` searches the tables; `shipper fields NAME` also
-prints the lines of code that declare and read a field, and the panels that use it.
+`shipper setup` installs the templates; `shipper setup --print` shows every request. `shipper fields WORD` searches the
+tables; `shipper fields NAME` also prints the lines of code that declare and read a field, and the panels that use it.
 
-One document holds all that is known of one entity at one tick. The dimensions of its dataset and `@timestamp` identify it.
-Fields of kind `name` never change within a series: from Elasticsearch 8.13 they are dimensions too, which PromQL, `TS` and
-Discover can split by. Keys of `index.label_fields` become such fields, `host.labels.KEY`.
+One document holds everything that is known about one entity at one tick. The dimensions of its dataset and `@timestamp` identify it.
+Fields of kind `name` never change within a series. From Elasticsearch 8.13 they are dimensions too, so that PromQL, `TS` and
+Discover can group by them. Keys of `index.label_fields` become such fields, `host.labels.KEY`.
 
 | layout (`[index] layout`) | indices | templates |
 |---|---|---|
-| `datastream`, the default | time-series data streams `metrics-shipper.<dataset>-<namespace>`; documents older than such a stream takes go to the plain stream `metrics-shipper.<dataset>.late-<namespace>` | of the same names |
-| `dated` | plain indices `shipper-<dataset>-YYYY.MM.DD`, by the document's own day in UTC | `shipper-<dataset>` |
+| `datastream`, the default | time series data streams `metrics-shipper.<dataset>-<namespace>`; documents older than such a stream accepts go to the plain stream `metrics-shipper.<dataset>.late-<namespace>` | have the same names |
+| `dated` | plain indices `shipper-<dataset>-YYYY.MM.DD`, by the day of the document's `@timestamp` in UTC | `shipper-<dataset>` |
 
-Your own settings and fields belong into the component template `metrics-shipper@custom`, which overrides ours and which
-`shipper setup` makes empty if it is absent and never overwrites. For example, two replicas:
+Your own settings and fields belong in the component template `metrics-shipper@custom`, which overrides ours. `shipper setup`
+creates it empty if it is absent, and never overwrites it. For example, two replicas:
 
 ```
 curl -X PUT http://127.0.0.1:9200/_component_template/metrics-shipper@custom -H 'content-type: application/json' \\
   -d '{"template": {"settings": {"index.number_of_replicas": 2}}}'
 ```
 
-`shipper setup` then brings it to the data streams that exist; what only a new backing index brings needs `--rollover`.
+Run `shipper setup` again to apply it to existing data streams; changes that need a new backing index also need `--rollover`.
 
-A field that is absent was not there to be read, which is not the same as zero. `pct` is a fraction: 1 is all of it. `cores`
-are CPUs' worth of time. A counter only grows until its source restarts; the field of its rate stands in the next row.
+An absent field could not be read, which is not the same as zero. `pct` is a fraction: 1 means 100 %. `cores` is CPU time per
+second, in CPUs. A counter only grows until its source restarts; the next row is its rate.
 """  # noqa: E501
 
 _OTHER_NAMES = """\
-Other names, for searches alone: under these Kibana's own Infrastructure pages look for the fields. No document carries
-them.\
+Aliases, for searches only: Kibana's own Infrastructure pages look for the fields under these names. No document
+contains them.\
 """
 
 _HERITAGE = """\
 ## From Diamond
 
-Every metric of the twelve collectors that the 2014 set-up ran, and the field that stands in for it. <Angle brackets>
-stand for a name, which is a dimension of the document here.
+Every metric of the twelve Diamond collectors of the 2014 set-up, and the field that replaces it. A name in <angle
+brackets> is a dimension of the document here.
 
 """
 
 
 def mappings_readme() -> str:
-    """The text of mappings/README.md: layouts, and the fields of every dataset."""
+    """The text of mappings/README.md: layouts, fields of every dataset, and successors of Diamond's metrics."""
     envelope = {field.name for field in ENVELOPE}
     parts = [_INTRO, "## On every document\n\n" + _field_table(ENVELOPE)]
     for dataset in DATASETS.values():
@@ -100,22 +100,6 @@ def _alias_table(aliases: Iterable[Alias]) -> str:
     )
 
 
-def options_table() -> str:
-    """Every option for the README: key, variable and flag, default, meaning, allowed values."""
-    rows = (
-        (
-            f"`[{option.section}] {option.key}`",
-            f"`{option.variable}`",
-            f"`{option.flags[0]}`",
-            "unset" if option.default is None else f"`{option.kind.show(option.default)}`",
-            option.help,
-            option.kind.allowed,
-        )
-        for option in all_options(OPTIONS)
-    )
-    return markdown(("option", "variable", "flag", "default", "meaning", "allowed"), rows)
-
-
 def markdown(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """A Markdown table."""
     lines = [head, ["---"] * len(head), *rows]
@@ -129,10 +113,11 @@ def sample() -> str:
 
 def _sample_lines() -> Iterator[str]:
     yield f"# Sample of {DEFAULT_FILE}, made by `shipper render`. Values shown are the defaults; uncomment to change."
-    yield "# Every option may also be given as variable SHIPPER_<SECTION>_<KEY> or as flag --section-key: flags win"
-    yield "# over variables, variables over this file."
-    yield "# API key and password come from the files named here, from systemd credentials elasticsearch-api-key and"
-    yield f"# elasticsearch-password, or from {' and '.join(SECRET_VARIABLES)}."
+    yield "# Every option can also be set as variable SHIPPER_<SECTION>_<KEY> or as flag --section-key. Flags override"
+    yield "# variables, and variables override this file."
+    yield "# API key, password and token come from the files named here, from the systemd credentials"
+    yield "# elasticsearch-api-key and elasticsearch-password, or from the variables"
+    yield f"# {', '.join(SECRET_VARIABLES)}."
     for section, kind in SECTIONS.items():
         yield f"\n# {' '.join((kind.__doc__ or '').split())}\n[{section}]"
         for option in all_options(OPTIONS):
@@ -141,7 +126,7 @@ def _sample_lines() -> Iterator[str]:
 
 
 def _sample_option(option: Option) -> Iterator[str]:
-    yield f"# {option.help}: {option.kind.allowed}."
+    yield f"# {option.help}. Value: {option.kind.allowed}."
     if option.default is None:
         yield f"# {option.key} ="
         return

@@ -58,7 +58,7 @@ class Elasticsearch:
 
     hosts: tuple[str, ...] = option(
         ("http://127.0.0.1:9200",),
-        "Servers of one cluster; when one fails, the next one is tried. The default port is 80 or 443",
+        "Servers of one cluster; when one fails, the next one is tried. The default port is 80 for http, 443 for https",
         words(
             "a list of http(s)://host:port without user or password",
             r"https?://([^\s/@:,\[\]]+|\[[0-9a-fA-F:.]+\])(:\d{1,5})?(/[^\s@,]*)?",
