@@ -40,7 +40,7 @@ from shipper.view.dashboards import ask
 from shipper.view.dashboards.boards import BOARDS
 from shipper.view.dashboards.model import View
 
-sys.path.append(str(Path(__file__).parent.parent / "tests"))
+sys.path.append(str(Path(__file__).parent.parent / "tests/support"))
 from fleetdocs import Fleet
 
 _PERIOD_S = 10

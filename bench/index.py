@@ -24,7 +24,7 @@ from shipper.schema.stream_names import dated_index
 from shipper.server import setup
 from shipper.settings.config import Bulk, Config, Elasticsearch, Index
 
-sys.path.append(str(Path(__file__).parent.parent / "tests"))
+sys.path.append(str(Path(__file__).parent.parent / "tests/support"))
 from fleetdocs import Document, Fleet
 
 _MOST_BYTES = 2 << 20

@@ -24,7 +24,7 @@ RECORDED = Path(__file__).with_name("instructions.json")
 BUILD = f"{platform.python_implementation()} {platform.python_version()}, {platform.python_compiler()}"
 HOSTS = ("debian-12-v2-systemd", "debian-12-hybrid-docker")
 WITHIN = 0.03
-_TESTS = Path(__file__).parent.parent / "tests"  # captured.py
+_TESTS = Path(__file__).parent.parent / "tests" / "support"  # captured.py
 _TICKS = 10
 _ENVIRON = {
     "PATH": os.environ["PATH"],

@@ -27,7 +27,7 @@ from shipper.view.dashboards.ask import Span
 from shipper.view.dashboards.boards import BOARDS
 from shipper.view.dashboards.model import Board
 
-sys.path.append(str(Path(__file__).parent.parent / "tests"))
+sys.path.append(str(Path(__file__).parent.parent / "tests/support"))
 from fleetdocs import Fleet
 from fleetload import load
 from grafana_target import Page

@@ -12,7 +12,7 @@ from shipper.schema import stream_names, templates
 from shipper.schema.datasets import DATASETS, MINUTELY, Dataset, every_field
 from shipper.settings.config import Index
 
-REPOSITORY = Path(__file__).parent.parent
+REPOSITORY = Path(__file__).parents[2]
 MOST_DIMENSIONS = 16  # Elasticsearch 8.5 to 8.7; 8.8 takes 21
 MOST_FIELDS = 900  # index.mapping.total_fields.limit is 1,000; the operator's own need room
 

@@ -15,7 +15,7 @@ from captured import HOSTS
 from shipper.fields.field import Field
 from shipper.schema.datasets import DATASETS, every_field
 
-TABLE: Final = Path(__file__).parent / "elastic_names.md"
+TABLE: Final = Path(__file__).parents[1] / "elastic_names.md"
 TYPES: Final = {"scaled_float": "double", "half_float": "double"}
 # Below names of Elastic's, but ours: nothing that Elastic makes has these
 OWN: Final = (

@@ -11,7 +11,7 @@ from trees import Host, Tree
 
 from shipper.collect import COLLECTORS
 
-CASES = Path(__file__).parent / "cases"
+CASES = Path(__file__).parents[1] / "cases"
 
 
 def host_of(case: str, directory: Path) -> Host:

@@ -10,7 +10,7 @@ from sites import running
 from shipper.cli import main
 from shipper.view.dashboards.boards import BOARDS
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[3]
 UIDS = {board.uid for board in BOARDS}
 TOKEN = "s3cret-of-the-test"
 

@@ -14,9 +14,9 @@ from io import BytesIO
 from pathlib import Path
 
 import pytest
+from booting import PROGRAM as REAL
+from booting import Bridge, Node, node, run, space, until
 from engines import image as busybox
-from nodes import PROGRAM as REAL
-from nodes import Bridge, Node, node, run, space, until
 from readme import README
 
 from shipper import cli

@@ -1,6 +1,6 @@
 """Copy the kernel files that the collectors read into tests/hosts/NAME/{0,1}, two moments apart, scrubbed.
 
-    .venv/bin/python tests/capture.py NAME [--root /] [--pause 10] [--rename OLD=NEW ...] [--lean]
+    .venv/bin/python tests/support/capture.py NAME [--root /] [--pause 10] [--rename OLD=NEW ...] [--lean]
 
 What could tell of the machine is not kept: host name, machine id and boot id are fixed fakes, addresses are not read
 at all, process names and command lines neither, ids of containers and pods are replaced by
@@ -26,7 +26,7 @@ from shipper.kernel import mountinfo
 from shipper.kernel.namespace import of_host, of_pid
 from shipper.kernel.source import Reader, Root
 
-HOSTS = Path(__file__).parent / "hosts"
+HOSTS = Path(__file__).parents[1] / "hosts"
 BOOT_ID = "01234567-89ab-4cde-8f01-23456789abcd"
 MACHINE_ID = "0123456789abcdef0123456789abcdef"
 MOST_PROCESSES = 40

@@ -18,7 +18,7 @@ from shipper.kernel.hierarchy import UNIFIED, detect
 from shipper.kernel.source import Descriptors, Reader, Root
 from shipper.settings.config import Config
 
-RECORDS = Path(__file__).parent / "kmsg"
+RECORDS = Path(__file__).parents[3] / "kmsg"
 BOOT = "5c7a1b1e-0000-4000-8000-000000000000"
 ID = "4f1c0ffee0" * 6 + "abcd"
 OURS = (kernel_events.COLLECTOR,)

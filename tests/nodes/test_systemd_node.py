@@ -1,16 +1,16 @@
 """A booted systemd, its services and its bus, against what systemctl says of them.
 
-The node is one of ``nodes``: nothing of this machine is changed by it.
+The node is one of ``booting``: nothing of this machine is changed by it.
 """
 
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack
 
-import nodes
+import booting
 import pytest
+from booting import Node
 from captured import Ticks
-from nodes import Node
 
 from shipper.collect.cgroup import cgroups
 from shipper.collect.host import systemd
@@ -28,9 +28,9 @@ UNITS = {
 @pytest.fixture(scope="module")
 def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
     with ExitStack() as stack:
-        base = stack.enter_context(nodes.space(tmp_path_factory.mktemp("node")))
-        bridge = stack.enter_context(nodes.Bridge(("127.0.0.1", 9)).made())
-        one = stack.enter_context(nodes.node(base, bridge, 2))
+        base = stack.enter_context(booting.space(tmp_path_factory.mktemp("node")))
+        bridge = stack.enter_context(booting.Bridge(("127.0.0.1", 9)).made())
+        one = stack.enter_context(booting.node(base, bridge, 2))
         wanted = one.tree / "etc/systemd/system/multi-user.target.wants"
         wanted.mkdir()
         for unit, text in UNITS.items():

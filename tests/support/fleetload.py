@@ -1,6 +1,6 @@
 """Loads a simulated fleet into a real Elasticsearch, set up as ``shipper setup`` does it.
 
-``python tests/fleetload.py URL --hosts 300 --containers 30 --ticks 360 --period 10`` prints documents per second.
+``python tests/support/fleetload.py URL --hosts 300 --ticks 360 --period 10`` prints documents per second.
 """
 
 import argparse

@@ -65,7 +65,7 @@ MADE: Final = {
     "sys/devices/system/cpu/cpu1/cpufreq/scaling_cur_freq": "2400000\n",
     "sys/devices/system/cpu/cpu0/thermal_throttle/core_throttle_count": "3\n",
     "sys/devices/system/edac/mc/mc0/ce_count": "1\n",
-    "dev/kmsg": (Path(__file__).parent / "kmsg/linux-3.10-memcg.txt").read_text(),
+    "dev/kmsg": (Path(__file__).parents[1] / "kmsg/linux-3.10-memcg.txt").read_text(),
 }
 # adjtimex(2) and D-Bus are no files
 NO_FILES: Final = ("clock", "systemd")

@@ -3,8 +3,8 @@
 from pathlib import Path
 
 import pytest
-from test_cgroup_network import Containers, net_dev
 from trees import Host, Tree, config
+from unit.collect.cgroup.test_container_network import Containers, net_dev
 
 from shipper.collect.cgroup import cgroups
 from shipper.collect.host import addresses

@@ -17,8 +17,8 @@ from types import MappingProxyType
 from typing import Any
 
 import pytest
+from booting import PROGRAM, Bridge, Node, node, own_cgroup, run, space
 from imaging import Image
-from nodes import PROGRAM, Bridge, Node, node, own_cgroup, run, space
 from readme import REPOSITORY, commands
 
 from shipper.collect.events import kernel_log

@@ -16,7 +16,7 @@ from shipper.kernel.timex import Timex
 from shipper.schema.datasets import DATASETS
 from shipper.settings.config import Collect, Config
 
-HOSTS = Path(__file__).parent / "hosts"
+HOSTS = Path(__file__).parents[1] / "hosts"
 
 # dataset → entity → values
 Documents = dict[str, dict[str, dict[str, Value]]]

@@ -6,7 +6,7 @@ from typing import Final
 
 import pytest
 
-REPOSITORY: Final = Path(__file__).parent.parent
+REPOSITORY: Final = Path(__file__).parents[2]
 FOLDERS: Final = ("bench", "dashboards", "docs", "mappings", "tests", "units")
 DOCUMENTS: Final = sorted(
     path.relative_to(REPOSITORY).as_posix()

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 from captured import HOSTS, CapturedRoot, Ticks
-from test_fuzz import PARSERS
-from test_fuzz_collectors import MADE
+from golden.test_fuzz import PARSERS
+from golden.test_fuzz_collectors import MADE
 
 from shipper.collect import COLLECTORS
 from shipper.collect.contract import Collector

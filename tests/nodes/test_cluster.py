@@ -24,9 +24,9 @@ import fleetd
 import psutil
 import pytest
 import shipper_eslocal
+from booting import PROGRAM, SERVER, Bridge, Node, node, run, space, until
 from engines import image as busybox
 from imaging import Image
-from nodes import PROGRAM, SERVER, Bridge, Node, node, run, space, until
 from readme import REPOSITORY, commands
 
 from shipper.deliver.ledger import Ledger

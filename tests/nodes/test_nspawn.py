@@ -12,9 +12,9 @@ from io import BytesIO
 from pathlib import Path
 
 import pytest
+from booting import own_cgroup
 from engines import containerd, docker, podman
 from imaging import Image
-from nodes import own_cgroup
 from readme import REPOSITORY
 
 SCRIPT = REPOSITORY / "units/nspawn/shipper-nspawn"

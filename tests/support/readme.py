@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-REPOSITORY = Path(__file__).parent.parent
+REPOSITORY = Path(__file__).parents[2]
 README = REPOSITORY / "units/README.md"
 
 

@@ -12,7 +12,7 @@ TWELVE = {
     *("cpu", "memory", "loadavg", "diskspace", "diskusage", "vmstat", "network", "sockets", "tcp", "proc"),
     *("memory_cgroup", "cpuacct_cgroup"),
 }
-README = Path(__file__).parents[1] / "mappings" / "README.md"
+README = Path(__file__).parents[3] / "mappings" / "README.md"
 
 
 @pytest.mark.parametrize("one", HERITAGE, ids=lambda one: one.metric)
