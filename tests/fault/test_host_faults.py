@@ -112,7 +112,7 @@ def test_ten_ticks_of_a_full_disk_lose_nothing(es: shipper_eslocal.Cluster, make
 def test_a_flipped_bit_costs_its_segment_only(
     es: shipper_eslocal.Cluster, between: Proxy, make: Make, tmp_path: Path, region: str
 ) -> None:
-    """Each byte of a segment is in tests/test_spool.py; here one of each region, through to the server."""
+    """Each byte of a segment is in tests/unit/deliver/test_spool.py; here one of each region, through to the server."""
     between.down()
     line = make(between.url)
     line.run(3)

@@ -1,4 +1,4 @@
-"""podman's databases: both kinds, and what is no database. tests/runtimes has podman itself write one."""
+"""podman's databases: both kinds, and what is no database. tests/nodes has podman itself write one."""
 
 import json
 import sqlite3
