@@ -162,9 +162,9 @@ def test_files_that_may_not_be_read_rest_and_are_counted(tmp_path: Path) -> None
     """After a chown by mistake, and back: in a process that may not read what is not its own."""
     script = """
 import os, sys
-from shipper.ledger import Ledger
-from shipper.segment import Entry
-from shipper.spool import Spool
+from shipper.deliver.ledger import Ledger
+from shipper.deliver.segment import Entry
+from shipper.deliver.spool import Spool
 entry = Entry(b'{"create":{"_index":"a"}}', b'{}')
 ledger = Ledger.load(Spool(sys.argv[1], 1 << 30))
 if sys.argv[2] == "fill":
