@@ -1,4 +1,4 @@
-"""Words to systemd over its datagram socket: sd_notify(3). Without NOTIFY_SOCKET nothing is said."""
+"""Notifications to systemd over its datagram socket: sd_notify(3). Without NOTIFY_SOCKET none are sent."""
 
 import os
 import socket

@@ -27,7 +27,7 @@ _WORDS: Final = {ERROR: "error", WARNING: "warning", INFO: "info"}
 _AGAIN_S: Final = 3600.0
 _CAUSES_MOST: Final = 1000
 _LINE_MOST: Final = 4000  # bytes: a pipe that is ready takes PIPE_BUF without waiting, pipe(7)
-_FILE_S: Final = 0.5  # a file's disk that takes longer for a line is one that takes none
+_FILE_S: Final = 0.5  # a disk that needs longer for one line counts as one that accepts none
 _STDERR: Final = 2
 
 

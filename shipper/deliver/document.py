@@ -15,7 +15,7 @@ from shipper.base.text import utf8
 from shipper.fields.field import Field, Kind, Type
 from shipper.fields.rates import Value
 
-DIMENSION_BYTES: Final = 512  # Elasticsearch 8.7–8.12 refuse longer values of a dimension at 1,024 bytes
+DIMENSION_BYTES: Final = 512  # Elasticsearch 8.7–8.12 reject a dimension of more than 1,024 bytes
 _DIGEST: Final = 16
 _MOST_FORMS: Final = 512
 _PLACES: Final = {Type.LONG: "%d", Type.DOUBLE: "%.7g"}
@@ -36,13 +36,13 @@ def _clean(value: Any) -> Any:
     if isinstance(value, str):
         return utf8(value)
     if isinstance(value, Mapping):
-        # Elasticsearch refuses the document for a key with a NUL, or one too long for a term
+        # Elasticsearch rejects the document for a key with a NUL, or one too long for a term
         return {utf8(dimension(key)).replace("\0", "\\x00"): _clean(item) for key, item in value.items()}
     return [_clean(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 def dimension(text: str) -> str:
-    """``text`` as the value of a dimension: over 512 bytes it is cut and told apart by its SHA-256."""
+    """``text`` as the value of a dimension: over 512 bytes it is cut and made unique by its SHA-256."""
     raw = utf8(text).encode()
     if len(raw) <= DIMENSION_BYTES:
         return text

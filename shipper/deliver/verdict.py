@@ -3,11 +3,11 @@
 The answers as real servers give them (8.19, 9.4)::
 
     201                                          stored
-    201, "failure_store": "used"                 not stored where it belongs, and not said why: judged by its time
+    201, "failure_store": "used"                 not stored in its stream, and no reason given: judged by its time
     409 version_conflict_engine_exception        stored before
     408, 429, 5xx                                try again
     503 unavailable_shards_exception             all of this index waits: its primary shard is not active
-    401, 403, 404                                all of this index waits: rights, a write block, auto_create_index
+    401, 403, 404                                all of this index waits: privileges, a write block, auto_create_index
     400 timestamp_error "… is outside of ranges of currently writable indices [[FROM,TO],…]"
     400 document_parsing_exception "… @timestamp value [T] must be smaller than TO"   (less than a second past the end)
     400 of a type in DOCUMENT_TYPES              never

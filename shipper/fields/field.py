@@ -83,7 +83,7 @@ class Declaration:
 
 
 def _declaration() -> Declaration:
-    """Of the code outside this module that is declaring a field."""
+    """The position of the code outside this module that declares a field."""
     frame: FrameType | None = sys._getframe(1)  # noqa: SLF001 – the call site is what is asked for
     while frame and frame.f_globals.get("__name__") == __name__:
         frame = frame.f_back

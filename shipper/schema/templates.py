@@ -22,7 +22,7 @@ from shipper.settings.config import Index
 
 # Increase it with every change that is released: setup replaces older templates and keeps newer ones
 TEMPLATE_VERSION: Final = 2
-# Elastic's own template for metrics-*-* has 100, and 200 is where its packages stand; version 1 of ours, which was for
+# Elastic's own template for metrics-*-* has 100, and its packages have 200; version 1 of ours, which was for
 # all namespaces at once, had 500
 PRIORITY: Final = 510
 LOOK_BACK: Final = "7d"  # the server's maximum: the first backing index accepts a spool that is days old

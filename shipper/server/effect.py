@@ -54,7 +54,7 @@ def _line(winner: str, names: list[str]) -> str:
 
 
 def _otherwise(config: Config, name: str, template: Any) -> Iterator[str]:
-    """For our template, if somebody changed it."""
+    """A line about our own template, if somebody changed it."""
     series = config.index.layout == "datastream" and not name.startswith(_late_prefixes(config))
     mode = template.get("settings", {}).get("index", {}).get("mode", "standard")
     if series and mode != "time_series":

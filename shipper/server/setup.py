@@ -2,7 +2,7 @@
 
 What is missing is created, what is older is replaced, what is newer or the operator's is kept. Everything is planned
 first: a value on the server that somebody else may have set is shown, and changed only with the caller's consent. What
-a server lacks is known from its list of modules; if the list cannot be read or does not tell, from the rejection of a
+a server lacks is known from its list of modules; if the list cannot be read or is inconclusive, from the rejection of a
 template, which names the setting.
 """
 

@@ -194,7 +194,7 @@ def _retention(lifecycle: Mapping[str, Any]) -> str:
 
 
 def _options(stream: Stream, wanted: Expected) -> Iterator[Step]:
-    """Turn off a failure store: it accepts what the server rejects, with 201, so nothing would be held back or sent to
+    """Turn off a failure store: it answers 201 for a rejected document, so nothing would be retried or sent to
     the late stream.
     """
     store = (stream.about or {}).get("failure_store") or {}
