@@ -69,6 +69,10 @@ class _Job:
         """Whether it has a turn at this tick."""
         return not self.collector.every_s or self._every.due(now_ns)
 
+    def retry(self) -> None:
+        """Have the next turn at the next tick, because this one failed."""
+        self._every.now()
+
     def forget_turn(self) -> None:
         """The last turn was only to read counters: the next one is due at once, and reports all problems as new."""
         self._every.now()
@@ -200,8 +204,14 @@ class Ticker:
         now_ns = self._root.now_ns()
         due = {job.collector.name: job for job in self._jobs if job.due(now_ns)}
         outcomes = self._crew.run([(name, partial(job.run, write)) for name, job in due.items()])
-        turns = [(due.get(name), _note(name, outcome, report)) for name, outcome in outcomes.items()]
-        return [(job, turn) for job, turn in turns if job is not None and turn is not None]
+        turns = []
+        for name, outcome in outcomes.items():
+            job, turn = due.get(name), _note(name, outcome, report)
+            if job and turn:
+                turns.append((job, turn))
+            elif job:
+                job.retry()
+        return turns
 
     def _joined(
         self, turns: Iterable[tuple[_Job, _Turn]], faults: dict[str, str]

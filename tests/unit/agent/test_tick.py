@@ -5,6 +5,7 @@ import json
 import os
 import re
 import shutil
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -167,6 +168,31 @@ def test_a_collector_whose_start_raises_is_named_and_started_again(
     documents, _, report = host.tick()
     assert report.failed == {}
     assert "load" in of(documents, "host")[0]["system"]
+
+
+def test_a_slow_collector_that_failed_is_tried_at_the_next_tick(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not after its minute: it gave nothing."""
+    processes = next(one for one in COLLECTORS if one.name == "processes")
+    calls: list[int] = []
+
+    def start(reader: Reader, config: Config) -> contract.Collect:
+        collect = processes.start(reader, config)
+
+        def flaky() -> Iterable[Reading]:
+            calls.append(1)
+            if len(calls) < 2:
+                raise OSError(errno.EIO, "no")
+            return collect()
+
+        return flaky
+
+    changed = tuple(replace(one, start=start) if one is processes else one for one in COLLECTORS)
+    monkeypatch.setattr("shipper.agent.tick.COLLECTORS", changed)
+    host = Hosted(tmp_path)
+    summaries = ["summary" in of(host.tick(moment)[0], "host")[0]["system"].get("process", {}) for moment in (0, 1, 1)]
+    assert summaries == [False, True, False]
 
 
 def test_only_the_datasets_asked_for(tmp_path: Path) -> None:
