@@ -13,6 +13,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from moments import HOSTS
+
 from bench.replayed import ReplayedRoot
 from shipper.agent.self_metrics import Report, SelfMetrics
 from shipper.agent.tick import HostIdentity, Ticker
@@ -22,7 +24,6 @@ from shipper.deliver.ledger import Ledger
 from shipper.deliver.spool import Spool
 from shipper.settings.config import Bulk, Collect, Config
 
-HOSTS = Path(__file__).parent.parent / "tests" / "hosts"
 _WARM = 3  # ticks until all templates and layouts are cached
 _STORED = b'{"create":{"status":201}}'
 

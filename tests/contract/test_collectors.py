@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from captured import HOSTS, CapturedRoot, Ticks
+from captured import CapturedRoot, Ticks
 from golden.test_fuzz import PARSERS
 from golden.test_fuzz_collectors import MADE
+from moments import HOSTS
 
 from shipper.collect import COLLECTORS
 from shipper.collect.contract import Collector

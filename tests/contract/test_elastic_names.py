@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import pytest
-from captured import HOSTS
+from moments import HOSTS
 
 from shipper.fields.field import Field
 from shipper.schema.datasets import DATASETS, every_field

@@ -13,7 +13,8 @@ from typing import Any
 
 import pytest
 import shipper_eslocal
-from captured import HOSTS, CapturedRoot, Ticks
+from captured import CapturedRoot, Ticks
+from moments import HOSTS
 
 from shipper import cli
 from shipper.deliver import client

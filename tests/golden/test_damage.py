@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from captured import HOSTS, CapturedRoot, Ticks
+from captured import CapturedRoot, Ticks
+from moments import HOSTS
 
 from shipper.collect import COLLECTORS
 from shipper.fields.field import Kind, Type

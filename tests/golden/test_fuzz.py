@@ -10,9 +10,9 @@ from contextlib import suppress
 from typing import Any, Final
 
 import pytest
-from captured import HOSTS
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from moments import HOSTS
 
 from shipper.collect.cgroup import cgroups, container_network, controllers, slow
 from shipper.collect.cgroup.controllers import CgroupFile

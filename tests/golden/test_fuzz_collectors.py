@@ -15,10 +15,11 @@ from pathlib import Path
 from typing import Final
 
 import pytest
-from captured import HOSTS, CapturedRoot, Documents, Ticks
+from captured import CapturedRoot, Documents, Ticks
 from casetrees import host_of
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from moments import HOSTS
 
 from shipper.collect import COLLECTORS
 from shipper.collect.contract import Collector

@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from captured import HOSTS, CapturedRoot, Documents, Ticks
+from captured import CapturedRoot, Documents, Ticks
+from moments import HOSTS
 
 from shipper.base.text import utf8
 

@@ -7,8 +7,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from captured import HOSTS, CapturedRoot, Documents, Ticks, collecting
+from captured import CapturedRoot, Documents, Ticks, collecting
 from engines import CGROUPS, Docker, docker, swept
+from moments import HOSTS
 
 from shipper.collect.cgroup import cgroups
 from shipper.kernel.source import Descriptors, Root

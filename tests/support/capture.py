@@ -1,4 +1,4 @@
-"""Copy the kernel files that the collectors read into tests/hosts/NAME/{0,1}, two moments apart, scrubbed.
+"""Copy the kernel files that the collectors read into tests/hosts/NAME/{0,1}.txt, two moments apart, scrubbed.
 
     .venv/bin/python tests/support/capture.py NAME [--root /] [--pause 10] [--rename OLD=NEW ...] [--lean]
 
@@ -14,19 +14,19 @@ import hashlib
 import json
 import os
 import re
-import shutil
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import capture_containers
+import moments
 
 from shipper.kernel import mountinfo
 from shipper.kernel.namespace import of_host, of_pid
 from shipper.kernel.source import Reader, Root
 
-HOSTS = Path(__file__).parents[1] / "hosts"
 BOOT_ID = "01234567-89ab-4cde-8f01-23456789abcd"
 MACHINE_ID = "0123456789abcdef0123456789abcdef"
 MOST_PROCESSES = 40
@@ -237,15 +237,17 @@ def main() -> int:
     parser.add_argument("--docker-root", action="append", default=[], metavar="DIR", help="another data root of docker")
     options = parser.parse_args()
     pairs = [(old, new) for old, _, new in (rename.partition("=") for rename in options.rename)]
-    root, scrubber, target = Root(options.root), Scrubber(pairs), HOSTS / options.name
-    for moment in ("0", "1"):
-        if moment == "1":
-            time.sleep(options.pause)
-        shutil.rmtree(target / moment, ignore_errors=True)
-        asked = capture_containers.asked_for(options.root, tuple(options.docker_root))
-        Moment(root, target / moment, scrubber, asked, lean=options.lean).capture()
-    size = sum(path.stat().st_size for path in target.rglob("*") if path.is_file())
-    print(f"{target}: {size} bytes")
+    root, scrubber = Root(options.root), Scrubber(pairs)
+    with tempfile.TemporaryDirectory() as directory:
+        moments_of = [Path(directory, moment) for moment in ("0", "1")]
+        for target in moments_of:
+            if target != moments_of[0]:
+                time.sleep(options.pause)
+            asked = capture_containers.asked_for(options.root, tuple(options.docker_root))
+            Moment(root, target, scrubber, asked, lean=options.lean).capture()
+        moments.store(options.name, *moments_of)
+    for path in sorted((moments.STORED / options.name).glob("?.txt")):
+        print(f"{path}: {path.stat().st_size} bytes")
     return 0
 
 

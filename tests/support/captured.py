@@ -16,8 +16,6 @@ from shipper.kernel.timex import Timex
 from shipper.schema.datasets import DATASETS
 from shipper.settings.config import Collect, Config
 
-HOSTS = Path(__file__).parents[1] / "hosts"
-
 # dataset → entity → values
 Documents = dict[str, dict[str, dict[str, Value]]]
 

@@ -16,7 +16,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
-from captured import HOSTS, CapturedRoot
+from captured import CapturedRoot
+from moments import HOSTS
 
 from shipper.agent.self_metrics import Report, SelfMetrics
 from shipper.collect import COLLECTORS

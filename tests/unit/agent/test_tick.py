@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from captured import HOSTS, CapturedRoot
+from captured import CapturedRoot
+from moments import HOSTS
 
 from shipper.agent.self_metrics import Report, SelfMetrics
 from shipper.agent.tick import HostIdentity, Ticker

@@ -6,8 +6,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from captured import HOSTS, CapturedRoot
+from captured import CapturedRoot
 from casetrees import host_of
+from moments import HOSTS
 from trees import Tree
 
 from shipper.collect import COLLECTORS

@@ -5,9 +5,9 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from captured import HOSTS
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from moments import HOSTS
 
 from shipper.collect.host import cpu, disk, load, memory, network, protocols, uptime, vmstat
 from shipper.kernel import mountinfo, parse
