@@ -3,7 +3,7 @@
 import os
 
 NEW = ".new"
-"""Suffix of a file that is being written: what bears it was never finished."""
+"""Suffix of a file while it is written; a file that still has it was never completed."""
 
 
 def replace(path: str, data: bytes) -> None:

@@ -103,7 +103,7 @@ def named(plural: str, entities: list[str]) -> Finding:
     """How many entities were found, and the names of the first."""
     listed = ", ".join(sorted(entities)[:_MOST_NAMED])
     more = f" and {len(entities) - _MOST_NAMED} more" if len(entities) > _MOST_NAMED else ""
-    return ok(f"{len(entities)} {plural}: {listed}{more}") if entities else note(f"no {plural}")
+    return ok(f"{plural}: {len(entities)} ({listed}{more})") if entities else note(f"no {plural}")
 
 
 def cgroups(readings: list[Reading]) -> Iterator[Finding]:

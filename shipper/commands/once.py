@@ -62,7 +62,9 @@ def _datasets(dataset: str | None, field: str | None) -> tuple[str, ...]:
     )
     if not having:
         close = difflib.get_close_matches(field, {declared.name for _, declared in every_field()}, n=1)
-        raise UserError(f"no field {field}" + (f"; did you mean {close[0]}?" if close else ": see shipper fields"))
+        raise UserError(
+            f'no field "{field}"; ' + (f"did you mean {close[0]}?" if close else "run shipper fields to list them")
+        )
     return (dataset,) if dataset in having else having
 
 

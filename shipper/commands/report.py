@@ -58,7 +58,7 @@ def _time(text: str) -> int:
     try:
         moment = datetime.fromisoformat(text)
     except ValueError:
-        raise argparse.ArgumentTypeError("a time such as 2026-11-23T02:00 or 2026-11-23T02:00+01:00") from None
+        raise argparse.ArgumentTypeError("must be a time such as 2026-11-23T02:00 or 2026-11-23T02:00+01:00") from None
     return round(moment.replace(tzinfo=moment.tzinfo or UTC).timestamp() * 1000)
 
 

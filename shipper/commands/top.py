@@ -23,7 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def _seconds(text: str) -> float:
     value = float(text)
     if not 0.1 <= value <= 3600:  # noqa: PLR2004
-        raise argparse.ArgumentTypeError("0.1 to 3600 seconds")
+        raise argparse.ArgumentTypeError("must be from 0.1 to 3600 seconds")
     return value
 
 

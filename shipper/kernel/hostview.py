@@ -78,7 +78,7 @@ def require(view: HostView) -> None:
     """Raises HostViewError, with all that is wrong in one line."""
     reasons = [finding.text for finding in view.findings if finding.level is Level.WRONG]
     if reasons:
-        raise HostViewError(f"this is not the host: {'; '.join(reasons)}; host.verify = false starts anyway")
+        raise HostViewError(f"this is not the host: {'; '.join(reasons)}; to start anyway, set host.verify to false")
 
 
 def _word(reader: Reader, path: str) -> str:

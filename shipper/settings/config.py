@@ -265,7 +265,7 @@ def _syntax(message: str) -> str:
 def _from_tables(file: str, content: Mapping[str, Any], known: Mapping[str, Option]) -> Iterable[_Found]:
     for section, entries in content.items():
         if section not in SECTIONS:
-            raise ConfigError(f"{file}: [{section}]: {_unknown('section', section, SECTIONS)}")
+            raise ConfigError(f"{file}: {_unknown('section', section, SECTIONS)}")
         if not isinstance(entries, dict):
             raise ConfigError(f"{file}: {section}: must be a section: [{section}]")
         for key, value in entries.items():
@@ -289,7 +289,7 @@ def _from_environment(environ: Mapping[str, str], known: Mapping[str, Option]) -
         if declared is None:
             if _FOREIGN.search(name):
                 continue
-            raise ConfigError(f"environment {name}: {_unknown('variable', name, variables, listed=False)}")
+            raise ConfigError(f"environment: {_unknown('variable', name, variables, listed=False)}")
         yield declared, f"environment {name}", _read(declared, f"environment {name}={_brief(value)}", value)
 
 

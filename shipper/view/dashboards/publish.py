@@ -44,7 +44,7 @@ class Site:
             with urllib3.PoolManager(ca_certs=self.ca_file or None, timeout=timeout, retries=False) as pool:
                 answer = pool.request(method, self.url.rstrip("/") + path, headers=headers, **more)
         except (urllib3.exceptions.HTTPError, OSError) as error:
-            raise UserError(f"{self.url}: {error}") from None
+            raise UserError(f"{self.url}: {_reason(error)}") from None
         if missing_ok and answer.status == _NOT_FOUND:
             return None
         if not 200 <= answer.status < 300:  # noqa: PLR2004
@@ -56,6 +56,12 @@ class Site:
             raise UserError(
                 f"{self.url}{path}: the response is not JSON; check that this is the right server"
             ) from None
+
+
+def _reason(error: Exception) -> str:
+    """The system's words if ``error`` has a cause there: urllib3 surrounds them with the names of its classes."""
+    cause = error if isinstance(error, OSError) else error.__cause__
+    return cause.strerror.lower() if isinstance(cause, OSError) and cause.strerror else str(error)
 
 
 def boards(kind: str) -> list[tuple[str, str]]:

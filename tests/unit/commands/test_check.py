@@ -26,8 +26,8 @@ def test_this_machine_is_fine(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     lines = shown(capsys)
     assert "ok     spool.directory from flag --spool" in lines
     assert any(line.startswith(f"ok     spool {tmp_path}/new/spool, will be created: ") for line in lines)
-    assert any(re.fullmatch(r"ok     [1-9]\d* disks: .+", line) for line in lines)
-    assert any(re.fullmatch(r"ok     [1-9]\d* filesystems: .*/.*", line) for line in lines)
+    assert any(re.fullmatch(r"ok     disks: [1-9]\d* \(.+\)", line) for line in lines)
+    assert any(re.fullmatch(r"ok     filesystems: [1-9]\d* \(.*/.*\)", line) for line in lines)
     assert not (tmp_path / "new").exists()
 
 
@@ -88,7 +88,7 @@ def test_broken_collector_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_terminal_is_safe_from_hostile_names() -> None:
     finding = check.named("filesystems", ["/mnt/\x1b[2J\n", "/"])
-    assert str(finding) == "ok     2 filesystems: /, /mnt/\\x1b[2J\\n"
+    assert str(finding) == "ok     filesystems: 2 (/, /mnt/\\x1b[2J\\n)"
 
 
 def test_check_says_what_keeps_run_from_starting_all_at_once(

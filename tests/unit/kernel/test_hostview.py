@@ -98,7 +98,7 @@ def test_wrong_view_is_refused_in_one_line(changes: dict[str, str | None], expec
     assert wrong(seen) == [text]
     with pytest.raises(HostViewError) as caught:
         hostview.require(seen)
-    assert str(caught.value) == f"this is not the host: {text}; host.verify = false starts anyway"
+    assert str(caught.value) == f"this is not the host: {text}; to start anyway, set host.verify to false"
 
 
 def test_v1_root_cgroup_is_told_by_its_release_agent(tmp_path: Path) -> None:

@@ -38,9 +38,9 @@ def message(
 FILE_ERRORS = {
     "unknown section": (
         '[colect]\nperiod = "1s"',
-        f"F: [colect]: unknown section colect; did you mean collect? (known: {SECTIONS})",
+        f"F: unknown section colect; did you mean collect? (known: {SECTIONS})",
     ),
-    "unknown section like none": ("[x]", f"F: [x]: unknown section x (known: {SECTIONS})"),
+    "unknown section like none": ("[x]", f"F: unknown section x (known: {SECTIONS})"),
     "option outside a section": ('collect = "1s"', "F: collect: must be a section: [collect]"),
     "unknown option": (
         '[spool]\ndirectroy = "/x"',
@@ -155,10 +155,7 @@ def test_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
         (
             "COLECT_PERIOD",
             "1s",
-            (
-                "environment SHIPPER_COLECT_PERIOD: "
-                "unknown variable SHIPPER_COLECT_PERIOD; did you mean SHIPPER_COLLECT_PERIOD?"
-            ),
+            ("environment: unknown variable SHIPPER_COLECT_PERIOD; did you mean SHIPPER_COLLECT_PERIOD?"),
         ),
         (
             "COLLECT_DATASETS",

@@ -154,7 +154,10 @@ def _full(panel: Panel, digits: Any) -> Answer:
         (["--board", "host"], "--board host needs --host"),
         (["--board", "container", "--host", "a"], "--board container needs --container"),
         (["--from", "2026-11-23T02:00", "--to", "2026-11-23T01:00"], "the time range ends before it begins"),
-        (["--from", "tomorrow"], "argument --from: a time such as 2026-11-23T02:00 or 2026-11-23T02:00+01:00 (see"),
+        (
+            ["--from", "tomorrow"],
+            "argument --from: must be a time such as 2026-11-23T02:00 or 2026-11-23T02:00+01:00 (see",
+        ),
         (["--last", "1y"], "argument --last: a duration from 1s to 366d"),
     ],
 )
