@@ -145,6 +145,27 @@ class Page:
         return found
 
 
+def frames(page: Page, panel: Mapping[str, Any], responses: Sequence[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
+    """The data frames that the data source's backend makes of the responses to ``msearch``."""
+    for target, response in zip(panel["targets"], responses, strict=True):
+        if target["bucketAggs"][-1]["type"] == "date_histogram":
+            for title, values in _frames(target, response):
+                times = [time for time in page.when.buckets if time in values]
+                line = {"name": "Value", "type": "number", "values": [values[time] for time in times]}
+                named = {**line, "config": {"displayNameFromDS": title}}
+                fields = [{"name": "Time", "type": "time", "values": times, "config": {}}, named]
+                yield {"refId": target["refId"], "name": title, "fields": fields}
+            continue
+        (terms,) = target["bucketAggs"]
+        buckets = response.get("aggregations", {}).get(terms["id"], {}).get("buckets", [])
+        keys = {"name": terms["field"], "type": "string", "values": [str(bucket["key"]) for bucket in buckets]}
+        columns = []
+        for metric in target["metrics"]:
+            numbers = [_value(metric, bucket) for bucket in buckets]
+            columns.append({"name": _column(target, metric), "type": "number", "values": numbers})
+        yield {"refId": target["refId"], "fields": [{**field, "config": {}} for field in (keys, *columns)]}
+
+
 def _ad_hoc(name: str, operator: str, value: str) -> str:
     quoted = '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
     match operator:

@@ -18,7 +18,7 @@ from shipper.base.errors import UserError
 
 FOLDER: Final = "shipper"
 _PATIENCE_S: Final = 30
-_TITLE: Final = "Shipper"
+_TITLE: Final = "Shipper dashboards"  # before 11.3 Grafana allows no folder with the title of one of its boards
 _NOT_FOUND: Final = 404
 _REFUSED: Final = {
     401: "the token is invalid",

@@ -8,6 +8,8 @@ from shipper.view.dashboards.model import ENTITY, ONE_HOST, Mark, Steps, Variabl
 BUSY: Final = Steps(0.85, 0.95)
 FULL: Final = Steps(0.8, 0.9)
 PRESSURE: Final = Steps(0.1, 0.4)
+ANY: Final = Steps(1, 1)  # should never happen: the first one is bad
+WAITING: Final = Steps(1_000, 100_000)  # documents in a spool: seconds, or hours, of a host with containers
 
 CONTAINERS: Final = (one_of("cgroup.kind", "container"),)
 WORKLOADS: Final = (one_of("cgroup.kind", "container", "service", "machine"),)

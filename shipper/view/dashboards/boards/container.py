@@ -1,42 +1,48 @@
 """One container or service: everything about its cgroup, the host's pressure beside it, and its processes."""
 
 from shipper.view.dashboards.boards.common import BUSY, FULL, ITS_HOST, ONE_CONTAINER, PRESSURE
-from shipper.view.dashboards.model import NAMESPACE, Board, Row, Split, avg, lines, most, stat, table
+from shipper.view.dashboards.model import NAMESPACE, Board, Row, Split, Steps, avg, lines, most, stat, table
 
 _NOW = Row(
     "At a glance",
     (
-        stat("CPU usage", "In CPUs, mean.", "cgroup", avg("cgroup.cpu.cores")),
+        stat("CPU usage", "In CPUs, mean of the last two minutes.", "cgroup", avg("cgroup.cpu.cores"), recent=True),
         stat(
             "CPU quota",
             "CPUs that the cgroup may use; absent without a quota.",
             "cgroup",
             most("cgroup.cpu.limit.cores"),
+            recent=True,
         ),
         stat(
             "Working set",
-            "Memory usage without inactive file pages, mean.",
+            "Memory usage without inactive file pages, mean of the last two minutes.",
             "cgroup",
             avg("cgroup.memory.working_set.bytes"),
+            recent=True,
         ),
         stat(
             "Memory limit",
             "The smallest limit of the cgroup and its parents; absent without a limit.",
             "cgroup",
             most("cgroup.memory.limit.effective.bytes"),
+            recent=True,
         ),
         stat(
             "Memory limit used",
-            "Working set as a share of the cgroup's own limit, highest value.",
+            "Working set as a share of the cgroup's own limit, highest value of the last two minutes.",
             "cgroup",
             most("cgroup.memory.limit.pct"),
             steps=FULL,
+            recent=True,
         ),
         stat(
             "Restarts",
             "How often this host has recreated a container of this name since the shipper started.",
             "cgroup",
             most("cgroup.restarts.count"),
+            steps=Steps(1, 3),
+            recent=True,
         ),
     ),
 )

@@ -1,6 +1,6 @@
 """One host in the order of the USE method: utilisation, saturation, errors, for each of its resources."""
 
-from shipper.view.dashboards.boards.common import BOOT_MARK, BUSY, FULL, OOM_MARK, PRESSURE, WORKLOADS
+from shipper.view.dashboards.boards.common import ANY, BOOT_MARK, BUSY, FULL, OOM_MARK, PRESSURE, WORKLOADS
 from shipper.view.dashboards.model import (
     ENTITY,
     NAMESPACE,
@@ -23,44 +23,58 @@ _INTERFACES = Split("system.network.name", 8)
 _NOW = Row(
     "At a glance",
     (
-        stat("CPU usage", "Share of all CPUs, mean.", "host", avg("system.cpu.total.norm.pct"), steps=BUSY, width=3),
+        stat(
+            "CPU usage",
+            "Share of all CPUs, mean of the last two minutes.",
+            "host",
+            avg("system.cpu.total.norm.pct"),
+            steps=BUSY,
+            recent=True,
+            width=3,
+        ),
         stat(
             "Memory used",
-            "Used memory (total − available) as a share of the total, mean.",
+            "Used memory (total − available) as a share of the total, mean of the last two minutes.",
             "host",
             avg("system.memory.actual.used.pct"),
             steps=FULL,
+            recent=True,
             width=3,
         ),
         stat(
             "Fullest filesystem",
-            "Highest usage of any filesystem.",
+            "Highest usage of any filesystem in the last two minutes.",
             "filesystem",
             most("system.filesystem.used.pct"),
             steps=FULL,
+            recent=True,
             width=3,
         ),
         stat("CPUs", "Number of logical CPUs online, highest value.", "host", most("system.cpu.cores"), width=3),
         stat("Memory", "Total memory that the kernel manages.", "host", most("system.memory.total"), width=3),
         stat(
             "Uptime",
-            "Longest time since boot in the time range; marks show boots.",
+            "Time since boot at the end of the range; marks show boots.",
             "host",
             most("system.uptime.duration.ms"),
+            recent=True,
             width=3,
         ),
         stat(
             "Containers",
-            "Number of containers that ran at any time in the range.",
+            "Number of containers in the last two minutes of the range.",
             "cgroup",
             unique("container.id", "containers"),
+            recent=True,
             width=3,
         ),
         stat(
             "Failed units",
-            "systemd units in the state failed, highest number; read once a minute.",
+            "systemd units in the state failed, in the last two minutes; read once a minute.",
             "host",
             most("system.systemd.units.failed.count"),
+            steps=ANY,
+            recent=True,
             width=3,
         ),
     ),

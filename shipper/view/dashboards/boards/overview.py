@@ -1,6 +1,6 @@
 """The whole cluster: which hosts are up, how busy it is, which hosts are in the worst state."""
 
-from shipper.view.dashboards.boards.common import BUSY, FULL, OOM_MARK, PRESSURE, WORKLOADS
+from shipper.view.dashboards.boards.common import BUSY, FULL, OOM_MARK, PRESSURE, WAITING, WORKLOADS
 from shipper.view.dashboards.model import (
     CLUSTER,
     ENTITY,
@@ -46,30 +46,35 @@ _NOW = Row(
         ),
         stat(
             "CPU",
-            "CPU usage as a share of all CPUs, mean over hosts and time.",
+            "CPU usage as a share of all CPUs, mean over hosts in the last two minutes.",
             "host",
             avg("system.cpu.total.norm.pct"),
             steps=BUSY,
+            recent=True,
         ),
         stat(
             "Memory",
-            "Used memory (total − available) as a share of the total, mean over hosts and time.",
+            "Used memory (total − available) as a share of the total, mean over hosts in the last two minutes.",
             "host",
             avg("system.memory.actual.used.pct"),
             steps=FULL,
+            recent=True,
         ),
         stat(
             "Fullest disk",
-            "Highest usage of any filesystem on any host.",
+            "Highest usage of any filesystem on any host in the last two minutes.",
             "filesystem",
             most("system.filesystem.used.pct"),
             steps=FULL,
+            recent=True,
         ),
         stat(
             "Documents waiting",
-            "Documents in the spool that Elasticsearch has not accepted yet, highest value of any host.",
+            "Documents in the spool that Elasticsearch has not accepted yet, highest value of any host in the last two minutes.",
             "agent",
             most("agent.ledger.spooled.count"),
+            steps=WAITING,
+            recent=True,
         ),
     ),
 )

@@ -1,6 +1,6 @@
 """The shipper itself: what became of every document, and what collecting and delivering costs."""
 
-from shipper.view.dashboards.boards.common import BOOT_MARK
+from shipper.view.dashboards.boards.common import ANY, BOOT_MARK, WAITING
 from shipper.view.dashboards.model import (
     CLUSTER,
     HOST,
@@ -33,27 +33,44 @@ _NOW = Row(
             unique(HOST, "up", recent=True),
             unique(HOST, "seen"),
         ),
-        stat("Versions", "Number of different versions in the fleet.", "agent", unique("agent.version", "versions")),
         stat(
-            "Waiting", "Documents in the spool, highest value of any host.", "agent", most("agent.ledger.spooled.count")
+            "Versions",
+            "Number of different versions in the last two minutes.",
+            "agent",
+            unique("agent.version", "versions"),
+            recent=True,
+        ),
+        stat(
+            "Waiting",
+            "Documents in the spool, highest value of any host in the last two minutes.",
+            "agent",
+            most("agent.ledger.spooled.count"),
+            steps=WAITING,
+            recent=True,
         ),
         stat(
             "Rejected",
-            "Documents that Elasticsearch rejected, highest count of any shipper.",
+            "Documents that Elasticsearch rejected since the ledger was created, highest count of any shipper.",
             "agent",
             most("agent.ledger.rejected.count"),
+            steps=ANY,
+            recent=True,
         ),
         stat(
             "Dropped",
             "Documents that were dropped (spool full, disk damaged, too old), highest count of any shipper.",
             "agent",
             most("agent.ledger.dropped.count"),
+            steps=ANY,
+            recent=True,
         ),
         stat(
             "Unreadable files",
-            "Files that the shipper could not read or parse, highest number of any host.",
+            "Files that the shipper could not read or parse, highest number of any host in the last two minutes.",
             "agent",
             most("agent.problems.count"),
+            steps=ANY,
+            recent=True,
         ),
     ),
 )

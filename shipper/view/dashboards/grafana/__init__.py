@@ -15,6 +15,7 @@ from grafana_foundation_sdk.cog.encoder import JSONEncoder
 from grafana_foundation_sdk.models import common, dashboard
 from grafana_foundation_sdk.models.dashboard import DynamicConfigValue as Set
 
+from shipper.view.dashboards.boards import BOARDS
 from shipper.view.dashboards.clauses import all_value, lucene, panel_lucene
 from shipper.view.dashboards.colours import BAD, COLOURS, GOOD, MARKS, WARNING
 from shipper.view.dashboards.grafana import query as grafana_query
@@ -41,9 +42,10 @@ from shipper.view.dashboards.model import (
 SCHEMA: Final = 39  # of Grafana 11.0; later versions migrate it on load
 TAG: Final = "shipper"
 _SOURCE: Final = common.DataSourceRef(type_val="elasticsearch", uid="${datasource}")
-_EMPTY: Final = "nothing in this range"
+_EMPTY: Final = "–"
 # Some values come once a minute, whatever the period; lines are joined across a gap up to this length
 _JOINED_MS: Final = 90_000
+_KEY_WIDTH: Final = 220  # pixels; Grafana gives each column 150
 _MOST_POINTS: Final = 240  # few enough buckets for 25 series
 _MOST_VALUES: Final = 2000  # in the list of a variable
 
@@ -58,19 +60,29 @@ def render(board: Board) -> str:
         [_datasource(), *(_variable(board, variable) for variable in board.variables), _filters()]
     )
     page.annotations([_mark(board, mark) for mark in board.marks])
-    page.link(
-        builders.DashboardLink("shipper")
-        .type(dashboard.DashboardLinkType.DASHBOARDS)
-        .tags([TAG])
-        .as_dropdown(as_dropdown=True)
-        .include_vars(include_vars=True)
-        .keep_time(keep_time=True)
-    )
+    for other in BOARDS:
+        if other.uid != board.uid:
+            page.link(_menu(board, other))
     made: dict[str, Any] = json.loads(json.dumps(page.build(), cls=JSONEncoder))
     made |= {"schemaVersion": SCHEMA, "panels": json.loads(json.dumps(list(_rows(board)), cls=JSONEncoder))}
     for mark, annotation in zip(board.marks, made["annotations"]["list"], strict=True):
         annotation["textField"] = mark.text  # Grafana's models lack fields of this data source
     return json.dumps(made, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
+
+
+def _menu(board: Board, other: Board) -> builders.DashboardLink:
+    """A link in the menu that keeps the choices which mean the same on ``other``.
+
+    A link with all variables would hand "All" to a variable that takes a single value, which then matches nothing.
+    """
+    link = builders.DashboardLink(other.title).type(dashboard.DashboardLinkType.LINK).icon("dashboard")
+    return link.url(f"/d/{other.uid}?{_carried(board, other)}").keep_time(keep_time=True)
+
+
+def _carried(board: Board, other: Board) -> str:
+    """The data source and the choices of ``board`` that ``other`` has in the same form, as parameters of an URL."""
+    shared = [variable.name for variable in board.variables if variable in other.variables and not variable.hidden]
+    return "&".join(f"${{{name}:queryparam}}" for name in ["datasource", *shared])
 
 
 def _rows(board: Board) -> Iterator[dict[str, Any]]:
@@ -123,13 +135,13 @@ def _thresholds(steps: Steps | None) -> builders.ThresholdsConfig:
 
 
 def _lines(_board: Board, panel: Panel) -> timeseries.Panel:
-    made = timeseries.Panel().line_width(1).fill_opacity(30 if panel.stacked else 8).span_nulls(_JOINED_MS)
+    opacity = 30 if panel.stacked else 0 if panel.split else 8
+    made = timeseries.Panel().line_width(1).fill_opacity(opacity).span_nulls(_JOINED_MS)
     made.show_points(common.VisibilityMode.NEVER)
     legend = common_builders.VizLegendOptions().show_legend(show_legend=True).placement(common.LegendPlacement.BOTTOM)
-    calcs = ["mean", "max", "lastNotNull"]
-    made.legend(
-        legend.display_mode(common.LegendDisplayMode.TABLE).calcs(calcs).sort_by("Max").sort_desc(sort_desc=True)
-    )
+    made.legend(legend.display_mode(common.LegendDisplayMode.LIST).calcs([]))
+    if panel.split:  # one entity has one colour in all panels
+        made.color_scheme(builders.FieldColor().mode(dashboard.FieldColorModeId.PALETTE_CLASSIC_BY_NAME))
     tooltip = common_builders.VizTooltipOptions().mode(common.TooltipDisplayMode.MULTI)
     made.tooltip(tooltip.sort(common.SortOrder.DESCENDING))
     if not any(metric.mirrored for metric in panel.metrics):
@@ -178,11 +190,17 @@ def _table(board: Board, panel: Panel) -> table_builder.Panel:
         )
     )
     made.sort_by([common_builders.TableSortByFieldState().display_name(label(panel, sorted_by(panel))).desc(desc=True)])
-    if panel.split.field in PAGES:
-        made.override_by_name(key, [Set(id_val="links", value=[_page(board, panel.split.field)])])
+    made.override_by_name(key, list(_key_column(board, panel.split.field)))
     for metric in panel.metrics:
         made.override_by_name(label(panel, metric), list(_column(panel, unit(panel, metric))))
     return made
+
+
+def _key_column(board: Board, field: str) -> Iterator[Set]:
+    yield Set(id_val="unit", value="string")  # else the panel's unit formats the names: "NaN", a date, "10100%"
+    yield Set(id_val="custom.width", value=_KEY_WIDTH)
+    if field in PAGES:
+        yield Set(id_val="links", value=[_page(board, field)])
 
 
 def _column(panel: Panel, of: str) -> Iterator[Set]:
@@ -197,14 +215,12 @@ def _column(panel: Panel, of: str) -> Iterator[Set]:
 
 
 def _page(board: Board, field: str) -> dict[str, Any]:
-    """A link from a cell to the board of its value, which keeps the time range and all other choices."""
+    """A link from a cell to the board of its value, which keeps the time range and the choices that it shares."""
     uid, variable = PAGES[field]
-    others = [other.name for other in board.variables if other.name != variable and not other.hidden]
-    carried = "".join(f"&${{{name}:queryparam}}" for name in ["datasource", *others])
-    return {
-        "title": "Show ${__value.text}",
-        "url": f"/d/{uid}?var-{variable}=${{__value.text:percentencode}}{carried}&${{__url_time_range}}",
-    }
+    target = next(other for other in BOARDS if other.uid == uid)
+    choice = f"var-{variable}=${{__value.text:percentencode}}"
+    url = f"/d/{uid}?{choice}&{_carried(board, target)}&${{__url_time_range}}"
+    return {"title": "Show ${__value.text}", "url": url}
 
 
 def _heat(_board: Board, panel: Panel) -> statushistory.Panel:

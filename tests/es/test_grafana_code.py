@@ -1,0 +1,142 @@
+"""What Grafana's own packages show of every panel: names as they are, numbers as they are, links that lead on.
+
+Comparing queries does not see this. A panel's unit once formatted the names of hosts too ("NaN", "10100%"), and links
+handed "All" to boards of one host, which were empty then.
+"""
+
+import re
+from collections.abc import Iterator
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+import shipper_eslocal
+from fleetdocs import ODD_NAMES, Fleet
+from grafana_target import ALL, Page
+from grafanacode import Grafana, grafana
+from proof import Proven, drawn, loaded
+
+from shipper.view.dashboards.boards import BOARDS
+from shipper.view.dashboards.model import ENTITY, HOST, Board, Panel, View, key_label, label
+
+# What a unit, a number or markup could make another text of
+NAMES = ("101", "1e5", "2026-01-01", "NaN", ODD_NAMES[0], ODD_NAMES[1], "<b>x</b>")
+BY_UID = {board.uid: board for board in BOARDS}
+CHOSEN = {"host": NAMES[0], "container": f"web-1@{NAMES[0]}"}
+_NUMBER = re.compile(r"-?[\d.]+(?=\D*$)")
+
+
+@pytest.fixture(scope="module")
+def fleet() -> Iterator[Proven]:
+    with shipper_eslocal.cluster(heap="512m") as cluster:
+        yield loaded(cluster, Fleet(hosts=len(NAMES), containers=4, ticks=31, period_s=10, names=NAMES))
+
+
+@pytest.fixture(scope="module")
+def code(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Grafana]:
+    with grafana("13", tmp_path_factory.mktemp("grafana")) as packages:
+        yield packages
+
+
+def opened(fleet: Proven, board: Board, **chosen: Any) -> Page:
+    """The board with one host or container chosen where it takes one, else with all."""
+    single = {variable.name: CHOSEN[variable.name] for variable in board.variables if variable.name in CHOSEN}
+    multi = {variable.name: ALL for variable in board.variables if variable.multi and variable.name in CHOSEN}
+    return fleet.page(board, **{**single, **multi, **chosen})
+
+
+def asked(fleet: Proven, code: Grafana, page: Page, panel: Panel) -> Any:
+    drawn_panel = next(rendered for rendered in page.panels if rendered["title"] == panel.title)
+    responses = fleet.cluster.request("POST", "/_msearch", page.msearch(drawn_panel))["responses"]
+    shown = code.panel(page, drawn_panel, responses)
+    assert not isinstance(shown, dict), shown["error"]
+    return shown
+
+
+@pytest.mark.parametrize("uid", BY_UID)
+def test_tables_show_names_and_numbers_as_they_are(fleet: Proven, code: Grafana, uid: str) -> None:
+    board = BY_UID[uid]
+    page = opened(fleet, board)
+    tables = [panel for panel in drawn(board) if panel.view is View.TABLE]
+    for panel in tables:
+        right = fleet.by_grafana(page, panel.title).rows
+        (table,) = asked(fleet, code, page, panel)
+        names = [column["name"] for column in table["columns"]]
+        assert names == [key_label(panel), *(label(panel, metric) for metric in panel.metrics)], panel.title
+        assert [row[0]["text"] for row in table["rows"]] == list(right), panel.title
+        for row, values in zip(table["rows"], right.values(), strict=True):
+            for cell, value in zip(row[1:], values, strict=True):
+                assert (cell["text"] == "–") == (value is None), (panel.title, cell, value)
+                assert "NaN" not in cell["text"], (panel.title, cell, value)
+    assert tables or uid == "shipper-coreos"
+
+
+@pytest.mark.parametrize("uid", BY_UID)
+def test_a_cell_leads_to_the_board_of_its_name(fleet: Proven, code: Grafana, uid: str) -> None:
+    board = BY_UID[uid]
+    page = opened(fleet, board)
+    for panel in drawn(board):
+        if panel.view is not View.TABLE or not panel.split or panel.split.field not in (HOST, ENTITY):
+            continue
+        (table,) = asked(fleet, code, page, panel)
+        for row in table["rows"]:
+            (link,) = row[0]["links"]
+            target, chosen = followed(link)
+            variable = "host" if panel.split.field == HOST else "container"
+            assert (target.uid, chosen[variable]) == (f"shipper-{variable}", row[0]["text"]), link
+            assert fleet_has(fleet, target, chosen), link
+
+
+def test_the_menu_hands_on_only_what_the_other_board_takes(fleet: Proven, code: Grafana) -> None:
+    for board in BOARDS:
+        links = code.menu(opened(fleet, board))
+        assert [link["title"] for link in links] == [other.title for other in BOARDS if other is not board]
+        for link in links:
+            target, chosen = followed(link["url"])
+            single = {variable.name for variable in target.variables if not variable.multi} - {"namespace"}
+            assert not single & chosen.keys(), (board.uid, link)
+            assert chosen["namespace"] == fleet.namespace
+
+
+def followed(link: str) -> tuple[Board, dict[str, str]]:
+    """The board that a link opens, and its choices."""
+    parts = urlsplit(link)
+    choices = {name.removeprefix("var-"): values[-1] for name, values in parse_qs(parts.query).items()}
+    return BY_UID[parts.path.removeprefix("/d/")], choices
+
+
+def fleet_has(fleet: Proven, board: Board, chosen: dict[str, str]) -> bool:
+    """Whether the board's first number has a value for these choices."""
+    if "container" in chosen:
+        chosen = {**chosen, "host": chosen["container"].rpartition("@")[2]}  # the hidden choice follows from the other
+    names = {variable.name for variable in board.variables}
+    page = fleet.page(board, **{name: value for name, value in chosen.items() if name in names})
+    panel = next(panel for panel in drawn(board) if panel.view is View.STAT)
+    return None not in fleet.by_grafana(page, panel.title).numbers.values()
+
+
+@pytest.mark.parametrize("uid", BY_UID)
+def test_numbers_are_shown_with_their_unit(fleet: Proven, code: Grafana, uid: str) -> None:
+    board = BY_UID[uid]
+    page = opened(fleet, board)
+    for panel in drawn(board):
+        if panel.view is not View.STAT:
+            continue
+        right = list(fleet.by_grafana(page, panel.title).numbers.values())
+        shown = asked(fleet, code, page, panel)
+        assert len(shown) == len(right), panel.title
+        for number, value in zip(shown, right, strict=True):
+            assert (number["text"] == "–") == (value is None), (panel.title, number, value)
+            if value is not None and panel.unit == "pct":
+                assert float(_NUMBER.findall(number["text"])[0]) == pytest.approx(value * 100, abs=0.051), panel.title
+
+
+def test_a_host_has_one_colour_on_a_board(fleet: Proven, code: Grafana) -> None:
+    for board in BOARDS:
+        page = opened(fleet, board)
+        colours: dict[str, set[str]] = {}
+        for panel in drawn(board):
+            if panel.view is View.LINES and panel.split and len(panel.metrics) == 1 and panel.split.field == HOST:
+                for line in asked(fleet, code, page, panel):
+                    colours.setdefault(line["name"], set()).add(line["colour"])
+        assert all(len(own) == 1 for own in colours.values()), colours
