@@ -15,11 +15,13 @@ from grafana_target import Page, frames
 
 FOLDER: Final = Path(__file__).parent / "grafana"
 _LONGEST_S: Final = 280
-# What only styles and editors need; two packages that the releases on npm cannot resolve between themselves
+# Fonts and pictures are left out; two packages cannot be resolved between the releases on npm
 _BUNDLE: Final = (
     *("--bundle", "--format=iife", "--platform=browser", "--log-level=error"),
     *("--loader:.svg=dataurl", "--loader:.ttf=empty", "--loader:.woff2=empty"),
     '--define:process.env.NODE_ENV="production"',
+)
+_ALIASES: Final = (
     "--alias:react-router-dom-v5-compat=react-router-dom",
     "--alias:@grafana/plugin-compat/datasources=../datasources.js",
 )
@@ -55,7 +57,8 @@ def bundled(version: str, directory: Path) -> Path:
         install = ("npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--legacy-peer-deps", "--silent")
         subprocess.run(install, cwd=own, check=True, timeout=_LONGEST_S)
     bundle = directory / f"display-{version}.js"
-    bundler = ("node_modules/.bin/esbuild", "../display.js", *_BUNDLE, f"--outfile={bundle}")
+    known = (f"--define:GRAFANA={version}", *(_ALIASES if version == "13" else ()), f"--outfile={bundle}")
+    bundler = ("node_modules/.bin/esbuild", "../display.js", *_BUNDLE, *known)
     environment = {"NODE_PATH": str(own / "node_modules"), "PATH": "/usr/local/bin:/usr/bin:/bin"}
     subprocess.run(bundler, cwd=own, check=True, timeout=_LONGEST_S, env=environment)
     page = directory / f"display-{version}.html"

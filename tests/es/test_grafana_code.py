@@ -32,9 +32,10 @@ def fleet() -> Iterator[Proven]:
         yield loaded(cluster, Fleet(hosts=len(NAMES), containers=4, ticks=31, period_s=10, names=NAMES))
 
 
-@pytest.fixture(scope="module")
-def code(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Grafana]:
-    with grafana("13", tmp_path_factory.mktemp("grafana")) as packages:
+@pytest.fixture(scope="module", params=["11", "13"])
+def code(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Grafana]:
+    """The oldest version that the boards are made for, and the newest."""
+    with grafana(request.param, tmp_path_factory.mktemp("grafana")) as packages:
         yield packages
 
 

@@ -1,5 +1,6 @@
 // What a panel of a dashboard shows, computed by Grafana's own packages: transformations, field overrides, units,
 // colours, links and variables. The frames are what the data source gives; ../grafanacode.py calls `display`.
+import * as grafana from "@grafana/data";
 import {
   FieldType,
   createDataFrame,
@@ -44,11 +45,12 @@ standardFieldConfigEditorRegistry.setInit(() =>
     id, path: id, name: id, description: "", process, shouldApply: () => true, override: null, editor: null,
   })),
 );
-const organize = standardTransformers.organizeFieldsTransformer; // the only one that our boards use
-standardTransformersRegistry.setInit(() => [
-  { id: organize.id, name: organize.name, transformation: () => Promise.resolve(organize), editor: null },
-]);
+// The only one that our boards use; 13 loads transformations when they are needed, 11 has them
+const organize = standardTransformers.organizeFieldsTransformer;
+const transformation = GRAFANA >= 13 ? () => Promise.resolve(organize) : organize;
+standardTransformersRegistry.setInit(() => [{ id: organize.id, name: organize.name, transformation, editor: null }]);
 
+grafana.patchArrayVectorProrotypeMethods?.(); // 11's packages still call values.get(row)
 const theme = createTheme();
 
 // The dashboard's variables with what is chosen in them: a text, several, or "$__all"
