@@ -1,7 +1,7 @@
 """Grafana's own code in a real Chromium: what a panel of a dashboard shows of the frames that its data source gives.
 
-The packages come from npm, pinned by ``tests/grafana/<version>/package-lock.json``; ``tests/grafana/display.js`` is
-bundled with them.
+The packages come from npm, pinned by ``tests/support/grafana/<version>/package-lock.json``, and are bundled with
+``tests/support/grafana/display.js``.
 """
 
 import subprocess
