@@ -157,7 +157,7 @@ def test_what_comes_once_a_minute_says_so() -> None:
     assert {dataset for dataset, _ in MINUTELY} >= {"process", "sensor", "host"}
     for dataset, field in every_field():
         if (dataset.name, field.name) in MINUTELY:
-            assert "per minute" in dataset.cadence or "read each minute" in field.help
+            assert "per minute" in dataset.cadence or "read once a minute" in field.help
     assert [dataset.name for dataset in DATASETS.values() if "per minute" in dataset.cadence] == ["process", "sensor"]
 
 

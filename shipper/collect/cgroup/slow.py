@@ -23,8 +23,8 @@ _MISC: Final = {b"sev": "sev", b"sev_es": "sev_es", b"tdx": "tdx"}
 _RDMA: Final = {b"hca_handle": "cgroup.rdma.handles.count", b"hca_object": "cgroup.rdma.objects.count"}
 
 FIELDS: Final[tuple[Field, ...]] = (
-    gauge("cgroup.processes.count", "count", "Processes, including those in the cgroups below that have no document of their own; read each minute", "cgroup.procs"),
-    attribute("cgroup.frozen", "Whether it is frozen (paused); read each minute", "cgroup.events frozen; v1 freezer.state", Type.BOOLEAN),
+    gauge("cgroup.processes.count", "count", "Processes, including those in the cgroups below that have no document of their own; read once a minute", "cgroup.procs"),
+    attribute("cgroup.frozen", "Whether it is frozen (paused); read once a minute", "cgroup.events frozen; v1 freezer.state", Type.BOOLEAN),
     gauge("cgroup.hugetlb.usage.bytes", "bytes", "Huge pages of all sizes; read every 5 minutes", "hugetlb.SIZE.current; v1 hugetlb.SIZE.usage_in_bytes"),
     *(
         gauge(f"cgroup.hugetlb.{size.lower()}.usage.bytes", "bytes", f"Huge pages of {size}; read every 5 minutes", f"hugetlb.{size}.current; v1 hugetlb.{size}.usage_in_bytes")

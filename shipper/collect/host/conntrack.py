@@ -23,16 +23,21 @@ _COUNT = "proc/sys/net/netfilter/nf_conntrack_count"
 _MAX = "proc/sys/net/netfilter/nf_conntrack_max"
 _PREFIX = "system.conntrack"
 _COUNTERS = {
-    b"drop": ("drop.count", "Packets dropped because the table was full"),
-    b"early_drop": ("early_drop.count", "Connections removed early to make room for new ones"),
-    b"insert_failed": ("insert_failed.count", "Connections that could not be added to the table"),
+    b"drop": ("drop.count", "Packets dropped because the connection tracking table was full"),
+    b"early_drop": ("early_drop.count", "Tracked connections removed early to make room for new ones"),
+    b"insert_failed": ("insert_failed.count", "Connections that could not be added to the connection tracking table"),
     b"invalid": ("invalid.count", "Packets that belong to no known connection"),
 }
 
 FIELDS = (
-    gauge(f"{_PREFIX}.count", "count", "Connections in the table", f"{_FILE} entries; {_COUNT}"),
-    gauge(f"{_PREFIX}.limit.count", "count", "Maximum number of connections in the table", _MAX),
-    real(f"{_PREFIX}.used.pct", "pct", "Share of the table in use", f"{_PREFIX}.count / {_PREFIX}.limit.count"),
+    gauge(f"{_PREFIX}.count", "count", "Tracked connections", f"{_FILE} entries; {_COUNT}"),
+    gauge(f"{_PREFIX}.limit.count", "count", "Maximum number of tracked connections", _MAX),
+    real(
+        f"{_PREFIX}.used.pct",
+        "pct",
+        "Share of the connection tracking table in use",
+        f"{_PREFIX}.count / {_PREFIX}.limit.count",
+    ),
     *(
         counter(f"{_PREFIX}.{name}", "count", help_, f"{_FILE} {key.decode()}")
         for key, (name, help_) in _COUNTERS.items()

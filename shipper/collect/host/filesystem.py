@@ -49,7 +49,7 @@ FIELDS = (
     real(
         f"{_PREFIX}.used.pct",
         "pct",
-        "Usage as df shows it: used space of the space that is not reserved for root",
+        "Usage as df shows it: used space as a share of the space that is not reserved for root",
         "used / (used + available)",
     ),
     gauge(f"{_PREFIX}.files", "count", "Inodes, if their number is fixed", "statvfs f_files"),

@@ -78,7 +78,7 @@ def _numbers(reader: Reader, paths: Iterable[str]) -> list[int]:
     return [number for number in numbers if number is not None]
 
 
-_VIRTUAL = "the hardware or its driver does not report it, as in most virtual machines"
+_VIRTUAL = "not reported by the hardware or its driver, as in most virtual machines"
 NEEDS = (
     Need("CPU frequencies (system.cpu.frequency)", (f"{_CPUS}/cpu0/cpufreq/scaling_cur_freq",), _VIRTUAL),
     Need("thermal throttling (system.cpu.throttle)", (f"{_CPUS}/cpu0/thermal_throttle/core_throttle_count",), _VIRTUAL),

@@ -14,7 +14,7 @@ from shipper.kernel.parse import ParseError, columns, decimal, integer, shown, w
 from shipper.kernel.source import Reader
 
 _FILE = "proc/loadavg"
-# Average → the same for each logical CPU
+# Average → the same per logical CPU
 _NORMS: Final = {
     "system.load.1": "system.load.norm.1",
     "system.load.5": "system.load.norm.5",
@@ -26,7 +26,7 @@ FIELDS = (
     real("system.load.5", "load", "Load average over 5 minutes", f"{_FILE} 2nd"),
     real("system.load.15", "load", "Load average over 15 minutes", f"{_FILE} 3rd"),
     *(
-        real(norm, "load", f"{average} for each logical CPU", f"{average} / system.cpu.cores")
+        real(norm, "load", f"{average} per logical CPU", f"{average} / system.cpu.cores")
         for average, norm in _NORMS.items()
     ),
     gauge(
@@ -62,7 +62,7 @@ def collect(reader: Reader) -> Iterable[Reading]:
 
 
 def derive(values: Mapping[str, Value], _inputs: Mapping[str, int]) -> dict[str, Value]:
-    """Averages for each logical CPU; ``cpu`` adds the number of CPUs."""
+    """Averages per logical CPU; ``cpu`` adds the number of CPUs."""
     cores = values.get("system.cpu.cores")
     if not isinstance(cores, int) or cores < 1:
         return {}

@@ -18,7 +18,11 @@ from shipper.fields.rates import Reading, Value
 from shipper.kernel.parse import LARGEST, ParseError, columns, integer, merged, pick, whole
 from shipper.kernel.source import Reader
 
-_RPC = {1: ("calls", "Calls"), 2: ("retransmits", "Retransmitted calls"), 3: ("auth_refreshes", "Credential refreshes")}
+_RPC = {
+    1: ("calls", "NFS calls"),
+    2: ("retransmits", "Retransmitted NFS calls"),
+    3: ("auth_refreshes", "NFS credential refreshes"),
+}
 # Operation → its position in proc3 (RFC 1813); the order of version 4 changes with the kernel
 _V3 = {
     "getattr": 1, "setattr": 2, "lookup": 3, "access": 4, "read": 6, "write": 7, "create": 8, "remove": 12, "rename": 14,

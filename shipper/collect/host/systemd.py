@@ -29,12 +29,12 @@ _SOURCE: Final = "systemd1.Manager ListUnits"
 _NAME, _ACTIVE = 0, 3  # of the tuple that ListUnits gives for each unit
 
 FIELDS = (
-    gauge("system.systemd.units.count", "count", "Loaded units; read each minute", _SOURCE),
+    gauge("system.systemd.units.count", "count", "Loaded units; read once a minute", _SOURCE),
     *(
-        gauge(f"system.systemd.units.{state}.count", "count", f"Units {which}; read each minute", _SOURCE)
+        gauge(f"system.systemd.units.{state}.count", "count", f"Units {which}; read once a minute", _SOURCE)
         for state, which in _STATES.items()
     ),
-    attribute("system.systemd.failed", f"Names of failed units, at most {_FAILED_MOST}; read each minute", _SOURCE),
+    attribute("system.systemd.failed", f"Names of failed units, at most {_FAILED_MOST}; read once a minute", _SOURCE),
 )
 
 

@@ -37,7 +37,7 @@ _CPU: Final = cpu_time(f"{_PREFIX}.cpu.total.ns", "CPU time used", "proc/PID/sta
 FIELDS: Final[tuple[Field, ...]] = (
     dimension(
         "process.entity_id",
-        "Process id and start time, which tell it from a later process with the same id",
+        "Process id and start time, which distinguish it from a later process with the same id",
         "proc/PID/stat",
     ),
     Field("process.pid", Type.LONG, Kind.ATTRIBUTE, "", "Process id", "proc/PID"),

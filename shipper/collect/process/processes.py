@@ -30,9 +30,9 @@ _STATES: Final = {
 }
 
 FIELDS: Final = (
-    gauge(f"{_PREFIX}.total", "count", "Processes; read each minute", "proc/PID"),
+    gauge(f"{_PREFIX}.total", "count", "Processes; read once a minute", "proc/PID"),
     *(
-        gauge(f"{_PREFIX}.{state}", "count", f"Processes {which}; read each minute", "proc/PID/stat 3rd")
+        gauge(f"{_PREFIX}.{state}", "count", f"Processes {which}; read once a minute", "proc/PID/stat 3rd")
         for state, which in _STATES.items()
     ),
 )

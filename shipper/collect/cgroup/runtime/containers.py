@@ -38,7 +38,7 @@ FIELDS: Final[tuple[Field, ...]] = (
     constant("container.image.name", "Image of the container", _OF_RUNTIME),
     attribute(
         "container.labels",
-        "Labels of the container that collect.labels allows; apart from labels, which are the operator's own",
+        "Labels of the container that collect.labels allows; the field labels holds those of the host",
         _OF_RUNTIME,
         Type.FLATTENED,
     ),

@@ -18,9 +18,9 @@ _STATES: Final = {"Restarting": "restarting", "Paused": "paused", "Running": "ru
 _EXIT_CODES: Final = range(256)
 
 FIELDS: Final[tuple[Field, ...]] = (
-    attribute("container.health", "Health: healthy, unhealthy or starting; absent without a health check; read each minute", f"{_SOURCE} State.Health.Status"),
-    attribute("container.state", "State: running, paused or restarting; read each minute", f"{_SOURCE} State"),
-    gauge("container.restarts.count", "count", "Restarts by its restart policy; read each minute", f"{_SOURCE} RestartCount"),
+    attribute("container.health", "Health: healthy, unhealthy or starting; absent without a health check; read once a minute", f"{_SOURCE} State.Health.Status"),
+    attribute("container.state", "State: running, paused or restarting; read once a minute", f"{_SOURCE} State"),
+    gauge("container.restarts.count", "count", "Restarts by its restart policy; read once a minute", f"{_SOURCE} RestartCount"),
     Field("container.exit_code", Type.LONG, Kind.ATTRIBUTE, "", "Exit code of its last run, if docker still has it", f"{_SOURCE} State.ExitCode"),
     attribute("container.oom_killed", "Whether its last run was OOM-killed", f"{_SOURCE} State.OOMKilled", Type.BOOLEAN),
     attribute("container.finished", "End of its last run; absent during its first run", f"{_SOURCE} State.FinishedAt", Type.DATE),
