@@ -12,6 +12,7 @@ DOCUMENTS: Final = sorted(
     path.relative_to(REPOSITORY).as_posix()
     for paths in (REPOSITORY.glob("*.md"), *((REPOSITORY / folder).rglob("*.md") for folder in FOLDERS))
     for path in paths
+    if "node_modules" not in path.parts
 )
 LINK: Final = re.compile(r"\]\(([^)\s]+)\)")
 # A path from the root of the repository; words in capitals are the reader's to fill in
