@@ -26,7 +26,7 @@ IMAGES = Path(__file__).parents[2] / "dashboards" / "images"
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[shipper_eslocal.Cluster]:
-    with shipper_eslocal.cluster() as cluster:
+    with shipper_eslocal.cluster(heap="1g") as cluster:
         yield cluster
 
 

@@ -1,6 +1,7 @@
 """`shipper status` while a real agent ships to a real server, and while its disk is full."""
 
 import json
+import secrets
 import signal
 import subprocess
 import sys
@@ -14,8 +15,22 @@ import pytest
 import shipper_eslocal
 from fault.line import filled
 
+from shipper.deliver import client
+from shipper.server import setup
+from shipper.settings.config import Config, Elasticsearch, Index
+
 LIMIT_S = 60.0
 MAIN = "import sys; from shipper.cli import main; sys.exit(main())"
+
+
+@pytest.fixture
+def namespace(es: shipper_eslocal.Cluster) -> str:
+    """With all templates: the agent looks for them, and says which are absent."""
+    name = f"t{secrets.token_hex(4)}"
+    config = Config(elasticsearch=Elasticsearch(hosts=(es.url,)), index=Index(namespace=name))
+    with client.connect(config) as connection:
+        setup.install(connection, config, lambda _line: None)
+    return name
 
 
 @contextmanager

@@ -2,13 +2,15 @@
 
 import hashlib
 import secrets
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import psutil
 import pytest
 from captured import CapturedRoot, Documents, Ticks, collecting
-from engines import CGROUPS, Docker, docker, swept
+from engines import CGROUPS, docker, swept
 from moments import HOSTS
 
 from shipper.collect.cgroup import cgroups
@@ -75,11 +77,18 @@ def nested(parent: str, pids: list[int]) -> Iterator[tuple[str, str]]:
 
 
 @contextmanager
-def paused(engine: Docker) -> Iterator[None]:
+def stopped(parent: str) -> Iterator[None]:
     """What is read one after the other is then of one moment, however long it takes on a busy machine."""
-    engine.run("pause", "outer", "other")
+    tops = [base / parent.lstrip("/") for base in (CGROUPS / "pids", CGROUPS)]
+    files = [file for top in tops for file in top.rglob("cgroup.procs")]
+    processes = [psutil.Process(int(pid)) for file in files for pid in file.read_text().split()]
+    for process in processes:
+        process.suspend()
+    while any(process.status() != psutil.STATUS_STOPPED for process in processes):
+        time.sleep(0.01)
     yield
-    engine.run("unpause", "outer", "other")
+    for process in processes:
+        process.resume()
 
 
 @pytest.mark.root
@@ -91,10 +100,10 @@ def test_real_containers_nested_ones_included(short: Path) -> None:
         with nested(outer, members(outer)[:2]) as (inner, rest):
             config = collecting(docker_roots=(str(engine.data_root),))
             ticks = Ticks(Root("/", Descriptors(1000)), [cgroups.COLLECTOR], config)
-            with paused(engine):
+            with stopped(parent):
                 before = ticks.tick()
             engine.run("exec", "other", "/bin/sh", "-c", BUSY)
-            with paused(engine):
+            with stopped(parent):
                 after = ticks.tick()
             ticks.close()
     flags = {path: after["cgroup"][path]["cgroup.aggregate"] for path in (outer, inner)}
