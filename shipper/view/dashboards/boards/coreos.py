@@ -1,4 +1,4 @@
-"""The page of 2014: the nodes of a cluster side by side, in the original order."""
+"""The dashboard of the 2014 set-up: the nodes of a cluster side by side, in the original order."""
 
 from shipper.view.dashboards.boards.common import CONTAINERS
 from shipper.view.dashboards.model import (
@@ -90,7 +90,7 @@ _PAGE = Row(
 BOARD = Board(
     "shipper-coreos",
     "CoreOS",
-    "The page of 2014, the nodes side by side: CPU, load, memory, network, disk I/O, disk space, sockets, containers.",
+    "The dashboard of the 2014 set-up, the nodes side by side: CPU, load, memory, network, disk I/O, disk space, sockets, containers.",
     (NAMESPACE, CLUSTER, HOSTS),
     (_PAGE,),
 )

@@ -61,7 +61,7 @@ _NOW = Row(
             recent=True,
         ),
         stat(
-            "Fullest disk",
+            "Fullest filesystem",
             "Highest usage of any filesystem on any host in the last two minutes.",
             "filesystem",
             most("system.filesystem.used.pct"),
