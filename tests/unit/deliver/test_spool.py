@@ -1,60 +1,16 @@
-"""Segments and ledger: whole or not there, counted once, whatever is found at start."""
+"""The spool directory: segments are there completely or not at all, also after a crash or on a full disk."""
 
-import errno
-import json
 import os
 import subprocess
-import time
-import zlib
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from spooling import balanced, entries, no_space, open_spool, reopen, tmpfs
 
 from shipper.agent import status
-from shipper.agent.loop import Agent
 from shipper.base.errors import UserError
-from shipper.base.log import Log
 from shipper.deliver.ledger import HELD_TICKS, Counts, Fate, Ledger
-from shipper.deliver.segment import Damaged, Entry
-from shipper.deliver.spool import Spool
-from shipper.settings.config import Collect, Config, Host
-from shipper.settings.config import Spool as SpoolOptions
-
-MOST = 1 << 20
-
-
-@contextmanager
-def tmpfs(directory: Path, size: str) -> Iterator[Path]:
-    directory.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size},mode=700", "tmpfs", str(directory)], check=True)
-    try:
-        yield directory
-    finally:
-        subprocess.run(["umount", "-l", str(directory)], check=True)
-
-
-def entries(count: int, text: str = "x") -> list[Entry]:
-    return [Entry(b'{"create":{"_index":"i"}}', json.dumps({"n": n, "text": text}).encode()) for n in range(count)]
-
-
-def open_spool(path: Path, most: int = MOST) -> Spool:
-    return Spool(str(path), most)
-
-
-def reopen(ledger: Ledger) -> Ledger:
-    ledger.spool.close()
-    return Ledger.load(Spool(ledger.spool.directory, ledger.spool.max_bytes))
-
-
-def balanced(ledger: Ledger) -> bool:
-    return ledger.counts.collected == ledger.counts.ended + ledger.spooled
-
-
-@pytest.fixture
-def ledger(tmp_path: Path) -> Ledger:
-    return Ledger.load(open_spool(tmp_path / "spool"))
+from shipper.deliver.segment import Damaged
 
 
 def test_what_is_written_is_read_back_after_a_restart(ledger: Ledger) -> None:
@@ -89,49 +45,6 @@ def test_a_directory_that_cannot_be_made_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match=r"^spool .*/file/spool: Not a directory$"):
         open_spool(tmp_path / "file" / "spool")
-
-
-def test_fates_are_counted_and_only_then_the_segment_goes(ledger: Ledger) -> None:
-    ledger.put(1000, entries(4))
-    ledger.settle({1: {0: Fate.STORED, 2: Fate.REJECTED}}, duplicates=1)
-    assert list(ledger.items(ledger.due()[0])) == [1, 3]
-    again = reopen(ledger)
-    assert list(again.items(again.due()[0])) == [1, 3]
-    again.settle({1: {1: Fate.LATE, 3: Fate.DROPPED}})
-    assert again.due() == []
-    assert again.counts == Counts(collected=4, stored=1, late=1, rejected=1, dropped=1, duplicate=1)
-    assert reopen(again).counts == again.counts
-
-
-def test_settling_twice_counts_once(ledger: Ledger) -> None:
-    ledger.put(1000, entries(2))
-    for _ in range(2):
-        ledger.settle({1: {0: Fate.STORED}})
-    assert (ledger.counts.stored, ledger.spooled) == (1, 1)
-
-
-def test_a_crash_between_ledger_and_unlink_neither_resends_nor_recounts(ledger: Ledger) -> None:
-    ledger.put(1000, entries(2))
-    path = Path(ledger.spool.directory, "segments", f"{1:016d}.ndjson")
-    segment = path.read_bytes()
-    ledger.settle({1: {0: Fate.STORED, 1: Fate.STORED}})
-    saved = Path(ledger.spool.directory, "ledger.json")
-    content = json.loads(saved.read_text())["ledger"]
-    text = json.dumps({**content, "settled": [1]})
-    saved.write_text(f'{{"format": 2, "check": {zlib.crc32(text.encode())}, "ledger": {text}}}')
-    path.write_bytes(segment)
-    again = reopen(ledger)
-    assert again.due() == []
-    assert again.counts == Counts(collected=2, stored=2)
-
-
-def test_a_crash_before_the_ledger_is_saved_loses_no_count(ledger: Ledger) -> None:
-    ledger.put(1000, entries(2))
-    again = reopen(ledger)
-    again.settle({1: {0: Fate.STORED, 1: Fate.STORED}})
-    again.put(2000, entries(3))
-    last = reopen(again)
-    assert (last.counts.collected, last.counts.stored, last.spooled) == (5, 2, 3)
 
 
 @pytest.mark.parametrize("damage", ["torn", "empty", "flipped", "header", "foreign", "directory", "newer format"])
@@ -180,17 +93,6 @@ def test_half_written_files_of_a_crash_vanish(ledger: Ledger) -> None:
     assert not half.exists()
 
 
-@pytest.mark.parametrize(
-    "content", ["", "{", "[]", '{"counts": {"stored": -1, "collected": "x"}}', '{"open": {"a": 1}}', "\x00"]
-)
-def test_any_ledger_file_starts_and_balances(ledger: Ledger, content: str) -> None:
-    ledger.put(1000, entries(2))
-    Path(ledger.spool.directory, "ledger.json").write_text(content)
-    again = reopen(ledger)
-    assert balanced(again)
-    assert again.spooled == 2
-
-
 def test_the_oldest_make_room_and_are_counted(tmp_path: Path) -> None:
     ledger = Ledger.load(open_spool(tmp_path / "s", most=1000))
     for tick in range(10):
@@ -236,28 +138,6 @@ def test_what_the_disk_does_not_take_can_be_delivered_from_memory(
     assert balanced(reopen(ledger))
 
 
-def no_space(_fd: int, _data: bytes) -> int:
-    raise OSError(errno.ENOSPC, "No space left on device")
-
-
-def test_fates_that_the_disk_does_not_take_count_once_and_resend_after_a_crash(
-    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    ledger.put(1000, entries(2))
-    with monkeypatch.context() as full:
-        full.setattr(os, "write", no_space)
-        ledger.settle({1: {0: Fate.STORED, 1: Fate.STORED}})
-        assert (ledger.counts.stored, ledger.spooled, ledger.due()) == (2, 0, [])
-        assert ledger.trouble == "No space left on device"
-        ledger.settle({1: {0: Fate.STORED, 1: Fate.STORED}})
-        assert ledger.counts.stored == 2
-        crashed = reopen(ledger)
-        assert (crashed.counts.stored, crashed.spooled, len(crashed.due())) == (0, 2, 1)
-    crashed.settle({1: {0: Fate.STORED, 1: Fate.STORED}}, duplicates=2)
-    assert not os.listdir(Path(ledger.spool.directory, "segments"))
-    assert balanced(crashed)
-
-
 def test_a_full_disk_gives_up_the_reserve_for_the_ledger(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
     ledger.put(1000, entries(2))
     reserve = Path(ledger.spool.directory, "reserve")
@@ -270,77 +150,6 @@ def test_a_full_disk_gives_up_the_reserve_for_the_ledger(ledger: Ledger, monkeyp
     assert reopen(ledger).counts == Counts(collected=2, stored=2)
 
 
-def test_every_flipped_bit_of_a_segment_is_noticed(tmp_path: Path) -> None:
-    """One byte at a time, all of them: the documents are dropped or unharmed, the others are read."""
-    directory = tmp_path / "spool"
-    first = Ledger.load(open_spool(directory))
-    for tick in range(3):
-        first.put(1000 * tick, entries(2))
-    first.spool.close()
-    path = directory / "segments" / f"{2:016d}.ndjson"
-    content = path.read_bytes()
-    ledger_file = (directory / "ledger.json").read_bytes()
-    for place in range(len(content)):
-        path.write_bytes(content[:place] + bytes([content[place] ^ (1 << place % 8)]) + content[place + 1 :])
-        (directory / "ledger.json").write_bytes(ledger_file)
-        again = Ledger.load(open_spool(directory))
-        found = 0
-        for segment in again.due():
-            try:
-                found += len(again.spool.read(segment))
-            except Damaged:
-                again.spool.set_aside(segment)
-                again.drop([segment])
-        assert (again.counts.collected, found, again.counts.dropped) == (6, 4, 2), place
-        assert balanced(again)
-        again.spool.close()
-    assert len(os.listdir(directory / "damaged")) == len(content)
-
-
-def test_a_segment_of_the_format_before_is_read(ledger: Ledger) -> None:
-    ledger.put(1000, entries(2))
-    ledger.spool.close()
-    path = Path(ledger.spool.directory, "segments", f"{1:016d}.ndjson")
-    header, _, body = path.read_bytes().partition(b"\n")
-    fields = json.loads(header)
-    del fields["check"]
-    path.write_bytes(json.dumps({**fields, "format": 1}).encode() + b"\n" + body)
-    again = Ledger.load(open_spool(Path(ledger.spool.directory)))
-    assert again.spool.read(again.due()[0]) == entries(2)
-
-
-def test_a_newer_format_is_named(ledger: Ledger) -> None:
-    ledger.put(1000, entries(2))
-    path = Path(ledger.spool.directory, "segments", f"{1:016d}.ndjson")
-    path.write_bytes(path.read_bytes().replace(b'"format": 2', b'"format": 7'))
-    again = reopen(ledger)
-    assert again.spool.damaged == {path.name: "its format is 7, which this shipper does not know"}
-    assert (again.due(), balanced(again)) == ([], True)
-
-
-@pytest.mark.parametrize(
-    ("content", "why"),
-    [('{"format": 9}', "its format is 9"), ('{"format": 2, "check": 1, "ledger": {}}', "it is damaged")],
-)
-def test_a_ledger_that_cannot_be_trusted_is_kept_aside(ledger: Ledger, content: str, why: str) -> None:
-    ledger.put(1000, entries(2))
-    file = Path(ledger.spool.directory, "ledger.json")
-    file.write_text(content)
-    again = reopen(ledger)
-    assert (again.unreadable, again.spooled, balanced(again)) == (why, 2, True)
-    assert Path(f"{file}.unreadable").read_text() == content
-
-
-def test_a_flipped_bit_in_the_ledger_is_noticed(ledger: Ledger) -> None:
-    ledger.put(1000, entries(3))
-    ledger.settle({1: {0: Fate.STORED}})
-    file = Path(ledger.spool.directory, "ledger.json")
-    file.write_bytes(file.read_bytes().replace(b'"stored": 1', b'"stored": 3'))
-    again = reopen(ledger)
-    assert again.unreadable == "it is damaged"
-    assert (again.counts.stored, again.spooled, balanced(again)) == (0, 3, True)
-
-
 def test_numbers_are_never_used_again(ledger: Ledger) -> None:
     """The ledger on disk may still call an old number settled: a new segment of that number would vanish."""
     ledger.put(1000, entries(1))
@@ -350,14 +159,6 @@ def test_numbers_are_never_used_again(ledger: Ledger) -> None:
     last = reopen(again)
     assert [one.sequence for one in last.due()] == [2]
     assert (last.spooled, last.counts.dropped) == (1, 0)
-
-
-def test_documents_too_old_are_dropped_and_counted(ledger: Ledger) -> None:
-    for tick in range(10):
-        ledger.put(1000 * tick, entries(2), oldest_ms=1000 * tick - 4000)
-    assert [one.tick_ms for one in ledger.due()] == [5000, 6000, 7000, 8000, 9000]
-    assert ledger.counts.dropped == 10
-    assert balanced(ledger)
 
 
 @pytest.mark.parametrize("name", ["segments", "damaged", "replay", ""])
@@ -413,28 +214,3 @@ def test_a_read_only_remount_is_worked_through_from_memory(tmp_path: Path) -> No
         again = reopen(ledger)
         assert again.counts == Counts(collected=12, stored=12)
         again.spool.close()
-
-
-def test_age_is_judged_by_a_clock_that_can_be_trusted(tmp_path: Path) -> None:
-    """A host's own clock is days off at boot: documents of earlier runs are dropped by the server's clock alone."""
-    day_ms = 86_400_000
-    first = Ledger.load(Spool(str(tmp_path / "spool"), 1 << 20))
-    first.put(10 * day_ms, entries(3))
-    ledger = reopen(first)
-    config = Config(
-        collect=Collect(period_s=1, datasets=("agent",)),
-        spool=SpoolOptions(directory=str(tmp_path / "other"), max_age_s=7 * 86_400),
-        host=Host(name="a", verify=False),
-    )
-    pipeline = Agent(config, lambda _body, _shard_s: {}, Log(journal=False))
-    pipeline.ledger.spool.close()
-    pipeline.ledger = ledger
-    assert pipeline._oldest() == (0, False)  # whatever this host's clock says
-    boot_ms = time.clock_gettime_ns(time.CLOCK_BOOTTIME) // 1_000_000
-    pipeline.delivery.state.server_ms = 16 * day_ms - boot_ms
-    pipeline._spool(10 * day_ms + 1, entries(1))
-    assert ledger.counts.dropped == 0
-    pipeline.delivery.state.server_ms = 18 * day_ms - boot_ms
-    pipeline._spool(10 * day_ms + 2, entries(1))
-    assert ledger.counts.dropped == 3  # of the run before; those of this one cannot be that old
-    ledger.spool.close()
