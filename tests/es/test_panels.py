@@ -52,7 +52,7 @@ def day(server: shipper_eslocal.Cluster) -> Proven:
 
 @pytest.fixture(scope="module")
 def fleet(server: shipper_eslocal.Cluster) -> Proven:
-    """An hour of more hosts than a panel draws, and of more containers than are counted exactly (3,000)."""
+    """An hour of more hosts than a panel draws, and of over 3,000 containers: a cardinality's default precision."""
     return loaded(server, Troubled(hosts=110, containers=30, ticks=7, period_s=600, namespace="fleet"))
 
 
