@@ -43,8 +43,13 @@ def real(request: pytest.FixtureRequest) -> Iterator[Proven]:
     with (
         shipper_eslocal.cluster(version=request.param) as cluster,
         tempfile.TemporaryDirectory(prefix="s-") as directory,
-        docker(Path(directory) / "d") as engine,
     ):
+        yield _as_columns(cluster, _shipped(cluster, directory))
+
+
+def _shipped(cluster: shipper_eslocal.Cluster, directory: str) -> int:
+    """How many documents this machine shipped while a container of docker's ran."""
+    with docker(Path(directory) / "d") as engine:
         engine.started("web-1", "--memory", "64m", "--cpus", "0.5")
         config = Config(
             elasticsearch=Elasticsearch(hosts=(cluster.url,)),
@@ -57,9 +62,9 @@ def real(request: pytest.FixtureRequest) -> Iterator[Proven]:
         use_utc()
         with client.connect(config) as connection:
             setup.install(connection, config, lambda _line: None)
-            pipeline = Agent(config, partial(client.bulk, connection, filter_path=FILTER_PATH), Log(journal=False))
-            pipeline.run()
-        yield _as_columns(cluster, pipeline.ledger.counts.stored)
+            agent = Agent(config, partial(client.bulk, connection, filter_path=FILTER_PATH), Log(journal=False))
+            agent.run()
+        return agent.ledger.counts.stored
 
 
 def _as_columns(cluster: shipper_eslocal.Cluster, stored: int) -> Proven:

@@ -3,6 +3,7 @@
 Debian packages: docker.io, podman, crun, containerd, runc, systemd-container, busybox-static.
 """
 
+import fcntl
 import http.client
 import json
 import os
@@ -10,6 +11,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
@@ -73,9 +75,36 @@ def daemon(directory: Path, *words: str | Path) -> Iterator[None]:
                 process.wait()
 
 
+_HELD: set[str] = set()
+
+
+@contextmanager
+def _alone(cgroups: Sequence[str]) -> Iterator[None]:
+    """No engine of another process of the tests has its containers in ``cgroups`` meanwhile.
+
+    All engines of a kind use one cgroup, whatever their directories: the first one to end would remove, and kill, what
+    another one has in there.
+    """
+    with ExitStack() as stack:
+        for name in sorted(set(cgroups) - _HELD):
+            file = stack.enter_context(
+                (Path(tempfile.gettempdir()) / f"shipper-tests-{name.replace('/', '-')}.lock").open("w")
+            )
+            fcntl.flock(file, fcntl.LOCK_EX)
+            _HELD.add(name)
+            stack.callback(_HELD.discard, name)
+        yield
+
+
 @contextmanager
 def swept(directory: Path, *cgroups: str) -> Iterator[None]:
     """On leaving: no process of ``cgroups``, none of these, and no mount below ``directory``."""
+    with _alone(cgroups), _swept(directory, cgroups):
+        yield
+
+
+@contextmanager
+def _swept(directory: Path, cgroups: Sequence[str]) -> Iterator[None]:
     before = {path for name in cgroups for path in (*CGROUPS.glob(f"*/{name}"), CGROUPS / name) if path.exists()}
     try:
         yield
