@@ -33,6 +33,7 @@ PACKAGES = {
     "mkfs.ext4": "e2fsprogs",
     "mmdebstrap": "mmdebstrap",
     "netavark": "netavark containernetworking-plugins",
+    "npm": "nodejs npm",
     "podman": "podman crun",
     "shellcheck": "shellcheck",
     "skopeo": "skopeo",

@@ -19,6 +19,8 @@ from proof import Proven, drawn, loaded
 from shipper.view.dashboards.boards import BOARDS
 from shipper.view.dashboards.model import ENTITY, HOST, Board, Panel, View, key_label, label
 
+pytestmark = pytest.mark.needs("chromedriver", "npm")
+
 # What a unit, a number or markup could make another text of
 NAMES = ("101", "1e5", "2026-01-01", "NaN", ODD_NAMES[0], ODD_NAMES[1], "<b>x</b>")
 BY_UID = {board.uid: board for board in BOARDS}
