@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from captured import CapturedRoot, Ticks
+from captured import CapturedRoot, Noting, Ticks
 from golden.test_fuzz import PARSERS
 from golden.test_fuzz_collectors import MADE
 from moments import HOSTS
@@ -51,18 +51,6 @@ def test_golden_files_have_values_of_each_output(collector: Collector) -> None:
         for dataset, output in collector.outputs.items()
     }
     assert seen == dict.fromkeys(seen, collector.name not in WITHOUT_GOLDEN)
-
-
-class Noting(CapturedRoot):
-    """Notes the files that are read, of a host that has what no captured one has."""
-
-    def __init__(self, host: Path, directory: Path) -> None:
-        self.opened: set[str] = set()
-        super().__init__(host, directory)
-
-    def open(self, path: str, flags: int) -> int:
-        self.opened.add(path.lstrip("/"))
-        return super().open(path, flags)
 
 
 @collectors

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from captured import CapturedRoot, Ticks
+from captured import CapturedRoot, Noting, Ticks
 from moments import HOSTS
 
 from shipper.collect import COLLECTORS
@@ -27,26 +27,18 @@ TYPES: dict[Type, tuple[type, ...]] = {
 }  # fmt: skip
 
 
-class Recording(CapturedRoot):
-    """Notes every file that is asked for."""
-
-    def __init__(self, host: Path, directory: Path) -> None:
-        self.paths: set[str] = set()
-        super().__init__(host, directory)
-
-    def open(self, path: str, flags: int) -> int:
-        self.paths.add(path.lstrip("/"))
-        return super().open(path, flags)
+class Recording(Noting):
+    """Notes the files that are only looked at, too."""
 
     def stat(self, path: str) -> os.stat_result:
-        self.paths.add(path.lstrip("/"))
+        self.opened.add(path.lstrip("/"))
         return super().stat(path)
 
 
 def files_read(directory: Path) -> list[str]:
     root = Recording(HOST, directory)
     Ticks(root, OURS).tick()
-    return sorted(path for path in root.paths if (HOST / "0" / path).is_file() and not path.endswith("/device"))
+    return sorted(path for path in root.opened if (HOST / "0" / path).is_file() and not path.endswith("/device"))
 
 
 @pytest.fixture(scope="module")

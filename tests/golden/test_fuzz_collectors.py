@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Final
 
 import pytest
-from captured import CapturedRoot, Documents, Ticks
+from captured import CapturedRoot, Documents, Noting, Ticks
 from casetrees import host_of
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -70,18 +70,6 @@ MADE: Final = {
 }
 # adjtimex(2) and D-Bus are no files
 NO_FILES: Final = ("clock", "systemd")
-
-
-class Noting(CapturedRoot):
-    """Notes the files that are read."""
-
-    def __init__(self, host: Path, directory: Path) -> None:
-        self.opened: set[str] = set()
-        super().__init__(host, directory)
-
-    def open(self, path: str, flags: int) -> int:
-        self.opened.add(path.lstrip("/"))
-        return super().open(path, flags)
 
 
 @dataclass

@@ -84,6 +84,18 @@ class CapturedRoot(Root):
         return int(self._moment["wall"] * 1e9)
 
 
+class Noting(CapturedRoot):
+    """Notes the files that are opened."""
+
+    def __init__(self, host: Path, directory: Path) -> None:
+        self.opened: set[str] = set()
+        super().__init__(host, directory)
+
+    def open(self, path: str, flags: int) -> int:
+        self.opened.add(path.lstrip("/"))
+        return super().open(path, flags)
+
+
 class Ticks:
     """All ``collectors`` on one root: each tick gives documents as the pipeline would, and the problems met."""
 
