@@ -1,0 +1,101 @@
+"""From which value on a number is a warning or bad: one declaration for boards, report, top and alert rules.
+
+The values follow published rules: the mixins of node_exporter and Kubernetes (NM, KM), awesome-prometheus-alerts (APA),
+and the rule templates of Elastic's system package. Where none is published, the comment gives the reason.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+
+class Level(StrEnum):
+    """How bad a value is."""
+
+    OK = ""
+    WARNING = "warning"
+    BAD = "bad"
+
+
+@dataclass(frozen=True, slots=True)
+class Steps:
+    """From which value on, inclusive, a number is a warning or bad. ``falling``: lower values are worse."""
+
+    warning: float
+    bad: float
+    falling: bool = False
+
+    def level(self, value: float | None) -> Level:
+        """How bad ``value`` is; an absent value is not bad."""
+        if value is None:
+            return Level.OK
+        for level, bound in ((Level.BAD, self.bad), (Level.WARNING, self.warning)):
+            if value <= bound if self.falling else value >= bound:
+                return level
+        return Level.OK
+
+
+_ANY: Final = Steps(1, 1)  # should never happen: the first one is bad
+_ANY_RATE: Final = Steps(1e-9, 1e-9)  # any event at all
+_SOME_RATE: Final = Steps(1e-9, 1)
+_FULL: Final = Steps(0.8, 0.9)
+_PRESSURE: Final = Steps(0.1, 0.4)  # none is published; a tenth of the time lost is felt, 40 % is an outage
+
+THRESHOLDS: Final[dict[str, Steps]] = {
+    # Host
+    "system.cpu.total.norm.pct": Steps(0.85, 0.95),  # Elastic 0.85, APA 0.8, NM 0.9
+    "system.cpu.steal.norm.pct": Steps(0.1, 0.25),  # APA 0.1
+    "system.cpu.iowait.norm.pct": Steps(0.1, 0.3),  # APA 0.1
+    "system.load.norm.1": Steps(2, 4),  # NM 2
+    "system.memory.actual.used.pct": Steps(0.9, 0.95),  # NM, APA, Elastic 0.9
+    "system.memory.swap.used.pct": Steps(0.8, 0.95),  # APA 0.8
+    "system.vm.faults.major.count_per_s": Steps(500, 2000),  # NM 500
+    "system.vm.oom_kills.count_per_s": _ANY_RATE,  # APA: any
+    "system.conntrack.used.pct": Steps(0.75, 0.9),  # NM 0.75
+    "system.edac.correctable.count_per_s": _SOME_RATE,
+    "system.edac.uncorrectable.count_per_s": _ANY_RATE,  # APA: any
+    "system.systemd.units.failed.count": _ANY,  # NM: any
+    "system.clock.error.maximum.us": Steps(1_000_000, 16_000_000),  # NM: 16 s is the kernel's "not synchronised"
+    "system.cpu.throttle.package.count_per_s": Steps(0.1, 10),
+    "system.tcp.listen.overflows.count_per_s": _SOME_RATE,
+    **{
+        f"{what}.pressure.{resource}.{who}.avg10.pct": _PRESSURE
+        for what in ("system", "cgroup")
+        for resource in ("cpu", "memory", "io")
+        for who in ("some", "full")
+    },
+    # Devices
+    "system.filesystem.used.pct": Steps(0.9, 0.97),  # APA 0.9, NM 0.95 and 0.97
+    "system.filesystem.used_files.pct": Steps(0.9, 0.97),
+    "system.diskio.util.pct": Steps(0.9, 0.98),  # Elastic 0.9
+    "system.diskio.total.util.max.pct": Steps(0.9, 0.98),
+    "system.diskio.queue.count": Steps(10, 30),  # NM, Elastic 10
+    "system.diskio.read.await.ms": Steps(100, 500),  # APA 100
+    "system.diskio.write.await.ms": Steps(100, 500),
+    "system.raid.disks.failed": _ANY,  # NM: any
+    "system.raid.disks.missing.count": _ANY,
+    "system.sensor.temperature.celsius": Steps(80, 95),  # APA: the sensor's maximum, which few sensors tell
+    # Containers and services, against their own limits
+    "cgroup.cpu.limit.pct": Steps(0.8, 0.95),  # APA 0.8, Elastic 0.9
+    "cgroup.cpu.throttled.pct": Steps(0.25, 0.5),  # KM, APA 0.25
+    "cgroup.memory.limit.pct": Steps(0.8, 0.95),  # APA 0.8
+    "cgroup.memory.working_set.pct": Steps(0.8, 0.95),
+    "cgroup.memory.events.oom_kill.count_per_s": _ANY_RATE,
+    "cgroup.restarts.count": Steps(1, 3),
+    "container.restarts.count": Steps(1, 3),
+    # The shipper
+    "agent.ledger.spooled.count": Steps(1_000, 100_000),  # seconds, or hours, of a host with containers
+    "agent.ledger.rejected.count": _ANY,
+    "agent.ledger.dropped.count": _ANY,
+    "agent.ledger.rejected.count_per_s": _ANY_RATE,
+    "agent.ledger.dropped.count_per_s": _ANY_RATE,
+    "agent.delivery.twins.count": _ANY,
+    "agent.problems.count": _ANY,
+    "agent.tick.missed.count_per_s": _SOME_RATE,
+}
+
+
+def level(field: str, value: float | None) -> Level:
+    """How bad ``value`` of ``field`` is by THRESHOLDS."""
+    steps = THRESHOLDS.get(field)
+    return steps.level(value) if steps else Level.OK
