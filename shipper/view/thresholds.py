@@ -52,6 +52,8 @@ THRESHOLDS: Final[dict[str, Steps]] = {
     "system.vm.faults.major.count_per_s": Steps(500, 2000),  # NM 500
     "system.vm.oom_kills.count_per_s": _ANY_RATE,  # APA: any
     "system.conntrack.used.pct": Steps(0.75, 0.9),  # NM 0.75
+    "system.files.used.pct": Steps(0.7, 0.9),  # NM 0.7 and 0.9
+    "system.threads.used.pct": Steps(0.7, 0.9),  # as of files
     "system.edac.correctable.count_per_s": _SOME_RATE,
     "system.edac.uncorrectable.count_per_s": _ANY_RATE,  # APA: any
     "system.systemd.units.failed.count": _ANY,  # NM: any
@@ -80,6 +82,7 @@ THRESHOLDS: Final[dict[str, Steps]] = {
     "cgroup.cpu.throttled.pct": Steps(0.25, 0.5),  # KM, APA 0.25
     "cgroup.memory.limit.pct": Steps(0.8, 0.95),  # APA 0.8
     "cgroup.memory.working_set.pct": Steps(0.8, 0.95),
+    "cgroup.pids.used.pct": Steps(0.8, 0.95),  # as of memory
     "cgroup.memory.events.oom_kill.count_per_s": _ANY_RATE,
     "cgroup.restarts.count": Steps(1, 3),
     "container.restarts.count": Steps(1, 3),

@@ -87,6 +87,7 @@ FIELDS: tuple[Field, ...] = (
         "cgroup.cpu.throttled.count / cgroup.cpu.periods.count",
     ),
     real("cgroup.cpu.limit.pct", "pct", "CPU usage as a share of its own quota", "cgroup.cpu.usage.ns"),
+    real("cgroup.pids.used.pct", "pct", "Processes and threads as a share of the limit", "cgroup.pids.current"),
     gauge(
         "cgroup.memory.working_set.bytes",
         "bytes",
@@ -349,7 +350,7 @@ def online(text: bytes) -> int:
 
 
 def derive(values: dict[str, Value], inputs: Mapping[str, int]) -> dict[str, Value]:
-    """Shares of CPU and memory. Removes the growth of network counters from documents that are not of a container."""
+    """Shares of CPU, memory and tasks. Removes the growth of network counters from documents that are not of a container."""
     if "container.id" not in values:
         for field in container_network.DELTAS.values():
             values.pop(field, None)
@@ -365,15 +366,26 @@ def derive(values: dict[str, Value], inputs: Mapping[str, int]) -> dict[str, Val
     periods, throttled = values.get("cgroup.cpu.periods.count_per_s"), values.get("cgroup.cpu.throttled.count_per_s")
     if periods and isinstance(periods, float) and isinstance(throttled, float):
         result["cgroup.cpu.throttled.pct"] = min(throttled / periods, 1.0)
+    if inactive is not None:
+        result |= _memory(values, inactive, memory)
+    tasks, most_tasks = values.get("cgroup.pids.current"), values.get("cgroup.pids.limit")
+    if isinstance(tasks, int) and isinstance(most_tasks, int) and most_tasks:
+        result["cgroup.pids.used.pct"] = tasks / most_tasks
+    return result
+
+
+def _memory(values: Mapping[str, Value], inactive: int, memory: int | None) -> dict[str, Value]:
     usage = values.get("cgroup.memory.usage.bytes")
-    if isinstance(usage, int) and inactive is not None:
-        working_set = result["cgroup.memory.working_set.bytes"] = max(usage - inactive, 0)
-        limit = values.get("cgroup.memory.limit.bytes")
-        if isinstance(limit, int) and limit:
-            result["cgroup.memory.limit.pct"] = working_set / limit
-        most = values.get("cgroup.memory.limit.effective.bytes", memory)
-        if memory and isinstance(most, int) and min(most, memory):
-            result["cgroup.memory.working_set.pct"] = working_set / min(most, memory)
+    if not isinstance(usage, int):
+        return {}
+    working_set = max(usage - inactive, 0)
+    result: dict[str, Value] = {"cgroup.memory.working_set.bytes": working_set}
+    limit = values.get("cgroup.memory.limit.bytes")
+    if isinstance(limit, int) and limit:
+        result["cgroup.memory.limit.pct"] = working_set / limit
+    most = values.get("cgroup.memory.limit.effective.bytes", memory)
+    if memory and isinstance(most, int) and min(most, memory):
+        result["cgroup.memory.working_set.pct"] = working_set / min(most, memory)
     return result
 
 

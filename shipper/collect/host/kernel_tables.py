@@ -8,11 +8,11 @@ https://docs.kernel.org/admin-guide/tainted-kernels.html
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from shipper.collect.contract import Collector, Need, Output, host_reading, plain
 from shipper.fields.dataset import HOST
-from shipper.fields.field import Type, attribute, gauge
+from shipper.fields.field import Type, attribute, gauge, real
 from shipper.fields.rates import Reading, Value
 from shipper.kernel import namespace
 from shipper.kernel.parse import ParseError, columns, integer, shown, whole
@@ -33,6 +33,7 @@ _FILES = f"{_SYS}/fs/file-nr"
 _INODES = f"{_SYS}/fs/inode-nr"
 _REBOOT = "run/reboot-required"
 _SESSIONS = "run/systemd/sessions"
+_NO_LIMIT = 2**63 - 1
 _LOGIND = "run/systemd/seats/seat0"  # made by logind; the directories exist without it, too
 
 FIELDS = (
@@ -40,6 +41,13 @@ FIELDS = (
     attribute(_TAINT, _SINGLE[_TAINT][2], _SINGLE[_TAINT][0], Type.LONG),
     gauge("system.files.open.count", "count", "Open files (allocated file handles)", f"{_FILES} 1st"),
     gauge("system.files.limit.count", "count", "Maximum number of open files on the host", f"{_FILES} 3rd"),
+    real("system.files.used.pct", "pct", "Share of the maximum number of open files", f"{_FILES} 1st / 3rd"),
+    real(
+        "system.threads.used.pct",
+        "pct",
+        "Threads as a share of the smaller limit: of threads, or of process and thread ids",
+        f"system.threads.count / the smaller of system.threads.limit.count, {_PIDS}",
+    ),
     gauge("system.inodes.count", "count", "Inodes in memory", f"{_INODES} 1st"),
     gauge("system.inodes.unused.count", "count", "Unused inodes in memory", f"{_INODES} 2nd"),
     gauge("system.sessions.count", "count", "Login sessions; absent if logind does not run", _SESSIONS),
@@ -91,6 +99,19 @@ def collect(reader: Reader) -> Iterable[Reading]:
     return host_reading(reader, values)
 
 
+def derive(values: Mapping[str, Value], _inputs: Mapping[str, int]) -> dict[str, Value]:
+    """Shares of the limits, 0 to 1; ``load`` adds the number of threads. A limit of 2⁶³−1 open files is none."""
+    made: dict[str, Value] = {}
+    used, most = values.get("system.files.open.count"), values.get("system.files.limit.count")
+    if isinstance(used, int) and isinstance(most, int) and 0 < most < _NO_LIMIT:
+        made["system.files.used.pct"] = used / most
+    threads = values.get("system.threads.count")
+    limits = [limit for name in ("system.threads.limit.count", _PIDS) if isinstance(limit := values.get(name), int)]
+    if isinstance(threads, int) and limits and min(limits) > 0:
+        made["system.threads.used.pct"] = threads / min(limits)
+    return made
+
+
 NEEDS = (Need("login sessions (system.sessions)", (_LOGIND,), "logind does not run"),)
 
-COLLECTOR = Collector("kernel", plain(collect), {HOST: Output(FIELDS)}, NEEDS)
+COLLECTOR = Collector("kernel", plain(collect), {HOST: Output(FIELDS, derive)}, NEEDS)

@@ -53,6 +53,20 @@ def test_kernel_tables(tmp_path: Path) -> None:
     }
 
 
+def test_shares_of_the_limits_of_files_and_threads() -> None:
+    values = {
+        "system.files.open.count": 700, "system.files.limit.count": 1000,
+        "system.threads.count": 80, "system.threads.limit.count": 400, "system.pids.limit.count": 320,
+    }  # fmt: skip
+    assert kernel_tables.derive(values, {}) == {"system.files.used.pct": 0.7, "system.threads.used.pct": 0.25}
+    assert kernel_tables.derive({**values, "system.files.limit.count": 2**63 - 1}, {}).keys() == {
+        "system.threads.used.pct"
+    }
+    del values["system.pids.limit.count"]
+    assert kernel_tables.derive(values, {})["system.threads.used.pct"] == 0.2
+    assert kernel_tables.derive({"system.threads.count": 80}, {}) == {}
+
+
 def test_a_synchronised_clock_in_nanoseconds() -> None:
     timex = Timex(offset=-1_500, freq=65_536 * 12, maxerror=2_000, esterror=100, status=0x2000)
     assert clock_sync.values(0, timex) == {
