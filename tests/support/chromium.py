@@ -10,9 +10,9 @@ from typing import Any, Final
 from selenium import webdriver
 from selenium.webdriver.support.ui import WebDriverWait
 
+from shipper.view import unit_formats
 from shipper.view.dashboards.ask import Answer, Span
 from shipper.view.dashboards.model import Panel, View
-from shipper.view.report import unit_formats
 
 _ARGUMENTS: Final = (
     *("--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--window-size=1920,1080", "--hide-scrollbars"),

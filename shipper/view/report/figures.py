@@ -12,7 +12,7 @@ from typing import Any, Final
 from shipper.view.dashboards.ask import Answer, Span
 from shipper.view.dashboards.colours import BAD, COLOURS, MARKS, WARNING
 from shipper.view.dashboards.model import HOST, Panel, View, label
-from shipper.view.report.unit_formats import Scale, scale
+from shipper.view.unit_formats import Scale, scale
 
 Marks = Mapping[str, list[tuple[int, str]]]
 Line = list[float | None]

@@ -20,7 +20,7 @@ from shipper.view.dashboards.ask import Answer, Span
 from shipper.view.dashboards.model import Panel, Row, Steps, View, key_label, label, sorted_by, unit
 from shipper.view.report.figures import figure, shared
 from shipper.view.report.search import Filled
-from shipper.view.report.unit_formats import moment, shown
+from shipper.view.unit_formats import moment, shown
 
 MOST_PRINTED: Final = 15  # rows of a table on paper, followed by the number of further rows
 _FILES: Final = resources.files(__package__)

@@ -8,12 +8,12 @@ import pytest
 
 from shipper import cli, view
 from shipper.fields.field import UNITS
-from shipper.view import report
+from shipper.view import report, unit_formats
 from shipper.view.dashboards import ask
 from shipper.view.dashboards.ask import Answer
 from shipper.view.dashboards.colours import COLOURS
 from shipper.view.dashboards.model import HOST, Panel, Split, Steps, View, avg, label
-from shipper.view.report import page, unit_formats
+from shipper.view.report import page
 from shipper.view.report.figures import figure, shared
 from shipper.view.report.search import Filled, Page
 
