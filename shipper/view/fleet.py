@@ -17,7 +17,7 @@ _FUTURE_S: Final = 30  # a clock may be this far ahead of the server's before it
 _FAR_S: Final = 30 * 86_400
 _MOST: Final = 10_000  # hits of one search, by default of the server
 AGE: Final = "age ms"  # since the newest document of all
-FULLEST: Final = "fullest filesystem"
+FULLEST: Final = "system.filesystem.used.pct"  # the highest of the host
 CONTAINERS: Final = "containers"
 
 _HOST_FIELDS: Final = (

@@ -13,6 +13,7 @@ from textual.widgets import DataTable, Footer, Input, Static
 from shipper.base.errors import ServerError
 from shipper.view.demo_screen import shown
 from shipper.view.fleet import AGE, KEEP_S, Row, Seen
+from shipper.view.thresholds import Level, level
 from shipper.view.top_table import CGROUPS, HOSTS, Column, cell, future, matching, ordered, span
 
 # at_ms, host → Seen; raises ServerError
@@ -21,7 +22,7 @@ Cgroups = Callable[[str, int | None], Seen]
 
 _STEP_MS: Final = 10_000  # until documents report their period
 _MINUTES: Final = 10 * 60_000
-_HIGH: Final = 0.8  # of a share
+_STYLES: Final = {Level.OK: "", Level.WARNING: "bold yellow", Level.BAD: "bold red"}
 _SILENT: Final = 3  # periods
 
 
@@ -139,8 +140,8 @@ class Top(App[None]):
         value, style = row.get(column.field), ""
         if column.field == AGE and value > _SILENT * row.get("metricset.period", self._step_ms):
             style = "bold reverse"
-        elif column.form == "pct" and value is not None and value >= _HIGH:
-            style = "bold yellow"
+        elif column.form != "text":
+            style = _STYLES[level(column.field, value)]
         return Text(cell(row, column), style, justify="left" if column.form == "text" else "right", no_wrap=True)
 
     def on_data_table_row_selected(self, event: DataTable.RowSelected) -> None:

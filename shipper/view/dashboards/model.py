@@ -11,6 +11,7 @@ from typing import Final
 
 from shipper.fields.field import UNITS, Field, Kind, Type
 from shipper.schema.datasets import DATASETS, MINUTELY
+from shipper.view.thresholds import THRESHOLDS, Steps
 
 WIDTH: Final = 24
 MOST_SERIES: Final = 25  # per chart; a sorted table shows the rest
@@ -122,15 +123,6 @@ class Split:
     by: Metric | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Steps:
-    """From which value on a number is a warning or bad. ``falling``: lower values are worse."""
-
-    warning: float
-    bad: float
-    falling: bool = False
-
-
 class View(StrEnum):
     """How a panel shows its metrics."""
 
@@ -147,6 +139,7 @@ class Panel:
 
     A table has a row per value of ``split`` and a column per metric. ``recent``: only documents of the last RECENT of
     the time range; with 9,000 containers an aggregation over an hour is expensive, one over two minutes is not.
+    ``coloured``: numbers have the colours of THRESHOLDS, and lines have the thresholds beside them.
     """
 
     title: str
@@ -156,7 +149,7 @@ class Panel:
     metrics: tuple[Metric, ...] = ()
     split: Split | None = None
     where: tuple[Test, ...] = ()
-    steps: Steps | None = None
+    coloured: bool = True
     stacked: bool = False
     recent: bool = False
     top: float | None = None  # the axis reaches at least so far
@@ -168,6 +161,12 @@ class Panel:
     def unit(self) -> str:
         """Unit of the axis, the number or the colour: a key of ``shipper.fields.field.UNITS``."""
         return unit(self, self.metrics[0]) if self.metrics else ""
+
+    @property
+    def steps(self) -> Steps | None:
+        """The thresholds of the axis or the colour: those that all metrics share."""
+        first, *others = {steps(self, metric) for metric in self.metrics} or {None}
+        return None if others else first
 
     @property
     def minutely(self) -> bool:
@@ -333,6 +332,12 @@ def unit(panel: Panel, metric: Metric) -> str:
         return metric.unit
     declared = find(panel.dataset, metric.field)
     return "date" if declared.type is Type.DATE else declared.unit
+
+
+def steps(panel: Panel, metric: Metric) -> Steps | None:
+    """From which values on the metric is a warning or bad; None for counts of documents or values."""
+    counted = metric.stat in (Stat.COUNT, Stat.UNIQUE, Stat.TOTAL)
+    return THRESHOLDS.get(metric.field) if panel.coloured and not counted else None
 
 
 def label(panel: Panel, metric: Metric) -> str:

@@ -17,9 +17,10 @@ from plotly.offline import get_plotlyjs
 
 from shipper import __version__
 from shipper.view.dashboards.ask import Answer, Span
-from shipper.view.dashboards.model import Panel, Row, Steps, View, key_label, label, sorted_by, unit
+from shipper.view.dashboards.model import Metric, Panel, Row, View, key_label, label, sorted_by, steps, unit
 from shipper.view.report.figures import figure, shared
 from shipper.view.report.search import Filled
+from shipper.view.thresholds import Level
 from shipper.view.unit_formats import moment, shown
 
 MOST_PRINTED: Final = 15  # rows of a table on paper, followed by the number of further rows
@@ -32,7 +33,7 @@ class Cell:
 
     text: str
     value: float | None
-    level: str = ""  # warning or bad
+    level: Level = Level.OK
     share: float | None = None  # 0 to 1, drawn as a bar
 
 
@@ -130,7 +131,7 @@ def _drawn(id_: str, filled: Filled, panel: Panel, colours: Mapping[str, int]) -
 def _numbers(panel: Panel, answer: Answer) -> Iterator[tuple[str, Cell]]:
     for metric in panel.metrics:
         title = label(panel, metric)
-        yield title if len(panel.metrics) > 1 else "", _cell(panel, unit(panel, metric), answer.numbers[title])
+        yield title if len(panel.metrics) > 1 else "", _cell(panel, metric, answer.numbers[title])
 
 
 def _rows(panel: Panel, answer: Answer) -> Iterator[tuple[str, list[Cell]]]:
@@ -138,25 +139,14 @@ def _rows(panel: Panel, answer: Answer) -> Iterator[tuple[str, list[Cell]]]:
     at = panel.metrics.index(sorted_by(panel))
     for key in sorted(answer.rows, key=lambda key: _descending(answer.rows[key][at])):
         cells = zip(panel.metrics, answer.rows[key], strict=True)
-        yield key, [_cell(panel, unit(panel, metric), value) for metric, value in cells]
+        yield key, [_cell(panel, metric, value) for metric, value in cells]
 
 
 def _descending(value: float | None) -> tuple[bool, float]:
     return value is None, -(value or 0)
 
 
-def _cell(panel: Panel, of: str, value: float | None) -> Cell:
-    share = of == "pct" and value is not None
-    coloured = panel.view is View.STAT or share
-    look = level(panel.steps, value) if coloured else ""
-    return Cell(shown(value, of), value, look, min(max(value, 0), 1) if share and value is not None else None)
-
-
-def level(steps: Steps | None, value: float | None) -> str:
-    """``warning``, ``bad`` or nothing."""
-    if steps is None or value is None:
-        return ""
-    for name, bound in (("bad", steps.bad), ("warning", steps.warning)):
-        if value <= bound if steps.falling else value >= bound:
-            return name
-    return ""
+def _cell(panel: Panel, metric: Metric, value: float | None) -> Cell:
+    of, own = unit(panel, metric), steps(panel, metric)
+    share = min(max(value, 0), 1) if of == "pct" and value is not None else None
+    return Cell(shown(value, of), value, own.level(value) if own else Level.OK, share)

@@ -12,7 +12,9 @@ import pytest
 from shipper.schema.datasets import DATASETS
 from shipper.view.dashboards import grafana, kibana
 from shipper.view.dashboards.boards import BOARDS
+from shipper.view.dashboards.colours import BAD, GOOD, WARNING, bands
 from shipper.view.dashboards.model import (
+    HOST,
     MOST_SERIES,
     Board,
     BoardError,
@@ -27,6 +29,7 @@ from shipper.view.dashboards.model import (
     table,
     verify,
 )
+from shipper.view.thresholds import THRESHOLDS, Steps
 
 IN_GRAFANA = {board.uid: json.loads(grafana.render(board)) for board in BOARDS}
 IN_KIBANA = {board.uid: [json.loads(line) for line in kibana.render(board).splitlines()] for board in BOARDS}
@@ -68,6 +71,31 @@ def board(*panels: Panel) -> Board:
 def test_a_panel_that_would_mislead_cannot_be_rendered(panel: Panel, why: str) -> None:
     with pytest.raises(BoardError, match=re.escape(why)):
         verify(board(panel))
+
+
+def test_the_colour_follows_from_the_field() -> None:
+    load, share = avg("system.load.norm.1", "load"), avg("system.cpu.total.norm.pct", "CPU")
+    assert lines("A", "a", "host", load).steps == THRESHOLDS["system.load.norm.1"]
+    assert lines("A", "a", "host", load, avg("system.load.norm.5", "5")).steps is None
+    assert lines("A", "a", "host", load, coloured=False).steps is None
+    made = json.loads(
+        grafana.render(board(table("A", "a", "host", Split(HOST), load, share, avg("system.load.1", "1"))))
+    )
+    colours = {
+        override["matcher"]["options"]: [
+            step["value"]
+            for one in override["properties"]
+            if one["id"] == "thresholds"
+            for step in one["value"]["steps"]
+        ]
+        for override in made["panels"][1]["fieldConfig"]["overrides"]
+    }
+    assert colours == {"host": [], "load": [None, 2, 4], "CPU": [None, 0.85, 0.95], "1": [None]}
+
+
+@pytest.mark.parametrize(("value", "colour"), [(4, BAD), (5.1, WARNING), (11, GOOD)])
+def test_bands_of_a_number_whose_low_values_are_bad(value: float, colour: str) -> None:
+    assert [band for begin, band in bands(Steps(10, 5, falling=True)) if begin is None or value >= begin][-1] == colour
 
 
 def test_a_title_is_used_once() -> None:

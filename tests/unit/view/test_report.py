@@ -12,10 +12,11 @@ from shipper.view import report, unit_formats
 from shipper.view.dashboards import ask
 from shipper.view.dashboards.ask import Answer
 from shipper.view.dashboards.colours import COLOURS
-from shipper.view.dashboards.model import HOST, Panel, Split, Steps, View, avg, label
+from shipper.view.dashboards.model import HOST, Panel, Split, View, avg, label
 from shipper.view.report import page
 from shipper.view.report.figures import figure, shared
 from shipper.view.report.search import Filled, Page
+from shipper.view.thresholds import THRESHOLDS
 
 WHEN = ask.span(0, 3_600_000)  # buckets of 15 s
 GAP = [None] * 20
@@ -80,10 +81,10 @@ def test_a_stack_ends_at_a_gap() -> None:
 
 
 def test_a_threshold_far_above_all_values_is_not_drawn() -> None:
-    panel = lines("a", steps=Steps(1, 4))
-    answer = Answer(times=[0], series={"a": [0.9]})
+    panel = Panel("Load", "help", View.LINES, "host", (avg("system.load.norm.1"),))
+    answer = Answer(times=[0], series={"Load": [1.9]})
     (line,) = figure(panel, WHEN, answer, {}, {})["layout"]["shapes"]
-    assert line["y0"] == line["y1"] == 1
+    assert line["y0"] == line["y1"] == THRESHOLDS["system.load.norm.1"].warning
 
 
 def test_a_host_has_one_colour_on_all_charts() -> None:
@@ -97,22 +98,6 @@ def test_a_host_has_one_colour_on_all_charts() -> None:
     assert looks == [{"a": COLOURS[0], "b": COLOURS[1]}] * 2
     many = Answer(times=[0], series={key: [1.0] for key in "abcdefghi"})
     assert shared([(panel, many)]) == {}
-
-
-@pytest.mark.parametrize(
-    ("steps", "value", "level"),
-    [
-        (Steps(0.8, 0.9), 0.79, ""),
-        (Steps(0.8, 0.9), 0.8, "warning"),
-        (Steps(0.8, 0.9), 0.9, "bad"),
-        (Steps(10, 5, falling=True), 7, "warning"),
-        (Steps(10, 5, falling=True), 5, "bad"),
-        (None, 1, ""),
-        (Steps(1, 2), None, ""),
-    ],
-)
-def test_levels(steps: Steps | None, value: float | None, level: str) -> None:
-    assert page.level(steps, value) == level
 
 
 def test_the_heaviest_page_is_below_six_megabytes() -> None:

@@ -3,13 +3,7 @@
 from dataclasses import replace
 from typing import Final
 
-from shipper.view.dashboards.model import ENTITY, ONE_HOST, Mark, Steps, Variable, above, below, one_of
-
-BUSY: Final = Steps(0.85, 0.95)
-FULL: Final = Steps(0.8, 0.9)
-PRESSURE: Final = Steps(0.1, 0.4)
-ANY: Final = Steps(1, 1)  # should never happen: the first one is bad
-WAITING: Final = Steps(1_000, 100_000)  # documents in a spool: seconds, or hours, of a host with containers
+from shipper.view.dashboards.model import ENTITY, ONE_HOST, Mark, Variable, above, below, one_of
 
 CONTAINERS: Final = (one_of("cgroup.kind", "container"),)
 WORKLOADS: Final = (one_of("cgroup.kind", "container", "service", "machine"),)

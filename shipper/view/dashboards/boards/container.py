@@ -1,7 +1,7 @@
 """One container or service: everything about its cgroup, the host's pressure beside it, and its processes."""
 
-from shipper.view.dashboards.boards.common import BUSY, FULL, ITS_HOST, ONE_CONTAINER, PRESSURE
-from shipper.view.dashboards.model import NAMESPACE, Board, Row, Split, Steps, avg, lines, most, stat, table
+from shipper.view.dashboards.boards.common import ITS_HOST, ONE_CONTAINER
+from shipper.view.dashboards.model import NAMESPACE, Board, Row, Split, avg, lines, most, stat, table
 
 _NOW = Row(
     "At a glance",
@@ -33,7 +33,6 @@ _NOW = Row(
             "Working set as a share of the cgroup's own limit, highest value of the last two minutes.",
             "cgroup",
             most("cgroup.memory.limit.pct"),
-            steps=FULL,
             recent=True,
         ),
         stat(
@@ -41,7 +40,6 @@ _NOW = Row(
             "How often this host has recreated a container of this name since the shipper started.",
             "cgroup",
             most("cgroup.restarts.count"),
-            steps=Steps(1, 3),
             recent=True,
         ),
     ),
@@ -70,7 +68,6 @@ _CPU = Row(
             "CPU usage as a share of the quota.",
             "cgroup",
             avg("cgroup.cpu.limit.pct", "of quota"),
-            steps=BUSY,
         ),
     ),
 )
@@ -145,7 +142,6 @@ _PRESSURE = Row(
             avg("cgroup.pressure.cpu.some.avg10.pct", "cpu"),
             avg("cgroup.pressure.memory.some.avg10.pct", "memory"),
             avg("cgroup.pressure.io.some.avg10.pct", "io"),
-            steps=PRESSURE,
         ),
         lines(
             "Host pressure",
@@ -154,7 +150,6 @@ _PRESSURE = Row(
             avg("system.pressure.cpu.some.avg10.pct", "cpu"),
             avg("system.pressure.memory.some.avg10.pct", "memory"),
             avg("system.pressure.io.some.avg10.pct", "io"),
-            steps=PRESSURE,
         ),
         lines(
             "Host CPU and memory",

@@ -1,6 +1,6 @@
 """All containers and services: which use most, which are throttled or wait, which are near a limit."""
 
-from shipper.view.dashboards.boards.common import BUSY, FULL, IMAGE, OOM_MARK, POD, PRESSURE, RUNTIME, UNIT, WORKLOADS
+from shipper.view.dashboards.boards.common import IMAGE, OOM_MARK, POD, RUNTIME, UNIT, WORKLOADS
 from shipper.view.dashboards.model import (
     CLUSTER,
     ENTITY,
@@ -64,7 +64,6 @@ _HEAD = Row(
             "cgroup",
             most("cgroup.memory.limit.pct"),
             where=WORKLOADS,
-            steps=FULL,
             recent=True,
         ),
         stat(
@@ -81,7 +80,6 @@ _HEAD = Row(
             "cgroup",
             most("cgroup.pressure.memory.some.avg10.pct"),
             where=WORKLOADS,
-            steps=PRESSURE,
             recent=True,
         ),
     ),
@@ -106,7 +104,6 @@ _TABLES = Row(
             avg("cgroup.memory.limit.pct", "of limit"),
             avg("cgroup.pressure.memory.some.avg10.pct", "memory pressure"),
             avg("cgroup.memory.major_faults.count_per_s", "major faults"),
-            steps=FULL,
         ),
         _now(
             "By disk",
@@ -152,25 +149,22 @@ _MORE = Row(
     "Details over the time range",
     (
         _top("Throttling", "Throttled time per second, in CPUs.", "cgroup.cpu.throttled.cores"),
-        _top("CPU quota used", "CPU usage as a share of the quota.", "cgroup.cpu.limit.pct", top=1, steps=BUSY),
+        _top("CPU quota used", "CPU usage as a share of the quota.", "cgroup.cpu.limit.pct", top=1),
         _top(
             "CPU pressure",
             "Share of the last 10 s in which some task of the cgroup waited for a CPU.",
             "cgroup.pressure.cpu.some.avg10.pct",
-            steps=PRESSURE,
         ),
-        _top("Memory limit used", "Working set as a share of the limit.", "cgroup.memory.limit.pct", top=1, steps=FULL),
+        _top("Memory limit used", "Working set as a share of the limit.", "cgroup.memory.limit.pct", top=1),
         _top(
             "Memory pressure",
             "Share of the last 10 s in which some task of the cgroup waited for memory.",
             "cgroup.pressure.memory.some.avg10.pct",
-            steps=PRESSURE,
         ),
         _top(
             "I/O pressure",
             "Share of the last 10 s in which some task of the cgroup waited for I/O.",
             "cgroup.pressure.io.some.avg10.pct",
-            steps=PRESSURE,
         ),
         _top("Disk reads", "Bytes per second.", "cgroup.io.read.bytes_per_s"),
         _top("Disk writes", "Bytes per second.", "cgroup.io.write.bytes_per_s"),

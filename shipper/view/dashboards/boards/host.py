@@ -1,6 +1,6 @@
 """One host in the order of the USE method: utilisation, saturation, errors, for each of its resources."""
 
-from shipper.view.dashboards.boards.common import ANY, BOOT_MARK, BUSY, FULL, OOM_MARK, PRESSURE, WORKLOADS
+from shipper.view.dashboards.boards.common import BOOT_MARK, OOM_MARK, WORKLOADS
 from shipper.view.dashboards.model import (
     ENTITY,
     NAMESPACE,
@@ -28,7 +28,6 @@ _NOW = Row(
             "Share of all CPUs, mean of the last two minutes.",
             "host",
             avg("system.cpu.total.norm.pct"),
-            steps=BUSY,
             recent=True,
             width=3,
         ),
@@ -37,7 +36,6 @@ _NOW = Row(
             "Used memory (total − available) as a share of the total, mean of the last two minutes.",
             "host",
             avg("system.memory.actual.used.pct"),
-            steps=FULL,
             recent=True,
             width=3,
         ),
@@ -46,7 +44,6 @@ _NOW = Row(
             "Highest usage of any filesystem in the last two minutes.",
             "filesystem",
             most("system.filesystem.used.pct"),
-            steps=FULL,
             recent=True,
             width=3,
         ),
@@ -73,7 +70,6 @@ _NOW = Row(
             "systemd units in the state failed, in the last two minutes; read once a minute.",
             "host",
             most("system.systemd.units.failed.count"),
-            steps=ANY,
             recent=True,
             width=3,
         ),
@@ -111,7 +107,6 @@ _CPU = Row(
             "Share of the last 10 s in which some task waited for a CPU.",
             "host",
             avg("system.pressure.cpu.some.avg10.pct", "some"),
-            steps=PRESSURE,
             width=4,
         ),
         lines(
@@ -146,7 +141,6 @@ _MEMORY = Row(
             "host",
             avg("system.pressure.memory.some.avg10.pct", "some"),
             avg("system.pressure.memory.full.avg10.pct", "full"),
-            steps=PRESSURE,
             width=4,
         ),
         lines(
@@ -216,7 +210,6 @@ _DISK = Row(
             "host",
             avg("system.pressure.io.some.avg10.pct", "some"),
             avg("system.pressure.io.full.avg10.pct", "full"),
-            steps=PRESSURE,
         ),
     ),
 )
@@ -233,7 +226,6 @@ _FILESYSTEMS = Row(
             least("system.filesystem.available", "available, min"),
             most("system.filesystem.used.pct", "used, max"),
             most("system.filesystem.used_files.pct", "inodes, max"),
-            steps=FULL,
         ),
         lines(
             "Filesystem usage",

@@ -1,6 +1,6 @@
 """The whole cluster: which hosts are up, how busy it is, which hosts are in the worst state."""
 
-from shipper.view.dashboards.boards.common import BUSY, FULL, OOM_MARK, PRESSURE, WAITING, WORKLOADS
+from shipper.view.dashboards.boards.common import OOM_MARK, WORKLOADS
 from shipper.view.dashboards.model import (
     CLUSTER,
     ENTITY,
@@ -49,7 +49,6 @@ _NOW = Row(
             "CPU usage as a share of all CPUs, mean over hosts in the last two minutes.",
             "host",
             avg("system.cpu.total.norm.pct"),
-            steps=BUSY,
             recent=True,
         ),
         stat(
@@ -57,7 +56,6 @@ _NOW = Row(
             "Used memory (total − available) as a share of the total, mean over hosts in the last two minutes.",
             "host",
             avg("system.memory.actual.used.pct"),
-            steps=FULL,
             recent=True,
         ),
         stat(
@@ -65,7 +63,6 @@ _NOW = Row(
             "Highest usage of any filesystem on any host in the last two minutes.",
             "filesystem",
             most("system.filesystem.used.pct"),
-            steps=FULL,
             recent=True,
         ),
         stat(
@@ -73,7 +70,6 @@ _NOW = Row(
             "Documents in the spool that Elasticsearch has not accepted yet, highest value of any host in the last two minutes.",
             "agent",
             most("agent.ledger.spooled.count"),
-            steps=WAITING,
             recent=True,
         ),
     ),
@@ -140,7 +136,6 @@ _WORST = Row(
             avg("system.network.total.in.bytes_per_s", "received"),
             avg("system.network.total.out.bytes_per_s", "sent"),
             most(TIME, "last seen"),
-            steps=BUSY,
             width=16,
             height=10,
         ),
@@ -151,7 +146,6 @@ _WORST = Row(
             Split(HOST, 25),
             most("system.filesystem.used.pct", "used, max"),
             most("system.filesystem.used_files.pct", "inodes, max"),
-            steps=FULL,
             width=8,
             height=10,
         ),
@@ -187,7 +181,6 @@ _WORST = Row(
             "host",
             avg("system.pressure.memory.some.avg10.pct"),
             split=_BY_HOST,
-            steps=PRESSURE,
         ),
         lines(
             "Network traffic, busiest hosts",

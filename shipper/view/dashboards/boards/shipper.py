@@ -1,6 +1,6 @@
 """The shipper itself: what became of every document, and what collecting and delivering costs."""
 
-from shipper.view.dashboards.boards.common import ANY, BOOT_MARK, WAITING
+from shipper.view.dashboards.boards.common import BOOT_MARK
 from shipper.view.dashboards.model import (
     CLUSTER,
     HOST,
@@ -45,7 +45,6 @@ _NOW = Row(
             "Documents in the spool, highest value of any host in the last two minutes.",
             "agent",
             most("agent.ledger.spooled.count"),
-            steps=WAITING,
             recent=True,
         ),
         stat(
@@ -53,7 +52,6 @@ _NOW = Row(
             "Documents that Elasticsearch rejected since the ledger was created, highest count of any shipper.",
             "agent",
             most("agent.ledger.rejected.count"),
-            steps=ANY,
             recent=True,
         ),
         stat(
@@ -61,7 +59,6 @@ _NOW = Row(
             "Documents that were dropped (spool full, disk damaged, too old), highest count of any shipper.",
             "agent",
             most("agent.ledger.dropped.count"),
-            steps=ANY,
             recent=True,
         ),
         stat(
@@ -69,7 +66,6 @@ _NOW = Row(
             "Files that the shipper could not read or parse, highest number of any host in the last two minutes.",
             "agent",
             most("agent.problems.count"),
-            steps=ANY,
             recent=True,
         ),
     ),
@@ -162,6 +158,7 @@ _COST = Row(
             "agent",
             avg("agent.tick.missed.count_per_s"),
             split=_WORST,
+            coloured=False,  # a line at any missed tick is the axis
         ),
         lines(
             "Clock against Elasticsearch",

@@ -17,17 +17,17 @@ from grafana_foundation_sdk.models.dashboard import DynamicConfigValue as Set
 
 from shipper.view.dashboards.boards import BOARDS
 from shipper.view.dashboards.clauses import all_value, lucene, panel_lucene
-from shipper.view.dashboards.colours import BAD, COLOURS, GOOD, MARKS, WARNING
+from shipper.view.dashboards.colours import COLOURS, MARKS, bands
 from shipper.view.dashboards.grafana import query as grafana_query
 from shipper.view.dashboards.grafana.unit_ids import UNITS
 from shipper.view.dashboards.model import (
     PAGES,
     Board,
     Mark,
+    Metric,
     Panel,
     Place,
     Row,
-    Steps,
     Variable,
     View,
     find,
@@ -36,8 +36,10 @@ from shipper.view.dashboards.model import (
     label,
     places,
     sorted_by,
+    steps,
     unit,
 )
+from shipper.view.thresholds import Steps
 
 SCHEMA: Final = 39  # of Grafana 11.0; later versions migrate it on load
 TAG: Final = "shipper"
@@ -127,11 +129,13 @@ def _plain(made: Any) -> dict[str, Any]:
 
 def _thresholds(steps: Steps | None) -> builders.ThresholdsConfig:
     made = builders.ThresholdsConfig().mode(dashboard.ThresholdsMode.ABSOLUTE)
-    first = [dashboard.Threshold(color=GOOD, value=None)]
-    if steps is None:
-        return made.steps(first)
-    rising = [dashboard.Threshold(color=WARNING, value=steps.warning), dashboard.Threshold(color=BAD, value=steps.bad)]
-    return made.steps(first + rising)
+    return made.steps([dashboard.Threshold(color=colour, value=begin) for begin, colour in bands(steps)])
+
+
+def _own_thresholds(steps: Steps | None) -> Set:
+    """An override: the colours of one number or column."""
+    own = [{"color": colour, "value": begin} for begin, colour in bands(steps)]
+    return Set(id_val="thresholds", value={"mode": "absolute", "steps": own})
 
 
 def _lines(_board: Board, panel: Panel) -> timeseries.Panel:
@@ -169,7 +173,8 @@ def _stat(_board: Board, panel: Panel) -> stat_builder.Panel:
     made.reduce_options(common_builders.ReduceDataOptions().values(False).calcs(["lastNotNull"]).fields(""))  # noqa: FBT003
     made.text_mode(common.BigValueTextMode.VALUE_AND_NAME if len(panel.metrics) > 1 else common.BigValueTextMode.VALUE)
     for i, metric in enumerate(panel.metrics):
-        made.override_by_query(grafana_query.ref(i), [Set(id_val="displayName", value=label(panel, metric))])
+        look = [Set(id_val="displayName", value=label(panel, metric)), _own_thresholds(steps(panel, metric))]
+        made.override_by_query(grafana_query.ref(i), look)
     return made
 
 
@@ -192,7 +197,7 @@ def _table(board: Board, panel: Panel) -> table_builder.Panel:
     made.sort_by([common_builders.TableSortByFieldState().display_name(label(panel, sorted_by(panel))).desc(desc=True)])
     made.override_by_name(key, list(_key_column(board, panel.split.field)))
     for metric in panel.metrics:
-        made.override_by_name(label(panel, metric), list(_column(panel, unit(panel, metric))))
+        made.override_by_name(label(panel, metric), list(_column(panel, metric)))
     return made
 
 
@@ -203,15 +208,16 @@ def _key_column(board: Board, field: str) -> Iterator[Set]:
         yield Set(id_val="links", value=[_page(board, field)])
 
 
-def _column(panel: Panel, of: str) -> Iterator[Set]:
+def _column(panel: Panel, metric: Metric) -> Iterator[Set]:
+    of, own = unit(panel, metric), steps(panel, metric)
     yield Set(id_val="unit", value=UNITS[of])
     if of == "pct":
         yield Set(id_val="custom.cellOptions", value={"type": "gauge", "mode": "basic"})
         yield Set(id_val="min", value=0)
         yield Set(id_val="max", value=1)
-    elif panel.steps:
-        plain = [{"color": "text", "value": None}]
-        yield Set(id_val="thresholds", value={"mode": "absolute", "steps": plain})
+    elif own:
+        yield Set(id_val="custom.cellOptions", value={"type": "color-text"})
+    yield _own_thresholds(own)
 
 
 def _page(board: Board, field: str) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from typing import Any, Final
 
 from shipper.fields.field import Type
 from shipper.view.dashboards.clauses import kql
-from shipper.view.dashboards.colours import BAD, GOOD, MARKS, WARNING
+from shipper.view.dashboards.colours import MARKS, bands
 from shipper.view.dashboards.model import (
     RECENT,
     TIME,
@@ -13,20 +13,20 @@ from shipper.view.dashboards.model import (
     Metric,
     Panel,
     Stat,
-    Steps,
     View,
     find,
     label,
     order,
     sorted_by,
+    steps,
     tests,
     unit,
 )
+from shipper.view.thresholds import Steps
 
 LAYER: Final = "data"
 SPLIT, TIMES, ORDER = "split", "times", "order"
 _MARKS: Final = "marks"
-_STEPS: Final = (GOOD, WARNING, BAD)
 _FORMATS: Final[dict[str, dict[str, Any]]] = {
     "pct": {"id": "percent", "params": {"decimals": 1}},
     "bytes": {"id": "bytes", "params": {"decimals": 1}},
@@ -187,12 +187,10 @@ def _times(left: Any, right: Any) -> Json:
 def _palette(steps: Steps | None) -> Json:
     if steps is None:
         return {}
+    begins = [{"color": colour, "stop": begin} for begin, colour in bands(steps)]
+    ends = sorted((steps.warning, steps.bad))
     stops = [
-        {"color": colour, "stop": stop}
-        for colour, stop in zip(_STEPS, (steps.warning, steps.bad, max(1, steps.bad)), strict=True)
-    ]
-    begins = [
-        {"color": colour, "stop": stop} for colour, stop in zip(_STEPS, (None, steps.warning, steps.bad), strict=True)
+        {"color": colour, "stop": end} for (_, colour), end in zip(bands(steps), [*ends, max(1, *ends)], strict=True)
     ]
     params = {
         "name": "custom",
@@ -243,20 +241,28 @@ def _stat(panel: Panel) -> tuple[str, Json]:
     made: Json = {"layerId": LAYER, "layerType": "data", "metricAccessor": first, "showBar": False}
     if second:
         made["secondaryMetricAccessor"] = second[0]
-    return "lnsMetric", made | _palette(panel.steps)
+    return "lnsMetric", made | _palette(steps(panel, panel.metrics[0]))
 
 
 def _table(panel: Panel) -> tuple[str, Json]:
-    shown = [SPLIT, *(column(i) for i in range(len(panel.metrics)))]
+    cells = [
+        {"columnId": column(i), "isTransposed": False, **_coloured(steps(panel, metric))}
+        for i, metric in enumerate(panel.metrics)
+    ]
     by = column(panel.metrics.index(sorted_by(panel)))
     return "lnsDatatable", {
         "layerId": LAYER,
         "layerType": "data",
-        "columns": [{"columnId": id_, "isTransposed": False} for id_ in shown],
+        "columns": [{"columnId": SPLIT, "isTransposed": False}, *cells],
         "sorting": {"columnId": by, "direction": "desc"},
         "paging": {"size": 20, "enabled": True},
         "rowHeight": "single",
     }
+
+
+def _coloured(steps: Steps | None) -> Json:
+    """The colours of a table's column."""
+    return {"colorMode": "text", **_palette(steps)} if steps else {}
 
 
 def _heat(_panel: Panel) -> tuple[str, Json]:
