@@ -148,11 +148,19 @@ class Agent:
             self._tell_left_behind()
             return
         notify.tell(notify.STOPPING, notify.status("sending the remaining documents"))
+        self._say_goodbye()
         self.delivery.stop(self._config.spool.flush_s)
         self._close()
         self._publish(self._status.now(stopped=True))
         if self.ledger.spooled:
             self._log.line(log.INFO, f"stopped; {self.ledger.spooled} documents remain in the spool")
+
+    def _say_goodbye(self) -> None:
+        """Spool a last document, so that a stopped agent is not taken for a host that is down."""
+        if not self._ticks:
+            return
+        tick_ms = self.ledger.used.last_ms + 1
+        self._spool(tick_ms, self._ticker.goodbye(tick_ms, self._report()))
 
     def _close(self) -> None:
         lost = self.ledger.close()
@@ -201,14 +209,7 @@ class Agent:
             return  # several missed times become due at once
         began_ns = time.monotonic_ns()
         self._ticks += 1
-        report = Report(
-            period_ms=self._clock.period_ms,
-            delay_us=max(0, now_ns // 1000 - tick_ms * 1000),
-            previous_us=self._previous_us,
-            ticks=self._ticks,
-            missed=self._clock.missed,
-            stepped_ms=self._clock.stepped_ms,
-        )
+        report = self._report(delay_us=max(0, now_ns // 1000 - tick_ms * 1000), stepped_ms=self._clock.stepped_ms)
         try:
             entries = self._ticker.tick(tick_ms, report)
         except Exception as error:  # noqa: BLE001 – one tick is lost, and the watchdog hears nothing of it
@@ -220,6 +221,9 @@ class Agent:
         self._tell(tick_ms, report)
         self._previous_us = (time.monotonic_ns() - began_ns) // 1000
         after_tick(tick_ms)
+
+    def _report(self, *, delay_us: int = 0, stepped_ms: int = 0) -> Report:
+        return Report(self._clock.period_ms, delay_us, self._previous_us, self._ticks, self._clock.missed, stepped_ms)
 
     def _spool(self, tick_ms: int, entries: list[Entry]) -> None:
         dropped = self.ledger.counts.dropped

@@ -199,6 +199,13 @@ class Ticker:
             entries.append(self._writer(AGENT, tick_ms)(self._agent_values(report), report.failed))
         return entries
 
+    def goodbye(self, tick_ms: int, report: Report) -> list[Entry]:
+        """The document that tells a clean stop from an outage: the agent's own, if its dataset is configured."""
+        if AGENT not in self._writers:
+            return []
+        values = self._agent.values(report) | {"agent.stopped": True}
+        return [self._writer(AGENT, tick_ms)(values, report.failed)]
+
     def _turns(self, report: Report, write: Mapping[str, Write]) -> list[tuple[_Job, _Turn]]:
         """A turn of each collector that is due; documents of the datasets in ``write`` are made during the turn."""
         now_ns = self._root.now_ns()

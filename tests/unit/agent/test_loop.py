@@ -57,6 +57,12 @@ def notified(tmp_path: Path) -> Iterator[tuple[str, socket.socket]]:
         yield str(address), sock
 
 
+def spooled(ledger: Ledger, dataset: str = "") -> list[dict[str, Any]]:
+    """The documents in the spool, oldest first, or those of ``dataset``."""
+    documents = [json.loads(item.document) for segment in ledger.due() for item in ledger.spool.read(segment)]
+    return [document for document in documents if not dataset or document["event"]["dataset"] == dataset]
+
+
 def until(sock: socket.socket, word: str) -> list[str]:
     """Messages up to the first with ``word``."""
     messages: list[str] = []
@@ -111,9 +117,13 @@ def test_signals_end_the_agent_and_nothing_is_lost(
             f"ships host agent of host {os.uname().nodename} every 1s to metrics-shipper.*-default at http://127"
             in lines[0]
         )
-        assert lines[-1].endswith("documents remain in the spool")
+        assert [line for line in lines if line.endswith("documents remain in the spool")]
     ledger = Ledger.load(Spool(str(tmp_path / "spool"), 1 << 30))
     assert ledger.counts.collected == ledger.spooled > 0
+    *earlier, last = spooled(ledger, "shipper.agent")
+    assert last["agent"]["stopped"] is True
+    assert earlier and not [document for document in earlier if "stopped" in document["agent"]]
+    assert last["@timestamp"] == earlier[-1]["@timestamp"].replace(".000Z", ".001Z")
     ledger.spool.close()
 
 
@@ -151,7 +161,10 @@ def test_reload_takes_the_new_configuration_and_refuses_a_wrong_one(
     assert "reload failed" not in told
     assert "the configuration is valid; restarting with it" in told
     ledger = Ledger.load(Spool(str(tmp_path / "spool"), 1 << 30))
-    names = [json.loads(one.document)["host"]["name"] for part in ledger.due() for one in ledger.spool.read(part)]
+    names = [document["host"]["name"] for document in spooled(ledger)]
+    assert [document["host"]["name"] for document in spooled(ledger) if "stopped" in document.get("agent", {})] == [
+        "after"
+    ]  # a reload is no stop
     assert names == sorted(names, reverse=True) and set(names) == {"before", "after"}
     assert ledger.counts.collected == ledger.spooled == len(names)
     ledger.spool.close()
@@ -382,8 +395,7 @@ def test_spool_replay_is_taken_at_the_next_start(capfd: pytest.CaptureFixture[st
     with agent(Path(filled), SHIPPER_COLLECT_TICKS="1") as process:
         assert process.wait(30) == 0
     ledger = Ledger.load(Spool(filled, 1 << 30))
-    documents = [json.loads(one.document) for part in ledger.due() for one in ledger.spool.read(part)]
-    assert documents.count({"n": 4}) == 2
+    assert spooled(ledger).count({"n": 4}) == 2
     assert ledger.counts.rejected == 0
     assert ledger.counts.collected == ledger.counts.ended + ledger.spooled
     ledger.spool.close()

@@ -206,10 +206,13 @@ def worker() -> Iterator[subprocess.Popen[str]]:
 def test_a_busy_process_is_found_with_its_own_figures(worker: subprocess.Popen[str]) -> None:
     witness = psutil.Process(worker.pid)
     before, began = witness.cpu_times(), time.monotonic()
-    found = looked(2.0, processes=100, command_lines=True)[worker.pid]
+    interval = 2.0
+    found = looked(interval, processes=100, command_lines=True)[worker.pid]
     after, elapsed = witness.cpu_times(), time.monotonic() - began
     spent = after.user + after.system - before.user - before.system
-    assert found["system.process.cpu.total.pct"] == pytest.approx(spent / elapsed, abs=0.05)
+    # The witness looks a little longer; on a busy machine the process need not run all the time
+    least = (spent - (elapsed - interval)) / elapsed
+    assert least - 0.02 <= found["system.process.cpu.total.pct"] <= spent / interval + 0.02
     norm = found["system.process.cpu.total.pct"] / psutil.cpu_count()
     assert found["system.process.cpu.total.norm.pct"] == pytest.approx(norm)
     assert found["system.process.memory.rss.bytes"] == pytest.approx(witness.memory_info().rss, rel=0.02)
