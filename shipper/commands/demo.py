@@ -37,7 +37,7 @@ def run(args: argparse.Namespace, config: Config) -> int:
 
         from shipper.view.demo_screen import Screen
     except ImportError as missing:
-        raise UserError(f"the demo needs {missing.name}: pip install 'shipper[view,local]'") from None
+        raise UserError(f"the demo needs {missing.name}: pip install 'metrics-shipper[view,local]'") from None
 
     try:
         es = shipper_eslocal.named(_NAME)

@@ -81,7 +81,7 @@ def write(path: str, config: Config, first_ms: int, last_ms: int, **chosen: Sequ
         from shipper.view import report
     except ImportError as missing:
         library = str(missing.name).partition(".")[0]
-        raise UserError(f"report needs {library}: pip install 'shipper[view]'") from None
+        raise UserError(f"report needs {library}: pip install 'metrics-shipper[view]'") from None
     from shipper.deliver import client
 
     with client.connect(config) as connection:

@@ -31,7 +31,7 @@ def run(args: argparse.Namespace, config: Config) -> int:
     try:
         from shipper.view import top_screen, top_table
     except ImportError as missing:
-        raise UserError(f"top needs {missing.name}: pip install 'shipper[view]'") from None
+        raise UserError(f"top needs {missing.name}: pip install 'metrics-shipper[view]'") from None
     from shipper.deliver import client
     from shipper.view import fleet
 

@@ -79,10 +79,10 @@ def test_only_the_agents_own_packages(tree: Path) -> None:
     found = {path.name.partition("-")[0] for path in site.glob("*.dist-info")}
     locked = (Path(__file__).parents[2] / "requirements/run.txt").read_text()
     assert {name.lower().replace("_", "-") for name in found} == {
-        "shipper",
+        "metrics-shipper",
         *(name.lower() for name in re.findall(r"^([a-z0-9-]+)==", locked, re.MULTILINE)),
     }
-    assert not list(site.glob("shipper-*/direct_url.json")), "tells where it was built"
+    assert not list(site.glob("metrics_shipper-*/direct_url.json")), "tells where it was built"
 
 
 def test_runs_on_a_root_that_cannot_be_written_to(tree: Path) -> None:

@@ -38,7 +38,7 @@ PRUNED: Final = (
     *("usr/share/*", "var/*"),
     *(f"usr/lib/python{PYTHON}/{name}" for name in ("ensurepip", "lib2to3", "pydoc_data", "pydoc.py", "turtle.py")),
     *(f"{SITE}/{name}" for name in ("bin", "*/tests")),
-    *(f"{SITE}/shipper-*/{name}" for name in ("direct_url.json", "RECORD")),  # they contain the build directory
+    *(f"{SITE}/metrics_shipper-*/{name}" for name in ("direct_url.json", "RECORD")),  # they contain the build directory
 )
 KEPT: Final = ("usr/share/doc",)  # the licences
 # Used only for viewing dashboards and for development

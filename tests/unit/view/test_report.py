@@ -161,4 +161,4 @@ def test_without_plotly_it_says_what_to_install(
     monkeypatch.delattr(view, "report", raising=False)
     monkeypatch.setitem(sys.modules, "plotly", None)
     assert cli.main(["report"]) == 1
-    assert capsys.readouterr().err == "shipper: report needs plotly: pip install 'shipper[view]'\n"
+    assert capsys.readouterr().err == "shipper: report needs plotly: pip install 'metrics-shipper[view]'\n"

@@ -60,4 +60,4 @@ def test_without_textual_it_says_what_to_install(
     monkeypatch.delattr("shipper.view.top_screen", raising=False)
     monkeypatch.setitem(sys.modules, "textual", None)
     assert cli.main(["top"]) == 1
-    assert capsys.readouterr().err == "shipper: top needs textual: pip install 'shipper[view]'\n"
+    assert capsys.readouterr().err == "shipper: top needs textual: pip install 'metrics-shipper[view]'\n"

@@ -1,0 +1,32 @@
+"""What is installed by name is this project: on PyPI, "shipper" is somebody else's."""
+
+import re
+import subprocess
+import tomllib
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+
+
+def texts() -> dict[str, str]:
+    """Files of the repository that people read or that are run."""
+    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split(
+        "\n"
+    )
+    files = [name for name in listed if name.endswith((".md", ".py", ".toml", ".sh", "Dockerfile", "Makefile"))]
+    return {name: (ROOT / name).read_text() for name in files if (ROOT / name).exists()}
+
+
+def test_every_text_installs_this_project() -> None:
+    found = {
+        (name, installed)
+        for name, text in texts().items()
+        for installed in re.findall(r"""(?:pip|pipx|uv tool) install '?([A-Za-z0-9_-]+)\[""", text)
+    }
+    assert found
+    assert not {(name, installed) for name, installed in found if installed != PROJECT["name"]}
+
+
+def test_the_command_has_a_second_name_that_is_the_projects() -> None:
+    assert PROJECT["scripts"]["shipper"] == PROJECT["scripts"][PROJECT["name"]]
