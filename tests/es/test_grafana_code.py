@@ -12,8 +12,10 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 import shipper_eslocal
 from fleetdocs import ODD_NAMES, Fleet
-from grafana_target import ALL, Page
+from grafana_target import Page
 from grafanacode import Grafana, grafana
+from pictures import drawn as drawing
+from pictures import opened
 from proof import Proven, drawn, loaded
 
 from shipper.view.dashboards.boards import BOARDS
@@ -24,7 +26,6 @@ pytestmark = pytest.mark.needs("chromedriver", "npm")
 # What a unit, a number or markup could make another text of
 NAMES = ("101", "1e5", "2026-01-01", "NaN", ODD_NAMES[0], ODD_NAMES[1], "<b>x</b>")
 BY_UID = {board.uid: board for board in BOARDS}
-CHOSEN = {"host": NAMES[0], "container": f"web-1@{NAMES[0]}"}
 _NUMBER = re.compile(r"-?[\d.]+(?=\D*$)")
 
 
@@ -41,13 +42,6 @@ def code(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
         yield packages
 
 
-def opened(fleet: Proven, board: Board, **chosen: Any) -> Page:
-    """The board with one host or container chosen where it takes one, else with all."""
-    single = {variable.name: CHOSEN[variable.name] for variable in board.variables if variable.name in CHOSEN}
-    multi = {variable.name: ALL for variable in board.variables if variable.multi and variable.name in CHOSEN}
-    return fleet.page(board, **{**single, **multi, **chosen})
-
-
 def asked(fleet: Proven, code: Grafana, page: Page, panel: Panel) -> Any:
     drawn_panel = next(rendered for rendered in page.panels if rendered["title"] == panel.title)
     responses = fleet.cluster.request("POST", "/_msearch", page.msearch(drawn_panel))["responses"]
@@ -59,7 +53,7 @@ def asked(fleet: Proven, code: Grafana, page: Page, panel: Panel) -> Any:
 @pytest.mark.parametrize("uid", BY_UID)
 def test_tables_show_names_and_numbers_as_they_are(fleet: Proven, code: Grafana, uid: str) -> None:
     board = BY_UID[uid]
-    page = opened(fleet, board)
+    page = opened(fleet, board, NAMES[0])
     tables = [panel for panel in drawn(board) if panel.view is View.TABLE]
     for panel in tables:
         right = fleet.by_grafana(page, panel.title).rows
@@ -77,7 +71,7 @@ def test_tables_show_names_and_numbers_as_they_are(fleet: Proven, code: Grafana,
 @pytest.mark.parametrize("uid", BY_UID)
 def test_a_cell_leads_to_the_board_of_its_name(fleet: Proven, code: Grafana, uid: str) -> None:
     board = BY_UID[uid]
-    page = opened(fleet, board)
+    page = opened(fleet, board, NAMES[0])
     for panel in drawn(board):
         if panel.view is not View.TABLE or not panel.split or panel.split.field not in (HOST, ENTITY):
             continue
@@ -92,7 +86,7 @@ def test_a_cell_leads_to_the_board_of_its_name(fleet: Proven, code: Grafana, uid
 
 def test_the_menu_hands_on_only_what_the_other_board_takes(fleet: Proven, code: Grafana) -> None:
     for board in BOARDS:
-        links = code.menu(opened(fleet, board))
+        links = code.menu(opened(fleet, board, NAMES[0]))
         assert [link["title"] for link in links] == [other.title for other in BOARDS if other is not board]
         for link in links:
             target, chosen = followed(link["url"])
@@ -121,7 +115,7 @@ def fleet_has(fleet: Proven, board: Board, chosen: dict[str, str]) -> bool:
 @pytest.mark.parametrize("uid", BY_UID)
 def test_numbers_are_shown_with_their_unit(fleet: Proven, code: Grafana, uid: str) -> None:
     board = BY_UID[uid]
-    page = opened(fleet, board)
+    page = opened(fleet, board, NAMES[0])
     for panel in drawn(board):
         if panel.view is not View.STAT:
             continue
@@ -136,10 +130,35 @@ def test_numbers_are_shown_with_their_unit(fleet: Proven, code: Grafana, uid: st
 
 def test_a_host_has_one_colour_on_a_board(fleet: Proven, code: Grafana) -> None:
     for board in BOARDS:
-        page = opened(fleet, board)
+        page = opened(fleet, board, NAMES[0])
         colours: dict[str, set[str]] = {}
         for panel in drawn(board):
             if panel.view is View.LINES and panel.split and len(panel.metrics) == 1 and panel.split.field == HOST:
                 for line in asked(fleet, code, page, panel):
                     colours.setdefault(line["name"], set()).add(line["colour"])
         assert all(len(own) == 1 for own in colours.values()), colours
+
+
+@pytest.mark.parametrize("uid", BY_UID)
+def test_what_is_drawn_is_what_is_computed(fleet: Proven, code: Grafana, uid: str) -> None:
+    board = BY_UID[uid]
+    page = opened(fleet, board, NAMES[0])
+    shown = drawing(fleet, code, page, 1280).panels
+    for panel in (panel for row in board.rows if not row.collapsed for panel in row.panels):
+        if panel.view is View.STAT:
+            for number in asked(fleet, code, page, panel):
+                assert plain(number["text"]) in plain(shown[panel.title]["text"]), panel.title
+        if panel.view is View.TABLE:
+            (table,) = asked(fleet, code, page, panel)
+            right = [[plain(cell["text"]) for cell in row] for row in table["rows"]]
+            rows = [[plain(cell) for cell in row] for row in shown[panel.title]["rows"]]
+            assert bool(rows) == bool(right), panel.title
+            assert all(any(row == whole[: len(row)] for whole in right) for row in rows), (panel.title, rows, right)
+        if panel.view is View.LINES:
+            for line in asked(fleet, code, page, panel):
+                assert line["name"] in shown[panel.title]["text"], panel.title
+
+
+def plain(text: str) -> str:
+    """Without blanks: a number and its unit are apart on the screen."""
+    return "".join(text.split())

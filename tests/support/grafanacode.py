@@ -1,39 +1,53 @@
-"""Grafana's own code in a real Chromium: what a panel of a dashboard shows of the frames that its data source gives.
+"""Grafana's own code in a real Chromium: what a panel shows of the frames that its data source gives, and its drawing.
 
 The packages come from npm, pinned by ``tests/support/grafana/<version>/package-lock.json``, and are bundled with
-``tests/support/grafana/display.js``.
+``tests/support/grafana/page.js``.
 """
 
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from chromium import chromium
+from chromium import Browser, chromium
 from grafana_target import Page, frames
 
 FOLDER: Final = Path(__file__).parent / "grafana"
 _LONGEST_S: Final = 280
-# Fonts and pictures are left out; two packages cannot be resolved between the releases on npm
 _BUNDLE: Final = (
-    *("--bundle", "--format=iife", "--platform=browser", "--log-level=error"),
-    *("--loader:.svg=dataurl", "--loader:.ttf=empty", "--loader:.woff2=empty"),
+    *("--bundle", "--format=iife", "--platform=browser", "--log-level=error", "--alias:@shipper/table=./table.js"),
+    *("--loader:.svg=dataurl", "--loader:.ttf=empty", "--loader:.woff=empty", "--loader:.woff2=dataurl"),
     '--define:process.env.NODE_ENV="production"',
 )
+# Two packages cannot be resolved between the releases on npm
 _ALIASES: Final = (
     "--alias:react-router-dom-v5-compat=react-router-dom",
     "--alias:@grafana/plugin-compat/datasources=../datasources.js",
 )
 
 
+Responses = Sequence[Mapping[str, Any]]
+_DRAW: Final = "draw(arguments[0]).then(arguments[1], (error) => arguments[1]({error: `${error.stack}`}))"
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """A dashboard as it is drawn: its height in pixels, and by panel title the texts and sizes of ``draw.js``."""
+
+    height: int
+    panels: Mapping[str, Mapping[str, Any]]
+
+
 class Grafana:
-    """``panel`` and ``menu`` of Grafana's packages of one version."""
+    """Grafana's packages of one version."""
 
-    def __init__(self, run: Any) -> None:
-        self._run = run
+    def __init__(self, browser: Browser) -> None:
+        self._browser = browser
+        self._run = browser.driver.execute_async_script
 
-    def panel(self, page: Page, panel: Mapping[str, Any], responses: Sequence[Mapping[str, Any]]) -> Any:
+    def panel(self, page: Page, panel: Mapping[str, Any], responses: Responses) -> Any:
         """What is shown: numbers of a stat, rows of a table, names and colours of the lines."""
         return self._run(
             "const done = arguments[1]; display(arguments[0]).then(done, (error) => done({error: `${error.stack}`}))",
@@ -44,6 +58,29 @@ class Grafana:
         """Titles and addresses of the dashboard's links."""
         return self._run("arguments[1](menu(arguments[0]))", _page(page))
 
+    def draw(self, page: Page, responses: Mapping[str, Responses], width: int, theme: str = "dark") -> Drawn:
+        """Draw the whole dashboard, as wide as a window of ``width`` pixels. ``responses``: by panel title."""
+        panels = [
+            {"panel": panel, "frames": list(frames(page, panel, responses[panel["title"]]))}
+            if panel["type"] not in ("row", "text")
+            else {"panel": panel, "frames": []}
+            for panel in page.dashboard["panels"]
+        ]
+        self._size(width, 1080)
+        done = self._run(_DRAW, {**_page(page), "panels": panels, "width": width, "theme": theme})
+        assert "error" not in done, done["error"]
+        titles = {str(one["panel"]["id"]): one["panel"]["title"] for one in panels}
+        return Drawn(done["height"], {titles[id_]: shown for id_, shown in done["panels"].items()})
+
+    def picture(self, path: Path, width: int, height: int) -> None:
+        """What is drawn, as PNG."""
+        self._size(width, height)
+        self._browser.driver.save_screenshot(str(path))
+
+    def _size(self, width: int, height: int) -> None:
+        size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
+        self._browser.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+
 
 def _page(page: Page) -> dict[str, Any]:
     when = {"from": str(page.when.first_ms), "to": str(page.when.last_ms)}
@@ -51,18 +88,19 @@ def _page(page: Page) -> dict[str, Any]:
 
 
 def bundled(version: str, directory: Path) -> Path:
-    """A page with ``display.js`` and the packages of ``version``, which are installed where they are not."""
+    """A page with ``page.js`` and the packages of ``version``, which are installed where they are not."""
     own = FOLDER / version
     if not (own / "node_modules/.package-lock.json").exists():
         install = ("npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--legacy-peer-deps", "--silent")
         subprocess.run(install, cwd=own, check=True, timeout=_LONGEST_S)
-    bundle = directory / f"display-{version}.js"
+    bundle = directory / f"grafana-{version}.js"
     known = (f"--define:GRAFANA={version}", *(_ALIASES if version == "13" else ()), f"--outfile={bundle}")
-    bundler = ("node_modules/.bin/esbuild", "../display.js", *_BUNDLE, *known)
+    bundler = ("node_modules/.bin/esbuild", "../page.js", *_BUNDLE, *known)
     environment = {"NODE_PATH": str(own / "node_modules"), "PATH": "/usr/local/bin:/usr/bin:/bin"}
     subprocess.run(bundler, cwd=own, check=True, timeout=_LONGEST_S, env=environment)
-    page = directory / f"display-{version}.html"
-    page.write_text(f'<!doctype html><meta charset="utf-8"><script src="{bundle.name}"></script>')
+    page = directory / f"grafana-{version}.html"
+    style = f'<link rel="stylesheet" href="{bundle.stem}.css">'
+    page.write_text(f'<!doctype html><meta charset="utf-8">{style}<body><script src="{bundle.name}"></script>')
     return page
 
 
@@ -73,4 +111,4 @@ def grafana(version: str, directory: Path) -> Iterator[Grafana]:
     with chromium() as browser:
         browser.driver.get(page.as_uri())
         browser.driver.set_script_timeout(60)
-        yield Grafana(browser.driver.execute_async_script)
+        yield Grafana(browser)

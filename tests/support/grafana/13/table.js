@@ -1,0 +1,1 @@
+export { TableNG as Table } from "@grafana/ui/unstable";

@@ -1,0 +1,2 @@
+import "./display.js";
+import "./draw.js";
