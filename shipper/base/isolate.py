@@ -162,7 +162,10 @@ class Aside:
                 self._hanging = asked
                 raise TimeoutError(errno.ETIMEDOUT, "does not respond") from None
         if isinstance(outcome, _Raised):
-            raise outcome.error
+            try:
+                raise outcome.error
+            finally:
+                del outcome, asked  # the error's traceback has this frame: a cycle that would keep all callers' objects
         value: T = outcome
         return value
 
@@ -184,6 +187,7 @@ class Aside:
                 outcome = _Raised(error)
             asked.done = True
             asked.reply.put(outcome)
+            del asked, outcome  # else they stay until the next call
 
 
 class _Call:

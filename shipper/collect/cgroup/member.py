@@ -2,6 +2,7 @@
 
 from collections.abc import Hashable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 from zlib import crc32
 
@@ -60,6 +61,8 @@ class Cgroup:
         self.namespace = ""
         self.missed = False  # a file that existed before
         self._host = host
+        # A method of this object would make a cycle, which only the garbage collector frees, long after the cgroup is gone
+        self._file = partial(_file, host, path)
         self._files = host.reader.root.files(self._file, len(host.table))
         self._present = self._possible(node)
         self._absent: list[tuple[int, CgroupFile]] = []
@@ -88,10 +91,6 @@ class Cgroup:
             pod = (known.get("kubernetes.namespace"), known.get("kubernetes.pod.name"))
             return (self.identity.kind, *map(str, pod), str(name)) if name else None
         return self.path if self.identity.kind in (CgroupKind.SERVICE, CgroupKind.MACHINE) else None
-
-    def _file(self, at: int) -> str:
-        spec = self._host.table[at]
-        return f"{self._host.hierarchies[spec.controller]}{self.path}/{spec.name}"
 
     def _possible(self, node: Node) -> list[tuple[int, CgroupFile]]:
         """The files that it may have; not those that count only its own tasks if there are cgroups below it."""
@@ -209,6 +208,12 @@ class Cgroup:
     def close(self) -> None:
         """Close all files."""
         self._files.close()
+
+
+def _file(host: HostCgroups, path: str, at: int) -> str:
+    """Path of file number ``at`` of the table, below the host root."""
+    spec = host.table[at]
+    return f"{host.hierarchies[spec.controller]}{path}/{spec.name}"
 
 
 def _start(host: HostCgroups, path: str, node: Node) -> tuple[int, int]:
