@@ -11,28 +11,33 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 import shipper_eslocal
-from fleetdocs import ODD_NAMES, Fleet
+from fleetdocs import ODD_NAMES
 from grafana_target import Page
 from grafanacode import Grafana, grafana
 from pictures import drawn as drawing
 from pictures import opened
-from proof import Proven, drawn, loaded
+from proof import Proven, Troubled, drawn, loaded
 
+from shipper.view import thresholds
+from shipper.view.dashboards import ask
 from shipper.view.dashboards.boards import BOARDS
-from shipper.view.dashboards.model import ENTITY, HOST, Board, Panel, View, key_label, label
+from shipper.view.dashboards.colours import BAD, GOOD, WARNING
+from shipper.view.dashboards.model import ENTITY, HOST, Board, Panel, View, key_label, label, steps
+from shipper.view.thresholds import Level
 
 pytestmark = pytest.mark.needs("chromedriver", "npm")
 
 # What a unit, a number or markup could make another text of
 NAMES = ("101", "1e5", "2026-01-01", "NaN", ODD_NAMES[0], ODD_NAMES[1], "<b>x</b>")
 BY_UID = {board.uid: board for board in BOARDS}
+COLOUR_OF = {Level.OK: GOOD, Level.WARNING: WARNING, Level.BAD: BAD}
 _NUMBER = re.compile(r"-?[\d.]+(?=\D*$)")
 
 
 @pytest.fixture(scope="module")
 def fleet() -> Iterator[Proven]:
     with shipper_eslocal.cluster(heap="512m") as cluster:
-        yield loaded(cluster, Fleet(hosts=len(NAMES), containers=4, ticks=31, period_s=10, names=NAMES))
+        yield loaded(cluster, Troubled(hosts=len(NAMES), containers=4, ticks=31, period_s=10, names=NAMES))
 
 
 @pytest.fixture(scope="module", params=["11", "13"])
@@ -78,10 +83,11 @@ def test_a_cell_leads_to_the_board_of_its_name(fleet: Proven, code: Grafana, uid
         (table,) = asked(fleet, code, page, panel)
         for row in table["rows"]:
             (link,) = row[0]["links"]
-            target, chosen = followed(link)
+            target, when, chosen = followed(link)
             variable = "host" if panel.split.field == HOST else "container"
             assert (target.uid, chosen[variable]) == (f"shipper-{variable}", row[0]["text"]), link
-            assert fleet_has(fleet, target, chosen), link
+            assert when == (page.when.first_ms, page.when.last_ms), link
+            assert fleet_has(fleet, target, when, chosen), link
 
 
 def test_the_menu_hands_on_only_what_the_other_board_takes(fleet: Proven, code: Grafana) -> None:
@@ -89,25 +95,28 @@ def test_the_menu_hands_on_only_what_the_other_board_takes(fleet: Proven, code: 
         links = code.menu(opened(fleet, board, NAMES[0]))
         assert [link["title"] for link in links] == [other.title for other in BOARDS if other is not board]
         for link in links:
-            target, chosen = followed(link["url"])
+            target, when, chosen = followed(link["url"])
+            assert when == (fleet.when.first_ms, fleet.when.last_ms), link
             single = {variable.name for variable in target.variables if not variable.multi} - {"namespace"}
             assert not single & chosen.keys(), (board.uid, link)
             assert chosen["namespace"] == fleet.namespace
 
 
-def followed(link: str) -> tuple[Board, dict[str, str]]:
-    """The board that a link opens, and its choices."""
+def followed(link: str) -> tuple[Board, tuple[int, int], dict[str, str]]:
+    """The board that a link opens, its time range and its choices."""
     parts = urlsplit(link)
-    choices = {name.removeprefix("var-"): values[-1] for name, values in parse_qs(parts.query).items()}
-    return BY_UID[parts.path.removeprefix("/d/")], choices
+    given = {name: values[-1] for name, values in parse_qs(parts.query).items()}
+    when = int(given.pop("from")), int(given.pop("to"))
+    return BY_UID[parts.path.removeprefix("/d/")], when, {name.removeprefix("var-"): given[name] for name in given}
 
 
-def fleet_has(fleet: Proven, board: Board, chosen: dict[str, str]) -> bool:
-    """Whether the board's first number has a value for these choices."""
+def fleet_has(fleet: Proven, board: Board, when: tuple[int, int], chosen: dict[str, str]) -> bool:
+    """Whether the board's first number has a value for these choices in this time range."""
     if "container" in chosen:
         chosen = {**chosen, "host": chosen["container"].rpartition("@")[2]}  # the hidden choice follows from the other
     names = {variable.name for variable in board.variables}
     page = fleet.page(board, **{name: value for name, value in chosen.items() if name in names})
+    page.when = ask.span(*when)
     panel = next(panel for panel in drawn(board) if panel.view is View.STAT)
     return None not in fleet.by_grafana(page, panel.title).numbers.values()
 
@@ -126,6 +135,27 @@ def test_numbers_are_shown_with_their_unit(fleet: Proven, code: Grafana, uid: st
             assert (number["text"] == "–") == (value is None), (panel.title, number, value)
             if value is not None and panel.unit == "pct":
                 assert float(_NUMBER.findall(number["text"])[0]) == pytest.approx(value * 100, abs=0.051), panel.title
+
+
+def test_colours_follow_the_thresholds(fleet: Proven, code: Grafana) -> None:
+    seen = set()
+    for board in BOARDS:
+        page = opened(fleet, board, NAMES[1])  # a unit of it failed
+        for panel in drawn(board):
+            right, shown = fleet.by_grafana(page, panel.title), asked(fleet, code, page, panel)
+            if panel.view is View.STAT:
+                found = [list(zip(panel.metrics, shown, right.numbers.values(), strict=True))]
+            elif panel.view is View.TABLE:
+                rows = zip(shown[0]["rows"], right.rows.values(), strict=True)
+                found = [list(zip(panel.metrics, row[1:], values, strict=True)) for row, values in rows]
+            else:
+                continue
+            for metric, cell, value in (one for row in found for one in row):
+                if value is not None and steps(panel, metric):
+                    level = thresholds.level(metric.field, value)
+                    assert cell["colour"].lower() == COLOUR_OF[level].lower(), (panel.title, metric, value)
+                    seen.add(level)
+    assert seen == set(Level)
 
 
 def test_a_host_has_one_colour_on_a_board(fleet: Proven, code: Grafana) -> None:

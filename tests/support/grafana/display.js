@@ -43,7 +43,10 @@ window.display = async ({ panel, frames, ...page }) => {
   })));
 };
 
+// The menu adds the time range to the links that keep it
+const timed = (url, { keepTime }, { range }) => (keepTime ? `${url}&from=${range.from}&to=${range.to}` : url);
+
 window.menu = (page) => {
   const chosen = scene(page);
-  return page.dashboard.links.map((link) => ({ title: link.title, url: sceneGraph.interpolate(chosen, link.url) }));
+  return page.dashboard.links.map((link) => ({ title: link.title, url: timed(sceneGraph.interpolate(chosen, link.url), link, page) }));
 };
