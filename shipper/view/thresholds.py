@@ -59,6 +59,7 @@ THRESHOLDS: Final[dict[str, Steps]] = {
     "system.systemd.units.failed.count": _ANY,  # NM: any
     "system.clock.error.maximum.us": Steps(1_000_000, 16_000_000),  # NM: 16 s is the kernel's "not synchronised"
     "system.cpu.throttle.package.count_per_s": Steps(0.1, 10),
+    "system.tcp.retransmits.pct": Steps(0.03, 0.1),  # none is published; a few per cent already cost most of the speed
     "system.tcp.listen.overflows.count_per_s": _SOME_RATE,
     **{
         f"{what}.pressure.{resource}.{who}.avg10.pct": _PRESSURE

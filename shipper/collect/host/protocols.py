@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping
 
 from shipper.collect.contract import Collector, Output, host_reading, plain
 from shipper.fields.dataset import HOST
-from shipper.fields.field import counter, gauge
+from shipper.fields.field import counter, gauge, real
 from shipper.fields.rates import Reading, Value
 from shipper.kernel.parse import ParseError, key_values, merged, pick, scaled, whole
 from shipper.kernel.source import Reader
@@ -32,6 +32,8 @@ _SOCKETS = {
     "system.udp.memory.bytes": (b"UDP.mem", "Memory of UDP buffers; limit: net.ipv4.udp_mem"),
 }
 _SOCKETS_6 = {b"TCP6.inuse": "system.tcp.inuse.count", b"UDP6.inuse": "system.udp.inuse.count"}
+_AGAIN = "system.tcp.retransmits.pct"
+_ENOUGH_PER_S = 10
 _ESTABLISHED = "system.tcp.established.count"
 _SNMP = {
     "system.tcp.opens.active.count": (b"Tcp.ActiveOpens", "TCP connections opened by this host"),
@@ -157,6 +159,12 @@ FIELDS = (
     ),
     *(counter(name, "count", help_, f"proc/1/net/snmp6 {key.decode()}") for name, (key, help_) in _SNMP6.items()),
     *(counter(name, "count", help_, f"proc/1/net/netstat {key.decode()}") for name, (key, help_) in _NETSTAT.items()),
+    real(
+        _AGAIN,
+        "pct",
+        f"TCP segments sent again, as a share of those sent; absent below {_ENOUGH_PER_S} segments per second",
+        "proc/1/net/snmp Tcp.RetransSegs / Tcp.OutSegs",
+    ),
 )
 
 
@@ -231,4 +239,12 @@ def collect(reader: Reader) -> Iterable[Reading]:
     return host_reading(reader, values)
 
 
-COLLECTOR = Collector("protocols", plain(collect), {HOST: Output(FIELDS)})
+def derive(values: Mapping[str, Value], _inputs: Mapping[str, int]) -> dict[str, Value]:
+    """The share of segments that were sent again; of a few segments a share says nothing."""
+    again, sent = (values.get(f"{name}.count_per_s") for name in ("system.tcp.retransmits", "system.tcp.out.segments"))
+    if isinstance(again, float) and isinstance(sent, float) and sent >= _ENOUGH_PER_S:
+        return {_AGAIN: min(again / sent, 1.0)}
+    return {}
+
+
+COLLECTOR = Collector("protocols", plain(collect), {HOST: Output(FIELDS, derive)})
