@@ -20,9 +20,10 @@ class Site(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), _Handler)
         self.token = token
         self.folders: dict[str, Any] = {}
-        self.dashboards: dict[str, Any] = {}
+        self.dashboards: dict[str, list[Any]] = {}  # all versions of each, as they were sent
+        self.homes: dict[str, str] = {}  # the folder of each
         self.objects: dict[tuple[str, str, str], Any] = {}
-        self.datasources: list[dict[str, str]] = []
+        self.datasources: list[dict[str, str]] | None = []  # None: the token may not list them
 
     @property
     def url(self) -> str:
@@ -45,7 +46,11 @@ class _Handler(BaseHTTPRequestHandler):
         if self.path == "/api/status":
             return 200, {"status": {}}
         if self.path == "/api/datasources":
-            return 200, self.server.datasources
+            return (
+                (403, {"message": "Forbidden"}) if self.server.datasources is None else (200, self.server.datasources)
+            )
+        if self.path.startswith("/api/dashboards/uid/"):
+            return self._held(self.path.rpartition("/")[2])
         uid = self.path.removeprefix("/api/folders/")
         return (200, self.server.folders[uid]) if uid in self.server.folders else (404, {"message": "not found"})
 
@@ -66,10 +71,20 @@ class _Handler(BaseHTTPRequestHandler):
         page = sent["dashboard"]
         if sent["folderUid"] not in self.server.folders or page.get("id") is not None:
             return 400, {"message": "folder not found"}
+        if page["title"].lower() == self.server.folders[sent["folderUid"]]["title"].lower():
+            return 400, {"message": "Dashboard name cannot be the same as folder"}  # before 11.3
         if page["uid"] in self.server.dashboards and not sent["overwrite"]:
             return 412, {"message": "The dashboard has been changed by someone else"}
-        self.server.dashboards[page["uid"]] = page
+        self.server.dashboards.setdefault(page["uid"], []).append(page)
+        self.server.homes[page["uid"]] = sent["folderUid"]
         return 200, {"status": "success", "uid": page["uid"], "url": f"/d/{page['uid']}/x"}
+
+    def _held(self, uid: str) -> tuple[int, Any]:
+        versions = self.server.dashboards.get(uid)
+        if not versions:
+            return 404, {"message": "Dashboard not found"}
+        meta = {"folderUid": self.server.homes[uid], "url": f"/d/{uid}/x", "version": len(versions)}
+        return 200, {"dashboard": {**versions[-1], "id": 7, "version": len(versions)}, "meta": meta}
 
     def _import(self, body: bytes) -> tuple[int, Any]:
         space, _, path = self.path.rpartition("/api/saved_objects/")

@@ -1,6 +1,7 @@
 """Installing the dashboards in Grafana or Kibana over the HTTP API; installing them again changes nothing.
 
-Grafana: https://grafana.com/docs/grafana/latest/developers/http_api/dashboard/, in their own folder.
+Grafana: https://grafana.com/docs/grafana/latest/developers/http_api/dashboard/, in their own folder. As files with
+inputs, for an import by hand: https://grafana.com/docs/grafana/latest/dashboards/share-dashboards-panels/.
 Kibana: https://www.elastic.co/guide/en/kibana/8.19/saved-objects-api-import.html, with their data view.
 """
 
@@ -9,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib import resources
 from importlib.resources.abc import Traversable
+from pathlib import Path
 from typing import Any, Final
 
 import urllib3
@@ -19,7 +21,9 @@ from shipper.base.errors import UserError
 FOLDER: Final = "shipper"
 _PATIENCE_S: Final = 30
 _TITLE: Final = "Shipper dashboards"  # before 11.3 Grafana allows no folder with the title of one of its boards
-_NOT_FOUND: Final = 404
+_NOT_FOUND, _FORBIDDEN = 404, 403
+_INPUT: Final = "DS_SHIPPER"
+_LEAST_GRAFANA: Final = "11.0.0"
 _REFUSED: Final = {
     401: "the token is invalid",
     403: "the token lacks the permission for this request",
@@ -36,8 +40,8 @@ class Site:
     authorization: str = ""
     ca_file: str = ""
 
-    def send(self, method: str, path: str, *, missing_ok: bool = False, **more: Any) -> Any:
-        """The response as JSON; None for 404 if ``missing_ok``. Raises UserError, never with the token in its text."""
+    def send(self, method: str, path: str, *, unless: int = 0, **more: Any) -> Any:
+        """The response as JSON; None for the status ``unless``. Raises UserError, never with the token in its text."""
         headers = {**({"authorization": self.authorization} if self.authorization else {}), **more.pop("headers", {})}
         timeout = urllib3.Timeout(total=_PATIENCE_S)
         try:
@@ -45,7 +49,7 @@ class Site:
                 answer = pool.request(method, self.url.rstrip("/") + path, headers=headers, **more)
         except (urllib3.exceptions.HTTPError, OSError) as error:
             raise UserError(f"{self.url}: {_reason(error)}") from None
-        if missing_ok and answer.status == _NOT_FOUND:
+        if answer.status == unless:
             return None
         if not 200 <= answer.status < 300:  # noqa: PLR2004
             said = _REFUSED.get(answer.status) or answer.data[:200].decode("utf-8", "replace")
@@ -71,20 +75,65 @@ def boards(kind: str) -> list[tuple[str, str]]:
 
 
 def into_grafana(site: Site) -> Iterator[str]:
-    """Create or replace the dashboards; yields the address of each, and a hint if there is no data source."""
-    if site.send("GET", f"/api/folders/{FOLDER}", missing_ok=True) is None:
+    """Create the dashboards, or replace those that differ; yields a line for each, and a hint without a data source."""
+    if site.send("GET", f"/api/folders/{FOLDER}", unless=_NOT_FOUND) is None:
         site.send("POST", "/api/folders", json={"uid": FOLDER, "title": _TITLE})
-    for _, text in boards("grafana"):
-        body = {
-            "dashboard": {**json.loads(text), "id": None},
-            "folderUid": FOLDER,
-            "overwrite": True,
-            "message": f"shipper {__version__}",
-        }
-        done = site.send("POST", "/api/dashboards/db", json=body)
-        yield f"{site.url.rstrip('/')}{done['url']}"
-    if not any(source.get("type") == "elasticsearch" for source in site.send("GET", "/api/datasources")):
+    for uid, text in boards("grafana"):
+        yield _into_grafana(site, uid, json.loads(text))
+    sources = site.send("GET", "/api/datasources", unless=_FORBIDDEN)  # only an administrator may list them
+    if sources is not None and not any(source.get("type") == "elasticsearch" for source in sources):
         yield "Grafana has no Elasticsearch data source yet; see dashboards/grafana/provisioning/datasources"
+
+
+def _into_grafana(site: Site, uid: str, board: dict[str, Any]) -> str:
+    there = site.send("GET", f"/api/dashboards/uid/{uid}", unless=_NOT_FOUND)
+    if there and _content(there["dashboard"]) == _content(board) and there["meta"].get("folderUid") == FOLDER:
+        return f"unchanged: {site.url.rstrip('/')}{there['meta']['url']}"
+    body = {
+        "dashboard": {**board, "id": None},
+        "folderUid": FOLDER,
+        "overwrite": True,
+        "message": f"shipper {__version__}",
+    }
+    return f"{site.url.rstrip('/')}{site.send('POST', '/api/dashboards/db', json=body)['url']}"
+
+
+def _content(board: dict[str, Any]) -> dict[str, Any]:
+    """A dashboard without what Grafana counts."""
+    return {name: value for name, value in board.items() if name not in ("id", "version")}
+
+
+def export(directory: Path) -> Iterator[str]:
+    """Write the dashboards for Grafana's import, which asks for the data source, and grafana.com; yields the paths."""
+    directory.mkdir(parents=True, exist_ok=True)
+    for uid, text in boards("grafana"):
+        path = directory / f"{uid}.json"
+        path.write_text(
+            json.dumps(_with_inputs(json.loads(text)), indent=1, ensure_ascii=False) + "\n", encoding="utf-8"
+        )
+        yield str(path)
+
+
+def _with_inputs(board: dict[str, Any]) -> dict[str, Any]:
+    """``board`` with the data source as an input, which is the first choice of its variable."""
+    for variable in board["templating"]["list"]:
+        if variable["type"] == "datasource":
+            variable["current"] = {"selected": True, "text": f"${{{_INPUT}}}", "value": f"${{{_INPUT}}}"}
+    source = {"name": _INPUT, "label": "Elasticsearch with metrics-shipper.*", "type": "datasource"}
+    kinds = sorted({panel["type"] for panel in _panels(board["panels"])} - {"row"})
+    requires = [
+        {"type": "grafana", "id": "grafana", "name": "Grafana", "version": _LEAST_GRAFANA},
+        {"type": "datasource", "id": "elasticsearch", "name": "Elasticsearch", "version": "1.0.0"},
+        *({"type": "panel", "id": kind, "name": kind, "version": ""} for kind in kinds),
+    ]
+    inputs = [{**source, "pluginId": "elasticsearch", "pluginName": "Elasticsearch"}]
+    return {"__inputs": inputs, "__requires": requires, "id": None, **board}
+
+
+def _panels(panels: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    for panel in panels:
+        yield panel
+        yield from _panels(panel.get("panels", []))
 
 
 def into_kibana(site: Site, space: str = "", namespace: str = "") -> Iterator[str]:

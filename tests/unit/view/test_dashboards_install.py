@@ -1,5 +1,6 @@
 """``shipper dashboards install`` against servers that hold what they are given, and the files for provisioning."""
 
+import json
 import re
 from pathlib import Path
 
@@ -24,16 +25,55 @@ def token(tmp_path: Path) -> str:
 
 def test_into_grafana_again_and_again(token: str, capsys: pytest.CaptureFixture[str]) -> None:
     with running(f"Bearer {TOKEN}") as site:
-        for _ in range(2):
+        for times in range(2):
             assert main(["dashboards", "install", "--grafana", f"{site.url}/", "--token-file", token]) == 0
-            lines = capsys.readouterr().out.splitlines()
-            assert len(lines) == len(UIDS) + 1
-            assert "no Elasticsearch data source yet" in lines[-1]
+            *lines, hint = capsys.readouterr().out.splitlines()
+            assert len(lines) == len(UIDS)
+            assert all(line.startswith("unchanged: ") for line in lines) == bool(times)
+            assert "no Elasticsearch data source yet" in hint
         assert set(site.dashboards) == UIDS
+        assert [len(versions) for versions in site.dashboards.values()] == [1] * len(UIDS)
         assert list(site.folders) == ["shipper"]
-        site.datasources.append({"type": "elasticsearch"})
+        site.datasources = [{"type": "elasticsearch"}]
         assert main(["dashboards", "install", "--grafana", site.url, "--token-file", token]) == 0
         assert len(capsys.readouterr().out.splitlines()) == len(UIDS)
+
+
+def test_into_grafana_replaces_only_what_differs(token: str, capsys: pytest.CaptureFixture[str]) -> None:
+    install = ["--token-file", token]
+    with running(f"Bearer {TOKEN}") as site:
+        site.datasources = None  # an editor may not list them
+        assert main(["dashboards", "install", "--grafana", site.url, *install]) == 0
+        site.dashboards["shipper-host"].append({**site.dashboards["shipper-host"][-1], "title": "Mine"})
+        site.homes["shipper-agents"] = "elsewhere"
+        capsys.readouterr()
+        assert main(["dashboards", "install", "--grafana", site.url, *install]) == 0
+        lines = capsys.readouterr().out.splitlines()
+        assert {line.split("/")[-2] for line in lines if not line.startswith("unchanged")} == {
+            "shipper-host",
+            "shipper-agents",
+        }
+        assert site.dashboards["shipper-host"][-1]["title"] == "Host"
+        assert site.homes["shipper-agents"] == "shipper"
+
+
+def test_files_for_an_import_by_hand_ask_for_the_data_source(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["dashboards", "export", "--directory", str(tmp_path / "share")]) == 0
+    files = [Path(line) for line in capsys.readouterr().out.splitlines()]
+    assert {file.stem for file in files} == UIDS
+    for file in files:
+        text = file.read_text()
+        board = json.loads(text)
+        (asked,) = board["__inputs"]
+        assert (asked["type"], asked["pluginId"]) == ("datasource", "elasticsearch")
+        assert {"grafana", "elasticsearch", "timeseries"} <= {one["id"] for one in board["__requires"]}
+        # The import replaces the input's name everywhere; all else follows from the variable
+        imported = json.loads(text.replace(f"${{{asked['name']}}}", "chosen"))
+        assert imported["templating"]["list"][0]["current"]["value"] == "chosen"
+        sources = set(re.findall(r'"type": "elasticsearch",\s+"uid": "(.*?)"', text))
+        assert sources == {"${datasource}"}
 
 
 def test_into_kibana_with_one_data_view(token: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -71,6 +111,8 @@ def test_a_server_that_is_not_there_is_one_line(capsys: pytest.CaptureFixture[st
 def test_command_lines_that_make_no_sense(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     url = "http://127.0.0.1:9"
     assert main(["dashboards", "install"]) == 2
+    assert main(["dashboards", "install", "--directory", str(tmp_path)]) == 2
+    assert main(["dashboards", "export", "--grafana", url]) == 2
     assert main(["dashboards", "install", "--grafana", url, "--space", "ops"]) == 2
     assert main(["dashboards", "install", "--kibana", url, "--token-file", str(tmp_path / "none")]) == 2
     assert "cannot be read" in capsys.readouterr().err
