@@ -3,8 +3,10 @@
 import re
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
+from itertools import pairwise
 from pathlib import Path
 
+import polars as pl
 import pytest
 import shipper_eslocal
 from chromium import Browser, answer, chromium
@@ -15,8 +17,9 @@ from shipper import cli
 from shipper.deliver import client
 from shipper.server import setup
 from shipper.settings.config import Config, Elasticsearch, Index
-from shipper.view.dashboards.model import ENTITY, HOST, Panel, View, narrowed, sorted_by
+from shipper.view.dashboards.model import ENTITY, HOST, TIME, Panel, View, narrowed, sorted_by
 from shipper.view.report import NAMES
+from shipper.view.report.search import MOST_MARKS
 
 pytestmark = pytest.mark.needs("chromedriver")
 HOSTILE = ("<script>alert(1)</script>", 'node"c', "a&amp;<b>b</b>")
@@ -169,11 +172,15 @@ def test_hover_zoom_theme_sort_and_print(data: Proven, browser: Browser, tmp_pat
     assert browser.console == []
 
 
-def test_marks_are_drawn_once_for_a_boot(data: Proven, browser: Browser, tmp_path: Path) -> None:
+def test_a_boot_is_one_mark_and_each_kill_is_one(data: Proven, browser: Browser, tmp_path: Path) -> None:
     browser.open(report(data, tmp_path / "report.html", "--host", HOSTILE[0]))
     marks = browser.run("return document.querySelector('.plot').data.filter((one) => one.meta === 'marks')")
-    (boot,) = [one for one in marks if one["name"] == "Boots"]
-    assert boot["x"] == [data.when.first_ms + REBOOT * 20_000]
+    times = {one["name"]: one["x"] for one in marks}
+    assert times["Boots"] == [data.when.first_ms + REBOOT * 20_000]
+    hosts = data.columns["host"].filter(pl.col(HOST) == HOSTILE[0])
+    kills = hosts.filter(pl.col("system.vm.oom_kills.count_per_s") > 0)[TIME].sort().to_list()
+    assert min(later - kill for kill, later in pairwise(kills)) < 120_000
+    assert times["OOM kills"] == kills[-MOST_MARKS:]
     assert browser.run("return document.querySelector('.marks summary').textContent") == "Boots: 1"
 
 

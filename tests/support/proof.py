@@ -25,7 +25,7 @@ _UNIQUE_ERROR = 0.06  # cardinality above its precision threshold
 
 
 class Troubled(Fleet):
-    """A fleet with what few hosts have: a clock that runs free, units that failed, a disk that takes no documents."""
+    """A fleet with what few hosts have: a free-running clock, failed units, a full disk, OOM kills in a row."""
 
     def documents(self, hosts: Iterable[int] | None = None, ticks: range | None = None) -> Iterator[Document]:
         writers = {dataset: Writer(DATASETS[dataset].fields) for dataset in ("host", "agent")}
@@ -36,9 +36,12 @@ class Troubled(Fleet):
             values = one.values | _TROUBLE[one.dataset] if one.host == 0 else {**one.values}
             if one.dataset == "host":
                 values |= {"system.files.open.count": 1000 + one.tick, "system.systemd.units.failed.count": one.host}
+                if one.host == 0 and one.tick in _KILLS:
+                    values["system.vm.oom_kills.count_per_s"] = 0.1
             yield replace(one, values=values, line=writers[one.dataset].write(values))
 
 
+_KILLS = range(20, 26)
 _TROUBLE: dict[str, dict[str, Any]] = {
     "host": {"system.clock.synchronised": False},
     "agent": {"agent.spool.trouble": "No space left on device"},

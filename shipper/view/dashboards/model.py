@@ -203,12 +203,16 @@ class Variable:
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """Documents that every chart shows as marks on the time axis: boots, OOM kills."""
+    """Documents that every chart shows as marks on the time axis: boots, OOM kills.
+
+    ``once``: of documents with the same value of this field the report shows only the first.
+    """
 
     name: str
     dataset: str
     where: tuple[Test, ...]
     text: str  # the field whose value labels the mark
+    once: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,6 @@ from shipper.view.dashboards.model import ENTITY, HOST, TIME, Board, Mark, Panel
 
 MOST_MARKS: Final = 100  # of each kind, the newest
 _PERIOD_S: Final = 10  # of documents without a period
-_APART_MS: Final = 120_000
 Chosen = Mapping[str, tuple[str, ...]]  # field → values
 
 
@@ -122,15 +121,16 @@ def _documents(page: Page, mark: Mark, when: Span) -> dict[str, Any]:
         "sort": [{TIME: "desc"}],
         "query": {"bool": {"filter": filters}},
         "_source": False,
-        "fields": [{"field": TIME, "format": "epoch_millis"}, mark.text],
+        "fields": [{"field": TIME, "format": "epoch_millis"}, mark.text, *([mark.once] if mark.once else [])],
     }
 
 
 def _marks(mark: Mark, hits: list[Mapping[str, Any]]) -> Iterator[tuple[int, str]]:
-    """One mark for documents in close succession: all documents of a boot's first minutes match the condition."""
-    last: dict[str, int] = {}
-    for hit in reversed(hits):
-        ms, text = int(hit["fields"][TIME][0]), str(hit["fields"][mark.text][0])
-        if ms - last.get(text, -_APART_MS) >= _APART_MS:
-            yield ms, text
-        last[text] = ms
+    """Oldest first. All documents of a boot's first minutes match its condition: ``once`` leaves one of them."""
+    seen = set()
+    for fields in (hit["fields"] for hit in reversed(hits)):
+        of = tuple(fields.get(mark.once, ()))
+        if of not in seen:
+            yield int(fields[TIME][0]), str(fields[mark.text][0])
+        if of:
+            seen.add(of)

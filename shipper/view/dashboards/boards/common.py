@@ -16,5 +16,5 @@ IMAGE: Final = Variable("image", "Image", "container.image.name", always=False, 
 UNIT: Final = Variable("unit", "Unit or name", "cgroup.name", always=False, where=WORKLOADS, dataset="cgroup")
 
 # Marks one document or a few: a period is rarely longer than this uptime
-BOOT_MARK: Final = Mark("Boots", "host", (below("system.uptime.duration.ms", 90_000),), "host.name")
+BOOT_MARK: Final = Mark("Boots", "host", (below("system.uptime.duration.ms", 90_000),), "host.name", "host.boot.id")
 OOM_MARK: Final = Mark("OOM kills", "host", (above("system.vm.oom_kills.count_per_s", 0),), "host.name")
