@@ -18,7 +18,7 @@ from shipper.settings.options import PREFIX
 # In the order of --help; a command is available if its module exists
 ORDER: Final = (
     *("run", "once", "demo", "setup", "render", "check", "status", "top", "report", "fields"),
-    *("spool", "dashboards", "units"),
+    *("alerts", "spool", "dashboards", "units"),
 )
 
 INTERRUPTED: Final = 130

@@ -57,7 +57,12 @@ THRESHOLDS: Final[dict[str, Steps]] = {
     "system.edac.correctable.count_per_s": _SOME_RATE,
     "system.edac.uncorrectable.count_per_s": _ANY_RATE,  # APA: any
     "system.systemd.units.failed.count": _ANY,  # NM: any
+    "system.clock.offset.us": Steps(50_000, 1_000_000),  # NM 50 ms; either way
     "system.clock.error.maximum.us": Steps(1_000_000, 16_000_000),  # NM: 16 s is the kernel's "not synchronised"
+    "system.kernel.log.io_error.count_per_s": _ANY_RATE,
+    "system.kernel.log.hung_task.count_per_s": _ANY_RATE,
+    "system.kernel.log.mce.count_per_s": _ANY_RATE,
+    "system.kernel.log.remount_ro.count_per_s": _ANY_RATE,
     "system.cpu.throttle.package.count_per_s": Steps(0.1, 10),
     "system.tcp.retransmits.pct": Steps(0.03, 0.1),  # none is published; a few per cent already cost most of the speed
     "system.tcp.listen.overflows.count_per_s": _SOME_RATE,
@@ -75,6 +80,9 @@ THRESHOLDS: Final[dict[str, Steps]] = {
     "system.diskio.queue.count": Steps(10, 30),  # NM, Elastic 10
     "system.diskio.read.await.ms": Steps(100, 500),  # APA 100
     "system.diskio.write.await.ms": Steps(100, 500),
+    "system.network.in.errors_per_s": Steps(5, 50),  # Elastic 5
+    "system.network.out.errors_per_s": Steps(5, 50),
+    "system.network.util.pct": Steps(0.8, 0.95),  # APA 0.8
     "system.raid.disks.failed": _ANY,  # NM: any
     "system.raid.disks.missing.count": _ANY,
     "system.sensor.temperature.celsius": Steps(80, 95),  # APA: the sensor's maximum, which few sensors tell
@@ -85,6 +93,7 @@ THRESHOLDS: Final[dict[str, Steps]] = {
     "cgroup.memory.working_set.pct": Steps(0.8, 0.95),
     "cgroup.pids.used.pct": Steps(0.8, 0.95),  # as of memory
     "cgroup.memory.events.oom_kill.count_per_s": _ANY_RATE,
+    "cgroup.pids.events.max.count_per_s": _ANY_RATE,
     "cgroup.restarts.count": Steps(1, 3),
     "container.restarts.count": Steps(1, 3),
     # The shipper
@@ -94,9 +103,20 @@ THRESHOLDS: Final[dict[str, Steps]] = {
     "agent.ledger.rejected.count_per_s": _ANY_RATE,
     "agent.ledger.dropped.count_per_s": _ANY_RATE,
     "agent.delivery.twins.count": _ANY,
+    "agent.clock.skew.ms": Steps(2_000, 30_000),  # either way; 30 s ahead, and a range "up to now" misses documents
     "agent.problems.count": _ANY,
+    "agent.delivery.restarts.count_per_s": _ANY_RATE,
     "agent.tick.missed.count_per_s": _SOME_RATE,
 }
+
+
+# What alert rules measure over time
+STATE: Final = Steps(1, 1)  # documents that report a state, or a growth, that should never be
+SILENCE_S: Final = Steps(300, 900)  # Elastic's template: 15 min; a third of it, so that a short gap is seen, too
+GONE_S: Final = Steps(180, 1e9)  # APA 60 s; longer than two of the longest usual period, a minute
+FULL_IN_S: Final = Steps(24 * 3600, 4 * 3600, falling=True)  # NM: 24 h and 4 h
+RESTARTS: Final = Steps(3, 6)  # NM: more than 2 in 5 min
+VALUES: Final = Steps(2, 2)  # different values of what should not change
 
 
 def level(field: str, value: float | None) -> Level:

@@ -1,11 +1,10 @@
 """Boards filled from Elasticsearch with one ``_msearch`` per board; needs only the privilege ``read``."""
 
-import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from shipper.base.errors import ServerError, UserError
+from shipper.base.errors import UserError
 from shipper.deliver.client import Connection, call
 from shipper.fields.aliases import PERIOD
 from shipper.schema.stream_names import indices
@@ -14,6 +13,7 @@ from shipper.view.dashboards import ask
 from shipper.view.dashboards.ask import Answer, Span
 from shipper.view.dashboards.clauses import dsl
 from shipper.view.dashboards.model import ENTITY, HOST, TIME, Board, Mark, Panel, View, narrowed, tests
+from shipper.view.msearch import msearch
 
 MOST_MARKS: Final = 100  # of each kind, the newest
 _PERIOD_S: Final = 10  # of documents without a period
@@ -73,7 +73,7 @@ def fill(connection: Connection, index: Index, page: Page, when: Span) -> Filled
     panels = [panel for panel in page.board.panels if panel.view is not View.TEXT]
     wanted = [(panel.dataset, ask.body(panel, when, _narrowing(page, panel))) for panel in panels]
     wanted += [(mark.dataset, _documents(page, mark, when)) for mark in page.board.marks]
-    responses = _msearch(connection, index, wanted)
+    responses = msearch(connection, index, wanted)
     answers = {panel.title: _read(panel, when, next(responses)) for panel in panels}
     hits_of = {mark: next(responses)["hits"]["hits"] for mark in page.board.marks}
     marks = {mark.name: list(_marks(mark, hits)) for mark, hits in hits_of.items()}
@@ -84,20 +84,6 @@ def fill(connection: Connection, index: Index, page: Page, when: Span) -> Filled
 def _read(panel: Panel, when: Span, response: Mapping[str, Any]) -> Answer:
     """The panel's answer; empty without aggregations, as when no index exists."""
     return ask.read(panel, when, response) if "aggregations" in response else Answer()
-
-
-def _msearch(
-    connection: Connection, index: Index, wanted: Iterable[tuple[str, Mapping[str, Any]]]
-) -> Iterator[Mapping[str, Any]]:
-    lines: list[bytes] = []
-    for dataset, body in wanted:
-        head = {"index": indices(index, dataset), "ignore_unavailable": True, "allow_partial_search_results": False}
-        lines += (json.dumps(head).encode(), json.dumps(body).encode())
-    for response in call(connection, "POST", "/_msearch", b"\n".join([*lines, b""]))["responses"]:
-        if "error" in response:
-            reason = response["error"].get("reason", "no reason given")
-            raise ServerError(f"POST /_msearch: {response['status']}: {reason}", response["status"])
-        yield response
 
 
 def _narrowing(page: Page, panel: Panel) -> list[Mapping[str, Any]]:

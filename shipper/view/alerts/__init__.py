@@ -1,0 +1,1 @@
+"""Alert rules: one declaration, judged by ``shipper alerts check``, and rendered for Grafana, Kibana and the docs."""

@@ -1,0 +1,68 @@
+"""Filesystems that will be full soon, if they fill as in the last hours."""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from shipper.view.alerts.judge import (
+    MOST,
+    Judging,
+    Moment,
+    by_entity,
+    chosen,
+    document_of,
+    entities,
+    newest,
+    searched,
+    within,
+)
+from shipper.view.alerts.model import Found, Rule
+from shipper.view.dashboards.clauses import dsl
+from shipper.view.dashboards.model import TIME
+
+NOW_S: Final = 600
+THEN_S: Final = 3600  # length of the first part of the window
+_AVAILABLE: Final = "system.filesystem.available"
+_USED: Final = "system.filesystem.used.pct"
+_URGENT: Final = 0.8  # NM: critical only if so much is used
+
+
+def judge(rule: Rule, when: Moment) -> Judging:
+    """Alerts of the rule that measures FULL_IN."""
+    now = within(when.at_ms, NOW_S)
+    (answer,) = yield [(rule.dataset, searched([now, *dsl(rule.tests)], by_entity(rule.per, MOST, {})))]
+    names = [keys for keys, _ in entities(rule, answer)]
+    if not names:
+        return []
+    then = within(when.at_ms - (rule.window_s - THEN_S) * 1000, THEN_S)
+    both = {"bool": {"should": [then, now], "minimum_should_match": 1}}
+    average = {
+        "available": {"avg": {"field": _AVAILABLE}},
+        "used": {"max": {"field": _USED}},
+        "time": {"avg": {"field": TIME}},
+    }
+    parts = {"then": {"filter": then, "aggs": average}, "now": {"filter": now, "aggs": average}}
+    filters = [both, *dsl(rule.tests[:1]), *chosen(rule.per, names)]
+    (answer,) = yield [(rule.dataset, searched(filters, by_entity(rule.per, len(names), parts | newest(rule))))]
+    wanted = set(names)
+    return [
+        found for keys, bucket in entities(rule, answer) if keys in wanted and (found := _found(rule, when, bucket))
+    ]
+
+
+def _found(rule: Rule, when: Moment, bucket: Mapping[str, Any]) -> Found | None:
+    seconds = full_in_s(bucket["then"], bucket["now"])
+    if seconds is None:
+        return None
+    used = bucket["now"]["used"]["value"]
+    if used < _URGENT:  # too early to be critical
+        seconds = max(seconds, rule.steps.bad + 1)
+    return when.alert(rule, seconds, document_of(bucket), f"{used:.0%} used")
+
+
+def full_in_s(then: Mapping[str, Any], now: Mapping[str, Any]) -> float | None:
+    """Seconds until nothing is available; None if it does not fill, or is too young to say."""
+    before, after = then["available"]["value"], now["available"]["value"]
+    if before is None or after is None or after >= before:
+        return None
+    per_s = (before - after) / (now["time"]["value"] - then["time"]["value"]) * 1000
+    return float(after / per_s)

@@ -1,0 +1,25 @@
+"""Several searches in one request; needs only the privilege ``read``."""
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from shipper.base.errors import ServerError
+from shipper.deliver.client import Connection, call
+from shipper.schema.stream_names import indices
+from shipper.settings.config import Index
+
+Search = tuple[str, Mapping[str, Any]]  # a dataset, and the body of the search
+
+
+def msearch(connection: Connection, index: Index, wanted: Iterable[Search]) -> Iterator[Mapping[str, Any]]:
+    """The responses in the order of the searches. Raises ServerError, also for one search that failed."""
+    lines: list[bytes] = []
+    for dataset, body in wanted:
+        head = {"index": indices(index, dataset), "ignore_unavailable": True, "allow_partial_search_results": False}
+        lines += (json.dumps(head).encode(), json.dumps(body).encode())
+    for response in call(connection, "POST", "/_msearch", b"\n".join([*lines, b""]))["responses"]:
+        if "error" in response:
+            reason = response["error"].get("reason", "no reason given")
+            raise ServerError(f"POST /_msearch: {response['status']}: {reason}", response["status"])
+        yield response
