@@ -23,6 +23,7 @@ from shipper.view.dashboards import model
 from shipper.view.dashboards.model import HOST
 
 BEGIN, END, AFTER, TICKS = 370, 405, 470, 475
+UNCHANGED = Adjustments()
 FAULT = range(BEGIN, END)
 VAR = {"system.filesystem.mount_point": "/var"}
 WEB = {"container.name": "web-1"}
@@ -130,7 +131,7 @@ def judged(
     server: shipper_eslocal.Cluster,
     made: Calm,
     tick: int,
-    adjustments: Adjustments = Adjustments(),
+    adjustments: Adjustments = UNCHANGED,
     rules: Sequence[Rule] = RULES,
 ) -> Checked:
     with client.connect(config(server, made.namespace)) as connection:
