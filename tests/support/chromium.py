@@ -26,7 +26,7 @@ _READ: Final = """
 const number = (text) => text === "" || text === "None" ? null : Number(text);
 const points = (trace) => trace[0].trace.type === "heatmap"
   ? {heat: trace[0].z, names: trace[0].trace.y, x: trace[0].x}
-  : {name: trace[0].trace.name, points: trace.filter((one) => typeof one.x === "number" && typeof one.y === "number")
+  : {name: trace[0].trace.meta, points: trace.filter((one) => typeof one.x === "number" && typeof one.y === "number")
       .map((one) => [one.x, one.s ?? one.y])};
 return [...document.querySelectorAll(".board")].map((board) => [...board.querySelectorAll(".panel")].map((panel) => {
   const plot = panel.querySelector(".plot");
@@ -122,7 +122,7 @@ def answer(panel: Panel, when: Span, seen: dict[str, Any]) -> Answer:
             for name, line in zip(trace["names"], trace["heat"], strict=True):
                 found.series[html.unescape(name)] = [None if one is None else one * factor for one in line]
             continue
-        line = found.series.setdefault(html.unescape(trace["name"]), [None] * len(times))
+        line = found.series.setdefault(trace["name"], [None] * len(times))
         sign = -1 if panel.metrics[i % len(panel.metrics)].mirrored else 1
         for ms, value in trace["points"]:
             line[times.index(ms)] = sign * value * factor

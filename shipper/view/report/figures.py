@@ -18,6 +18,15 @@ Marks = Mapping[str, list[tuple[int, str]]]
 Line = list[float | None]
 _DASHES: Final = ("solid", "dash", "dot", "dashdot")
 _SLOW_MS: Final = 90_000  # some fields come once a minute, whatever the period: lines are joined across this
+_LEGEND: Final = {
+    "orientation": "h",
+    "y": 0,
+    "yref": "container",
+    "yanchor": "bottom",
+    "maxheight": 0.35,
+    "tracegroupgap": 0,
+    "font": {"size": 10},
+}
 _CLEAR: Final = "rgba(0,0,0,0)"
 _CLOCK: Final = [
     {"dtickrange": [None, 59_000], "value": "%H:%M:%S"},
@@ -28,14 +37,14 @@ _NEAR: Final = 1.5  # a threshold further above the highest value would flatten 
 
 
 def shared(filled: Iterable[tuple[Panel, Answer]]) -> dict[str, int]:
-    """Host → index of its colour on all charts of a board; empty if there are more hosts than colours."""
+    """Host → index of its colour and dashes on all charts of a board; empty if there are more hosts than those."""
     hosts = {
         key
         for panel, answer in filled
         if panel.split and panel.split.field == HOST and panel.view is View.LINES
         for key in map(partial(_key, panel), answer.series, range(len(answer.series)))
     }
-    return {host: i for i, host in enumerate(sorted(hosts))} if len(hosts) <= len(COLOURS) else {}
+    return {host: i for i, host in enumerate(sorted(hosts))} if len(hosts) <= len(COLOURS) * len(_DASHES) else {}
 
 
 def _key(panel: Panel, title: str, i: int) -> str:
@@ -74,7 +83,7 @@ def _layout(when: Span) -> dict[str, Any]:
             "automargin": True,
             "tickformatstops": _CLOCK,
         },
-        "legend": {"orientation": "h", "y": 0, "yref": "container", "yanchor": "bottom", "maxheight": 0.35},
+        "legend": _LEGEND,
         "hoverlabel": {"namelength": -1},
     }
 
@@ -98,19 +107,28 @@ def _traces(
         colour, dash = _look(panel, i, colours.get(_key(panel, title, i)))
         look = {
             "type": "scatter",
-            "name": html.escape(title, quote=False),
             "line": {"color": colour, "width": 1.5, "dash": dash},
             "hovertemplate": f"%{{y:.4~g}} {form.suffix}",
-            "legendgroup": str(i),
+            "meta": title,
+            **_entry(panel, title, i, form),
         }
         for number, part in enumerate(segments):
             drawn = [None if value is None else sign * value / form.factor for value in line[part]]
-            more: dict[str, Any] = {"showlegend": number == 0}
+            more: dict[str, Any] = {} if number == 0 else {"showlegend": False}
             if panel.stacked:
                 if not any(value is not None for value in drawn):
                     continue
                 more |= {"stackgroup": str(number)}
             yield look | _points(answer.times[part], drawn, when.bucket_ms) | more
+
+
+def _entry(panel: Panel, title: str, i: int, form: Scale) -> dict[str, Any]:
+    """Line ``i`` in the legend. Lines above and below zero that look the same have one entry: the split's value."""
+    if not panel.split or not any(metric.mirrored for metric in panel.metrics):
+        return {"name": html.escape(title, quote=False), "legendgroup": str(i)}
+    metric, key = panel.metrics[i % len(panel.metrics)], html.escape(_key(panel, title, i), quote=False)
+    hover = f"%{{y:.4~g}} {form.suffix} {metric.label}"
+    return {"name": key, "legendgroup": key, "showlegend": not metric.mirrored, "hovertemplate": hover}
 
 
 def _look(panel: Panel, i: int, own: int | None) -> tuple[str, str]:

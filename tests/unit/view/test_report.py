@@ -87,6 +87,18 @@ def test_a_threshold_far_above_all_values_is_not_drawn() -> None:
     assert line["y0"] == line["y1"] == THRESHOLDS["system.load.norm.1"].warning
 
 
+def test_lines_above_and_below_zero_have_one_legend_entry() -> None:
+    flows = "system.network.total.in.bytes_per_s", "system.network.total.out.bytes_per_s"
+    metrics = avg(flows[0], "received"), avg(flows[1], "sent", mirrored=True)
+    panel = Panel("Network", "help", View.LINES, "host", metrics, Split(HOST))
+    answer = Answer(times=[0], series={title: [1.0] for title in ("a received", "a sent", "b received", "b sent")})
+    found = figure(panel, WHEN, answer, {}, {})["data"]
+    assert [one["name"] for one in found if one["showlegend"]] == ["a", "b"]
+    assert [one["legendgroup"] for one in found] == ["a", "a", "b", "b"]  # a click hides both
+    assert [one["meta"] for one in found] == list(answer.series)
+    assert "sent" in found[1]["hovertemplate"]
+
+
 def test_a_host_has_one_colour_on_all_charts() -> None:
     panel = Panel("Load", "help", View.LINES, "host", (avg("system.load.1"),), Split(HOST))
     first, second = (Answer(times=[0], series={key: [1.0] for key in names}) for names in ("ab", "ba"))
@@ -96,7 +108,7 @@ def test_a_host_has_one_colour_on_all_charts() -> None:
         for answer in (first, second)
     ]
     assert looks == [{"a": COLOURS[0], "b": COLOURS[1]}] * 2
-    many = Answer(times=[0], series={key: [1.0] for key in "abcdefghi"})
+    many = Answer(times=[0], series={key: [1.0] for key in map(str, range(33))})
     assert shared([(panel, many)]) == {}
 
 
