@@ -12,12 +12,13 @@ from shipper.deploy import units
 from shipper.schema import reference, templates
 from shipper.settings.config import Config, Index
 
-HELP = "write the rendered files: mappings, dashboards, units, the sample configuration and the picture of the rooms"
+HELP = "write the rendered files: mappings, dashboards, alert rules, units, the sample configuration …"
 SECTIONS = ()
 SAMPLE = "units/shipper.toml"
+ALERTING = "dashboards/grafana/alerting/shipper.yaml"
 ARCHITECTURE = "docs/architecture.md"  # between two marks
 # Folders in which every file is rendered
-OWN = ("mappings", "dashboards/grafana/boards", "dashboards/kibana/boards")
+OWN = ("mappings", "dashboards/grafana/boards", "dashboards/grafana/alerting", "dashboards/kibana/boards")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -67,7 +68,18 @@ def _dashboards() -> dict[str, str]:
     from shipper.view.dashboards.boards import BOARDS
 
     made = {f"dashboards/grafana/boards/{board.uid}.json": grafana.render(board) for board in BOARDS}
+    made |= _alerts({board.uid: made[f"dashboards/grafana/boards/{board.uid}.json"] for board in BOARDS})
     return made | {f"dashboards/kibana/boards/{board.uid}.ndjson": kibana.render(board) for board in BOARDS}
+
+
+def _alerts(boards: Mapping[str, str]) -> dict[str, str]:
+    import yaml
+
+    from shipper.view.alerts import grafana, page
+
+    groups = grafana.groups({uid: json.loads(text) for uid, text in boards.items()})
+    text = yaml.safe_dump({"apiVersion": 1, "groups": groups}, sort_keys=False, allow_unicode=True, width=120)
+    return {ALERTING: f"{grafana.HEAD}{text}", page.PATH: page.render()}
 
 
 def differing(directory: Path, wanted: Mapping[str, str]) -> Iterator[str]:

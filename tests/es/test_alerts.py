@@ -9,6 +9,8 @@ from typing import Any
 import fleetload
 import pytest
 import shipper_eslocal
+import yaml
+from alert_target import firing
 from calm import Breach, Calm
 
 from shipper import cli
@@ -22,6 +24,7 @@ from shipper.view.alerts.rules import RULES
 from shipper.view.dashboards import model
 from shipper.view.dashboards.model import HOST
 
+ALERTING = Path(__file__).parents[2] / "dashboards/grafana/alerting/shipper.yaml"
 BEGIN, END, AFTER, TICKS = 370, 405, 470, 475
 UNCHANGED = Adjustments()
 FAULT = range(BEGIN, END)
@@ -275,3 +278,27 @@ def test_if_all_are_silent_no_host_is_called_down(server: shipper_eslocal.Cluste
     fleetload.load([server.url], fleet, workers=1)
     found = judged(server, fleet, 40).alerts
     assert [alert.note for alert in found] == ["cut off: all 4 hosts are silent"] * 4
+
+
+PROVISIONED = [rule for group in yaml.safe_load(ALERTING.read_text())["groups"] for rule in group["rules"]]
+
+
+def _fires(server: shipper_eslocal.Cluster, made: Calm, tick: int) -> dict[str, list[dict[str, str]]]:
+    index = f"metrics-shipper.*-{made.namespace}"
+    return {rule["uid"]: firing(server, rule, made.tick_ms(tick), index) for rule in PROVISIONED}
+
+
+@pytest.mark.parametrize("tick", [BEGIN - 1, AFTER])
+def test_in_grafana_nothing_fires_before_and_after_the_faults(
+    server: shipper_eslocal.Cluster, faulty: Calm, tick: int
+) -> None:
+    assert {uid: labels for uid, labels in _fires(server, faulty, tick).items() if labels} == {}
+
+
+def test_in_grafana_each_rule_fires_for_the_entity_of_the_check(
+    server: shipper_eslocal.Cluster, faulty: Calm, during: dict[str, list[Found]]
+) -> None:
+    fires = _fires(server, faulty, END - 1)
+    for rule in PROVISIONED:
+        (alert,) = during[rule["labels"]["rule"]]
+        assert fires[rule["uid"]] == [{name: alert.entity[name] for name in alert.rule.per}], rule["uid"]

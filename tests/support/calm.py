@@ -67,7 +67,8 @@ class Calm(Fleet):
         for host in made:
             for entity in (*host._entities, host._agent):
                 entity.level = partial(_level, entity)  # type: ignore[method-assign]
-                entity._values.pop("cgroup.memory.events.oom_kill.count", None)
+                for values in (entity._values, entity._begin):  # of now, and after a restart
+                    values.pop("cgroup.memory.events.oom_kill.count", None)
                 # They would also grow faster than the periods
                 entity._grow = [(name, speed) for name, speed in entity._grow if name not in _THROTTLED]
         for tick in ticks or range(self.ticks):

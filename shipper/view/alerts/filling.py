@@ -21,9 +21,9 @@ from shipper.view.dashboards.model import TIME
 
 NOW_S: Final = 600
 THEN_S: Final = 3600  # length of the first part of the window
-_AVAILABLE: Final = "system.filesystem.available"
+AVAILABLE: Final = "system.filesystem.available"
 _USED: Final = "system.filesystem.used.pct"
-_URGENT: Final = 0.8  # NM: critical only if so much is used
+URGENT: Final = 0.8  # NM: critical only if so much is used
 
 
 def judge(rule: Rule, when: Moment) -> Judging:
@@ -36,7 +36,7 @@ def judge(rule: Rule, when: Moment) -> Judging:
     then = within(when.at_ms - (rule.window_s - THEN_S) * 1000, THEN_S)
     both = {"bool": {"should": [then, now], "minimum_should_match": 1}}
     average = {
-        "available": {"avg": {"field": _AVAILABLE}},
+        "available": {"avg": {"field": AVAILABLE}},
         "used": {"max": {"field": _USED}},
         "time": {"avg": {"field": TIME}},
     }
@@ -54,7 +54,7 @@ def _found(rule: Rule, when: Moment, bucket: Mapping[str, Any]) -> Found | None:
     if seconds is None:
         return None
     used = bucket["now"]["used"]["value"]
-    if used < _URGENT:  # too early to be critical
+    if used < URGENT:  # too early to be critical
         seconds = max(seconds, rule.steps.bad + 1)
     return when.alert(rule, seconds, document_of(bucket), f"{used:.0%} used")
 

@@ -13,7 +13,12 @@ _ALL_OR_NONE: Final = "* OR *:*"
 
 def lucene(panel: Panel, variables: Iterable[Variable] = ()) -> str:
     """All conditions of ``panel`` and the choices of Grafana's ``variables``, for ``query_string``."""
-    return " AND ".join([*map(_lucene, tests(panel)), *(_chosen(variable, panel.dataset) for variable in variables)])
+    return " AND ".join([lucene_of(tests(panel)), *(_chosen(variable, panel.dataset) for variable in variables)])
+
+
+def lucene_of(conditions: Iterable[Test]) -> str:
+    """Conditions for Grafana."""
+    return " AND ".join(map(_lucene, conditions))
 
 
 def _lucene(test: Test) -> str:

@@ -66,7 +66,7 @@ RULES: Final = (
          where=_RESTARTING, last=_RESTARTING, own_steps=STATE, mild=True, tells="container.exit_code",
          source="KM: waiting in a crash loop"),
     _own("container-unhealthy", "Unhealthy", Measure.COUNT, "", 3,
-         "Its health check fails.", "`docker inspect -f '{{json .State.Health}}' NAME` has the output of the check.",
+         "Its health check fails.", "`docker inspect NAME` has the output of the check, under State.Health.",
          where=_UNHEALTHY, last=_UNHEALTHY, own_steps=STATE, source="any"),
     _own("container-gone", "Container gone", Measure.GONE, "", 15,
          "A container that ran for minutes sends no documents any more, although its host does. The alert ends 15 minutes after its last document.",

@@ -4,7 +4,7 @@ from typing import Final
 
 from shipper.view.alerts.model import Measure, Resource, Rule
 from shipper.view.dashboards.model import below
-from shipper.view.thresholds import STATE
+from shipper.view.thresholds import STATE, UNSYNCHRONISED_US
 
 _MINUTE: Final = 60
 _BOARD: Final = "shipper-host"
@@ -77,7 +77,7 @@ RULES: Final = (
     _host("host-clock-unsynchronised", "Clock not synchronised", Measure.MIN, "system.clock.error.maximum.us", 10,
           "Nothing has set the clock for a long time. At 16 s the kernel calls it unsynchronised.",
           "On the host: `timedatectl`. Start a time service, or look why it finds no source.",
-          mild=True, source="NM: unsynchronised for 5 min and 16 s, 10 min"),
+          own_steps=UNSYNCHRONISED_US, mild=True, source="NM: unsynchronised for 5 min and 16 s, 10 min"),
     _host("host-units-failed", "Units failed", Measure.MIN, "system.systemd.units.failed.count", 3,
           "systemd units are in the state failed.",
           "On the host: `systemctl --failed`, then `journalctl -u UNIT`. After the repair: `systemctl reset-failed UNIT`.",

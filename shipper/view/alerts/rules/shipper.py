@@ -33,7 +33,7 @@ RULES: Final = (
            own_steps=SILENCE_S, source="Elastic: 15 min, 12 h back"),
     _agent("shipper-rejected", "Documents rejected", Measure.MAX, "agent.ledger.rejected.count_per_s", 15,
            "Elasticsearch rejected documents. They are kept on the host.",
-           "`shipper spool show` on the host has the reasons. After the repair: `shipper spool replay`.",
+           "`shipper spool ls` on the host has the reasons. After the repair: `shipper spool replay`.",
            tells="agent.ledger.rejected.reasons"),
     _agent("shipper-dropped", "Documents lost", Measure.MAX, "agent.ledger.dropped.count_per_s", 15,
            "The spool was full, documents were too old, or the disk was damaged.",

@@ -1,0 +1,90 @@
+"""What ``shipper alerts check`` costs: ``python -m bench.alerts --hosts 300 --containers 30 --ticks 92``.
+
+The command runs as a process of its own, as a timer would start it, against a server with the documents of a fleet.
+``quiet``: nothing is wrong, as nearly always. ``troubled``: of every tenth host and its containers, everything is.
+"""
+
+import argparse
+import os
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import shipper_eslocal
+
+from bench import table
+from bench.index import cpu_s
+
+sys.path.append(str(Path(__file__).parent.parent / "tests/support"))
+from calm import Breach, Calm
+from fleetload import load
+
+_RUNS = 5
+_HIGH = {
+    "host": {"system.cpu.total.norm.pct": 0.97, "system.memory.actual.used.pct": 0.97, "system.load.norm.1": 5.0},
+    "cgroup": {"cgroup.memory.limit.pct": 0.97, "cgroup.cpu.limit.pct": 0.97, "cgroup.cpu.throttled.pct": 0.6},
+}
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Medians. Seconds of the command and of the server's CPU, and the command's largest resident size in MiB."""
+
+    state: str
+    alerts: int
+    seconds: float
+    server_cpu_s: float
+    resident_mib: float
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    for name, default in (("hosts", 300), ("containers", 30), ("ticks", 92), ("period", 10)):
+        parser.add_argument(f"--{name}", type=int, default=default)
+    args = parser.parse_args()
+    costs = [asdict(_measured(args, troubled=troubled)) for troubled in (False, True)]
+    of = f"{args.hosts} hosts with {args.containers} containers each, {args.ticks} ticks of {args.period} s"
+    table.show(f"One run of shipper alerts check: {of}", costs)
+    table.line("alerts", {"costs": costs})
+
+
+def _measured(args: argparse.Namespace, *, troubled: bool) -> Cost:
+    every = range(args.ticks)
+    bad = range(0, args.hosts, 10) if troubled else ()
+    breaches = tuple(Breach(dataset, host, every, values) for host in bad for dataset, values in _HIGH.items())
+    fleet = Calm(args.hosts, args.containers, ticks=args.ticks, period_s=args.period, breaches=breaches)
+    with shipper_eslocal.cluster(heap="1g", tuned=True) as cluster:
+        load(list(cluster.urls), fleet)
+        at = datetime.fromtimestamp(fleet.tick_ms(args.ticks - 1) / 1000, UTC).isoformat()
+        command = [sys.executable, "-m", "shipper", "alerts", "check", "--at", at, "--elasticsearch-hosts", cluster.url]
+        for _ in range(_RUNS):  # a new server has not compiled its hot code yet
+            _run(command)
+        runs = [_timed(command, lambda: cpu_s(cluster)) for _ in range(_RUNS)]
+    alerts, *numbers = (statistics.median(column) for column in zip(*runs, strict=True))
+    return Cost("troubled" if troubled else "quiet", int(alerts), *(round(number, 2) for number in numbers))
+
+
+def _timed(command: list[str], server_s: Callable[[], float]) -> tuple[int, float, float, float]:
+    used_s, begin = server_s(), time.monotonic()
+    alerts, resident = _run(command)
+    return alerts, time.monotonic() - begin, server_s() - used_s, resident
+
+
+def _run(command: list[str]) -> tuple[int, float]:
+    """Number of alerts, and the largest resident size in MiB."""
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout
+        text = process.stdout.read()
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+    assert process.returncode in {0, 1, 2}, text
+    return text.count("["), usage.ru_maxrss / 1024
+
+
+if __name__ == "__main__":
+    main()

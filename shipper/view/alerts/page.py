@@ -1,0 +1,123 @@
+"""The page of the docs that describes every rule."""
+
+import json
+from collections.abc import Iterator
+from typing import Any, Final
+
+from shipper.settings.options import shown_duration
+from shipper.view.alerts.grafana import suits
+from shipper.view.alerts.judge import suspects
+from shipper.view.alerts.model import OWN, Measure, Rule
+from shipper.view.alerts.rules import RULES, SUBJECTS
+from shipper.view.dashboards.model import TIME
+
+PATH: Final = "docs/alerts.md"
+_NOW: Final = 1_000_000_000_000_000  # replaced by "now"
+_ANY: Final = 1e-6  # a rate of any event
+_HOW: Final = {
+    Measure.AVG: "The mean of `{field}` over {window}",
+    Measure.MIN: "The lowest `{field}` of {window}",
+    Measure.MAX: "The highest `{field}` of {window}",
+    Measure.COUNT: "Documents of the last {window} that match `{where}`",
+    Measure.GROWTH: "The growth of `{field}` in {window}",
+    Measure.UNIQUE: "Different values of `{field}` in {window}",
+    Measure.SILENCE: "Time since the newest document of a host that sent any in the last {window}",
+    Measure.GONE: "Time from a container's newest document, within the last {window}, to that of its host",
+    Measure.FULL_IN: "Time until nothing is available, if it fills as fast as in the last {window}",
+}
+_HEAD: Final = """# Alert rules
+
+<!-- made by shipper render from shipper/view/alerts/rules; do not edit -->
+
+`shipper alerts check` judges these {number} rules against Elasticsearch, from any machine that can reach it. It needs
+only the privilege `read`. Its exit status is that of a monitoring plugin: 0 nothing, 1 warning, 2 critical, 3 unknown.
+`--json` prints everything for programs; `--at 2026-11-23T02:00` judges the past; `--watch` repeats the check and sends
+what changes to a Prometheus Alertmanager. Each number is judged over a window of time, so that a check needs no memory
+of the last one.
+
+Bounds and exceptions are in `/etc/shipper/alerts.toml`, or the file that `--rules` names:
+
+```toml
+[[adjust]]                                # of the tables that apply to an alert, the last one decides
+rules = ["host-cpu", "container-*"]       # names or globs
+where = {{"labels.role" = "batch"}}         # fields of the entity's documents; all must match; values are globs
+warning = 0.98
+critical = 1.0
+
+[[mute]]
+rules = ["*"]
+where = {{"host.name" = "ci-*"}}
+until = 2027-01-01T00:00:00Z              # optional
+```
+
+For Grafana the same rules are in `dashboards/grafana/alerting`, and `shipper alerts install --grafana URL` installs
+them; for Kibana: `shipper alerts install --kibana URL`. Grafana and Kibana do not judge notices and `container-gone`,
+do not classify a silence, and name no containers and processes; their alerts open the panel that does.
+
+A bound that is reached counts. Where a number is a mean, or the lowest of its window, an entity that is younger than
+half of the window is not judged. NM is the mixin of node_exporter, KM that of Kubernetes, APA
+awesome-prometheus-alerts, Elastic the rule templates of its system package.
+"""
+
+
+def render() -> str:
+    """The page as Markdown."""
+    return "\n".join(_lines()) + "\n"
+
+
+def _lines() -> Iterator[str]:
+    yield _HEAD.format(number=len(RULES))
+    for subject, rules in SUBJECTS.items():
+        yield f"## {subject}\n"
+        yield "| rule | warning | critical | over | follows |"
+        yield "|---|---|---|---|---|"
+        for rule in rules:
+            warning, critical = bounds(rule)
+            window = shown_duration(rule.window_s)
+            yield f"| [{rule.name}](#{rule.name}) | {warning} | {critical} | {window} | {rule.source} |"
+        yield ""
+        for rule in rules:
+            yield from _rule(rule)
+
+
+def bounds(rule: Rule) -> tuple[str, str]:
+    """The bounds for warning and critical, for people; a dash for one that does not exist."""
+    steps, dash = rule.steps, "–"
+    if rule.notice:
+        return "notice", dash
+    if rule.flag:
+        return ("yes", dash) if rule.mild else (dash, "yes")
+    warning, critical = _bound(rule, steps.warning), _bound(rule, steps.bad)
+    if rule.mild:
+        return warning, dash
+    return dash if warning == critical else warning, critical
+
+
+def _bound(rule: Rule, bound: float) -> str:
+    if bound < _ANY:
+        return "any"
+    return f"{'≤' if rule.steps.falling else '≥'} {rule.shown(bound)}"
+
+
+def _rule(rule: Rule) -> Iterator[str]:
+    warning, critical = bounds(rule)
+    where = " and ".join(test.field for test in rule.where)
+    how = _HOW[rule.measure].format(field=rule.field, window=shown_duration(rule.window_s), where=where)
+    yield f"### {rule.name}\n"
+    yield f"**{rule.title}.** {rule.means}\n"
+    yield f"- First: {rule.first}"
+    per = ", ".join(f"`{name}`" for name in rule.per)
+    yield f"- Judged: {how}, per {per}; warning: {warning}, critical: {critical}."
+    yield f"- Board: `{rule.board}`{'' if suits(rule) else '; not in Grafana and Kibana'}\n"
+    if rule.measure not in OWN:
+        yield f"```\nGET metrics-shipper.{rule.dataset}*/_search\n{_query(rule)}\n```\n"
+
+
+def _query(rule: Rule) -> str:
+    """The search for entities with any document that reaches the bound, up to now."""
+    body: dict[str, Any] = suspects(rule, _NOW, rule.steps.warning)
+    first, *filters = body["query"]["bool"]["filter"]
+    assert TIME in first["range"]
+    since = {"range": {TIME: {"gte": f"now-{shown_duration(rule.window_s)}"}}}
+    query = {"query": {"bool": {"filter": [since, *filters]}}}
+    return json.dumps(query | {"sort": [{TIME: "desc"}]}, ensure_ascii=False)
