@@ -1,0 +1,48 @@
+"""``shipper why``: what is slow on a host, in a container or unit, since when and by whom, from stored documents."""
+
+import argparse
+import json
+import time
+from typing import Final
+
+from shipper.base.errors import ConfigError
+from shipper.settings.config import Config
+from shipper.settings.options import NotAllowed, duration
+from shipper.view import times
+
+HELP = "say which resource of a host, container or unit is short, since when, who uses it, and what changed before"
+SECTIONS = ("elasticsearch", "index")
+_LAST: Final = duration(60, 31 * 86_400)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("name", metavar="HOST|CONTAINER|UNIT", help="such as node-3, web-1@node-3, nginx.service")
+    parser.add_argument(
+        "--at", metavar="TIME", default="now", help="end of the range: 02:10, -30m, yesterday 14:00; UTC"
+    )
+    parser.add_argument("--last", metavar="DURATION", default="30m", help="length of the range (default 30m)")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.add_argument("--show-queries", action="store_true", help="print also the searches that give the numbers")
+
+
+def run(args: argparse.Namespace, config: Config) -> int:
+    from shipper.deliver import client
+    from shipper.view.why import explain, text
+
+    try:
+        last_ms = times.moment(args.at, round(time.time() * 1000))
+        first_ms = last_ms - int(_LAST.read(args.last)) * 1000
+    except ValueError as error:
+        raise ConfigError(f"--at {args.at}: {error}") from None
+    except NotAllowed:
+        raise ConfigError(f"--last {args.last}: {_LAST.allowed}") from None
+    with client.connect(config) as connection:
+        made = explain.explain(connection, config.index, args.name, first_ms, last_ms)
+    if args.json:
+        print(json.dumps(text.plain(made), indent=1, ensure_ascii=False))
+        return 0
+    print("\n".join(text.lines(made)))
+    if args.show_queries:
+        for dataset, body in made.searches:
+            print(f"\n# {dataset}\n{json.dumps(body)}")
+    return 0

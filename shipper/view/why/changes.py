@@ -1,0 +1,162 @@
+"""What changed on a host before a resource became short: boots, starts, images, kills, kernel events, mounts, links."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from itertools import pairwise
+from typing import Any, Final
+
+from shipper.view.dashboards.model import ENTITY, HOST
+from shipper.view.msearch import Search
+from shipper.view.why.series import TIME, Filter, term, within
+
+BEFORE_MS: Final = 30 * 60_000
+_MEASURED_MS: Final = 3 * 60_000
+_MOST: Final = 1000
+_HITS: Final = 20
+_EVENTS: Final = {
+    "hung_task": "a task hung",
+    "io_error": "I/O errors",
+    "remount_ro": "a filesystem became read-only",
+    "segfault": "a process crashed",
+    "link_down": "a link went down",
+    "throttled": "the CPU was slowed for its temperature",
+    "mce": "a machine check",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """Something that happened at ``at_ms``, in words."""
+
+    at_ms: int
+    words: str
+
+
+def searches(host: str, onset_ms: int, bucket_ms: int) -> Iterator[Search]:
+    """All that may have changed from BEFORE_MS before the onset to just after it."""
+    first_ms, last_ms = onset_ms - BEFORE_MS, onset_ms + 2 * bucket_ms
+    near = [term(HOST, host), within(first_ms, last_ms)]
+    firsts = {"first": {"min": {"field": TIME}}}
+    images = {"images": {"terms": {"field": "container.image.name", "size": 3}, "aggs": firsts}}
+    starts = {"started": {"max": {"field": "cgroup.start"}}, "restarts": {"max": {"field": "cgroup.restarts.count"}}}
+    entities = {"entities": {"terms": {"field": ENTITY, "size": _MOST}, "aggs": {**images, **starts}}}
+    yield "cgroup", _aggregation([*near, term("cgroup.aggregate", "false")], entities)
+    yield "host", _aggregation(near, {"boots": {"terms": {"field": "host.boot.id", "size": 5}, "aggs": firsts}})
+    rates = [f"system.kernel.log.{name}.count_per_s" for name in _EVENTS]
+    any_rate = {"bool": {"should": [{"range": {field: {"gt": 0}}} for field in rates], "minimum_should_match": 1}}
+    yield "host", _hits([*near, any_rate], rates)
+    killed = term("event.action", "oom_kill")
+    yield "event", _hits([*near, killed], ["event.start", "process.name", ENTITY, "cgroup.path"])
+    yield "agent", _hits([*near, {"exists": {"field": "agent.clock.step.ms"}}], ["agent.clock.step.ms"])
+    mounts = {"terms": {"field": "system.filesystem.mount_point", "size": 100}}
+    both = {**firsts, "last": {"max": {"field": TIME}}}
+    yield "filesystem", _aggregation(near, {"mounts": {**mounts, "aggs": both}})
+    states = {"states": {"terms": {"field": "system.network.operstate", "size": 3}, "aggs": firsts}}
+    links = {"links": {"terms": {"field": "system.network.name", "size": 100}, "aggs": states}}
+    yield "network", _aggregation(near, links)
+
+
+def _aggregation(filters: Sequence[Filter], aggs: Mapping[str, Any]) -> dict[str, Any]:
+    return {"size": 0, "query": {"bool": {"filter": list(filters)}}, "aggs": dict(aggs)}
+
+
+def _hits(filters: Sequence[Filter], fields: Sequence[str]) -> dict[str, Any]:
+    times = {"field": TIME, "format": "epoch_millis"}
+    query = {"bool": {"filter": list(filters)}}
+    return {"size": _HITS, "query": query, "sort": [{TIME: "desc"}], "_source": False, "fields": [times, *fields]}
+
+
+def changes(responses: Sequence[Mapping[str, Any]], onset_ms: int, bucket_ms: int) -> list[Change]:
+    """What the responses to ``searches`` say, the nearest to the onset first."""
+    cgroups, boots, kernel, events, clock, mounts, links = responses
+    first_ms, last_ms = onset_ms - BEFORE_MS, onset_ms + 2 * bucket_ms
+    found = [
+        *_containers(_buckets(cgroups, "entities")),
+        *_later(_buckets(boots, "boots"), "the host booted"),
+        *(Change(*kind) for kind in _kernel(kernel)),
+        *_kills(events),
+        *_steps(clock),
+        *_mounts(_buckets(mounts, "mounts")),
+        *(
+            Change(int(state["first"]["value"]), f"link {link['key']} became {state['key']}")
+            for link in _buckets(links, "links")
+            for state in _after_first(link["states"]["buckets"])
+        ),
+    ]
+    near = [change for change in found if first_ms <= change.at_ms <= last_ms]
+    return sorted(near, key=lambda change: abs(onset_ms - change.at_ms))
+
+
+def _containers(buckets: Sequence[Mapping[str, Any]]) -> Iterator[Change]:
+    for one in buckets:
+        images = sorted(one["images"]["buckets"], key=lambda image: image["first"]["value"])
+        for before, after in pairwise(images):
+            words = f"{one['key']} changed its image from {before['key']} to {after['key']}"
+            yield Change(int(after["first"]["value"]), words)
+        started = one["started"]["value"]
+        if started:
+            restarts = int(one["restarts"]["value"] or 0)
+            image = f", image {images[-1]['key']}" if images else ""
+            again = f", restart number {restarts}" if restarts else ""
+            yield Change(int(started), f"{one['key']} started{image}{again}")
+
+
+def _after_first(buckets: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """All values but the one that was there at the beginning."""
+    return sorted(buckets, key=lambda one: one["first"]["value"])[1:]
+
+
+def _later(buckets: Sequence[Mapping[str, Any]], words: str) -> Iterator[Change]:
+    for one in _after_first(buckets):
+        yield Change(int(one["first"]["value"]), words)
+
+
+def _kernel(response: Mapping[str, Any]) -> Iterator[tuple[int, str]]:
+    seen: dict[str, int] = {}
+    for at_ms, fields in _found(response):
+        for name, words in _EVENTS.items():
+            if fields.get(f"system.kernel.log.{name}.count_per_s", 0) > 0:
+                seen[words] = at_ms  # newest first: the oldest remains
+    for words, at_ms in seen.items():
+        yield at_ms, f"the kernel logged: {words}"
+
+
+def _kills(response: Mapping[str, Any]) -> Iterator[Change]:
+    for _, fields in _found(response):
+        whose = fields.get(ENTITY) or fields.get("cgroup.path") or "the host"
+        victim = fields.get("process.name", "a process")
+        yield Change(_ms(fields["event.start"]), f"the kernel OOM-killed {victim} of {whose}")
+
+
+def _steps(response: Mapping[str, Any]) -> Iterator[Change]:
+    for at_ms, fields in _found(response):
+        step_s = fields["agent.clock.step.ms"] / 1000
+        yield Change(at_ms, f"the clock was set {'forward' if step_s > 0 else 'back'} by {abs(step_s):g} s")
+
+
+def _mounts(buckets: Sequence[Mapping[str, Any]]) -> Iterator[Change]:
+    """What appears after the others, or disappears before them; filesystems are measured once a minute."""
+    first_ms = min((one["first"]["value"] for one in buckets), default=0)
+    last_ms = max((one["last"]["value"] for one in buckets), default=0)
+    for one in buckets:
+        if one["first"]["value"] > first_ms + _MEASURED_MS:
+            yield Change(int(one["first"]["value"]), f"{one['key']} was mounted")
+        if one["last"]["value"] < last_ms - _MEASURED_MS:
+            yield Change(int(one["last"]["value"]), f"{one['key']} was unmounted")
+
+
+def _buckets(response: Mapping[str, Any], name: str) -> Sequence[Mapping[str, Any]]:
+    found: Sequence[Mapping[str, Any]] = response.get("aggregations", {}).get(name, {}).get("buckets", ())
+    return found
+
+
+def _found(response: Mapping[str, Any]) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Time in ms and fields of each document, the newest first."""
+    for hit in response.get("hits", {}).get("hits", ()):
+        fields = {name: values[0] for name, values in hit["fields"].items()}
+        yield _ms(fields[TIME]), fields
+
+
+def _ms(value: Any) -> int:
+    return int(value) if str(value).isdigit() else round(datetime.fromisoformat(value).timestamp() * 1000)

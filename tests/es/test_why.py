@@ -1,0 +1,199 @@
+"""``shipper why`` over a real Elasticsearch: the verdict, who, since when, and the text, for each simulated fault."""
+
+import json
+import re
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import ailing
+import pytest
+import shipper_eslocal
+from ailing import Ailing
+from fleetload import load
+
+from shipper import cli
+from shipper.base.errors import UserError
+from shipper.deliver import client
+from shipper.settings.config import Config, Elasticsearch, Index
+from shipper.view.why import explain, text
+from shipper.view.why.explain import Explanation
+
+GOLDEN = Path(__file__).parents[1] / "golden" / "why"
+PERIOD_S = 10
+ONSET = 140
+# By number of the host; the others are quiet
+FAULTS = {
+    1: ailing.cpu_hog,
+    2: ailing.memory_leak,
+    3: ailing.disk_writer,
+    4: ailing.full_filesystem,
+    5: ailing.throttled,
+    6: ailing.packet_loss,
+    7: ailing.fork_storm,
+    8: ailing.clock_step,
+}
+# Host → resource, culprit
+RIGHT = {
+    1: ("CPU", "web-1"),
+    2: ("memory", "db-1"),
+    3: ("disk", "batch-1"),
+    4: ("filesystem", "queue-1"),
+    6: ("network", ""),
+    7: ("tasks", "cache-1"),
+    8: ("CPU", "web-1"),
+}
+FLEET = Ailing(
+    hosts=12, containers=6, ticks=180, period_s=PERIOD_S, namespace="why", faults=FAULTS, onset=ONSET,
+    deploys={"web": ONSET - 3},
+)  # fmt: skip
+LAST_MS = FLEET.tick_ms(FLEET.ticks - 1)
+FIRST_MS = LAST_MS - 900_000
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[shipper_eslocal.Cluster]:
+    with shipper_eslocal.cluster(heap="512m") as cluster:
+        load([cluster.url], FLEET)
+        yield cluster
+
+
+def explained(
+    server: shipper_eslocal.Cluster, name: str, first_ms: int = FIRST_MS, last_ms: int = LAST_MS
+) -> Explanation:
+    config = Config(elasticsearch=Elasticsearch(hosts=(server.url,)), index=Index(namespace=FLEET.namespace))
+    with client.connect(config) as connection:
+        return explain.explain(connection, config.index, name, first_ms, last_ms)
+
+
+@pytest.mark.parametrize("host", RIGHT)
+def test_resource_culprit_and_onset_are_right(server: shipper_eslocal.Cluster, host: int) -> None:
+    made = explained(server, FLEET.host_name(host))
+    resource, culprit = RIGHT[host]
+    assert made.main
+    assert made.main.resource.name == resource
+    assert abs(made.main.first_ms - FLEET.tick_ms(ONSET)) <= PERIOD_S * 1000
+    assert not made.main.over
+    if culprit:
+        assert made.use
+        name, _, where = made.use.named[0].name.partition("@")
+        assert (name.rpartition("/")[2], where) == (culprit, FLEET.host_name(host))
+
+
+@pytest.mark.parametrize("host", [one for one in range(FLEET.hosts) if one not in FAULTS])
+def test_of_a_quiet_host_nothing_is_saturated(server: shipper_eslocal.Cluster, host: int) -> None:
+    made = explained(server, FLEET.host_name(host))
+    assert (made.main, made.own.short) == (None, ())
+    assert "nothing is saturated" in "\n".join(text.lines(made))
+
+
+def test_shares_add_up_to_the_hosts_use(server: shipper_eslocal.Cluster) -> None:
+    for host, (_, culprit) in RIGHT.items():
+        use = explained(server, FLEET.host_name(host)).use
+        if culprit:
+            assert use
+            parts = sum(share.used for share in use.named) + use.others + use.unaccounted
+            assert parts == pytest.approx(use.total), host
+            assert all(0 <= share.share <= 1 for share in use.named)
+
+
+def test_a_container_at_its_own_limit_is_told_apart_from_its_host(server: shipper_eslocal.Cluster) -> None:
+    name = FLEET.host_name(5)
+    host = explained(server, name)
+    assert host.main is None
+    assert [(one.name, one.signal.field) for one in host.cramped] == [(f"api-1@{name}", "cgroup.cpu.throttled.pct")]
+    container = explained(server, f"api-1@{name}")
+    assert container.main and container.host
+    assert container.main.resource.name == "CPU"
+    assert container.main.episodes[0].signal.field == "cgroup.cpu.throttled.pct"
+    assert container.host.short == ()
+
+
+def test_what_changed_before_is_named(server: shipper_eslocal.Cluster) -> None:
+    hog = explained(server, FLEET.host_name(1)).changes
+    assert any(
+        re.fullmatch(r"web-1@node-001 changed its image from shop/web:1.2 to shop/web:2.0", one.words) for one in hog
+    )
+    clock = explained(server, FLEET.host_name(8)).changes
+    assert clock[0].words == "the clock was set back by 90 s"
+    quiet_before = [one.at_ms for one in hog]
+    assert quiet_before == sorted(quiet_before, key=lambda at_ms: abs(at_ms - FLEET.tick_ms(ONSET)))
+
+
+def test_it_is_compared_with_its_peers(server: shipper_eslocal.Cluster) -> None:
+    usual = explained(server, FLEET.host_name(1)).usual
+    assert usual and usual.unusual
+    assert usual.number == FLEET.hosts - 1
+    assert usual.earlier == {}
+
+
+def test_an_earlier_time_knows_nothing_of_what_came_later(server: shipper_eslocal.Cluster) -> None:
+    before_ms = FLEET.tick_ms(ONSET - 5)
+    assert explained(server, FLEET.host_name(1), before_ms - 600_000, before_ms).main is None
+
+
+@pytest.mark.parametrize(
+    ("name", "words"), [("nobody", "no documents of such a host"), ("web-1", "several hosts have it")]
+)
+def test_a_name_that_says_too_little(server: shipper_eslocal.Cluster, name: str, words: str) -> None:
+    with pytest.raises(UserError, match=words):
+        explained(server, name)
+
+
+def test_no_more_than_twelve_requests(server: shipper_eslocal.Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    requests: list[str] = []
+    send = client.Connection.perform_request
+
+    def counted(self: client.Connection, method: str, path: str, **more: Any) -> Any:
+        requests.append(path)
+        return send(self, method, path, **more)
+
+    monkeypatch.setattr(client.Connection, "perform_request", counted)
+    explained(server, f"web-1@{FLEET.host_name(1)}")
+    assert 0 < len(requests) <= 12
+
+
+@pytest.mark.parametrize("host", FAULTS)
+def test_the_text_is_that_of_the_golden_file(server: shipper_eslocal.Cluster, host: int, update_golden: bool) -> None:
+    made = explained(server, FLEET.host_name(host))
+    shown = "\n".join(_since_start(line) for line in text.lines(made)) + "\n"
+    golden = GOLDEN / f"{FAULTS[host].__name__}.txt"
+    if update_golden:
+        golden.parent.mkdir(exist_ok=True)
+        golden.write_text(shown)
+    assert shown == golden.read_text()
+    assert len(shown.splitlines()) <= 36
+
+
+def _since_start(line: str) -> str:
+    """Times as those of a fleet that began at midnight of the first day."""
+    start = datetime.fromtimestamp(FLEET.start_ms / 1000, UTC)
+
+    def moved(found: re.Match[str]) -> str:
+        day, clock = found["day"] or f"{start:%Y-%m-%d}", found["clock"]
+        since = datetime.fromisoformat(f"{day}T{clock}+00:00") - start
+        since %= timedelta(days=1)
+        return f"{'1970-01-01T' if found['day'] else ''}{datetime(1970, 1, 1, tzinfo=UTC) + since:%H:%M:%S}"
+
+    line = re.sub(r"(?:(?P<day>\d{4}-\d\d-\d\d)T)?(?P<clock>\d\d:\d\d:\d\d)", moved, line)
+    return re.sub(r"\d{4}-\d\d-\d\d(?!T)", "1970-01-01", line)
+
+
+def test_the_command_prints_text_json_and_its_searches(
+    server: shipper_eslocal.Cluster, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SHIPPER_ELASTICSEARCH_HOSTS", server.url)
+    monkeypatch.setenv("SHIPPER_INDEX_NAMESPACE", FLEET.namespace)
+    at = datetime.fromtimestamp(LAST_MS / 1000, UTC).isoformat()
+    words = ["why", FLEET.host_name(1), "--at", at, "--last", "15m"]
+    assert cli.main([*words, "--show-queries"]) == 0
+    shown = capsys.readouterr().out
+    assert "CPU: very short since" in shown
+    assert shown.count("\n# ") == len(explained(server, FLEET.host_name(1)).searches)
+    assert cli.main([*words, "--json"]) == 0
+    plain = json.loads(capsys.readouterr().out)
+    assert plain["main"] == "CPU"
+    assert plain["own"]["short"][0]["since_ms"] == FLEET.tick_ms(ONSET)
+    assert cli.main(["why", "x", "--at", "soon"]) == 2
+    assert "must be a time such as 02:10" in capsys.readouterr().err
