@@ -49,7 +49,12 @@ FIELDS: Final[tuple[Field, ...]] = (
     attribute("agent.collectors.stuck", "Collectors that exceeded their deadline", "tick"),
     attribute("agent.server.findings", "What is wrong on the server: templates, privileges, clock", "inspection"),
     *(
-        gauge(f"agent.collectors.{collector.name}.us", "us", f"Time of the {collector.name} collector", "tick")
+        gauge(
+            f"agent.collectors.{collector.name}.us",
+            "us",
+            f"Time of the {collector.name} collector{'; read once a minute' if collector.every_s else ''}",
+            "tick",
+        )
         for collector in COLLECTORS
     ),
 )  # fmt: skip

@@ -51,13 +51,13 @@ _VERSION: Final = next(field for field in FIELDS if field.name == "agent.version
 
 _MINUTE: Final = "One document per minute (or per tick, if the period is longer) and"
 # Dataset and name of each field that is read once a minute
+_SLOW: Final = [collector for collector in COLLECTORS if collector.every_s]
 MINUTELY: Final = frozenset(
     (dataset, field.name)
-    for collector in COLLECTORS
-    if collector.every_s
+    for collector in _SLOW
     for dataset, output in collector.outputs.items()
     for field in output.all_fields
-)
+) | {(AGENT, f"agent.collectors.{collector.name}.us") for collector in _SLOW}
 
 
 def _cadence(dataset: str) -> str:

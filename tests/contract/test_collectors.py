@@ -154,7 +154,7 @@ def test_a_field_is_told_with_its_files_and_panels(capsys: pytest.CaptureFixture
     assert told["read"].endswith(f"shipper/collect/host/load.py:{line} parse()")
     file, number = told["declared"].split(":")
     assert "system.load.1" in Path(file).read_text().splitlines()[int(number) - 1]
-    assert told["dashboard"] == "CoreOS: Load average"
+    assert told["dashboard"] == "CoreOS: Load, 1 minute"
 
 
 def load_parse() -> Any:

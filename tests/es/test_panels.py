@@ -165,7 +165,7 @@ def test_a_host_that_went_one_that_restarted_and_documents_that_came_late(day: P
     shown = {panel.title: day.by_grafana(day.page(board, host=ALL), panel.title) for panel in drawn(board)}
     values = [one for answer in shown.values() for line in answer.series.values() for one in line if one is not None]
     assert min(values) >= 0
-    load, traffic = shown["Load average"], shown["Network"].series[f"{again} received"]
+    load, traffic = shown["Load, 1 minute"], shown["Received"].series[again]
     assert load.series[gone][0] is not None
     assert set(load.series[gone][-20:]) == {None}
     there = [one for one in traffic if one is not None]

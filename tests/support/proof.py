@@ -15,6 +15,7 @@ from grafana_target import Page
 from lens_target import Lens
 from straight import Chosen, Gathered, ranks, straight
 
+from shipper.collect import COLLECTORS
 from shipper.deliver.document import Writer
 from shipper.schema.datasets import DATASETS
 from shipper.view.dashboards import ask, grafana, kibana
@@ -28,12 +29,13 @@ class Troubled(Fleet):
     """A fleet with what few hosts have: a free-running clock, failed units, a full disk, OOM kills in a row."""
 
     def documents(self, hosts: Iterable[int] | None = None, ticks: range | None = None) -> Iterator[Document]:
-        writers = {dataset: Writer(DATASETS[dataset].fields) for dataset in ("host", "agent")}
+        writers = {dataset: Writer(DATASETS[dataset].fields) for dataset in _TROUBLE}
         for one in super().documents(hosts, ticks):
-            if one.dataset not in writers:
+            container = "container.id" in one.values
+            if one.dataset not in writers or (one.dataset == "cgroup" and not container):
                 yield one
                 continue
-            values = one.values | _TROUBLE[one.dataset] if one.host == 0 else {**one.values}
+            values = one.values | _TROUBLE[one.dataset] if one.host == 0 or container else {**one.values}
             if one.dataset == "host":
                 values |= {"system.files.open.count": 1000 + one.tick, "system.systemd.units.failed.count": one.host}
                 if one.host == 0 and one.tick in _KILLS:
@@ -44,7 +46,16 @@ class Troubled(Fleet):
 _KILLS = range(20, 26)
 _TROUBLE: dict[str, dict[str, Any]] = {
     "host": {"system.clock.synchronised": False},
-    "agent": {"agent.spool.trouble": "No space left on device"},
+    "agent": {
+        "agent.spool.trouble": "No space left on device",
+        "agent.delivery.reachable": False,
+        "agent.delivery.trouble": "connection refused",
+        "agent.ledger.rejected.reasons": "2 × 400 document_parsing_exception",
+        "agent.problems.files": "proc/schedstat: cannot be parsed",
+        "agent.collectors.failed": "raid: no such device",
+        **{f"agent.collectors.{one.name}.us": 1000 + 100 * i for i, one in enumerate(COLLECTORS)},
+    },
+    "cgroup": {"container.health": "unhealthy", "container.exit_code": 137, "cgroup.oom_kills.count": 1},
 }
 
 

@@ -3,7 +3,7 @@
 from dataclasses import replace
 from typing import Final
 
-from shipper.view.dashboards.model import ENTITY, ONE_HOST, Mark, Variable, above, below, one_of
+from shipper.view.dashboards.model import ENTITY, ONE_HOST, Mark, Variable, above, below, exists, one_of
 
 CONTAINERS: Final = (one_of("cgroup.kind", "container"),)
 WORKLOADS: Final = (one_of("cgroup.kind", "container", "service", "machine"),)
@@ -18,3 +18,12 @@ UNIT: Final = Variable("unit", "Unit or name", "cgroup.name", always=False, wher
 # Marks one document or a few: a period is rarely longer than this uptime
 BOOT_MARK: Final = Mark("Boots", "host", (below("system.uptime.duration.ms", 90_000),), "host.name", "host.boot.id")
 OOM_MARK: Final = Mark("OOM kills", "host", (above("system.vm.oom_kills.count_per_s", 0),), "host.name")
+# A container's first minute; the mark tells the image
+START_MARK: Final = Mark(
+    "Container starts",
+    "cgroup",
+    (below("cgroup.uptime.ms", 60_000), exists("container.image.name")),
+    "container.image.name",
+    "cgroup.path",
+)
+KILL_MARK: Final = Mark("OOM kills", "event", (one_of("event.action", "oom_kill"),), "process.name")

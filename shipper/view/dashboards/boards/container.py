@@ -1,46 +1,67 @@
 """One container or service: everything about its cgroup, the host's pressure beside it, and its processes."""
 
-from shipper.view.dashboards.boards.common import ITS_HOST, ONE_CONTAINER
-from shipper.view.dashboards.model import NAMESPACE, Board, Row, Split, avg, lines, most, stat, table
+from shipper.view.dashboards.boards.common import ITS_HOST, KILL_MARK, ONE_CONTAINER, START_MARK
+from shipper.view.dashboards.model import (
+    NAMESPACE,
+    TIME,
+    Board,
+    Metric,
+    Panel,
+    Row,
+    Split,
+    avg,
+    count,
+    least,
+    lines,
+    most,
+    stat,
+    table,
+)
+
+
+def _number(title: str, help_: str, metric: Metric) -> Panel:
+    """A number of the last two minutes."""
+    return stat(title, help_, "cgroup", metric, recent=True, width=3)
+
 
 _NOW = Row(
     "At a glance",
     (
-        stat("CPU usage", "In CPUs, mean of the last two minutes.", "cgroup", avg("cgroup.cpu.cores"), recent=True),
-        stat(
-            "CPU quota",
-            "CPUs that the cgroup may use; absent without a quota.",
-            "cgroup",
-            most("cgroup.cpu.limit.cores"),
-            recent=True,
+        _number("CPU", "In CPUs, mean of the last two minutes.", avg("cgroup.cpu.cores")),
+        _number(
+            "Of CPU quota",
+            "CPU usage as a share of the quota, mean of the last two minutes; absent without a quota.",
+            avg("cgroup.cpu.limit.pct"),
         ),
-        stat(
-            "Working set",
-            "Memory usage without inactive file pages, mean of the last two minutes.",
-            "cgroup",
+        _number(
+            "Throttled",
+            "Share of the quota's periods in which it was throttled, mean of the last two minutes.",
+            avg("cgroup.cpu.throttled.pct"),
+        ),
+        _number(
+            "Memory",
+            "Working set: memory usage without inactive file pages, mean of the last two minutes.",
             avg("cgroup.memory.working_set.bytes"),
-            recent=True,
         ),
-        stat(
-            "Memory limit",
-            "The smallest limit of the cgroup and its parents; absent without a limit.",
-            "cgroup",
-            most("cgroup.memory.limit.effective.bytes"),
-            recent=True,
-        ),
-        stat(
-            "Memory limit used",
+        _number(
+            "Of memory limit",
             "Working set as a share of the cgroup's own limit, highest value of the last two minutes.",
-            "cgroup",
             most("cgroup.memory.limit.pct"),
-            recent=True,
         ),
-        stat(
+        _number(
+            "Up since",
+            "Time since the cgroup was created, in the last two minutes.",
+            most("cgroup.uptime.ms"),
+        ),
+        _number(
             "Restarts",
             "How often this host has recreated a container of this name since the shipper started.",
-            "cgroup",
             most("cgroup.restarts.count"),
-            recent=True,
+        ),
+        _number(
+            "Exit code",
+            "Of the container's last run, if docker still has it; read once a minute.",
+            most("container.exit_code"),
         ),
     ),
 )
@@ -58,16 +79,16 @@ _CPU = Row(
             most("cgroup.cpu.limit.cores", "quota"),
         ),
         lines(
-            "Throttling",
-            "Throttled time per second, in CPUs.",
-            "cgroup",
-            avg("cgroup.cpu.throttled.cores", "throttled"),
-        ),
-        lines(
             "CPU quota used",
             "CPU usage as a share of the quota.",
             "cgroup",
             avg("cgroup.cpu.limit.pct", "of quota"),
+        ),
+        lines(
+            "Throttled periods",
+            "Share of the quota's periods with CPU usage in which the cgroup was throttled.",
+            "cgroup",
+            avg("cgroup.cpu.throttled.pct", "of periods"),
         ),
     ),
 )
@@ -77,30 +98,47 @@ _MEMORY = Row(
     (
         lines(
             "Memory and limit",
-            "Working set, usage including all file pages, and the limit.",
+            "Working set, usage including all file pages, its highest value so far, and the smallest limit that applies.",
             "cgroup",
             avg("cgroup.memory.working_set.bytes", "working set"),
             avg("cgroup.memory.usage.bytes", "usage"),
+            most("cgroup.memory.peak.bytes", "peak"),
             most("cgroup.memory.limit.effective.bytes", "limit"),
         ),
         lines(
             "Memory by use",
-            "What the memory is used for.",
+            "What the memory is used for; files include shared memory.",
             "cgroup",
             avg("cgroup.memory.anon.bytes", "processes"),
             avg("cgroup.memory.file.bytes", "files"),
             avg("cgroup.memory.kernel.bytes", "kernel"),
             avg("cgroup.memory.sock.bytes", "sockets"),
-            avg("cgroup.memory.shmem.bytes", "shared"),
+            stacked=True,
+        ),
+        lines(
+            "Swap and limit",
+            "Swap usage, and the maximum that the cgroup may use.",
+            "cgroup",
+            avg("cgroup.memory.swap.usage.bytes", "swap"),
+            most("cgroup.memory.swap.limit.bytes", "limit"),
         ),
         lines(
             "Memory events",
-            "Events per second: limit reached, reclaim above the soft limit (high), OOM kills, and major page faults.",
+            "Events per second: limit reached, reclaim above the soft limit (high), and OOM kills.",
             "cgroup",
             avg("cgroup.memory.events.max.count_per_s", "limit reached"),
             avg("cgroup.memory.events.high.count_per_s", "above soft limit"),
             avg("cgroup.memory.events.oom_kill.count_per_s", "OOM kills"),
+            width=12,
+        ),
+        lines(
+            "Faults and refaults",
+            "Per second: page faults that read from disk, and pages read back soon after they were reclaimed.",
+            "cgroup",
             avg("cgroup.memory.major_faults.count_per_s", "major faults"),
+            avg("cgroup.memory.refaults.file.count_per_s", "refaults, files"),
+            avg("cgroup.memory.refaults.anon.count_per_s", "refaults, processes"),
+            width=12,
         ),
     ),
 )
@@ -128,6 +166,56 @@ _IO = Row(
             "cgroup",
             avg("cgroup.network.in.bytes_per_s", "received"),
             avg("cgroup.network.out.bytes_per_s", "sent", mirrored=True),
+        ),
+        lines(
+            "Container packets",
+            "Packets per second, if the container has its own network; sent packets are drawn below zero.",
+            "cgroup",
+            avg("cgroup.network.in.packets_per_s", "received"),
+            avg("cgroup.network.out.packets_per_s", "sent", mirrored=True),
+            width=12,
+        ),
+        lines(
+            "Container packet errors and drops",
+            "Packets per second, if the container has its own network.",
+            "cgroup",
+            avg("cgroup.network.in.errors_per_s", "received with errors"),
+            avg("cgroup.network.in.dropped_per_s", "dropped on receipt"),
+            avg("cgroup.network.out.errors_per_s", "not sent: errors"),
+            avg("cgroup.network.out.dropped_per_s", "not sent: dropped"),
+            width=12,
+        ),
+    ),
+)
+
+_LIFE = Row(
+    "Life",
+    (
+        lines(
+            "Restarts and kills",
+            "Since the shipper started: times the cgroup was recreated, and processes that were OOM-killed.",
+            "cgroup",
+            most("cgroup.restarts.count", "restarts"),
+            most("cgroup.oom_kills.count", "OOM kills"),
+            coloured=False,  # the first restart is no trend
+        ),
+        table(
+            "Images",
+            "Images that the container ran, with the first and the last document of each in the range.",
+            "cgroup",
+            Split("container.image.name", 10, most(TIME)),
+            least(TIME, "first"),
+            most(TIME, "last"),
+            width=9,
+        ),
+        table(
+            "Health",
+            "Results of the health check in the range, with the number of minutes; read once a minute.",
+            "cgroup",
+            Split("container.health", 5, count("minutes")),
+            count("minutes"),
+            most(TIME, "last"),
+            width=7,
         ),
     ),
 )
@@ -189,5 +277,6 @@ BOARD = Board(
     "One container",
     "Everything about one container or service, with its host's pressure beside it.",
     (NAMESPACE, ONE_CONTAINER, ITS_HOST),
-    (_NOW, _CPU, _MEMORY, _IO, _PRESSURE, _PROCESSES),
+    (_NOW, _CPU, _MEMORY, _IO, _LIFE, _PRESSURE, _PROCESSES),
+    (START_MARK, KILL_MARK),
 )

@@ -1,56 +1,88 @@
-"""The dashboard of the 2014 set-up: the nodes of a cluster side by side, in the original order."""
+"""The page of the 2014 set-up: one line per node in each chart, so that the nodes of a cluster are compared at a glance.
 
-from shipper.view.dashboards.boards.common import CONTAINERS
+It shows what the twelve Diamond collectors of that set-up gave (see ``shipper.fields.heritage``), and how each node's
+shipper sees Elasticsearch, which stored the dashboards in 2014.
+"""
+
+from typing import Final
+
+from shipper.view.dashboards.boards.common import BOOT_MARK, CONTAINERS
 from shipper.view.dashboards.model import (
     CLUSTER,
     ENTITY,
     HOST,
     HOSTS,
     NAMESPACE,
+    TIME,
     Board,
     Panel,
     Row,
     Split,
     avg,
+    count,
     lines,
     most,
+    one_of,
+    table,
+    unique,
 )
 
-_NODES = Split(HOST, 12)
+_NODES: Final = Split(HOST, 12)
+_SIZE: Final = {"width": 8, "height": 9}  # the legend has room for the names of all nodes
 
 
-def _nodes(title: str, help_: str, dataset: str, name: str, **more: object) -> Panel:
-    """One line per node."""
-    return lines(title, help_, dataset, avg(name), split=_NODES, **{"width": 12, "height": 7, **more})
+def _nodes(title: str, help_: str, name: str, dataset: str = "host", **more: object) -> Panel:
+    """One line per node. A chart has one metric, because the name of a line decides its colour."""
+    return lines(title, help_, dataset, avg(name), split=_NODES, **{**_SIZE, **more})
 
 
-_PAGE = Row(
-    "CoreOS",
+def _containers(title: str, help_: str, name: str) -> Panel:
+    return lines(title, help_, "cgroup", avg(name), split=Split(ENTITY, 10), where=CONTAINERS, **_SIZE)
+
+
+_CPU = Row(
+    "CPU and load",
     (
-        _nodes("CPU", "CPU usage as a share of all CPUs.", "host", "system.cpu.total.norm.pct", top=1),
-        _nodes("Load average", "Load average over 1 minute.", "host", "system.load.1"),
-        _nodes("Memory", "Used memory: total − available.", "host", "system.memory.actual.used.bytes"),
-        _nodes("Free memory", "Memory that is not used at all, not even as cache.", "host", "system.memory.free"),
-        lines(
-            "Network",
-            "Bytes per second, physical interfaces; sent bytes are drawn below zero.",
-            "host",
-            avg("system.network.total.in.bytes_per_s", "received"),
-            avg("system.network.total.out.bytes_per_s", "sent", mirrored=True),
-            split=_NODES,
-            width=12,
-            height=7,
+        _nodes("CPU", "CPU usage as a share of all CPUs.", "system.cpu.total.norm.pct", top=1),
+        _nodes("CPU, user", "Share of all CPUs in user mode.", "system.cpu.user.norm.pct"),
+        _nodes("CPU, system", "Share of all CPUs in the kernel.", "system.cpu.system.norm.pct"),
+        _nodes("CPU, I/O wait", "Share of all CPUs that wait for I/O.", "system.cpu.iowait.norm.pct"),
+        _nodes("CPU, steal", "Share of all CPUs that the hypervisor gave to others.", "system.cpu.steal.norm.pct"),
+        _nodes("CPU, interrupts", "Share of all CPUs in soft interrupts.", "system.cpu.softirq.norm.pct"),
+        _nodes("Load, 1 minute", "Load average over 1 minute.", "system.load.1"),
+        _nodes("Load, 5 minutes", "Load average over 5 minutes.", "system.load.5"),
+        _nodes("Load, 15 minutes", "Load average over 15 minutes.", "system.load.15"),
+    ),
+)
+
+_MEMORY = Row(
+    "Memory",
+    (
+        _nodes("Memory", "Used memory: total − available.", "system.memory.actual.used.bytes"),
+        _nodes("Free memory", "Memory that is not used at all, not even as cache.", "system.memory.free"),
+        _nodes("Cached", "Page cache, including shared memory.", "system.memory.cached.bytes"),
+        _nodes("Buffers", "Cache of block devices.", "system.memory.buffers.bytes"),
+        _nodes("Swap", "Used swap.", "system.memory.swap.used.bytes"),
+        _nodes(
+            "Major page faults",
+            "Page faults that read from disk, per second.",
+            "system.vm.faults.major.count_per_s",
         ),
-        lines(
-            "Disk I/O",
-            "Bytes per second, physical disks; writes are drawn below zero.",
-            "host",
-            avg("system.diskio.total.read.bytes_per_s", "read"),
-            avg("system.diskio.total.write.bytes_per_s", "written", mirrored=True),
-            split=_NODES,
-            width=12,
-            height=7,
-        ),
+    ),
+)
+
+_DEVICES = Row(
+    "Network and disks",
+    (
+        _nodes("Received", "Bytes per second, physical interfaces.", "system.network.total.in.bytes_per_s"),
+        _nodes("Sent", "Bytes per second, physical interfaces.", "system.network.total.out.bytes_per_s"),
+        _nodes("Sockets", "Number of sockets in use.", "system.socket.used.count"),
+        _nodes("TCP connections accepted", "Connections per second.", "system.tcp.opens.passive.count_per_s"),
+        _nodes("TCP retransmits", "Retransmitted segments per second.", "system.tcp.retransmits.count_per_s"),
+        _nodes("Context switches", "Context switches per second.", "system.context_switches.count_per_s"),
+        _nodes("Disk reads", "Bytes per second, physical disks.", "system.diskio.total.read.bytes_per_s"),
+        _nodes("Disk writes", "Bytes per second, physical disks.", "system.diskio.total.write.bytes_per_s"),
+        _nodes("Disk utilisation", "Of each node's busiest disk.", "system.diskio.total.util.max.pct", top=1),
         lines(
             "Disk space",
             "Share of space in use on each node's fullest filesystem.",
@@ -58,31 +90,47 @@ _PAGE = Row(
             most("system.filesystem.used.pct"),
             split=_NODES,
             top=1,
-            width=12,
-            height=7,
+            **_SIZE,
         ),
-        _nodes("Sockets", "Number of sockets in use.", "host", "system.socket.used.count"),
-        _nodes("TCP connections accepted", "Connections per second.", "host", "system.tcp.opens.passive.count_per_s"),
-        _nodes("TCP retransmits", "Retransmitted segments per second.", "host", "system.tcp.retransmits.count_per_s"),
-        lines(
-            "Container CPU",
-            "CPU usage in CPUs, for the ten containers with the highest value.",
-            "cgroup",
-            avg("cgroup.cpu.cores"),
-            split=Split(ENTITY, 10),
-            where=CONTAINERS,
-            width=12,
-            height=7,
-        ),
-        lines(
+        _containers("Container CPU", "In CPUs, the ten containers with the highest usage.", "cgroup.cpu.cores"),
+        _containers(
             "Container memory",
-            "Working set, for the ten containers with the largest.",
-            "cgroup",
-            avg("cgroup.memory.working_set.bytes"),
-            split=Split(ENTITY, 10),
-            where=CONTAINERS,
-            width=12,
-            height=7,
+            "Working set, the ten containers with the largest.",
+            "cgroup.memory.working_set.bytes",
+        ),
+    ),
+)
+
+_STORE = Row(
+    "Elasticsearch, as each node's shipper sees it",
+    (
+        _nodes(
+            "Bulk requests",
+            "Requests per second; none means that Elasticsearch accepts none.",
+            "agent.delivery.requests.count_per_s",
+            "agent",
+        ),
+        _nodes("Failed requests", "Requests per second.", "agent.delivery.failures.count_per_s", "agent"),
+        _nodes("Documents waiting", "Documents that are not stored yet.", "agent.ledger.spooled.count", "agent"),
+        table(
+            "Elasticsearch not reached",
+            "Nodes whose last request failed, and the number of periods; their documents were sent later.",
+            "agent",
+            Split(HOST, 25, count("periods")),
+            count("periods"),
+            most(TIME, "last"),
+            where=(one_of("agent.delivery.reachable", "false"),),
+            height=6,
+        ),
+        table(
+            "Why requests failed",
+            "Errors of the last request, with the number of periods and nodes.",
+            "agent",
+            Split("agent.delivery.trouble", 25, count("periods")),
+            count("periods"),
+            unique(HOST, "nodes"),
+            most(TIME, "last"),
+            height=6,
         ),
     ),
 )
@@ -90,7 +138,8 @@ _PAGE = Row(
 BOARD = Board(
     "shipper-coreos",
     "CoreOS",
-    "The dashboard of the 2014 set-up, the nodes side by side: CPU, load, memory, network, disk I/O, disk space, sockets, containers.",
+    "The dashboard of the 2014 set-up: the nodes side by side, what the twelve Diamond collectors gave, containers, Elasticsearch.",
     (NAMESPACE, CLUSTER, HOSTS),
-    (_PAGE,),
+    (_CPU, _MEMORY, _DEVICES, _STORE),
+    (BOOT_MARK,),
 )

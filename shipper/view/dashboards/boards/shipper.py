@@ -1,5 +1,7 @@
 """The shipper itself: what became of every document, and what collecting and delivering costs."""
 
+from collections.abc import Sequence
+
 from shipper.view.dashboards.boards.common import BOOT_MARK
 from shipper.view.dashboards.model import (
     CLUSTER,
@@ -8,6 +10,7 @@ from shipper.view.dashboards.model import (
     NAMESPACE,
     TIME,
     Board,
+    Panel,
     Row,
     Split,
     avg,
@@ -76,11 +79,12 @@ _LEDGER = Row(
     (
         lines(
             "Ledger",
-            "Documents per second, sum over all hosts.",
+            "Documents per second, sum over all hosts; resent ones had been stored before.",
             "agent",
             total("agent.ledger.collected.count_per_s", "collected"),
             total("agent.ledger.stored.count_per_s", "stored"),
             total("agent.ledger.late.count_per_s", "stored late"),
+            total("agent.ledger.duplicate.count_per_s", "resent"),
             total("agent.ledger.rejected.count_per_s", "rejected"),
             total("agent.ledger.dropped.count_per_s", "dropped"),
         ),
@@ -100,10 +104,11 @@ _LEDGER = Row(
         ),
         lines(
             "Requests",
-            "Bulk requests per second, sum over all hosts.",
+            "Bulk requests, and restarts of the delivery thread, per second, sum over all hosts.",
             "agent",
             total("agent.delivery.requests.count_per_s", "sent"),
             total("agent.delivery.failures.count_per_s", "failed"),
+            total("agent.delivery.restarts.count_per_s", "restarts of delivery"),
         ),
         lines(
             "Bytes to Elasticsearch",
@@ -170,6 +175,37 @@ _COST = Row(
     ),
 )
 
+_READ = (
+    *("cpu", "load", "memory", "vmstat", "pressure", "softirqs", "kernel", "uptime", "clock"),
+    *("disk", "filesystem", "raid", "hardware", "network", "addresses", "protocols", "conntrack", "storage_clients"),
+)
+_ONCE_A_MINUTE = ("processes", "systemd", "sensors")
+
+
+def _collectors(title: str, help_: str, names: Sequence[str]) -> Panel:
+    metrics = [avg(f"agent.collectors.{name}.us", name.replace("_", " ")) for name in names]
+    return lines(title, f"{help_} Mean over hosts.", "agent", *metrics)
+
+
+def _slowest(title: str, collector: str, help_: str = "") -> Panel:
+    """The hosts on which a collector takes longest: those whose cost grows with what runs there."""
+    said = f"{help_}For the ten hosts with the highest value."
+    return lines(title, said, "agent", avg(f"agent.collectors.{collector}.us"), split=_WORST)
+
+
+_COLLECTORS = Row(
+    "Cost per collector",
+    (
+        _collectors("Time of the host's collectors", "CPU, memory, kernel.", _READ[:9]),
+        _collectors("Time of the collectors of devices", "Disks, filesystems, network.", _READ[9:]),
+        _collectors("Time of the other collectors", "Cgroups and the kernel's log.", ("cgroup", "kernel_log")),
+        _collectors("Time of the slow collectors", "Read once a minute.", _ONCE_A_MINUTE),
+        _slowest("Time of the cgroup collector", "cgroup"),
+        _slowest("Time of the processes collector", "processes", "Read once a minute. "),
+    ),
+    collapsed=True,
+)
+
 _TROUBLE = Row(
     "Problems",
     (
@@ -182,8 +218,10 @@ _TROUBLE = Row(
             most("agent.spool.bytes", "spool"),
             most("agent.ledger.rejected.count", "rejected"),
             most("agent.ledger.dropped.count", "dropped"),
+            most("agent.delivery.twins.count", "twins"),
+            most("agent.problems.count", "unreadable"),
             most(TIME, "last seen"),
-            width=16,
+            width=24,
             height=10,
         ),
         table(
@@ -193,8 +231,7 @@ _TROUBLE = Row(
             Split("agent.version", 25, unique(HOST, "hosts")),
             unique(HOST, "hosts"),
             most(TIME, "last seen"),
-            width=8,
-            height=10,
+            height=7,
         ),
         table(
             "Unsynchronised clocks",
@@ -204,6 +241,7 @@ _TROUBLE = Row(
             count("periods"),
             most(TIME, "last"),
             where=(one_of("system.clock.synchronised", "false"),),
+            height=7,
         ),
         table(
             "Spool errors",
@@ -213,6 +251,44 @@ _TROUBLE = Row(
             count("periods"),
             unique(HOST, "hosts"),
             most(TIME, "last"),
+            height=7,
+        ),
+        table(
+            "Delivery errors",
+            "Why the last request failed, with the number of periods and hosts.",
+            "agent",
+            Split("agent.delivery.trouble", 25, count("periods")),
+            count("periods"),
+            unique(HOST, "hosts"),
+            most(TIME, "last"),
+            height=7,
+        ),
+        table(
+            "Rejected documents",
+            "Documents in rejected.ndjson: number, status and error type.",
+            "agent",
+            Split("agent.ledger.rejected.reasons", 25, unique(HOST, "hosts")),
+            unique(HOST, "hosts"),
+            most(TIME, "last"),
+            height=7,
+        ),
+        table(
+            "Files that cannot be read",
+            "The first 20 of each host, with the reason.",
+            "agent",
+            Split("agent.problems.files", 25, unique(HOST, "hosts")),
+            unique(HOST, "hosts"),
+            most(TIME, "last"),
+            height=7,
+        ),
+        table(
+            "Collectors that fail",
+            "Collectors that failed, with the error.",
+            "agent",
+            Split("agent.collectors.failed", 25, unique(HOST, "hosts")),
+            unique(HOST, "hosts"),
+            most(TIME, "last"),
+            height=7,
         ),
     ),
 )
@@ -222,6 +298,6 @@ BOARD = Board(
     "Shipper",
     "Ledger, lag, cost, versions and clocks: whether the numbers can be trusted.",
     (NAMESPACE, CLUSTER, HOSTS),
-    (_NOW, _LEDGER, _COST, _TROUBLE),
+    (_NOW, _LEDGER, _COST, _TROUBLE, _COLLECTORS),
     (BOOT_MARK,),
 )
