@@ -41,8 +41,8 @@ def run(args: argparse.Namespace, config: Config) -> int:
             index, host = config.index, args.host
             seen = fleet.cgroups(connection, index, host) if host else fleet.hosts(connection, index)
             print("\n".join(top_table.plain(seen, top_table.CGROUPS if host else top_table.HOSTS)))
-            if ahead := top_table.future(seen):
-                print(f"shipper: {ahead}", file=sys.stderr)
+            for said in filter(None, (top_table.silent(seen), top_table.future(seen))):
+                print(f"shipper: {said}", file=sys.stderr)
             return 0
         app = top_screen.Top(
             lambda at_ms: fleet.hosts(connection, config.index, at_ms),

@@ -1,6 +1,7 @@
 """The fleet at one moment, by search: its hosts, and what runs on one of them. It needs only the privilege ``read``."""
 
-from collections.abc import Iterable, Mapping
+import time
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final
@@ -11,7 +12,9 @@ from shipper.schema.stream_names import indices
 from shipper.settings.config import Index
 
 Row = dict[str, Any]
-KEEP_S: Final = 15 * 60  # a host that is silent for longer is omitted
+KEEP_S: Final = 15 * 60  # of a host that is silent for longer only the time of its last document is shown
+SILENT_MS: Final = 120_000  # as long as the dashboards' model.RECENT
+_DAY_S: Final = 86_400  # a host that is silent for longer is omitted, as on the dashboards
 _SLOW_S: Final = 3 * 60  # long enough for each filesystem and container to have shipped
 _FUTURE_S: Final = 30  # a clock may be this far ahead of the server's before its documents are reported
 _FAR_S: Final = 30 * 86_400
@@ -19,6 +22,7 @@ _MOST: Final = 10_000  # hits of one search, by default of the server
 AGE: Final = "age ms"  # since the newest document of all
 FULLEST: Final = "system.filesystem.used.pct"  # the highest of the host
 CONTAINERS: Final = "containers"
+STOPPED: Final = "agent.stopped"
 
 _HOST_FIELDS: Final = (
     *("@timestamp", "host.name", "host.id", "metricset.period", "system.cpu.total.norm.pct", "system.load.norm.1"),
@@ -37,7 +41,7 @@ _CGROUP_FIELDS: Final = (
         "cgroup.restarts.count",
     ),
     *("container.runtime", "container.image.name", "kubernetes.pod.name", "kubernetes.namespace", "cgroup.cpu.cores"),
-    *("cgroup.cpu.limit.pct", "cgroup.cpu.throttled.cores", "cgroup.memory.working_set.*", "cgroup.pids.current"),
+    *("cgroup.cpu.limit.pct", "cgroup.cpu.throttled.pct", "cgroup.memory.working_set.*", "cgroup.pids.current"),
     *("cgroup.io.read.bytes_per_s", "cgroup.io.write.bytes_per_s", "cgroup.memory.events.oom_kill.count"),
     *("cgroup.network.in.bytes_per_s", "cgroup.network.out.bytes_per_s", "cgroup.pressure.memory.some.avg10.pct"),
 )
@@ -68,7 +72,8 @@ def milliseconds(timestamp: str) -> int:
 def hosts(client: Connection, index: Index, at_ms: int | None = None) -> Seen:
     """The newest document of each host up to ``at_ms`` (None: now), if it is not older than KEEP_S.
 
-    A row has the document's age, the usage of the fullest filesystem and the number of recent containers. Raises
+    A row has the document's age, the usage of the fullest filesystem and the number of recent containers. The row of a
+    host that is silent for up to a day has its last time, its age, and whether its shipper was stopped. Raises
     ServerError.
     """
     body = {
@@ -80,16 +85,31 @@ def hosts(client: Connection, index: Index, at_ms: int | None = None) -> Seen:
     }
     rows = _hits(_search(client, index, "host", body))
     future = {} if at_ms is not None else _future(client, index)
+    ends = max((milliseconds(row["@timestamp"]) for row in rows), default=at_ms or round(time.time() * 1000))
+    there = {row["host.name"] for row in rows}
+    of_a_day = _newest(client, index, "host", _between(at_ms, _DAY_S))
+    rows += [{"host.name": name, "@timestamp": last} for name, last in of_a_day.items() if name not in there]
     if not rows:
         return Seen("", [], future)
-    newest = max(milliseconds(row["@timestamp"]) for row in rows)
-    full = _by_host(client, index, "filesystem", newest, {"max": {"field": "system.filesystem.used.pct"}})
-    ran = _by_host(client, index, "cgroup", newest, {"cardinality": {"field": "container.id"}})
+    full = _by_host(client, index, "filesystem", ends, {"max": {"field": "system.filesystem.used.pct"}})
+    ran = _by_host(client, index, "cgroup", ends, {"cardinality": {"field": "container.id"}})
     for row in rows:
         name = row["host.name"]
-        more = {FULLEST: full.get(name), CONTAINERS: ran.get(name), AGE: newest - milliseconds(row["@timestamp"])}
+        more = {FULLEST: full.get(name), CONTAINERS: ran.get(name), AGE: ends - milliseconds(row["@timestamp"])}
         row |= {key: value for key, value in more.items() if value is not None}
+    _tell_stopped(client, index, at_ms, [row for row in rows if row[AGE] > SILENT_MS])
     return Seen(max((row["@timestamp"] for row in rows), key=milliseconds), rows, future)
+
+
+def _tell_stopped(client: Connection, index: Index, at_ms: int | None, silent: Sequence[Row]) -> None:
+    """Set STOPPED in the rows of hosts whose shipper said in its last document that it stops."""
+    if not silent:
+        return
+    names = {"terms": {"host.name": [row["host.name"] for row in silent]}}
+    said = _newest(client, index, "agent", _between(at_ms, _DAY_S), names, {"term": {STOPPED: True}})
+    for row in silent:
+        last = said.get(row["host.name"], "")
+        row[STOPPED] = bool(last) and milliseconds(last) >= milliseconds(row["@timestamp"])
 
 
 def cgroups(client: Connection, index: Index, host: str, at_ms: int | None = None) -> Seen:
@@ -122,13 +142,20 @@ def _between(at_ms: int | None, seconds: int) -> Mapping[str, Any]:
 
 def _future(client: Connection, index: Index) -> dict[str, str]:
     """Hosts whose clock is, or was, ahead of the server's, and the time of their newest document."""
+    later = {"range": {"@timestamp": {"gt": f"now+{_FUTURE_S}s", "lte": f"now+{_FAR_S}s"}}}
+    return _newest(client, index, "host", later)
+
+
+def _newest(client: Connection, index: Index, dataset: str, *filters: Mapping[str, Any]) -> dict[str, str]:
+    """Host → time of the newest of its documents that pass ``filters``."""
     newest = {"max": {"field": "@timestamp", "format": "strict_date_time"}}
     body = {
         "size": 0,
-        "query": {"range": {"@timestamp": {"gt": f"now+{_FUTURE_S}s", "lte": f"now+{_FAR_S}s"}}},
+        "query": {"bool": {"filter": list(filters)}},
         "aggs": {"hosts": {"terms": {"field": "host.name", "size": _MOST}, "aggs": {"it": newest}}},
     }
-    return {bucket["key"]: bucket["it"]["value_as_string"] for bucket in _buckets(_search(client, index, "host", body))}
+    found = _buckets(_search(client, index, dataset, body))
+    return {bucket["key"]: bucket["it"]["value_as_string"] for bucket in found}
 
 
 def _by_host(

@@ -12,9 +12,21 @@ from textual.widgets import DataTable, Footer, Input, Static
 
 from shipper.base.errors import ServerError
 from shipper.view.demo_screen import shown
-from shipper.view.fleet import AGE, KEEP_S, Row, Seen
+from shipper.view.fleet import AGE, KEEP_S, SILENT_MS, Row, Seen
 from shipper.view.thresholds import Level, level
-from shipper.view.top_table import CGROUPS, HOSTS, Column, cell, future, matching, ordered, span
+from shipper.view.top_table import (
+    CGROUPS,
+    HOSTS,
+    Column,
+    cell,
+    fitting,
+    future,
+    matching,
+    name_width,
+    ordered,
+    silent,
+    span,
+)
 
 # at_ms, host → Seen; raises ServerError
 Hosts = Callable[[int | None], Seen]
@@ -22,8 +34,12 @@ Cgroups = Callable[[str, int | None], Seen]
 
 _STEP_MS: Final = 10_000  # until documents report their period
 _MINUTES: Final = 10 * 60_000
+_SCROLLBAR: Final = 2  # characters
 _STYLES: Final = {Level.OK: "", Level.WARNING: "bold yellow", Level.BAD: "bold red"}
-_SILENT: Final = 3  # periods
+
+
+class _Table(DataTable[Text]):
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("enter", "select_cursor", "Open")]
 
 
 class Top(App[None]):
@@ -34,18 +50,20 @@ class Top(App[None]):
     CSS = "Static, Input {height: 1; border: none; padding: 0 1;} DataTable {height: 1fr;} Input {display: none;}"
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("q", "quit", "Quit"),
+        Binding("ctrl+c", "quit", priority=True, show=False),
         Binding("escape", "leave", "Back"),
-        Binding("left", "travel(-1)", "Earlier", priority=True),
-        Binding("right", "travel(1)", "Later", priority=True),
+        Binding("left", "travel(-1)", "Time", key_display="←→", priority=True),
+        Binding("right", "travel(1)", "Later", priority=True, show=False),
         Binding("shift+left", "jump(-1)", "10 min", priority=True, show=False),
         Binding("shift+right", "jump(1)", "10 min", priority=True, show=False),
         Binding("ctrl+left", "jump(-6)", "1 h", priority=True, show=False),
         Binding("ctrl+right", "jump(6)", "1 h", priority=True, show=False),
         Binding("n", "now", "Now"),
-        Binding("s", "sort(1)", "Sort by the next column"),
+        Binding("s", "sort(1)", "Sort"),
         Binding("S", "sort(-1)", "Sort by the previous column", show=False),
         Binding("r", "turn", "Reverse"),
         Binding("slash", "filter", "Filter"),
+        Binding("w", "widen", "Wide"),
     ]
 
     def __init__(self, hosts: Hosts, cgroups: Cgroups, *, every_s: float = 5.0) -> None:
@@ -56,7 +74,8 @@ class Top(App[None]):
         self.seen = Seen("", [])
         self._step_ms = _STEP_MS
         self._wanted = ""
-        self._order = {HOSTS: HOSTS[1], CGROUPS: CGROUPS[2]}
+        self._order = {HOSTS: HOSTS[1], CGROUPS: CGROUPS[1]}
+        self._wide = False
         self._turned = False
         self._drawn: tuple[Column, ...] = ()
 
@@ -64,12 +83,17 @@ class Top(App[None]):
     def columns(self) -> tuple[Column, ...]:
         return CGROUPS if self.host else HOSTS
 
+    @property
+    def shown_columns(self) -> tuple[Column, ...]:
+        """Those that the terminal has room for, or all after ``w``, to scroll through."""
+        return self.columns if self._wide else fitting(self.columns, self.seen.rows, self.size.width - _SCROLLBAR)
+
     def compose(self) -> ComposeResult:
         yield Static(id="title", markup=False)
         yield Input(placeholder="part of a name; Enter keeps the filter, Escape clears it")
-        yield DataTable(cursor_type="row", zebra_stripes=True)
+        yield _Table(cursor_type="row", zebra_stripes=True)
         yield Static(id="status", markup=False)
-        yield Footer()
+        yield Footer(compact=True)
 
     def on_mount(self) -> None:
         self.query_one(DataTable).focus()
@@ -99,7 +123,8 @@ class Top(App[None]):
         self._step_ms = max(
             (row["metricset.period"] for row in seen.rows if "metricset.period" in row), default=self._step_ms
         )
-        self.say(future(seen) if seen.rows else f"no documents in the {span(KEEP_S * 1000)} before {self._moment()}")
+        told = "; ".join(filter(None, (silent(seen), future(seen))))
+        self.say(told if seen.rows else f"no documents in the {span(KEEP_S * 1000)} before {self._moment()}")
         self.draw()
 
     def say(self, text: str) -> None:
@@ -112,8 +137,8 @@ class Top(App[None]):
 
     def draw(self) -> None:
         """Draw the table again, with the cursor on the same row."""
-        columns, order = self.columns, self._order[self.columns]
-        rows = ordered(matching(self.seen.rows, columns, self._wanted), order, turned=self._turned)
+        columns, order = self.shown_columns, self._order[self.columns]
+        rows = ordered(matching(self.seen.rows, self.columns, self._wanted), order, turned=self._turned)
         table = self.query_one(DataTable)
         held = self._cursor_key() if self._drawn == columns else None
         table.clear(columns=True)
@@ -137,12 +162,15 @@ class Top(App[None]):
 
     def _cell(self, row: Row, column: Column) -> Text:
         """Always a Text, because names may look like markup."""
-        value, style = row.get(column.field), ""
-        if column.field == AGE and value > _SILENT * row.get("metricset.period", self._step_ms):
-            style = "bold reverse"
-        elif column.form != "text":
-            style = _STYLES[level(column.field, value)]
-        return Text(cell(row, column), style, justify="left" if column.form == "text" else "right", no_wrap=True)
+        worst = level(column.field, row.get(column.field)) if column.form != "text" else Level.OK
+        style = _STYLES[Level.BAD if row.get(AGE, 0) > SILENT_MS else worst]
+        made = Text(cell(row, column), style, justify="left" if column.form == "text" else "right", no_wrap=True)
+        if column is self.columns[0] and not self._wide:
+            made.truncate(name_width(self.size.width), overflow="ellipsis")
+        return made
+
+    def on_resize(self) -> None:
+        self.draw()
 
     def on_data_table_row_selected(self, event: DataTable.RowSelected) -> None:
         if not self.host and event.row_key.value is not None:
@@ -183,8 +211,13 @@ class Top(App[None]):
         self.read()
 
     def action_sort(self, step: int) -> None:
-        columns = self.columns
-        self._order[columns] = columns[(columns.index(self._order[columns]) + step) % len(columns)]
+        columns, order = self.shown_columns, self._order[self.columns]
+        at = columns.index(order) if order in columns else 0
+        self._order[self.columns] = columns[(at + step) % len(columns)]
+        self.draw()
+
+    def action_widen(self) -> None:
+        self._wide = not self._wide
         self.draw()
 
     def action_turn(self) -> None:

@@ -1,11 +1,11 @@
 """The tables of ``shipper top``: columns, rows and their order, and as plain text."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence, Sized
 from dataclasses import dataclass
 from typing import Final
 
 from shipper.view.demo_screen import shown
-from shipper.view.fleet import AGE, CONTAINERS, FULLEST, Row, Seen
+from shipper.view.fleet import AGE, CONTAINERS, FULLEST, SILENT_MS, STOPPED, Row, Seen
 
 _MOST_NAMED: Final = 5
 _UNITS: Final = (("d", 86_400), ("h", 3600), ("m", 60))
@@ -20,12 +20,15 @@ class Column:
     form: str  # as demo_screen.shown knows them, and span: a time in ms
 
 
+# Names first, then what matters most: a narrow terminal shows the first columns
 HOSTS: Final = (
     Column("host", "host.name", "text"),
     Column("CPU", "system.cpu.total.norm.pct", "pct"),
     Column("load/CPU", "system.load.norm.1", "number"),
     Column("memory", "system.memory.actual.used.pct", "pct"),
     Column("fullest fs", FULLEST, "pct"),
+    Column("silent", AGE, "span"),
+    Column("containers", CONTAINERS, "number"),
     Column("PSI cpu", "system.pressure.cpu.some.avg10.pct", "pct"),
     Column("PSI mem", "system.pressure.memory.some.avg10.pct", "pct"),
     Column("PSI io", "system.pressure.io.some.avg10.pct", "pct"),
@@ -33,30 +36,51 @@ HOSTS: Final = (
     Column("written", "system.diskio.total.write.bytes_per_s", "rate"),
     Column("net in", "system.network.total.in.bytes_per_s", "rate"),
     Column("net out", "system.network.total.out.bytes_per_s", "rate"),
-    Column("containers", CONTAINERS, "number"),
     Column("up", "system.uptime.duration.ms", "span"),
-    Column("silent", AGE, "span"),
 )
 CGROUPS: Final = (
     Column("name", "cgroup.name", "text"),
-    Column("kind", "cgroup.kind", "text"),
     Column("CPUs", "cgroup.cpu.cores", "number"),
     Column("of quota", "cgroup.cpu.limit.pct", "pct"),
-    Column("throttled", "cgroup.cpu.throttled.cores", "number"),
     Column("memory", "cgroup.memory.working_set.bytes", "bytes"),
     Column("of limit", "cgroup.memory.working_set.pct", "pct"),
+    Column("restarts", "cgroup.restarts.count", "number"),
+    Column("throttled", "cgroup.cpu.throttled.pct", "pct"),
     Column("PSI mem", "cgroup.pressure.memory.some.avg10.pct", "pct"),
+    Column("OOM kills", "cgroup.memory.events.oom_kill.count", "number"),
+    Column("up", "cgroup.uptime.ms", "span"),
+    Column("tasks", "cgroup.pids.current", "number"),
     Column("read", "cgroup.io.read.bytes_per_s", "rate"),
     Column("written", "cgroup.io.write.bytes_per_s", "rate"),
     Column("net in", "cgroup.network.in.bytes_per_s", "rate"),
     Column("net out", "cgroup.network.out.bytes_per_s", "rate"),
-    Column("tasks", "cgroup.pids.current", "number"),
-    Column("OOM kills", "cgroup.memory.events.oom_kill.count", "number"),
-    Column("up", "cgroup.uptime.ms", "span"),
+    Column("kind", "cgroup.kind", "text"),
     Column("pod", "kubernetes.pod.name", "text"),
     Column("image", "container.image.name", "text"),
     Column("runtime", "container.runtime", "text"),
 )
+
+
+def fitting(columns: Sequence[Column], rows: Sequence[Row], width: int) -> tuple[Column, ...]:
+    """The first of ``columns`` that fit into ``width`` characters; at least the first one."""
+    left = width - _padded_width(columns[0], rows, most=name_width(width))
+    chosen = [columns[0]]
+    for column in columns[1:]:
+        left -= _padded_width(column, rows)
+        if left < 0:
+            break
+        chosen.append(column)
+    return tuple(chosen)
+
+
+def name_width(width: int) -> int:
+    """How many characters of a name a terminal of ``width`` characters shows."""
+    return max(2 * width // 5, 8)
+
+
+def _padded_width(column: Column, rows: Sequence[Row], most: int = 1000) -> int:
+    """Of a column with a blank on both sides, and room for the sign of the order in its heading."""
+    return 2 + min(max([len(column.title) + 1, *(len(cell(row, column)) for row in rows)]), most)
 
 
 def cell(row: Row, column: Column) -> str:
@@ -102,13 +126,28 @@ def plain(seen: Seen, columns: tuple[Column, ...] = HOSTS) -> list[str]:
     ]
 
 
+def silent(seen: Seen) -> str:
+    """A line that names the silent hosts, the latest first; empty if there are none."""
+    rows = sorted((row for row in seen.rows if row.get(AGE, 0) > SILENT_MS), key=lambda row: int(row[AGE]))
+    named = [f"{shown(row['host.name'], 'text')} {_since(row)}" for row in rows[:_MOST_NAMED]]
+    return f"silent: {', '.join(named)}{_and_more(rows)}" if rows else ""
+
+
+def _since(row: Row) -> str:
+    why = " (stopped)" if row.get(STOPPED) else ""
+    return f"since {row['@timestamp'][:19].replace('T', ' ')} UTC{why}"
+
+
+def _and_more(named: Sized) -> str:
+    return f" and {len(named) - _MOST_NAMED} more" if len(named) > _MOST_NAMED else ""
+
+
 def future(seen: Seen) -> str:
     """A line that names the hosts with documents from the future; empty if there are none."""
     if not seen.future:
         return ""
     named = [f"{shown(name, 'text')} (up to {at})" for name, at in sorted(seen.future.items())[:_MOST_NAMED]]
-    more = f" and {len(seen.future) - _MOST_NAMED} more" if len(seen.future) > _MOST_NAMED else ""
-    return f"ignored documents from the future; a clock is or was ahead: {', '.join(named)}{more}"
+    return f"ignored documents from the future; a clock is or was ahead: {', '.join(named)}{_and_more(seen.future)}"
 
 
 def _padded(text: str, width: int, column: Column) -> str:

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -16,6 +17,7 @@ import fleetload
 import pytest
 import shipper_eslocal
 from fleetdocs import ODD_NAMES, Document, Fleet
+from rich.text import Text
 from textual.pilot import Pilot
 from textual.widgets import DataTable, Static
 
@@ -62,8 +64,8 @@ def configured(server: shipper_eslocal.Cluster, namespace: str = NAMESPACE) -> C
     return Config(elasticsearch=Elasticsearch(hosts=(server.url,)), index=Index(namespace=namespace))
 
 
-def driven(config: Config, drive: Drive) -> None:
-    """Start the app on a terminal of 300 columns, wait for its first answer, and hand it over."""
+def driven(config: Config, drive: Drive, width: int = 300) -> None:
+    """Start the app on a terminal of ``width`` columns, wait for its first answer, and hand it over."""
 
     async def run() -> None:
         with client.connect(config) as connection:
@@ -72,7 +74,7 @@ def driven(config: Config, drive: Drive) -> None:
                 lambda host, at_ms: fleet.cgroups(connection, config.index, host, at_ms),
                 every_s=3600,
             )
-            async with app.run_test(size=(300, 50)) as pilot:
+            async with app.run_test(size=(width, 50)) as pilot:
                 await settled(app, pilot)
                 await drive(app, pilot)
 
@@ -93,6 +95,11 @@ async def press(app: Top, pilot: Pilot[None], *keys: str) -> None:
 def table(app: Top) -> list[list[str]]:
     found = app.query_one(DataTable)
     return [[str(value) for value in found.get_row_at(at)] for at in range(found.row_count)]
+
+
+def cells(app: Top) -> list[list[Text]]:
+    found = app.query_one(DataTable)
+    return [found.get_row_at(at) for at in range(found.row_count)]
 
 
 def title(app: Top) -> str:
@@ -141,7 +148,12 @@ def test_hosts_are_those_of_the_documents_busiest_first(
         assert sorted(table(app)) == sorted([*rows, silent])
         cpu = [float(row[1].rstrip("%")) for row in table(app)]
         assert cpu == sorted(cpu, reverse=True)
-        assert silent[-1] == "3m 20s"
+        assert silent[5] == "3m 20s"
+        name = ODD_NAMES[SILENT]
+        assert re.fullmatch(rf"silent: {name} since 20\d\d-\d\d-\d\d \d\d:\d\d:\d\d UTC", status(app))
+        styles = {str(row[0]): {str(cell.style) for cell in row} for row in cells(app)}
+        assert styles[name] == {"bold red"}
+        assert styles["node-004"] <= {"", "bold yellow"}
         assert title(app).startswith(f"{simulated_fleet().hosts} hosts · now")
 
     driven(configured(server), drive)
@@ -161,6 +173,40 @@ def test_what_runs_on_a_host_on_enter_and_back(server: shipper_eslocal.Cluster, 
         assert len(table(app)) == simulated_fleet().hosts
 
     driven(configured(server), drive)
+
+
+def test_a_narrow_terminal_shows_what_matters_without_scrolling(server: shipper_eslocal.Cluster) -> None:
+    async def drive(app: Top, pilot: Pilot[None]) -> None:
+        found = app.query_one(DataTable)
+        await press(app, pilot, "enter")
+        headings = [str(column.label).rstrip("▲▼") for column in found.ordered_columns]
+        assert headings[:5] == ["name", "CPUs", "of quota", "memory", "of limit"]
+        assert found.max_scroll_x == 0
+        keys = {binding.description for _, binding, _, _ in app.screen.active_bindings.values() if binding.show}
+        assert keys >= {"Quit", "Back", "Open", "Time", "Now", "Sort", "Reverse", "Filter", "Wide"}
+        await press(app, pilot, "w")
+        assert len(found.ordered_columns) == len(CGROUPS)
+        assert found.max_scroll_x > 0
+        await press(app, pilot, "w", "slash", "ctrl+c")
+        assert app.return_code == 0
+
+    driven(configured(server), drive, width=80)
+
+
+def test_a_host_that_went_hours_ago_is_silent_and_a_stopped_one_says_so(server: shipper_eslocal.Cluster) -> None:
+    fleetload.set_up([server.url], "silent")
+    now_s = time.time()
+    for name, ago_s in {"here": 10, "lost": 7200, "stopped": 3600, "old": 90_000}.items():
+        for dataset, more in {"host": {}, "agent": {"agent.stopped": True} if name == "stopped" else {}}.items():
+            at = datetime.fromtimestamp(now_s - ago_s, UTC).isoformat(timespec="milliseconds")
+            document = {"@timestamp": at, "host.name": name, "host.id": name, "event.dataset": f"shipper.{dataset}"}
+            server.request("POST", f"/metrics-shipper.{dataset}-silent/_doc?refresh=true", {**document, **more})
+
+    async def drive(app: Top, _pilot: Pilot[None]) -> None:
+        assert {row[0]: row[5] for row in table(app)} == {"here": "0s", "lost": "1h 59m", "stopped": "59m 50s"}
+        assert re.fullmatch(r"silent: stopped since 20\S+ \S+ UTC \(stopped\), lost since 20\S+ \S+ UTC", status(app))
+
+    driven(configured(server, "silent"), drive)
 
 
 def test_names_like_markup_stand_as_they_are(server: shipper_eslocal.Cluster) -> None:
@@ -194,7 +240,8 @@ def test_time_travel_to_ticks_before_and_back_to_now(
         assert status(app).startswith("no documents in the 15m 0s before 20")
         await press(app, pilot, "n")
         assert app.at_ms is None
-        assert (len(table(app)), status(app)) == (simulated_fleet().hosts, "")
+        assert len(table(app)) == simulated_fleet().hosts
+        assert status(app).startswith("silent: ")
 
     driven(configured(server), drive)
 
@@ -249,14 +296,14 @@ def test_a_server_that_goes_away_is_one_line_and_what_was_seen_stays(server: shi
             app = Top(hosts, lambda _host, _at: fleet.Seen("", []), every_s=3600)
             async with app.run_test(size=(300, 50)) as pilot:
                 await settled(app, pilot)
-                before, there = table(app), False
+                before, told, there = table(app), status(app), False
                 app.read()
                 await settled(app, pilot)
                 assert (table(app), status(app)) == (before, away)
                 there = True
                 app.read()
                 await settled(app, pilot)
-                assert (table(app), status(app)) == (before, "")
+                assert (table(app), status(app)) == (before, told)
 
     asyncio.run(run())
 
