@@ -35,6 +35,7 @@ PACKAGES = {
     "netavark": "netavark containernetworking-plugins",
     "npm": "nodejs npm",
     "podman": "podman crun",
+    "prometheus-alertmanager": "prometheus-alertmanager",
     "shellcheck": "shellcheck",
     "skopeo": "skopeo",
     "systemd-analyze": "systemd",

@@ -1,15 +1,21 @@
-"""``shipper alerts check``: judge the alert rules against Elasticsearch."""
+"""``shipper alerts``: judge the alert rules against Elasticsearch, once or again and again."""
 
 import argparse
+import os
 import sys
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
 
-from shipper.base.errors import UserError
+from shipper.base.errors import ConfigError, UserError
 from shipper.settings.config import Config
+from shipper.settings.options import NotAllowed, duration
 
 HELP = "judge the alert rules against Elasticsearch; exit status 0 ok, 1 warning, 2 critical, 3 unknown"
 SECTIONS = ("elasticsearch", "index")
+_EVERY = duration(10, 3600)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -21,6 +27,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="adjusted bounds and muted entities (default /etc/shipper/alerts.toml, if it exists)",
     )
+    watch = parser.add_argument_group("watch")
+    watch.add_argument("--watch", action="store_true", help="repeat the check until a signal; print what changes")
+    watch.add_argument(
+        "--every", metavar="DURATION", type=_duration, default=60, help="time between checks (default 1m)"
+    )
+    watch.add_argument("--alertmanager", metavar="URL", help="send to this Prometheus Alertmanager")
+    watch.add_argument("--token-file", metavar="FILE", type=Path, help="bearer token for the Alertmanager")
+    watch.add_argument("--ca-file", metavar="FILE", type=Path, help="PEM file of the authority that it is trusted by")
 
 
 def _time(text: str) -> int:
@@ -32,10 +46,21 @@ def _time(text: str) -> int:
     return round(moment.replace(tzinfo=moment.tzinfo or UTC).timestamp() * 1000)
 
 
+def _duration(text: str) -> int:
+    try:
+        return int(_EVERY.read(text))
+    except NotAllowed:
+        raise argparse.ArgumentTypeError(f"must be {_EVERY.allowed}") from None
+
+
 def run(args: argparse.Namespace, config: Config) -> int:
+    if args.alertmanager and not args.watch:
+        raise ConfigError("--alertmanager needs --watch")
+    if args.watch and (args.at is not None or args.json):
+        raise ConfigError("--watch judges the present and prints what changes; it takes neither --at nor --json")
     if args.action == "list":
         return _list()
-    return _check(args, config)
+    return _watch(args, config) if args.watch else _check(args, config)
 
 
 def _list() -> int:
@@ -61,3 +86,40 @@ def _check(args: argparse.Namespace, config: Config) -> int:
         return output.UNKNOWN
     print(output.as_json(checked) if args.json else "\n".join(output.lines(checked)))
     return output.status(checked)
+
+
+def _watch(args: argparse.Namespace, config: Config) -> int:
+    from shipper.deliver import client
+    from shipper.view.alerts import adjust, gap, watch
+    from shipper.view.alerts.check import check
+
+    adjustments = adjust.load(args.rules)
+    tell = _receiver(args)
+    with client.connect(config) as connection:
+        watching = watch.Watch(
+            lambda at_ms: check(connection, config.index, at_ms, adjustments),
+            lambda host, last_ms, at_ms: gap.explain(connection, config.index, host, last_ms, at_ms),
+        )
+        while True:
+            began = time.monotonic()
+            one = watching.step(round(time.time() * 1000))
+            print("".join(f"{line}\n" for line in watch.lines(one)), end="", flush=True)
+            try:
+                tell(one)
+            except UserError as error:  # the next round sends it again
+                print(f"shipper: {error}", file=sys.stderr)
+            time.sleep(max(0.0, args.every - (time.monotonic() - began)))
+
+
+def _receiver(args: argparse.Namespace) -> Callable[[Any], None]:
+    from shipper.view.alerts import watch
+    from shipper.view.dashboards import publish
+
+    for file in (args.token_file, args.ca_file):
+        if file and not os.access(file, os.R_OK):
+            raise ConfigError(f"{file}: cannot be read")
+    if not args.alertmanager:
+        return lambda _one: None
+    token = args.token_file.read_text(encoding="utf-8").strip() if args.token_file else ""
+    site = publish.Site(args.alertmanager, f"Bearer {token}" if token else "", str(args.ca_file or ""))
+    return watch.Alertmanager(site, args.every)

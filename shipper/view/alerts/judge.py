@@ -39,7 +39,7 @@ class Moment:
             return None
         entity = {name: str(document[name]) for name in (HOST, *rule.per) if name in document}
         mild = Level.WARNING if rule.mild else level
-        return Found(rule, entity, value, mild, steps, document, note or _told(rule, document))
+        return Found(rule, self.at_ms, entity, value, mild, steps, document, note or _told(rule, document))
 
     def earliest(self, rule: Rule) -> float:
         """The lowest bound that may apply to an entity."""

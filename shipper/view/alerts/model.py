@@ -110,13 +110,15 @@ class Rule:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A rule's bound is reached: ``entity`` has the values of ``rule.per`` and of the host; ``document`` is the newest.
+    """A rule's bound is reached at ``at_ms``: ``entity`` has the values of ``rule.per`` and of the host.
 
-    ``note``: what the rule's own judge adds, such as the class of a silence. ``steps``: the bounds that applied.
-    ``culprits``: who uses most of the resource, or how the host of a container fares; filled in afterwards.
+    ``document``: the newest of the entity. ``note``: what the rule's own judge adds, such as the class of a silence.
+    ``steps``: the bounds that applied. ``culprits``: who uses most of the resource, or how the host of a container
+    fares; filled in afterwards.
     """
 
     rule: Rule
+    at_ms: int
     entity: Mapping[str, str]
     value: float
     level: Level

@@ -41,7 +41,10 @@ class Site:
     ca_file: str = ""
 
     def send(self, method: str, path: str, *, unless: int = 0, **more: Any) -> Any:
-        """The response as JSON; None for the status ``unless``. Raises UserError, never with the token in its text."""
+        """The response as JSON; None for the status ``unless``, or if it is empty.
+
+        Raises UserError, never with the token in its text.
+        """
         headers = {**({"authorization": self.authorization} if self.authorization else {}), **more.pop("headers", {})}
         timeout = urllib3.Timeout(total=_PATIENCE_S)
         try:
@@ -54,6 +57,8 @@ class Site:
         if not 200 <= answer.status < 300:  # noqa: PLR2004
             said = _REFUSED.get(answer.status) or answer.data[:200].decode("utf-8", "replace")
             raise UserError(f"{self.url}{path}: HTTP {answer.status}: {said}")
+        if not answer.data:
+            return None
         try:
             return answer.json()
         except ValueError:
