@@ -55,7 +55,12 @@ _TROUBLE: dict[str, dict[str, Any]] = {
         "agent.collectors.failed": "raid: no such device",
         **{f"agent.collectors.{one.name}.us": 1000 + 100 * i for i, one in enumerate(COLLECTORS)},
     },
-    "cgroup": {"container.health": "unhealthy", "container.exit_code": 137, "cgroup.oom_kills.count": 1},
+    "cgroup": {
+        "container.health": "unhealthy",
+        "container.state": "running",
+        "container.exit_code": 137,
+        "cgroup.oom_kills.count": 1,
+    },
 }
 
 

@@ -198,6 +198,7 @@ _LIFE = Row(
             most("cgroup.restarts.count", "restarts"),
             most("cgroup.oom_kills.count", "OOM kills"),
             coloured=False,  # the first restart is no trend
+            width=12,
         ),
         table(
             "Images",
@@ -206,16 +207,24 @@ _LIFE = Row(
             Split("container.image.name", 10, most(TIME)),
             least(TIME, "first"),
             most(TIME, "last"),
-            width=9,
         ),
         table(
             "Health",
-            "Results of the health check in the range, with the number of minutes; read once a minute.",
+            "Results of the health check in the range, with the number of periods; read once a minute.",
             "cgroup",
-            Split("container.health", 5, count("minutes")),
-            count("minutes"),
+            Split("container.health", 5, count("periods")),
+            count("periods"),
             most(TIME, "last"),
-            width=7,
+            height=6,
+        ),
+        table(
+            "States",
+            "Whether the container ran, was paused or restarted in the range, with the number of periods; read once a minute.",
+            "cgroup",
+            Split("container.state", 5, count("periods")),
+            count("periods"),
+            most(TIME, "last"),
+            height=6,
         ),
     ),
 )

@@ -37,7 +37,7 @@ def _nodes(title: str, help_: str, name: str, dataset: str = "host", **more: obj
 
 
 def _containers(title: str, help_: str, name: str) -> Panel:
-    return lines(title, help_, "cgroup", avg(name), split=Split(ENTITY, 10), where=CONTAINERS, **_SIZE)
+    return lines(title, help_, "cgroup", avg(name), split=Split(ENTITY, 10), where=CONTAINERS, **{**_SIZE, "width": 12})
 
 
 _CPU = Row(
@@ -71,8 +71,8 @@ _MEMORY = Row(
     ),
 )
 
-_DEVICES = Row(
-    "Network and disks",
+_NETWORK = Row(
+    "Network",
     (
         _nodes("Received", "Bytes per second, physical interfaces.", "system.network.total.in.bytes_per_s"),
         _nodes("Sent", "Bytes per second, physical interfaces.", "system.network.total.out.bytes_per_s"),
@@ -80,9 +80,17 @@ _DEVICES = Row(
         _nodes("TCP connections accepted", "Connections per second.", "system.tcp.opens.passive.count_per_s"),
         _nodes("TCP retransmits", "Retransmitted segments per second.", "system.tcp.retransmits.count_per_s"),
         _nodes("Context switches", "Context switches per second.", "system.context_switches.count_per_s"),
+    ),
+)
+
+_DISKS = Row(
+    "Disks",
+    (
         _nodes("Disk reads", "Bytes per second, physical disks.", "system.diskio.total.read.bytes_per_s"),
         _nodes("Disk writes", "Bytes per second, physical disks.", "system.diskio.total.write.bytes_per_s"),
         _nodes("Disk utilisation", "Of each node's busiest disk.", "system.diskio.total.util.max.pct", top=1),
+        _nodes("Read operations", "Operations per second, physical disks.", "system.diskio.total.read.count_per_s"),
+        _nodes("Write operations", "Operations per second, physical disks.", "system.diskio.total.write.count_per_s"),
         lines(
             "Disk space",
             "Share of space in use on each node's fullest filesystem.",
@@ -92,6 +100,12 @@ _DEVICES = Row(
             top=1,
             **_SIZE,
         ),
+    ),
+)
+
+_CONTAINERS = Row(
+    "Containers",
+    (
         _containers("Container CPU", "In CPUs, the ten containers with the highest usage.", "cgroup.cpu.cores"),
         _containers(
             "Container memory",
@@ -140,6 +154,6 @@ BOARD = Board(
     "CoreOS",
     "The dashboard of the 2014 set-up: the nodes side by side, what the twelve Diamond collectors gave, containers, Elasticsearch.",
     (NAMESPACE, CLUSTER, HOSTS),
-    (_CPU, _MEMORY, _DEVICES, _STORE),
+    (_CPU, _MEMORY, _NETWORK, _DISKS, _CONTAINERS, _STORE),
     (BOOT_MARK,),
 )
