@@ -1,4 +1,4 @@
-"""``shipper alerts``: judge the alert rules against Elasticsearch, once or again and again."""
+"""``shipper alerts``: judge the alert rules against Elasticsearch, or install them in Grafana or Kibana."""
 
 import argparse
 import os
@@ -19,7 +19,11 @@ _EVERY = duration(10, 3600)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("action", choices=["check", "list"], help="check: judge all rules; list: print the rules")
+    parser.add_argument(
+        "action",
+        choices=["check", "list", "install"],
+        help="check: judge all rules; list: print their names; install: create them in Grafana or Kibana",
+    )
     parser.add_argument("--at", metavar="TIME", type=_time, help="judge this time; UTC unless an offset is given")
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.add_argument(
@@ -33,8 +37,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--every", metavar="DURATION", type=_duration, default=60, help="time between checks (default 1m)"
     )
     watch.add_argument("--alertmanager", metavar="URL", help="send to this Prometheus Alertmanager")
-    watch.add_argument("--token-file", metavar="FILE", type=Path, help="bearer token for the Alertmanager")
-    watch.add_argument("--ca-file", metavar="FILE", type=Path, help="PEM file of the authority that it is trusted by")
+    site = parser.add_argument_group("install")
+    site.add_argument("--grafana", metavar="URL", help="install into Grafana, folder 'Shipper alerts'")
+    site.add_argument("--kibana", metavar="URL", help="install into Kibana")
+    site.add_argument("--space", metavar="NAME", default="", help="Kibana: the space (default: the default space)")
+    access = parser.add_argument_group("Alertmanager, Grafana and Kibana")
+    access.add_argument("--token-file", metavar="FILE", type=Path, help="file that contains only the token or key")
+    access.add_argument(
+        "--ca-file", metavar="FILE", type=Path, help="PEM file of the authority that signed the server's certificate"
+    )
 
 
 def _time(text: str) -> int:
@@ -58,8 +69,12 @@ def run(args: argparse.Namespace, config: Config) -> int:
         raise ConfigError("--alertmanager needs --watch")
     if args.watch and (args.at is not None or args.json):
         raise ConfigError("--watch judges the present and prints what changes; it takes neither --at nor --json")
+    if (args.action == "install") != bool(args.grafana or args.kibana) or (args.grafana and args.kibana):
+        raise ConfigError("install needs either --grafana or --kibana, which the other actions do not take")
     if args.action == "list":
         return _list()
+    if args.action == "install":
+        return _install(args, config)
     return _watch(args, config) if args.watch else _check(args, config)
 
 
@@ -111,15 +126,33 @@ def _watch(args: argparse.Namespace, config: Config) -> int:
             time.sleep(max(0.0, args.every - (time.monotonic() - began)))
 
 
+def _install(args: argparse.Namespace, config: Config) -> int:
+    from shipper.view.alerts import adjust, install
+
+    adjustments = adjust.load(args.rules)
+    if args.grafana:
+        done = install.into_grafana(_site(args, args.grafana, "Bearer"), adjustments)
+    else:
+        site = _site(args, args.kibana, "ApiKey")
+        done = install.into_kibana(site, adjustments, args.space, config.index.namespace)
+    for line in done:
+        print(line)
+    return 0
+
+
 def _receiver(args: argparse.Namespace) -> Callable[[Any], None]:
     from shipper.view.alerts import watch
+
+    if not args.alertmanager:
+        return lambda _one: None
+    return watch.Alertmanager(_site(args, args.alertmanager, "Bearer"), args.every)
+
+
+def _site(args: argparse.Namespace, url: str, scheme: str) -> Any:
     from shipper.view.dashboards import publish
 
     for file in (args.token_file, args.ca_file):
         if file and not os.access(file, os.R_OK):
             raise ConfigError(f"{file}: cannot be read")
-    if not args.alertmanager:
-        return lambda _one: None
     token = args.token_file.read_text(encoding="utf-8").strip() if args.token_file else ""
-    site = publish.Site(args.alertmanager, f"Bearer {token}" if token else "", str(args.ca_file or ""))
-    return watch.Alertmanager(site, args.every)
+    return publish.Site(url, f"{scheme} {token}" if token else "", str(args.ca_file or ""))

@@ -16,9 +16,10 @@ from calm import Breach, Calm
 from shipper import cli
 from shipper.deliver import client
 from shipper.settings.config import Config, Elasticsearch, Index
-from shipper.view.alerts import adjust
+from shipper.view.alerts import adjust, kibana
 from shipper.view.alerts.adjust import Adjustments
 from shipper.view.alerts.check import Checked, check
+from shipper.view.alerts.judge import below, by_entity, searched
 from shipper.view.alerts.model import Found, Measure, Rule
 from shipper.view.alerts.rules import RULES
 from shipper.view.dashboards import model
@@ -302,3 +303,65 @@ def test_in_grafana_each_rule_fires_for_the_entity_of_the_check(
     for rule in PROVISIONED:
         (alert,) = during[rule["labels"]["rule"]]
         assert fires[rule["uid"]] == [{name: alert.entity[name] for name in alert.rule.per}], rule["uid"]
+
+
+def _groups(cluster: shipper_eslocal.Cluster, params: dict[str, Any], at_ms: int) -> list[dict[str, str]]:
+    """What Kibana's rule executor makes of a query with groups: a number per group, compared with the threshold."""
+    span = {"gte": at_ms - params["timeWindowSize"] * 60_000, "lte": at_ms, "format": "epoch_millis"}
+    filters = [json.loads(params["esQuery"])["query"], {"range": {params["timeField"]: span}}]
+    counts = params["aggType"] == "count"
+    aggs = {} if counts else {"number": {params["aggType"]: {"field": params["aggField"]}}}
+    body = searched(filters, by_entity(tuple(params["termField"]), params["termSize"], aggs))
+    path = f"/{','.join(params['index'])}/_search?ignore_unavailable=true"
+    answer = cluster.request("POST", path, body)
+
+    def holds(value: float) -> bool:
+        if params["thresholdComparator"] == ">=":
+            return bool(value >= params["threshold"][0])
+        low, high = params["threshold"]
+        return bool(not low < value < high)
+
+    return [
+        dict(zip(params["termField"], keys, strict=True))
+        for keys, bucket in below(answer.get("aggregations", {}), len(params["termField"]))
+        if holds(bucket["doc_count"] if counts else bucket["number"]["value"])
+    ]
+
+
+OLD_KIBANA = [body for _, body in kibana.rules(RULES, (8, 15), "faults")]
+
+
+@pytest.mark.parametrize("tick", [BEGIN - 1, AFTER])
+def test_in_kibana_no_group_breaches_before_and_after_the_faults(
+    server: shipper_eslocal.Cluster, faulty: Calm, tick: int
+) -> None:
+    fires = {body["name"]: _groups(server, body["params"], faulty.tick_ms(tick)) for body in OLD_KIBANA}
+    assert {name: groups for name, groups in fires.items() if groups} == {}
+
+
+def test_in_kibana_each_query_with_groups_finds_the_entity_of_the_check(
+    server: shipper_eslocal.Cluster, faulty: Calm, during: dict[str, list[Found]]
+) -> None:
+    for body in OLD_KIBANA:
+        (alert,) = during[body["tags"][2]]
+        found = _groups(server, body["params"], faulty.tick_ms(END - 1))
+        assert found == [{name: alert.entity[name] for name in alert.rule.per}], body["name"]
+
+
+def test_in_kibana_each_row_is_the_entity_of_the_check(during: dict[str, list[Found]]) -> None:
+    """On the server that has ES|QL."""
+    made = fleet("rows")
+    with shipper_eslocal.cluster(version="8.19.21") as cluster:
+        fleetload.load([cluster.url], made, workers=1)
+        for tick in (BEGIN - 1, END - 1, AFTER):
+            now = f'"{datetime.fromtimestamp(made.tick_ms(tick) / 1000, UTC):%Y-%m-%dT%H:%M:%SZ}"::DATETIME'
+            for _, body in kibana.rules(RULES, (9, 2), "rows"):
+                query = body["params"]["esqlQuery"]["esql"].replace("NOW()", now)
+                answer = cluster.request("POST", "/_query", {"query": query})
+                names = [column["name"] for column in answer["columns"]]
+                rows = [dict(zip(names, row, strict=True)) for row in answer["values"]]
+                (alert,) = during[body["tags"][2]]
+                entity = {name: alert.entity[name] for name in alert.rule.per}
+                found = [{name: row[name] for name in entity} for row in rows]
+                fires = tick == END - 1 and {"warning", alert.severity} >= {body["tags"][1]}
+                assert found == ([entity] if fires else []), (body["name"], tick)

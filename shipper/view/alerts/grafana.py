@@ -32,7 +32,11 @@ _REDUCERS: Final = {Measure.AVG: "mean", Measure.MIN: "min", Measure.MAX: "max"}
 Groups = list[dict[str, Any]]
 
 
-def groups(boards: Mapping[str, Mapping[str, Any]], source: str = SOURCE) -> Groups:
+def groups(
+    boards: Mapping[str, Mapping[str, Any]],
+    source: str = SOURCE,
+    subjects: Mapping[str, tuple[Rule, ...]] = SUBJECTS,
+) -> Groups:
     """Rule groups, one per subject. ``boards``: uid → the rendered dashboard, in which the panels to open are found."""
     return [
         {
@@ -42,7 +46,7 @@ def groups(boards: Mapping[str, Mapping[str, Any]], source: str = SOURCE) -> Gro
             "interval": shown_duration(INTERVAL_S),
             "rules": [made for rule in rules for made in _rules(rule, boards[rule.board], source)],
         }
-        for subject, rules in SUBJECTS.items()
+        for subject, rules in subjects.items()
     ]
 
 
@@ -51,16 +55,17 @@ def suits(rule: Rule) -> bool:
     return not rule.notice and rule.measure is not Measure.GONE
 
 
-def _rules(rule: Rule, board: Mapping[str, Any], source: str) -> Iterator[dict[str, Any]]:
-    if not suits(rule):
-        return
+def severities(rule: Rule) -> Iterator[tuple[str, float]]:
+    """Each severity that ``rule`` has, and its bound."""
     steps = rule.steps
-    bounds = {"warning": steps.warning, "critical": steps.bad}
-    if rule.mild:
-        del bounds["critical"]
-    elif steps.warning == steps.bad:
-        del bounds["warning"]
-    for severity, bound in bounds.items():
+    if rule.mild or steps.warning != steps.bad:
+        yield "warning", steps.warning
+    if not rule.mild:
+        yield "critical", steps.bad
+
+
+def _rules(rule: Rule, board: Mapping[str, Any], source: str) -> Iterator[dict[str, Any]]:
+    for severity, bound in severities(rule) if suits(rule) else ():
         yield _rule(rule, severity, bound, board, source)
 
 

@@ -177,13 +177,14 @@ def by_entity(per: Keys, size: int, aggs: Mapping[str, Any], order: Mapping[str,
 
 def entities(rule: Rule, answer: Mapping[str, Any]) -> Iterator[tuple[Keys, Mapping[str, Any]]]:
     """The entities of a response and their buckets; nothing if no index exists."""
-    yield from _below(answer.get("aggregations", {}), len(rule.per))
+    yield from below(answer.get("aggregations", {}), len(rule.per))
 
 
-def _below(level: Mapping[str, Any], depth: int, keys: Keys = ()) -> Iterator[tuple[Keys, Mapping[str, Any]]]:
+def below(level: Mapping[str, Any], depth: int, keys: Keys = ()) -> Iterator[tuple[Keys, Mapping[str, Any]]]:
+    """The innermost buckets of ``depth`` nested aggregations, and the keys on the way."""
     for bucket in level.get("per", {}).get("buckets", ()):
         found = (*keys, str(bucket["key"]))
         if depth > 1:
-            yield from _below(bucket, depth - 1, found)
+            yield from below(bucket, depth - 1, found)
         else:
             yield found, bucket
