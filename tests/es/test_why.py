@@ -11,6 +11,7 @@ import ailing
 import pytest
 import shipper_eslocal
 from ailing import Ailing
+from fleetdocs import Document
 from fleetload import load
 
 from shipper import cli
@@ -197,3 +198,35 @@ def test_the_command_prints_text_json_and_its_searches(
     assert plain["own"]["short"][0]["since_ms"] == FLEET.tick_ms(ONSET)
     assert cli.main(["why", "x", "--at", "soon"]) == 2
     assert "must be a time such as 02:10" in capsys.readouterr().err
+
+
+def growing(one: Document, after: int) -> dict[str, Any] | None:
+    """/var of one host grows by a tenth a day, that of the others stays."""
+    on_var = one.dataset == "filesystem" and one.values["system.filesystem.mount_point"] == "/var"
+    return {"system.filesystem.used.pct": 0.4 + 0.1 * after / 24} if on_var else None
+
+
+def still(one: Document, _after: int) -> dict[str, Any] | None:
+    return {"system.filesystem.used.pct": 0.95} if one.dataset == "filesystem" else None
+
+
+def test_forecast_names_what_is_full_and_when(
+    server: shipper_eslocal.Cluster, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    faults = {0: growing, 1: still, 2: still}
+    fleet = Ailing(hosts=3, containers=1, ticks=72, period_s=3600, namespace="days", faults=faults)
+    load([server.url], fleet, workers=1)
+    monkeypatch.setenv("SHIPPER_ELASTICSEARCH_HOSTS", server.url)
+    monkeypatch.setenv("SHIPPER_INDEX_NAMESPACE", fleet.namespace)
+    assert cli.main(["forecast", "--last", "4d"]) == 0
+    shown = [one for one in capsys.readouterr().out.splitlines() if " filesystem " in f" {one}"]
+    (only,) = [one for one in shown if "on node-000" in one and "/var" in one]
+    assert re.fullmatch(r"full in 3\.[01] d +filesystem /var on node-000: (69|70)%, \+10\.0% a day", only)
+    assert not [one for one in shown if "node-001" in one]
+    assert cli.main(["forecast", "--last", "4d", "--all", "--host", "node-001", "--json"]) == 0
+    found = {
+        tuple(one["entity"]): one["outlook"]
+        for one in json.loads(capsys.readouterr().out)
+        if one["kind"] == "filesystem"
+    }
+    assert found == {("node-001", "/"): "not growing", ("node-001", "/var"): "not growing"}

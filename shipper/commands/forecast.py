@@ -1,0 +1,49 @@
+"""``shipper forecast``: when filesystems, limits and tables of the kernel are full, from stored documents."""
+
+import argparse
+import json
+import time
+from dataclasses import asdict
+from typing import Final
+
+from shipper.base.errors import ConfigError
+from shipper.base.text import escaped
+from shipper.settings.config import Config
+from shipper.settings.options import NotAllowed, duration
+
+HELP = "say when filesystems, inodes, swap, memory limits, tasks and kernel tables are full, at their present growth"
+SECTIONS = ("elasticsearch", "index")
+_LAST: Final = duration(6 * 3600, 366 * 86_400)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--host", metavar="NAME", default="", help="only this host and what runs on it")
+    parser.add_argument("--last", metavar="DURATION", default="7d", help="what the growth is taken from (default 7d)")
+    parser.add_argument("--all", action="store_true", help="print also what does not grow")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def run(args: argparse.Namespace, config: Config) -> int:
+    from shipper.deliver import client
+    from shipper.view.dashboards.model import HOST
+    from shipper.view.msearch import msearch
+    from shipper.view.why import forecast
+    from shipper.view.why.series import term
+
+    last_ms = round(time.time() * 1000)
+    try:
+        first_ms = last_ms - int(_LAST.read(args.last)) * 1000
+    except NotAllowed:
+        raise ConfigError(f"--last {args.last}: {_LAST.allowed}") from None
+    filters = [term(HOST, args.host)] if args.host else []
+    with client.connect(config) as connection:
+        found = forecast.forecasts(msearch(connection, config.index, forecast.searches(first_ms, last_ms, filters)))
+    shown = [one for one in found if args.all or one.outlook is not forecast.Outlook.NOT_GROWING]
+    if args.json:
+        print(json.dumps([asdict(one) for one in shown], indent=1, ensure_ascii=False))
+        return 0
+    for one in shown:
+        print(escaped(forecast.line(one)))
+    if not shown:
+        print(f"nothing grows, of {len(found)} that can be full")
+    return 0
