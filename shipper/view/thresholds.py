@@ -41,6 +41,10 @@ _SOME_RATE: Final = Steps(1e-9, 1)
 _FULL: Final = Steps(0.8, 0.9)
 _PRESSURE: Final = Steps(0.1, 0.4)  # none is published; a tenth of the time lost is felt, 40 % is an outage
 
+MISSING: Final = _ANY  # hosts that sent within a day, but do not send now
+NOTHING_SENT: Final = Steps(0.5, 0.5, falling=True)  # documents of a host in the last two minutes
+SILENT_MS: Final = Steps(120_000, 600_000)  # since a host's last document: two minutes, ten minutes
+
 THRESHOLDS: Final[dict[str, Steps]] = {
     # Host
     "system.cpu.total.norm.pct": Steps(0.85, 0.95),  # Elastic 0.85, APA 0.8, NM 0.9

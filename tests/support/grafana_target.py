@@ -17,6 +17,8 @@ import shipper_eslocal
 from shipper.view.dashboards.ask import Answer, Span
 
 ALL: Final = "$__all"
+_CHOOSING: Final = ("joinByField", "filterByValue")
+_WITHIN_MS: Final = {"24h": 86_400_000}
 _TITLES: Final = {"avg": "Average", "max": "Max", "min": "Min", "count": "Count", "cardinality": "Unique Count"}
 Choice = str | Sequence[str]
 
@@ -39,6 +41,25 @@ class Page:
             elif panel["type"] != "text":
                 yield panel
 
+    def _stat(self, panel: Mapping[str, Any], responses: Sequence[Mapping[str, Any]]) -> Answer:
+        """What the panel reduces its frames to: the first row, the number of rows, or the first value of a series."""
+        reduce = panel["options"]["reduceOptions"]
+        if reduce["values"]:
+            rows = _buckets(panel["targets"][0], responses[0])[: reduce["limit"]]
+            (metric,) = panel["targets"][0]["metrics"]
+            return Answer(rows={str(row["key"]): [_value(metric, row)] for row in rows})
+        if reduce["calcs"] == ["count"]:
+            assert reduce["fields"] == "/^Max$/"
+            return Answer(numbers={panel["title"]: float(len(_joined(panel, responses)))})
+        assert reduce["calcs"] == ["first"]
+        merged = "merge" in [one["id"] for one in panel.get("transformations", [])]
+        assert merged == (panel["options"]["graphMode"] == "area")
+        numbers = {}
+        for target, response in list(zip(panel["targets"], responses, strict=True))[: 1 if merged else None]:
+            ((title, values),) = _frames(target, response)
+            (numbers[title],) = values.values() or (None,)
+        return Answer(numbers=numbers)
+
     def interpolate(self, text: str) -> str:
         """Variables in the lucene format, as in every ``query``."""
         text = text.replace("${__to}", str(self.when.last_ms)).replace("${__from}", str(self.when.first_ms))
@@ -56,9 +77,10 @@ class Page:
         values = [value] if isinstance(value, str) else value
         return "(" + " OR ".join(f'"{escaped(one)}"' for one in values) + ")" if values else "__empty__"
 
-    def search(self, target: Mapping[str, Any]) -> dict[str, Any]:
-        """The body that the server gets for ``target``."""
-        body: dict[str, Any] = {"size": 0, "query": self._query(self._filtered(target["query"]))}
+    def search(self, target: Mapping[str, Any], within: str = "") -> dict[str, Any]:
+        """The body that the server gets for ``target``. ``within``: a time range of the panel itself."""
+        first_ms = self.when.last_ms - _WITHIN_MS[within] if within else self.when.first_ms
+        body: dict[str, Any] = {"size": 0, "query": self._query(self._filtered(target["query"]), first_ms)}
         level = body
         for bucket in target["bucketAggs"]:
             made = _terms(bucket) if bucket["type"] == "terms" else self._histogram(bucket)
@@ -81,25 +103,29 @@ class Page:
         wanted = json.loads(variable["query"])
         assert wanted["find"] == "terms"
         assert variable["refresh"] == 2, "values follow the time range"
-        terms = {"field": wanted["field"], "size": wanted["size"], "order": {"_key": "asc"}}
-        body = {"size": 0, "query": self._query(wanted["query"]), "aggs": {"1": {"terms": terms}}}
+        terms = {"field": wanted["field"], "size": wanted["size"], "order": {"_key": wanted.get("order", "asc")}}
+        body = {"size": 0, "query": self._query(wanted["query"], self.when.first_ms), "aggs": {"1": {"terms": terms}}}
         found = cluster.request("POST", f"/{index}/_search", body)["aggregations"]["1"]["buckets"]
         pattern = variable.get("regex", "").strip("/") or "(.*)"
-        matches = (re.match(pattern, one["key"]) for one in found)
+        matches = (re.match(pattern, str(one["key"])) for one in found)
         return list(dict.fromkeys(match[1] for match in matches if match))
 
     def marks(self, cluster: shipper_eslocal.Cluster, index: str = "metrics-shipper.*") -> dict[str, list[int]]:
         """Times of each annotation's documents, in order."""
         found = {}
         for one in self.dashboard["annotations"]["list"]:
-            body = {"size": 10_000, "query": self._query(one["target"]["query"]), "sort": "@timestamp"}
+            body = {
+                "size": 10_000,
+                "query": self._query(one["target"]["query"], self.when.first_ms),
+                "sort": "@timestamp",
+            }
             hits = cluster.request("POST", f"/{index}/_search", body)["hits"]["hits"]
             assert all(hit["_source"] for hit in hits)
             found[one["name"]] = [hit["sort"][0] for hit in hits]
         return found
 
-    def _query(self, lucene: str) -> dict[str, Any]:
-        within = {"gte": self.when.first_ms, "lte": self.when.last_ms, "format": "epoch_millis"}
+    def _query(self, lucene: str, first_ms: int) -> dict[str, Any]:
+        within = {"gte": first_ms, "lte": self.when.last_ms, "format": "epoch_millis"}
         filters: list[dict[str, Any]] = [{"range": {"@timestamp": within}}]
         if lucene:
             filters.append({"query_string": {"analyze_wildcard": True, "query": self.interpolate(lucene)}})
@@ -111,10 +137,10 @@ class Page:
 
     def _histogram(self, bucket: Mapping[str, Any]) -> dict[str, Any]:
         assert bucket["type"] == "date_histogram"
-        assert bucket["settings"]["interval"] == "auto"
+        width = bucket["settings"]["interval"]
         made = {
             "field": bucket["field"],
-            "fixed_interval": f"{self.when.bucket_ms}ms",
+            "fixed_interval": f"{self.when.bucket_ms}ms" if width == "auto" else width,
             "min_doc_count": int(bucket["settings"]["min_doc_count"]),
             "extended_bounds": {"min": self.when.first_ms, "max": self.when.last_ms},
             "format": "epoch_millis",
@@ -124,7 +150,9 @@ class Page:
     def msearch(self, panel: Mapping[str, Any], index: str = "metrics-shipper.*") -> bytes:
         """All targets of a panel are one request."""
         head = json.dumps({"search_type": "query_then_fetch", "ignore_unavailable": True, "index": index})
-        lines = [line for one in panel["targets"] for line in (head, json.dumps(self.search(one)))]
+        lines = [
+            line for one in panel["targets"] for line in (head, json.dumps(self.search(one, panel.get("timeFrom", ""))))
+        ]
         return ("\n".join(lines) + "\n").encode()
 
     def answer(self, panel: Mapping[str, Any], responses: Sequence[Mapping[str, Any]]) -> Answer:
@@ -132,10 +160,9 @@ class Page:
         for one in responses:
             assert "error" not in one, one["error"]
         if panel["type"] == "stat":
-            pairs = zip(panel["targets"], responses, strict=True)
-            return Answer(numbers={_shown(panel, target): _scalar(target, one) for target, one in pairs})
+            return self._stat(panel, responses)
         if panel["type"] == "table":
-            return Answer(rows=_table(panel, panel["targets"][0], responses[0]))
+            return Answer(rows=_table(panel, responses, self.when))
         found = Answer(times=list(self.when.buckets))
         lines = [(target, list(_frames(target, one))) for target, one in zip(panel["targets"], responses, strict=True)]
         for group in zip(*(frames for _, frames in lines), strict=True):
@@ -150,14 +177,14 @@ def frames(page: Page, panel: Mapping[str, Any], responses: Sequence[Mapping[str
     for target, response in zip(panel["targets"], responses, strict=True):
         if target["bucketAggs"][-1]["type"] == "date_histogram":
             for title, values in _frames(target, response):
-                times = [time for time in page.when.buckets if time in values]
+                times = sorted(values)
                 line = {"name": "Value", "type": "number", "values": [values[time] for time in times]}
                 named = {**line, "config": {"displayNameFromDS": title}}
                 fields = [{"name": "Time", "type": "time", "values": times, "config": {}}, named]
                 yield {"refId": target["refId"], "name": title, "fields": fields}
             continue
         (terms,) = target["bucketAggs"]
-        buckets = response.get("aggregations", {}).get(terms["id"], {}).get("buckets", [])
+        buckets = _buckets(target, response)
         keys = {"name": terms["field"], "type": "string", "values": [str(bucket["key"]) for bucket in buckets]}
         columns = []
         for metric in target["metrics"]:
@@ -249,19 +276,27 @@ def _frames(target: Mapping[str, Any], response: Mapping[str, Any]) -> Iterator[
         yield title, {int(one["key"]): _value(metric, one) for one in there}
 
 
-def _scalar(target: Mapping[str, Any], response: Mapping[str, Any]) -> float | None:
-    """A stat shows the last number of the one row; without a row it shows its text for nothing."""
-    buckets = response.get("aggregations", {}).get(target["bucketAggs"][0]["id"], {}).get("buckets", [])
-    return _value(target["metrics"][0], buckets[-1]) if buckets else None
+def _buckets(target: Mapping[str, Any], response: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The rows of a table's target."""
+    (terms,) = target["bucketAggs"]
+    found: list[dict[str, Any]] = response.get("aggregations", {}).get(terms["id"], {}).get("buckets", [])
+    return found
 
 
-def _shown(panel: Mapping[str, Any], target: Mapping[str, Any]) -> str:
-    """The display name that an override gives the frame of ``target``."""
-    for override in panel["fieldConfig"]["overrides"]:
-        if override["matcher"] == {"id": "byFrameRefID", "options": target["refId"]}:
-            names = [one["value"] for one in override["properties"] if one["id"] == "displayName"]
-            return str(names[0])
-    raise AssertionError(f"{panel['title']}: a number without a name")
+def _joined(panel: Mapping[str, Any], responses: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """The first target's rows; those that the second one has too are left out, if the panel says so."""
+    steps = [
+        one["options"] for one in panel.get("transformations", []) if one["id"] in ("joinByField", "filterByValue")
+    ]
+    rows = _buckets(panel["targets"][0], responses[0])
+    if not steps:
+        return rows
+    join, choose = steps
+    assert join == {"byField": panel["targets"][0]["bucketAggs"][0]["field"], "mode": "outer"}
+    sends = {"fieldName": "Count", "config": {"id": "greaterOrEqual", "options": {"value": "1"}}}
+    assert choose == {"type": "exclude", "match": "any", "filters": [sends]}
+    there = {row["key"] for row in _buckets(panel["targets"][1], responses[1]) if row["doc_count"] >= 1}
+    return [row for row in rows if row["key"] not in there]
 
 
 def _column(target: Mapping[str, Any], metric: Mapping[str, Any]) -> str:
@@ -272,15 +307,35 @@ def _column(target: Mapping[str, Any], metric: Mapping[str, Any]) -> str:
 
 
 def _table(
-    panel: Mapping[str, Any], target: Mapping[str, Any], response: Mapping[str, Any]
+    panel: Mapping[str, Any], responses: Sequence[Mapping[str, Any]], when: Span
 ) -> dict[str, list[float | None]]:
-    """Rows after the ``organize`` transformation, the first column as their key."""
-    (terms,) = target["bucketAggs"]
-    (organize,) = (one["options"] for one in panel["transformations"] if one["id"] == "organize")
-    names = [_column(target, one) for one in target["metrics"]]
-    assert len(set(names)) == len(names), f"two columns of one name: {names}"
-    shown = [i for i, one in enumerate(names) if not organize["excludeByName"].get(one)]
-    assert all(names[i] in organize["renameByName"] for i in shown), (names, organize)
-    shown.sort(key=lambda i: organize["indexByName"][names[i]])
-    buckets = response.get("aggregations", {}).get(terms["id"], {}).get("buckets", [])
-    return {str(one["key"]): [_value(target["metrics"][i], one) for i in shown] for one in buckets}
+    """Rows after the transformations, the first column as their key."""
+    target = panel["targets"][0]
+    steps = {one["id"]: one["options"] for one in panel["transformations"]}
+    organize = steps["organize"]
+    columns = {_column(target, one): one for one in target["metrics"]}
+    assert len(columns) == len(target["metrics"]), f"two columns of one name: {list(columns)}"
+    if "calculateField" in steps:  # the time of the last document again, which is shown as the time since then
+        assert steps["calculateField"]["unary"]["operator"] == "abs"
+        columns[steps["calculateField"]["alias"]] = columns[steps["calculateField"]["unary"]["fieldName"]]
+    shown = [name for name in columns if not organize["excludeByName"].get(name)]
+    assert all(name in organize["renameByName"] for name in shown), (shown, organize)
+    shown.sort(key=lambda name: organize["indexByName"][name])
+    since = [name for name in shown if _unit(panel, organize["renameByName"][name]) == "dateTimeFromNow"]
+    return {
+        str(row["key"]): [
+            _age(_value(columns[name], row), when) if name in since else _value(columns[name], row) for name in shown
+        ]
+        for row in _joined(panel, responses)
+    }
+
+
+def _age(value: float | None, when: Span) -> float | None:
+    return None if value is None else when.last_ms - value
+
+
+def _unit(panel: Mapping[str, Any], column: str) -> str:
+    for override in panel["fieldConfig"]["overrides"]:
+        if override["matcher"] == {"id": "byName", "options": column}:
+            return next((one["value"] for one in override["properties"] if one["id"] == "unit"), "")
+    return ""

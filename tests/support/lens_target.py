@@ -6,7 +6,7 @@ Written after x-pack/plugins/lens/public/datasources/form_based of elastic/kiban
 import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from shipper.view.dashboards.ask import Answer, Span
@@ -26,6 +26,7 @@ class Lens:
     panel: Mapping[str, Any]
     when: Span
     chosen: Sequence[Json] = ()
+    name: str = "data"
 
     @property
     def _state(self) -> Json:
@@ -34,15 +35,23 @@ class Lens:
 
     @property
     def _layer(self) -> Json:
-        ((_, layer),) = self._state["datasourceStates"]["formBased"]["layers"].items()
+        layer = self._state["datasourceStates"]["formBased"]["layers"][self.name]
         assert set(layer["columnOrder"]) == set(layer["columns"])
         return dict(layer)
 
+    @property
+    def parts(self) -> list["Lens"]:
+        """One for each layer with documents that is drawn as lines; a number or table has one."""
+        if "layers" not in self._state["visualization"]:
+            return [self]
+        drawn = [layer["layerId"] for layer in self._state["visualization"]["layers"] if layer["layerType"] == "data"]
+        return [replace(self, name=name) for name in drawn]
+
     def search(self) -> Json:
         own = self.panel["embeddableConfig"].get("timeRange")
-        assert own in (None, {"from": "now-2m", "to": "now"})
+        assert own is None or own["to"] == "now"
         within = {
-            "gte": f"{self.when.last_ms}||-2m" if own else self.when.first_ms,
+            "gte": f"{self.when.last_ms}||{own['from'].removeprefix('now')}" if own else self.when.first_ms,
             "lte": self.when.last_ms,
             "format": "epoch_millis",
         }
@@ -52,7 +61,11 @@ class Lens:
 
     def _aggs(self) -> Json:
         columns = self._layer["columns"]
-        numbers = {id_: one for id_, one in columns.items() if one["operationType"] in _AGGREGATIONS}
+        numbers = {
+            id_: one
+            for id_, one in columns.items()
+            if one["operationType"] in _AGGREGATIONS or "reducedTimeRange" in one
+        }
         aggs = {id_: self._number(one) for id_, one in numbers.items()}
         for id_, one in reversed(self._buckets()):
             if one["operationType"] == "date_histogram":
@@ -77,12 +90,14 @@ class Lens:
         return {"by": params["orderDirection"]}, {"by": self._number(by)}
 
     def _number(self, column: Mapping[str, Any]) -> Json:
-        made: Json = {_AGGREGATIONS[column["operationType"]]: {"field": column["sourceField"]}}
+        made: Json = {}
+        if column["operationType"] != "count":
+            made = {_AGGREGATIONS[column["operationType"]]: {"field": column["sourceField"]}}
         if "reducedTimeRange" not in column:
             return made
         begin = f"{self.when.last_ms}||-{column['reducedTimeRange']}"
         end = {"range": {"@timestamp": {"gte": begin, "format": "epoch_millis"}}}
-        return {"filter": end, "aggs": {"end": made}}
+        return {"filter": end, "aggs": {"end": made} if made else {}}
 
     def _histogram(self, column: Mapping[str, Any]) -> Json:
         params = column["params"]
@@ -98,6 +113,9 @@ class Lens:
         match self.panel["embeddableConfig"]["attributes"]["visualizationType"]:
             case "lnsMetric":
                 shown = [shape["metricAccessor"], shape.get("secondaryMetricAccessor")]
+                if split := shape.get("breakdownByAccessor"):
+                    buckets = aggs[split]["buckets"][: shape["maxCols"]]
+                    return Answer(rows={one["key"]: [self._value(one, shown[0])] for one in buckets})
                 return Answer(numbers={self._label(one): self._value(aggs, one) for one in shown if one})
             case "lnsDatatable":
                 key, *shown = [one["columnId"] for one in shape["columns"]]
@@ -107,7 +125,7 @@ class Lens:
             case "lnsHeatmap":
                 return self._series(aggs, shape["yAccessor"], shape["xAccessor"], [shape["valueAccessor"]])
             case "lnsXY":
-                layer = next(one for one in shape["layers"] if one["layerType"] == "data")
+                layer = next(one for one in shape["layers"] if one["layerId"] == self.name)
                 return self._series(aggs, layer.get("splitAccessor"), layer["xAccessor"], layer["accessors"])
         raise AssertionError("a visualisation that Lens does not have")
 
@@ -130,7 +148,7 @@ class Lens:
         column = self._layer["columns"][id_]
         match column["operationType"]:
             case "count":
-                return float(bucket["doc_count"])
+                return float(bucket.get(id_, bucket)["doc_count"])
             case "formula":
                 (reference,) = column["references"]
                 return self._value(bucket, reference)
@@ -145,9 +163,11 @@ class Lens:
             return self._value(bucket, tree)
         if not isinstance(tree, dict):
             return float(tree)
-        assert tree["name"] == "multiply"
-        values = [self._computed(bucket, one) for one in tree["args"]]
-        return None if None in values else math.prod(one for one in values if one is not None)
+        values = [one for one in (self._computed(bucket, one) for one in tree["args"]) if one is not None]
+        if len(values) < len(tree["args"]):
+            return None
+        assert tree["name"] in ("multiply", "subtract")
+        return math.prod(values) if tree["name"] == "multiply" else values[0] - values[1]
 
 
 def kuery(text: str) -> list[Json]:

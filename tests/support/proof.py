@@ -97,8 +97,13 @@ class Proven:
     def by_kibana(self, board: Board, title: str, chosen: Sequence[Mapping[str, Any]] = ()) -> Answer:
         saved = json.loads(kibana.render(board).splitlines()[1])
         panel = next(one for one in json.loads(saved["attributes"]["panelsJSON"]) if one["title"] == title)
-        lens = Lens(panel, self.when, [dict(one) for one in chosen])
-        return lens.answer(self.cluster.request("POST", f"/{self._indices}/_search", lens.search()))
+        parts = Lens(panel, self.when, [dict(one) for one in chosen]).parts
+        first, *over = [
+            lens.answer(self.cluster.request("POST", f"/{self._indices}/_search", lens.search())) for lens in parts
+        ]
+        for answer in over:
+            first.series |= answer.series
+        return first
 
     @property
     def _indices(self) -> str:
@@ -208,6 +213,6 @@ def mirrored(panel: Panel, answer: Answer) -> Answer:
 def _keys(panel: Panel, titles: Iterable[str]) -> list[str]:
     """Values of the split, in order, from the titles of lines or rows."""
     ends = [f" {label(panel, metric)}" for metric in panel.metrics]
-    if panel.view is View.TABLE or len(ends) == 1:
+    if panel.view in (View.TABLE, View.STAT) or len(ends) == 1:
         return list(titles)
     return list(dict.fromkeys(title.removesuffix(end) for title in titles for end in ends if title.endswith(end)))

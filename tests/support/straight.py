@@ -14,11 +14,25 @@ import polars as pl
 from fleetdocs import Document
 
 from shipper.fields.field import Type
-from shipper.view.dashboards.ask import Answer, Span, name
+from shipper.view.dashboards.ask import Answer, Span, name, silent
 from shipper.view.dashboards.boards import BOARDS
-from shipper.view.dashboards.model import TIME, Metric, Panel, Stat, Test, View, find, label, narrowed, order, tests
+from shipper.view.dashboards.model import (
+    DAY,
+    RECENT_MS,
+    TIME,
+    Metric,
+    Panel,
+    Stat,
+    Test,
+    View,
+    find,
+    label,
+    narrowed,
+    order,
+    tests,
+)
 
-_RECENT_MS: Final = 120_000
+_WITHIN_MS: Final = {DAY: 86_400_000}
 Columns = Mapping[str, pl.DataFrame]
 Chosen = Mapping[str, tuple[str, ...]]
 
@@ -76,10 +90,11 @@ def _plain(dataset: str, values: Mapping[str, Any], field: str) -> Any:
 
 def straight(panel: Panel, when: Span, columns: Columns, chosen: Chosen | None = None) -> Answer:
     frame = _documents(panel, when, columns, chosen)
+    if panel.view is View.TABLE or (panel.view is View.STAT and panel.split):
+        rows = _rows(panel, frame, when)
+        return Answer(rows=silent(panel, rows) if panel.silent else rows)
     if panel.view is View.STAT:
         return Answer(numbers={label(panel, one): _number(frame, one, when) for one in panel.metrics})
-    if panel.view is View.TABLE:
-        return Answer(rows=_rows(panel, frame))
     return _series(panel, frame, when)
 
 
@@ -87,14 +102,14 @@ def ranks(panel: Panel, when: Span, columns: Columns, chosen: Chosen | None = No
     """What each value of the split is sorted by; of equals any may be drawn."""
     frame = _documents(panel, when, columns, chosen)
     assert panel.split
-    found = frame.group_by(panel.split.field).agg(_expression(order(panel)).alias("_by"))
+    found = frame.group_by(panel.split.field).agg(_expression(order(panel), when).alias("_by"))
     return {key: -math.inf if by is None else by for key, by in found.iter_rows() if key is not None}
 
 
 def _documents(panel: Panel, when: Span, columns: Columns, chosen: Chosen | None) -> pl.DataFrame:
-    frame = columns[panel.dataset].filter(pl.col(TIME).is_between(when.first_ms, when.last_ms))
-    if panel.recent:
-        frame = frame.filter(pl.col(TIME) >= when.last_ms - _RECENT_MS)
+    own = RECENT_MS if panel.recent else _WITHIN_MS.get(panel.within)
+    first_ms = when.last_ms - own if own else when.first_ms
+    frame = columns[panel.dataset].filter(pl.col(TIME).is_between(first_ms, when.last_ms))
     for test in tests(panel)[1:]:  # a frame is of one dataset
         frame = frame.filter(_passes(test))
     for field, values in (chosen or {}).items():
@@ -114,42 +129,45 @@ def _passes(test: Test) -> pl.Expr:
     return column.cast(pl.String).is_in(test.values)
 
 
-def _expression(metric: Metric) -> pl.Expr:
-    match metric.stat:
-        case Stat.COUNT:
-            return pl.len().cast(pl.Float64)
-        case Stat.UNIQUE:
-            return pl.col(metric.field).drop_nulls().n_unique().cast(pl.Float64)
-        case Stat.TOTAL:
-            return pl.col(metric.field).mean() * pl.col(metric.per).n_unique()
-        case Stat.AVG:
-            return pl.col(metric.field).mean()
-        case Stat.MAX:
-            return pl.col(metric.field).max().cast(pl.Float64)
-        case _:
-            return pl.col(metric.field).min().cast(pl.Float64)
+def _expression(metric: Metric, when: Span) -> pl.Expr:
+    now = pl.col(TIME) >= when.last_ms - RECENT_MS
+    column = pl.col(metric.field) if metric.field else pl.len()
+    found = {
+        Stat.COUNT: lambda: now.sum() if metric.recent else pl.len(),
+        Stat.UNIQUE: lambda: column.drop_nulls().n_unique(),
+        Stat.MISSING: lambda: column.drop_nulls().n_unique() - column.filter(now).drop_nulls().n_unique(),
+        Stat.AGE: lambda: when.last_ms - column.max(),
+        Stat.TOTAL: lambda: column.mean() * pl.col(metric.per).n_unique(),
+        Stat.AVG: column.mean,
+        Stat.MAX: column.max,
+        Stat.MIN: column.min,
+    }[metric.stat]()
+    return found.cast(pl.Float64)
 
 
 def _number(frame: pl.DataFrame, metric: Metric, when: Span) -> float | None:
     if metric.recent:
-        frame = frame.filter(pl.col(TIME) >= when.last_ms - _RECENT_MS)
-    value = frame.select(_expression(metric)).item()
+        frame = frame.filter(pl.col(TIME) >= when.last_ms - RECENT_MS)
+    value = frame.select(_expression(metric, when)).item()
     return None if value is None else float(value)
 
 
-def _first(panel: Panel, frame: pl.DataFrame) -> pl.DataFrame:
+def _first(panel: Panel, frame: pl.DataFrame, when: Span) -> pl.DataFrame:
     """The values of the split that are drawn, in order; those without a number come last."""
     assert panel.split
     key = pl.col(panel.split.field)
-    ranked = frame.filter(key.is_not_null()).group_by(panel.split.field).agg(_expression(order(panel)).alias("_by"))
-    return ranked.sort(["_by", panel.split.field], descending=[True, False], nulls_last=True).head(panel.split.size)
+    ranked = (
+        frame.filter(key.is_not_null()).group_by(panel.split.field).agg(_expression(order(panel), when).alias("_by"))
+    )
+    down = not panel.split.rising
+    return ranked.sort(["_by", panel.split.field], descending=[down, False], nulls_last=True).head(panel.split.size)
 
 
-def _rows(panel: Panel, frame: pl.DataFrame) -> dict[str, list[float | None]]:
+def _rows(panel: Panel, frame: pl.DataFrame, when: Span) -> dict[str, list[float | None]]:
     assert panel.split
     field = panel.split.field
-    found = frame.group_by(field).agg([_expression(one).alias(f"_{i}") for i, one in enumerate(panel.metrics)])
-    first = _first(panel, frame).join(found, on=field, how="left", maintain_order="left")
+    found = frame.group_by(field).agg([_expression(one, when).alias(f"_{i}") for i, one in enumerate(panel.metrics)])
+    first = _first(panel, frame, when).join(found, on=field, how="left", maintain_order="left")
     return {row[field]: [row[f"_{i}"] for i in range(len(panel.metrics))] for row in first.iter_rows(named=True)}
 
 
@@ -158,11 +176,11 @@ def _series(panel: Panel, frame: pl.DataFrame, when: Span) -> Answer:
     bucket = (pl.col(TIME) // when.bucket_ms * when.bucket_ms).alias("_bucket")
     keys = [panel.split.field] if panel.split else []
     if panel.split:
-        frame = frame.join(_first(panel, frame).select(panel.split.field), on=panel.split.field, how="semi")
-    wanted: Iterable[pl.Expr] = [_expression(one).alias(f"_{i}") for i, one in enumerate(panel.metrics)]
+        frame = frame.join(_first(panel, frame, when).select(panel.split.field), on=panel.split.field, how="semi")
+    wanted: Iterable[pl.Expr] = [_expression(one, when).alias(f"_{i}") for i, one in enumerate(panel.metrics)]
     found = frame.with_columns(bucket).group_by([*keys, "_bucket"]).agg(wanted)
     values = {(row.get(keys[0]) if keys else None, row["_bucket"]): row for row in found.iter_rows(named=True)}
-    shown = _first(panel, frame)[panel.split.field].to_list() if panel.split else [None]
+    shown = _first(panel, frame, when)[panel.split.field].to_list() if panel.split else [None]
     made = Answer(times=times)
     for key in shown:
         for i, metric in enumerate(panel.metrics):

@@ -4,11 +4,23 @@ An Answer holds what every drawing of the panel must show; the tests compare Gra
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from shipper.view.dashboards.clauses import dsl
-from shipper.view.dashboards.model import MOST_SERIES, RECENT, TIME, Metric, Panel, Stat, View, label, order, tests
+from shipper.view.dashboards.model import (
+    MOST_SERIES,
+    RECENT,
+    RECENT_MS,
+    TIME,
+    Metric,
+    Panel,
+    Stat,
+    View,
+    label,
+    order,
+    tests,
+)
 
 # Widths of a time bucket in seconds: those to which Grafana rounds
 _WIDTHS: Final = (1, 2, 5, 10, 15, 20, 30, 60, 120, 300, 600, 900, 1200, 1800, 3600, 7200, 10800, 21600, 43200, 86400)
@@ -45,7 +57,7 @@ class Answer:
     """Numbers of a panel; None where no document has a value.
 
     ``numbers``: of a stat, by label. ``series``: of lines and heat, by name, one value for each of ``times`` (ms).
-    ``rows``: of a table, by key in the order of the answer, one value for each metric.
+    ``rows``: of a table or of a stat with a split, by key in the order of the answer, one value for each metric.
     """
 
     numbers: dict[str, float | None] = field(default_factory=dict)
@@ -72,7 +84,8 @@ def name(panel: Panel, metric: Metric, key: str | None = None) -> str:
 
 def body(panel: Panel, when: Span, chosen: Iterable[Mapping[str, Any]] = ()) -> dict[str, Any]:
     """The search request. ``chosen``: further clauses for ``bool.filter``."""
-    first = f"{when.last_ms}||-{RECENT}" if panel.recent else when.first_ms
+    own = RECENT if panel.recent else panel.within
+    first = f"{when.last_ms}||-{own}" if own else when.first_ms
     within = {"range": {TIME: {"gte": first, "lte": when.last_ms, "format": "epoch_millis"}}}
     filters = [within, *dsl(tests(panel)), *chosen]
     return {"size": 0, "track_total_hits": False, "query": {"bool": {"filter": filters}}, "aggs": _aggs(panel, when)}
@@ -81,16 +94,22 @@ def body(panel: Panel, when: Span, chosen: Iterable[Mapping[str, Any]] = ()) -> 
 def _aggs(panel: Panel, when: Span) -> dict[str, Any]:
     metrics = {str(i): _metric(metric, when) for i, metric in enumerate(panel.metrics) if metric.stat is not Stat.COUNT}
     parts = {f"{i}n": _number(metric) for i, metric in enumerate(panel.metrics) if metric.stat is Stat.TOTAL}
+    parts |= {
+        f"{i}n": _metric(replace(metric, stat=Stat.UNIQUE, recent=True), when)
+        for i, metric in enumerate(panel.metrics)
+        if metric.stat is Stat.MISSING
+    }
     inner = metrics | parts
     if panel.view in (View.LINES, View.HEAT):
         inner = {_TIMES: {"date_histogram": _histogram(when), "aggs": inner}}
     if panel.split is None:
         return inner
     by = order(panel)
-    terms: dict[str, Any] = {"field": panel.split.field, "size": panel.split.size, "order": {_ORDER: "desc"}}
+    terms: dict[str, Any] = {"field": panel.split.field, "size": panel.split.size}
+    way = "asc" if panel.split.rising else "desc"
     if by.stat is Stat.COUNT:
-        return {_SPLIT: {"terms": terms | {"order": {"_count": "desc"}}, "aggs": inner}}
-    return {_SPLIT: {"terms": terms, "aggs": inner | {_ORDER: _metric(by, when)}}}
+        return {_SPLIT: {"terms": terms | {"order": {"_count": way}}, "aggs": inner}}
+    return {_SPLIT: {"terms": terms | {"order": {_ORDER: way}}, "aggs": inner | {_ORDER: _metric(by, when)}}}
 
 
 def _histogram(when: Span) -> dict[str, Any]:
@@ -101,8 +120,10 @@ def _histogram(when: Span) -> dict[str, Any]:
 def _metric(metric: Metric, when: Span) -> dict[str, Any]:
     """The aggregation of a metric; not for COUNT, because every bucket has ``doc_count``."""
     match metric.stat:
-        case Stat.UNIQUE:
+        case Stat.UNIQUE | Stat.MISSING:
             made: dict[str, Any] = {"cardinality": {"field": metric.field, "precision_threshold": _PRECISION}}
+        case Stat.AGE:
+            made = {"max": {"field": TIME}}
         case Stat.TOTAL | Stat.AVG:
             made = {"avg": {"field": metric.field}}
         case _:
@@ -120,18 +141,20 @@ def _number(metric: Metric) -> dict[str, Any]:
 def read(panel: Panel, when: Span, answer: Mapping[str, Any]) -> Answer:
     """The numbers in the server's ``answer`` to ``body(panel, when)``."""
     aggs: Mapping[str, Any] = answer.get("aggregations", {})
+    if panel.view is View.TABLE or (panel.view is View.STAT and panel.split):
+        rows = {bucket["key"]: _values(panel, bucket, when) for bucket in aggs.get(_SPLIT, _NONE)["buckets"]}
+        return Answer(rows=silent(panel, rows) if panel.silent else rows)
     if panel.view is View.STAT:
-        return Answer(numbers={label(panel, metric): _value(aggs, i, metric) for i, metric in enumerate(panel.metrics)})
-    if panel.view is View.TABLE:
-        rows = {bucket["key"]: _values(panel, bucket) for bucket in aggs.get(_SPLIT, _NONE)["buckets"]}
-        return Answer(rows=rows)
+        labels = [label(panel, metric) for metric in panel.metrics]
+        return Answer(numbers=dict(zip(labels, _values(panel, aggs, when), strict=True)))
     answered = Answer(times=list(when.buckets))
     splits = (
         [(bucket["key"], bucket) for bucket in aggs.get(_SPLIT, _NONE)["buckets"]] if panel.split else [(None, aggs)]
     )
     for key, bucket in splits:
         values = {
-            int(time_bucket["key"]): _values(panel, time_bucket) for time_bucket in bucket.get(_TIMES, _NONE)["buckets"]
+            int(time_bucket["key"]): _values(panel, time_bucket, when)
+            for time_bucket in bucket.get(_TIMES, _NONE)["buckets"]
         }
         none = [None] * len(panel.metrics)
         for i, metric in enumerate(panel.metrics):
@@ -140,16 +163,33 @@ def read(panel: Panel, when: Span, answer: Mapping[str, Any]) -> Answer:
     return answered
 
 
-def _values(panel: Panel, bucket: Mapping[str, Any]) -> list[float | None]:
-    return [_value(bucket, i, metric) for i, metric in enumerate(panel.metrics)]
+def silent(panel: Panel, rows: Mapping[str, list[float | None]]) -> dict[str, list[float | None]]:
+    """The rows whose last document is older than RECENT."""
+    at = next(i for i, metric in enumerate(panel.metrics) if metric.stat is Stat.AGE)
+    return {key: row for key, row in rows.items() if (row[at] or 0) > RECENT_MS}
 
 
-def _value(bucket: Mapping[str, Any], i: int, metric: Metric) -> float | None:
+def _values(panel: Panel, bucket: Mapping[str, Any], when: Span) -> list[float | None]:
+    return [_value(bucket, i, metric, when) for i, metric in enumerate(panel.metrics)]
+
+
+def _value(bucket: Mapping[str, Any], i: int, metric: Metric, when: Span) -> float | None:
     if metric.stat is Stat.COUNT:
         return float(bucket["doc_count"])
-    aggregation = bucket.get(str(i), {})
+    value = _end(bucket.get(str(i), {}))
+    if value is None:
+        return None
+    other = _end(bucket.get(f"{i}n", {})) or 0
+    match metric.stat:
+        case Stat.TOTAL:
+            return value * other
+        case Stat.MISSING:
+            return value - other
+        case Stat.AGE:
+            return when.last_ms - value
+    return value
+
+
+def _end(aggregation: Mapping[str, Any]) -> float | None:
     value = aggregation.get("end", aggregation).get("value")
-    if metric.stat is Stat.TOTAL:
-        number = bucket.get(f"{i}n", {}).get("value", 0)
-        return None if value is None else float(value * number)
     return None if value is None else float(value)

@@ -5,13 +5,13 @@ Grafana, Kibana and the report draw the same boards. Units and permitted average
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Final
 
-from shipper.fields.field import UNITS, Field, Kind, Type
+from shipper.fields.field import Field, Type
 from shipper.schema.datasets import DATASETS, MINUTELY
-from shipper.view.thresholds import THRESHOLDS, Steps
+from shipper.view.thresholds import MISSING, NOTHING_SENT, SILENT_MS, THRESHOLDS, Steps
 
 WIDTH: Final = 24
 MOST_SERIES: Final = 25  # per chart; a sorted table shows the rest
@@ -20,6 +20,9 @@ HOST: Final = "host.name"
 ENTITY: Final = "cgroup.entity"
 MINUTELY_TOLD: Final = "once a minute"  # what the description of such a panel must contain
 RECENT: Final = "2m"  # a host that shipped within this time is up; longer than the longest usual period, a minute
+RECENT_MS: Final = 120_000
+DAY: Final = "24h"  # a host that shipped within this time, but is not up, is missing
+_MINUTELY_JOINED_MS: Final = 90_000  # values that come once a minute may be late
 
 
 class BoardError(ValueError):
@@ -35,6 +38,11 @@ class Stat(StrEnum):
     COUNT = "count"  # of documents; without a field
     UNIQUE = "unique"  # number of a field's distinct values
     TOTAL = "total"  # sum of the entities' means: mean × number of entities (distinct values of ``per``)
+    AGE = "age"  # of a row: time from its last document to the end of the range
+    MISSING = "missing"  # number of a field's distinct values in the panel's range, but not in its last RECENT
+
+
+COUNTED: Final = frozenset({Stat.COUNT, Stat.UNIQUE, Stat.MISSING})
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,8 +79,8 @@ def below(name: str, bound: float) -> Test:
 class Metric:
     """One number, or one line: ``stat`` of ``field`` over the panel's documents.
 
-    ``recent``: only documents of the last RECENT of the time range. ``mirrored``: drawn below zero. ``unit``: that of
-    the result, if it differs from the field's, as for counts.
+    ``recent``: only documents of the last RECENT of the time range. ``mirrored``: drawn below zero. ``over``: drawn as
+    a line over a stack, not in it. ``unit``: that of the result, if it differs from the field's, as for counts.
     """
 
     stat: Stat
@@ -81,12 +89,13 @@ class Metric:
     per: str = HOST
     recent: bool = False
     mirrored: bool = False
+    over: bool = False
     unit: str = ""
 
 
-def avg(name: str, label: str = "", *, mirrored: bool = False) -> Metric:
+def avg(name: str, label: str = "", *, mirrored: bool = False, over: bool = False) -> Metric:
     """Mean of a field."""
-    return Metric(Stat.AVG, name, label, mirrored=mirrored)
+    return Metric(Stat.AVG, name, label, mirrored=mirrored, over=over)
 
 
 def most(name: str, label: str = "") -> Metric:
@@ -114,13 +123,27 @@ def count(label: str) -> Metric:
     return Metric(Stat.COUNT, "", label, unit="count")
 
 
+def missing(name: str, label: str = "") -> Metric:
+    """Number of distinct values of a field that were there, but are not now."""
+    return Metric(Stat.MISSING, name, label, unit="count")
+
+
+def age(label: str) -> Metric:
+    """Time since the last document."""
+    return Metric(Stat.AGE, TIME, label, unit="ms")
+
+
 @dataclass(frozen=True, slots=True)
 class Split:
-    """The ``size`` values of ``field`` with the highest ``by`` (default: the panel's first metric), highest first."""
+    """The ``size`` values of ``field`` with the highest ``by`` (default: the panel's first metric), highest first.
+
+    ``rising``: those with the lowest, lowest first.
+    """
 
     field: str
     size: int = 10
     by: Metric | None = None
+    rising: bool = False
 
 
 class View(StrEnum):
@@ -137,9 +160,12 @@ class View(StrEnum):
 class Panel:
     """One chart of the documents of one dataset. ``width``: of WIDTH columns; ``height``: in rows of about 30 pixels.
 
-    A table has a row per value of ``split`` and a column per metric. ``recent``: only documents of the last RECENT of
-    the time range; with 9,000 containers an aggregation over an hour is expensive, one over two minutes is not.
-    ``coloured``: numbers have the colours of THRESHOLDS, and lines have the thresholds beside them.
+    A table has a row per value of ``split`` and a column per metric. A stat with a split of size 1 names the value that
+    has the number. ``recent``: only documents of the last RECENT of the time range; with 9,000 containers an
+    aggregation over an hour is expensive, one over two minutes is not. ``trend``: a recent number has the course of the
+    range behind it. ``within``: a time range up to the end of the board's, whatever the board's. ``silent``: only rows
+    without a document in the last RECENT. ``coloured``: numbers have the colours of THRESHOLDS, and lines have the
+    thresholds beside them.
     """
 
     title: str
@@ -150,8 +176,11 @@ class Panel:
     split: Split | None = None
     where: tuple[Test, ...] = ()
     coloured: bool = True
+    trend: bool = False
     stacked: bool = False
     recent: bool = False
+    within: str = ""
+    silent: bool = False
     top: float | None = None  # the axis reaches at least so far
     width: int = 8
     height: int = 8
@@ -172,6 +201,16 @@ class Panel:
     def minutely(self) -> bool:
         """Whether the panel draws values that are read once a minute, whatever the period."""
         return any((self.dataset, metric.field) in MINUTELY for metric in self.metrics)
+
+    @property
+    def joined_ms(self) -> int:
+        """The longest gap across which a line is drawn. 0: a time bucket without a value is a gap."""
+        return _MINUTELY_JOINED_MS if self.minutely else 0
+
+    @property
+    def counts(self) -> bool:
+        """Whether nothing means zero: the panel shows numbers of things that are there."""
+        return all(metric.stat in COUNTED for metric in self.metrics)
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,6 +273,8 @@ class Board:
             yield from row.panels
 
 
+STATS: Final = {Stat.MISSING: MISSING, Stat.AGE: SILENT_MS}  # thresholds of what is no field
+
 # Dated indices have no namespace, so "all" includes them
 NAMESPACE: Final = Variable("namespace", "Namespace", "_index", multi=False, always=False)
 CLUSTER: Final = Variable("cluster", "Cluster", "labels.cluster", always=False)
@@ -242,9 +283,6 @@ ONE_HOST: Final = replace(HOSTS, multi=False)
 
 # Field → the board for one value of the field, and the variable that holds the value there
 PAGES: Final = {HOST: ("shipper-host", "host"), ENTITY: ("shipper-container", "container")}
-
-_MOST_NUMBERS: Final = 2
-_AVERAGED: Final = frozenset({Stat.AVG, Stat.TOTAL})
 
 
 def lines(title: str, help_: str, dataset: str, *metrics: Metric, **more: object) -> Panel:
@@ -270,40 +308,6 @@ def heat(title: str, help_: str, dataset: str, split: Split, metric: Metric, **m
 def text(title: str, body: str, **more: object) -> Panel:
     """A text."""
     return Panel(title, "", View.TEXT, text=body, **{"width": WIDTH, "height": 3, **more})  # type: ignore[arg-type]
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """Position and size of a panel: columns from the left, rows from the top, width, height."""
-
-    x: int
-    y: int
-    w: int
-    h: int
-
-
-@dataclass(slots=True)
-class _Shelf:
-    """Panels from left to right; a panel that does not fit starts a new line, below the highest panel of the last."""
-
-    y: int
-    x: int = 0
-    height: int = 0
-    places: list[Place] = field(default_factory=list)
-
-    def put(self, panel: Panel) -> None:
-        if self.x + panel.width > WIDTH:
-            self.y, self.x, self.height = self.y + self.height, 0, 0
-        self.places.append(Place(self.x, self.y, panel.width, panel.height))
-        self.x, self.height = self.x + panel.width, max(self.height, panel.height)
-
-
-def places(row: Row, y: int) -> tuple[list[Place], int]:
-    """Positions of the panels of a ``row`` that starts at ``y``, and the y at which the row ends."""
-    shelf = _Shelf(y)
-    for panel in row.panels:
-        shelf.put(panel)
-    return shelf.places, shelf.y + shelf.height
 
 
 def find(dataset: str, name: str) -> Field:
@@ -338,10 +342,20 @@ def unit(panel: Panel, metric: Metric) -> str:
     return "date" if declared.type is Type.DATE else declared.unit
 
 
+def counted(name: str) -> str:
+    """What a rate per second counts: packets, I/O operations, or other events (empty)."""
+    if name.endswith(("packets_per_s", "dropped_per_s", "errors_per_s")):
+        return "packets"
+    return "operations" if "io." in name else ""
+
+
 def steps(panel: Panel, metric: Metric) -> Steps | None:
     """From which values on the metric is a warning or bad; None for counts of documents or values."""
-    counted = metric.stat in (Stat.COUNT, Stat.UNIQUE, Stat.TOTAL)
-    return THRESHOLDS.get(metric.field) if panel.coloured and not counted else None
+    if metric.stat is Stat.COUNT and metric.recent:
+        return NOTHING_SENT
+    if not panel.coloured or metric.stat in (Stat.COUNT, Stat.UNIQUE, Stat.TOTAL):
+        return None
+    return STATS.get(metric.stat) or THRESHOLDS.get(metric.field)
 
 
 def label(panel: Panel, metric: Metric) -> str:
@@ -384,71 +398,3 @@ def tests(panel: Panel) -> tuple[Test, ...]:
 def narrowed(board: Board, panel: Panel) -> tuple[Variable, ...]:
     """The variables of ``board`` that apply to the documents of ``panel``."""
     return tuple(variable for variable in board.variables if has(panel.dataset, variable.field))
-
-
-def verify(board: Board) -> Board:
-    """``board``, if it can be drawn and all its numbers are meaningful. Raises BoardError."""
-    seen: set[str] = set()
-    for panel in board.panels:
-        where = f"{board.title}: {panel.title}"
-        if panel.title in seen:
-            raise BoardError(f"{where}: title used twice")
-        seen.add(panel.title)
-        try:
-            _verify(panel)
-        except BoardError as error:
-            raise BoardError(f"{where}: {error}") from None
-    return board
-
-
-def _verify(panel: Panel) -> None:
-    if panel.view is View.TEXT:
-        return
-    if not panel.metrics or not panel.help or not panel.title:
-        raise BoardError("a panel needs a title, a description and a metric")
-    if panel.view is View.STAT and len(panel.metrics) > _MOST_NUMBERS:
-        raise BoardError("Kibana shows at most two numbers in one panel")
-    if panel.minutely and MINUTELY_TOLD not in panel.help.lower():
-        raise BoardError(f"its values are read {MINUTELY_TOLD}; the description must say so")
-    for metric in panel.metrics:
-        _verify_metric(panel, metric)
-    for test in panel.where:
-        find(panel.dataset, test.field)
-    _verify_split(panel)
-    units = {unit(panel, metric) for metric in panel.metrics}
-    if panel.view is View.LINES and len(units) > 1:
-        raise BoardError(f"{', '.join(sorted(units))} on one axis")
-    labels = [label(panel, metric) for metric in panel.metrics]
-    if len(set(labels)) < len(labels):
-        raise BoardError("two metrics have the same name")
-
-
-def _verify_metric(panel: Panel, metric: Metric) -> None:
-    if metric.recent and panel.view is not View.STAT:
-        raise BoardError("only a stat may have recent metrics; set recent on the panel")
-    if metric.stat is Stat.COUNT:
-        return
-    declared = find(panel.dataset, metric.field)
-    if declared.kind is Kind.COUNTER and metric.stat in _AVERAGED:
-        raise BoardError(f"{metric.field}: the {metric.stat} of a counter is meaningless; use {declared.rate}")
-    if metric.stat in _AVERAGED and declared.type not in (Type.LONG, Type.DOUBLE):
-        raise BoardError(f"{metric.field}: cannot compute the {metric.stat} of a {declared.type}")
-    if metric.unit and metric.unit not in UNITS:
-        raise BoardError(f"{metric.unit}: no such unit")
-    if metric.stat is not Stat.UNIQUE and metric.unit not in ("", declared.unit):
-        raise BoardError(f"{metric.field} is in {declared.unit}, not in {metric.unit}")
-
-
-def _verify_split(panel: Panel) -> None:
-    if panel.split is None:
-        if panel.view in (View.TABLE, View.HEAT):
-            raise BoardError(f"a {panel.view} needs a split")
-        return
-    declared = find(panel.dataset, panel.split.field)
-    if declared.type is not Type.KEYWORD:
-        raise BoardError(f"{panel.split.field}: cannot split by a {declared.type}")
-    _verify_metric(panel, order(panel))
-    if order(panel).stat is Stat.TOTAL:
-        raise BoardError("Elasticsearch cannot sort by a total")
-    if panel.view is not View.TABLE and panel.split.size * len(panel.metrics) > MOST_SERIES:
-        raise BoardError(f"more than {MOST_SERIES} series")

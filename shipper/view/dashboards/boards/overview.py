@@ -3,6 +3,7 @@
 from shipper.view.dashboards.boards.common import OOM_MARK, WORKLOADS
 from shipper.view.dashboards.model import (
     CLUSTER,
+    DAY,
     ENTITY,
     HOST,
     HOSTS,
@@ -12,10 +13,12 @@ from shipper.view.dashboards.model import (
     Row,
     Split,
     above,
+    age,
     avg,
     count,
     heat,
     lines,
+    missing,
     most,
     stat,
     table,
@@ -30,11 +33,20 @@ _NOW = Row(
     (
         stat(
             "Hosts",
-            "Hosts that sent documents in the last two minutes of the time range (up), and in the whole range (seen).",
+            "Hosts that sent documents in the last two minutes of the time range.",
             "host",
-            unique(HOST, "up", recent=True),
-            unique(HOST, "seen"),
-            width=4,
+            unique(HOST, "up"),
+            recent=True,
+            trend=True,
+            width=3,
+        ),
+        stat(
+            "Missing hosts",
+            "Hosts that sent documents in the last 24 hours, but not in the last two minutes, whatever the time range.",
+            "host",
+            missing(HOST),
+            within=DAY,
+            width=3,
         ),
         stat(
             "Containers",
@@ -42,7 +54,7 @@ _NOW = Row(
             "cgroup",
             unique("container.id", "containers"),
             recent=True,
-            width=4,
+            width=3,
         ),
         stat(
             "CPU",
@@ -50,6 +62,8 @@ _NOW = Row(
             "host",
             avg("system.cpu.total.norm.pct"),
             recent=True,
+            trend=True,
+            width=4,
         ),
         stat(
             "Memory",
@@ -57,6 +71,8 @@ _NOW = Row(
             "host",
             avg("system.memory.actual.used.pct"),
             recent=True,
+            trend=True,
+            width=4,
         ),
         stat(
             "Fullest filesystem",
@@ -64,6 +80,8 @@ _NOW = Row(
             "filesystem",
             most("system.filesystem.used.pct"),
             recent=True,
+            trend=True,
+            width=4,
         ),
         stat(
             "Documents waiting",
@@ -71,6 +89,26 @@ _NOW = Row(
             "agent",
             most("agent.ledger.spooled.count"),
             recent=True,
+            trend=True,
+            width=3,
+        ),
+    ),
+)
+
+_SILENT = Row(
+    "Silent hosts",
+    (
+        table(
+            "Silent hosts",
+            "Hosts that sent documents in the last 24 hours, but not in the last two minutes, whatever the time range.",
+            "agent",
+            Split(HOST, 300, most(TIME, "last seen"), rising=True),
+            most(TIME, "last seen"),
+            age("silent since"),
+            silent=True,
+            within=DAY,
+            width=24,
+            height=5,
         ),
     ),
 )
@@ -243,6 +281,6 @@ BOARD = Board(
     "Cluster overview",
     "Which hosts are up, how busy is the fleet, which hosts are in the worst state, what happened?",
     (NAMESPACE, CLUSTER, HOSTS),
-    (_NOW, _FLEET, _WORST, _EVENTS, _DELIVERY),
+    (_NOW, _SILENT, _FLEET, _WORST, _EVENTS, _DELIVERY),
     (OOM_MARK,),
 )

@@ -17,6 +17,9 @@ from shipper.view.dashboards.model import RECENT, TIME, Board, Metric, Panel, St
 
 # Ids of aggregations; terms refer to the metric by which they are sorted
 _METRIC, _ORDER, _TERMS, _HISTOGRAM, _EACH, _NUMBER = "1", "2", "3", "4", "5", "6"
+_EVER: Final = "36500d"  # one bucket holds everything, and is there even if it is empty
+_MOST_HOSTS: Final = 5000
+AGE: Final = "age"  # name of a column that a transformation adds
 SCRIPT: Final = "params.each * params.number"
 _PRECISION: Final = "10000"  # up to so many distinct values the count is nearly exact
 _TITLES: Final = {
@@ -41,19 +44,35 @@ def targets(board: Board, panel: Panel) -> Iterator[es.Dataquery]:
     query = panel_lucene(board, panel)
     if panel.recent:
         query = _end(query)
-    if panel.view is View.TABLE:
+    if panel.view is View.TABLE or (panel.view is View.STAT and panel.split):
         yield _target(query, 0, _row_metrics(panel), [_terms(panel, _row_order(panel))])
+        if panel.silent:
+            assert panel.split
+            yield _sending(query, panel.split.field)
+        return
+    if panel.view is View.STAT and panel.metrics[0].stat is Stat.MISSING:
+        of = panel.metrics[0].field
+        yield _target(query, 0, [es.Max().id(_METRIC).field(TIME)], [_by(of, _MOST_HOSTS, _METRIC)])
+        yield _sending(query, of)
         return
     for i, metric in enumerate(panel.metrics):
         narrowed = _end(query) if metric.recent else query
         if panel.view is View.STAT:
-            yield _target(narrowed, i, list(_series(metric)), [_whole()])
+            yield _target(narrowed, i, list(_series(metric)), [_histogram(_EVER)]).alias(alias(panel, metric))
+            if panel.trend:
+                course = _target(panel_lucene(board, panel), i + 1, list(_series(metric)), [_histogram()])
+                yield course.alias(alias(panel, metric))
             continue
         metrics, buckets = list(_series(metric)), list[_Bucket]([_histogram()])
         if panel.split:
             order_by, more = _series_order(panel, metric)
             metrics, buckets = [*metrics, *more], [_terms(panel, order_by), _histogram()]
         yield _target(narrowed, i, metrics, buckets).alias(alias(panel, metric))
+
+
+def _sending(query: str, field: str) -> es.Dataquery:
+    """The values of ``field`` that are there now."""
+    return _target(_end(query), 1, [es.Count().id(_METRIC)], [_by(field, _MOST_HOSTS, "_count")])
 
 
 def _end(query: str) -> str:
@@ -79,9 +98,11 @@ def columns(panel: Panel) -> dict[str, str]:
     metrics = [*panel.metrics, *([order(panel)] if _only_sorts(panel) else [])]
     types = Counter(metric.stat for metric in metrics)
     return {
-        f"{_TITLES[metric.stat]} {metric.field}" if types[metric.stat] > 1 else _TITLES[metric.stat]: (
-            label(panel, metric) if metric in panel.metrics else ""
-        )
+        AGE
+        if metric.stat is Stat.AGE
+        else f"{_TITLES[metric.stat]} {metric.field}"
+        if types[metric.stat] > 1
+        else _TITLES[metric.stat]: (label(panel, metric) if metric in panel.metrics else "")
         for metric in metrics
     }
 
@@ -102,7 +123,8 @@ def _target(query: str, i: int, metrics: list[_Metric], buckets: list[_Bucket]) 
 
 
 def _row_metrics(panel: Panel) -> list[_Metric]:
-    shown: list[_Metric] = [_plain(metric, _row_id(i)) for i, metric in enumerate(panel.metrics)]
+    asked = [(i, metric) for i, metric in enumerate(panel.metrics) if metric.stat is not Stat.AGE]
+    shown: list[_Metric] = [_plain(metric, _row_id(i)) for i, metric in asked]
     return [*shown, _plain(order(panel), _ORDER).hide(hide=True)] if _only_sorts(panel) else shown
 
 
@@ -160,24 +182,15 @@ def _unique(field: str, id_: str) -> es.UniqueCount:
 def _terms(panel: Panel, order_by: str) -> es.Terms:
     split = panel.split
     assert split
-    settings = (
-        es.ElasticsearchTermsSettings()
-        .size(str(split.size))
-        .order(models.TermsOrder.DESC)
-        .order_by(order_by)
-        .min_doc_count("1")
-    )
-    return es.Terms().id(_TERMS).field(split.field).settings(settings)
+    return _by(split.field, split.size, order_by, rising=split.rising)
 
 
-def _whole() -> es.Terms:
-    """One bucket of all documents, for a stat: the data source makes no table from a query without buckets."""
-    settings = (
-        es.ElasticsearchTermsSettings().size("1").order(models.TermsOrder.DESC).order_by("_count").min_doc_count("1")
-    )
-    return es.Terms().id(_TERMS).field("event.dataset").settings(settings)
+def _by(field: str, size: int, order_by: str, *, rising: bool = False) -> es.Terms:
+    way = models.TermsOrder.ASC if rising else models.TermsOrder.DESC
+    settings = es.ElasticsearchTermsSettings().size(str(size)).order(way).order_by(order_by).min_doc_count("1")
+    return es.Terms().id(_TERMS).field(field).settings(settings)
 
 
-def _histogram() -> es.DateHistogram:
-    settings = es.ElasticsearchDateHistogramSettings().interval("auto").min_doc_count("0")
+def _histogram(interval: str = "auto") -> es.DateHistogram:
+    settings = es.ElasticsearchDateHistogramSettings().interval(interval).min_doc_count("0")
     return es.DateHistogram().id(_HISTOGRAM).field(TIME).settings(settings)

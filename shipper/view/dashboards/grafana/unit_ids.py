@@ -2,6 +2,8 @@
 
 from typing import Final
 
+from shipper.view.dashboards.model import counted
+
 UNITS: Final = {
     "": "none",
     "bytes": "bytes",
@@ -11,7 +13,7 @@ UNITS: Final = {
     "us": "µs",
     "ms": "ms",
     "s": "s",
-    "per_s": "suffix: /s",
+    "per_s": "count:/s",
     "bytes/s": "binBps",
     "us/s": "short",
     "ms/s": "short",
@@ -28,3 +30,11 @@ UNITS: Final = {
     "load": "short",
     "date": "dateTimeAsIso",
 }
+_OF_RATES: Final = {"packets": "pps", "operations": "iops"}
+
+
+def unit_id(unit: str, field: str) -> str:
+    """Grafana's id for values of ``field``: packets and I/O operations per second have units of their own."""
+    if unit == "per_s":
+        return _OF_RATES.get(counted(field), UNITS[unit])
+    return UNITS[unit]

@@ -11,7 +11,8 @@ from hashlib import sha256
 from typing import Any, Final
 
 from shipper.view.dashboards.kibana.lens import lens
-from shipper.view.dashboards.model import HOST, PAGES, RECENT, Board, Panel, Place, Split, Variable, View, has, places
+from shipper.view.dashboards.layout import Place, places
+from shipper.view.dashboards.model import HOST, PAGES, RECENT, Board, Panel, Split, Stat, Variable, View, count, has
 
 DATA_VIEW: Final = "shipper-metrics"
 PATTERN: Final = "metrics-shipper.*"
@@ -22,6 +23,7 @@ _HOSTS_BESIDE: Final = 8
 _BESIDE: Final = (
     " Kibana cannot select the container's host: the chart shows the hosts with the highest values, whatever is chosen."
 )
+_SENDING: Final = " Hosts that send follow the silent ones: they have documents in the last two minutes."
 
 
 def render(board: Board) -> str:
@@ -67,7 +69,7 @@ def _dashboard(board: Board) -> dict[str, Any]:
             "version": 1,
             "panelsJSON": json.dumps([panel for panel, _ in panels], sort_keys=True),
             "optionsJSON": json.dumps(
-                {"useMargins": True, "syncColors": False, "syncCursor": True, "syncTooltips": True}
+                {"useMargins": True, "syncColors": True, "syncCursor": True, "syncTooltips": True}
             ),
             "kibanaSavedObjectMeta": {
                 "searchSourceJSON": json.dumps({"query": {"query": "", "language": "kuery"}, "filter": []})
@@ -127,8 +129,13 @@ def shown(board: Board, panel: Panel) -> tuple[Panel, bool]:
     """The panel as Kibana can show it, and whether the panel ignores the controls.
 
     A control filters all panels. A panel whose documents lack the control's field would be empty; such a panel ignores
-    the controls and shows the hosts beside each other.
+    the controls and shows the hosts beside each other. Kibana cannot leave out the rows of hosts that send: they come
+    after the silent ones.
     """
+    if panel.silent:
+        metrics = [metric for metric in panel.metrics if metric.stat is not Stat.AGE]
+        metrics.append(replace(count("documents now"), recent=True))
+        panel = replace(panel, silent=False, metrics=tuple(metrics), help=panel.help + _SENDING)
     if all(has(panel.dataset, variable.field) for variable in _controls(board)):
         return panel, False
     split = Split(HOST, min(_HOSTS_BESIDE, 25 // len(panel.metrics)))
@@ -142,8 +149,9 @@ def _panel(board: Board, panel: Panel, place: Place) -> tuple[dict[str, Any], li
     grid = {"x": place.x * _COLUMNS, "y": place.y, "w": place.w * _COLUMNS, "h": place.h, "i": id_}
     enhancements, links = _drilldown(panel, id_)
     config = {"attributes": attributes, "description": panel.help, "enhancements": enhancements}
-    if panel.recent:
-        config["timeRange"] = {"from": f"now-{RECENT}", "to": "now"}
+    own = RECENT if panel.recent and not panel.trend else panel.within
+    if own:
+        config["timeRange"] = {"from": f"now-{own}", "to": "now"}
     made = {
         "type": "lens",
         "version": _PANEL,

@@ -1,72 +1,33 @@
 """One panel as the state of a Lens visualisation, with its references."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from typing import Any, Final
 
-from shipper.fields.field import Type
 from shipper.view.dashboards.clauses import kql
-from shipper.view.dashboards.colours import MARKS, bands
-from shipper.view.dashboards.model import (
-    RECENT,
-    TIME,
-    Board,
-    Metric,
-    Panel,
-    Stat,
-    View,
-    find,
-    label,
-    order,
-    sorted_by,
-    steps,
-    tests,
-    unit,
-)
+from shipper.view.dashboards.colours import BAD, MARKS, WARNING, bands
+from shipper.view.dashboards.kibana.columns import SPLIT, TIMES, Json, column, columns, limits
+from shipper.view.dashboards.model import TIME, Board, Panel, View, sorted_by, steps, tests
 from shipper.view.thresholds import Steps
 
 LAYER: Final = "data"
-SPLIT, TIMES, ORDER = "split", "times", "order"
-_MARKS: Final = "marks"
-_FORMATS: Final[dict[str, dict[str, Any]]] = {
-    "pct": {"id": "percent", "params": {"decimals": 1}},
-    "bytes": {"id": "bytes", "params": {"decimals": 1}},
-    "bytes/s": {"id": "bytes", "params": {"decimals": 1, "suffix": "/s"}},
-    "count": {"id": "number", "params": {"decimals": 0, "compact": True}},
-    "per_s": {"id": "number", "params": {"decimals": 1, "suffix": " /s"}},
-    "load": {"id": "number", "params": {"decimals": 2}},
-}
-_OPERATIONS: Final = {
-    Stat.AVG: "average",
-    Stat.MAX: "max",
-    Stat.MIN: "min",
-    Stat.UNIQUE: "unique_count",
-    Stat.COUNT: "count",
-}
-
-Json = dict[str, Any]
-
-
-def column(i: int) -> str:
-    """Id of the column of a metric."""
-    return f"metric{i}"
+_MARKS, _OVER, _TREND, _LIMITS = "marks", "over", "trend", "limits"
 
 
 def lens(board: Board, panel: Panel, data_view: str, *, apart: bool) -> tuple[Json, list[dict[str, str]]]:
     """``embeddableConfig.attributes`` of a dashboard's panel. ``apart``: the panel ignores filters of the dashboard."""
-    references = [{"id": data_view, "name": f"indexpattern-datasource-layer-{LAYER}", "type": "index-pattern"}]
-    marked = panel.view is View.LINES and bool(board.marks)
-    if marked:
-        references.append({"id": data_view, "name": f"xy-visualization-layer-{_MARKS}", "type": "index-pattern"})
-    columns = dict(_columns(panel))
-    layer = {"columns": columns, "columnOrder": list(columns), "incompleteColumns": {}, "sampling": 1}
-    if apart:
-        layer["ignoreGlobalFilters"] = True
+    layers = dict(_layers(panel))
     type_, visualization = _VIEWS[panel.view](panel)
-    if marked:
+    references = [_reference(data_view, f"indexpattern-datasource-layer-{id_}") for id_ in layers]
+    if panel.view is View.LINES and board.marks:
+        references.append(_reference(data_view, f"xy-visualization-layer-{_MARKS}"))
         visualization["layers"].append(_marks(board))
+    if apart:
+        for layer in layers.values():
+            layer["ignoreGlobalFilters"] = True
     state = {
         "adHocDataViews": {},
-        "datasourceStates": {"formBased": {"layers": {LAYER: layer}}},
+        "datasourceStates": {"formBased": {"layers": layers}},
         "filters": [],
         "internalReferences": [],
         "query": {"language": "kuery", "query": kql(tests(panel))},
@@ -83,105 +44,34 @@ def lens(board: Board, panel: Panel, data_view: str, *, apart: bool) -> tuple[Js
     return attributes, references
 
 
-def _columns(panel: Panel) -> Iterator[tuple[str, Json]]:
-    """Buckets before metrics, the outermost bucket first, as Lens orders them."""
-    if panel.split:
-        yield SPLIT, _terms(panel)
-    if panel.view in (View.LINES, View.HEAT):
-        yield TIMES, _histogram()
-    for i, metric in enumerate(panel.metrics):
-        yield from _metric(panel, column(i), metric)
+def _reference(data_view: str, name: str) -> dict[str, str]:
+    return {"id": data_view, "name": name, "type": "index-pattern"}
 
 
-def _column(label_: str, operation: str, data: str, scale: str, *, bucketed: bool = False, **more: Any) -> Json:
-    return {
-        "label": label_,
-        "customLabel": True,
-        "operationType": operation,
-        "dataType": data,
-        "scale": scale,
-        "isBucketed": bucketed,
-        **more,
-    }
-
-
-def _terms(panel: Panel) -> Json:
-    assert panel.split
-    by, shown = order(panel), [i for i, metric in enumerate(panel.metrics) if metric == order(panel)]
-    params: Json = {
-        "size": panel.split.size,
-        "orderDirection": "desc",
-        "otherBucket": False,
-        "missingBucket": False,
-        "parentFormat": {"id": "terms"},
-        "include": [],
-        "exclude": [],
-        "includeIsRegex": False,
-        "excludeIsRegex": False,
-    }
-    if shown and not by.mirrored:
-        params["orderBy"] = {"type": "column", "columnId": column(shown[0])}
-    else:
-        params["orderBy"] = {"type": "custom"}
-        params["orderAgg"] = _plain(panel, by, "")
-    name = {"host.name": "host", "cgroup.entity": "container"}.get(panel.split.field, panel.split.field)
-    return _column(name, "terms", "string", "ordinal", bucketed=True, sourceField=panel.split.field, params=params)
-
-
-def _histogram() -> Json:
-    params = {"interval": "auto", "includeEmptyRows": True, "dropPartials": False}
-    return _column(TIME, "date_histogram", "date", "interval", bucketed=True, sourceField=TIME, params=params)
-
-
-def _metric(panel: Panel, id_: str, metric: Metric) -> Iterator[tuple[str, Json]]:
-    if metric.stat is not Stat.TOTAL and not metric.mirrored:
-        yield id_, _plain(panel, metric, label(panel, metric))
+def _layers(panel: Panel) -> Iterator[tuple[str, Json]]:
+    """A layer for what is drawn, and one each for lines over a stack, the course behind a number, and thresholds."""
+    every = range(len(panel.metrics))
+    if panel.trend:
+        (metric,) = panel.metrics
+        number = replace(panel, metrics=(replace(metric, recent=True),))
+        yield LAYER, _layer(columns(number, every))
+        course = replace(panel, view=View.LINES, trend=False)
+        yield _TREND, _layer(columns(course, every, name=_course), linkToLayers=[LAYER])
         return
-    yield from _formula(panel, id_, metric)
+    yield LAYER, _layer(columns(panel, (i for i in every if not panel.metrics[i].over)))
+    if any(metric.over for metric in panel.metrics):
+        yield _OVER, _layer(columns(panel, (i for i in every if panel.metrics[i].over)))
+    if panel.view is View.LINES and panel.steps:
+        yield _LIMITS, _layer(limits((panel.steps.warning, panel.steps.bad)))
 
 
-def _plain(panel: Panel, metric: Metric, label_: str) -> Json:
-    if metric.stat is Stat.COUNT:
-        return _column(label_, "count", "number", "ratio", sourceField="___records___", params={"emptyAsNull": False})
-    date = metric.stat is not Stat.UNIQUE and find(panel.dataset, metric.field).type is Type.DATE
-    params: Json = {"emptyAsNull": False} if metric.stat is Stat.UNIQUE else {}
-    of = unit(panel, metric)
-    if not date:
-        params["format"] = _FORMATS.get(of, {"id": "number", "params": {"decimals": 2, "suffix": f" {of}".rstrip()}})
-    made = _column(
-        label_, _operation(metric), "date" if date else "number", "ratio", sourceField=metric.field, params=params
-    )
-    return made | ({"reducedTimeRange": RECENT} if metric.recent else {})
+def _layer(made: Iterable[tuple[str, Json]], **more: Any) -> Json:
+    found = dict(made)
+    return {"columns": found, "columnOrder": list(found), "incompleteColumns": {}, "sampling": 1, **more}
 
 
-def _operation(metric: Metric) -> str:
-    return _OPERATIONS.get(metric.stat, "average")
-
-
-def _formula(panel: Panel, id_: str, metric: Metric) -> Iterator[tuple[str, Json]]:
-    """A formula with the parts into which Lens splits it: 8.x does not split it again when it loads a dashboard."""
-    parts = {f"{id_}X0": _plain(panel, metric, "")}
-    formula = f"{_operation(metric)}({metric.field})"
-    tree: Any = f"{id_}X0"
-    if metric.stat is Stat.TOTAL:
-        parts[f"{id_}X1"] = _plain(panel, Metric(Stat.UNIQUE, metric.per, unit="count"), "")
-        formula, tree = f"{formula} * unique_count({metric.per})", _times(tree, f"{id_}X1")
-    if metric.mirrored:
-        formula, tree = f"{formula} * -1", _times(tree, -1)
-    last = f"{id_}X{len(parts)}"
-    for name, part in parts.items():
-        part["label"] = f"Part of {formula}"
-        yield name, part
-    yield (
-        last,
-        _column(f"Part of {formula}", "math", "number", "ratio", references=list(parts), params={"tinymathAst": tree}),
-    )
-    params = {"formula": formula, "isFormulaBroken": False, "format": parts[f"{id_}X0"]["params"]["format"]}
-    yield id_, _column(label(panel, metric), "formula", "number", "ratio", references=[last], params=params)
-
-
-def _times(left: Any, right: Any) -> Json:
-    return {"type": "function", "name": "multiply", "args": [left, right]}
+def _course(i: int) -> str:
+    return f"course{i}"
 
 
 def _palette(steps: Steps | None) -> Json:
@@ -210,25 +100,30 @@ def _palette(steps: Steps | None) -> Json:
 
 def _lines(panel: Panel) -> tuple[str, Json]:
     series = "area_stacked" if panel.stacked else "line"
-    layer: Json = {
-        "layerId": LAYER,
-        "layerType": "data",
-        "seriesType": series,
-        "xAccessor": TIMES,
-        "accessors": [column(i) for i in range(len(panel.metrics))],
-    }
+    stacked = [i for i, metric in enumerate(panel.metrics) if not metric.over]
+    over = [i for i, metric in enumerate(panel.metrics) if metric.over]
+    layers = [_drawn(LAYER, series, stacked)]
     if panel.split:
-        layer["splitAccessor"] = SPLIT
+        layers[0]["splitAccessor"] = SPLIT
+    if over:
+        layers.append(_drawn(_OVER, "line", over))
+    if panel.steps:
+        layers.append(_thresholds(panel.steps))
     everywhere = {"x": False, "yLeft": False, "yRight": False}
     below = any(metric.mirrored for metric in panel.metrics)
     return "lnsXY", {
         "preferredSeriesType": series,
-        "layers": [layer],
-        "legend": {"isVisible": True, "position": "bottom", "showSingleSeries": True, "legendSize": "medium"},
+        "layers": layers,
+        "legend": {
+            "isVisible": True,
+            "position": "right" if panel.split else "bottom",
+            "showSingleSeries": True,
+            "legendSize": "medium",
+            "shouldTruncate": True,
+        },
         "valueLabels": "hide",
-        "fittingFunction": "Linear"
-        if panel.minutely
-        else "None",  # gaps stay visible, unless values come once a minute
+        # Gaps stay visible, unless values come once a minute
+        "fittingFunction": "Linear" if panel.minutely else "None",
         "axisTitlesVisibilitySettings": everywhere,
         "yLeftExtent": {"mode": "full"}
         if panel.top is None or below
@@ -236,11 +131,35 @@ def _lines(panel: Panel) -> tuple[str, Json]:
     }
 
 
+def _drawn(id_: str, series: str, metrics: Iterable[int]) -> Json:
+    accessors = [column(i) for i in metrics]
+    return {"layerId": id_, "layerType": "data", "seriesType": series, "xAccessor": TIMES, "accessors": accessors}
+
+
+def _thresholds(steps: Steps) -> Json:
+    """Dashed lines at the values from which on a number is a warning or bad."""
+    ids = [id_ for id_, _ in limits((steps.warning, steps.bad))]
+    looks = [
+        {"forAccessor": id_, "axisMode": "left", "color": colour, "lineStyle": "dashed", "lineWidth": 1}
+        for id_, colour in zip(ids, (WARNING, BAD), strict=True)
+    ]
+    return {"layerId": _LIMITS, "layerType": "referenceLine", "accessors": ids, "yConfig": looks}
+
+
 def _stat(panel: Panel) -> tuple[str, Json]:
     first, *second = [column(i) for i in range(len(panel.metrics))]
     made: Json = {"layerId": LAYER, "layerType": "data", "metricAccessor": first, "showBar": False}
     if second:
         made["secondaryMetricAccessor"] = second[0]
+    if panel.split:
+        made |= {"breakdownByAccessor": SPLIT, "maxCols": 1}
+    if panel.trend:
+        made |= {
+            "trendlineLayerId": _TREND,
+            "trendlineLayerType": "metricTrendline",
+            "trendlineTimeAccessor": TIMES,
+            "trendlineMetricAccessor": _course(0),
+        }
     return "lnsMetric", made | _palette(steps(panel, panel.metrics[0]))
 
 
@@ -254,7 +173,7 @@ def _table(panel: Panel) -> tuple[str, Json]:
         "layerId": LAYER,
         "layerType": "data",
         "columns": [{"columnId": SPLIT, "isTransposed": False}, *cells],
-        "sorting": {"columnId": by, "direction": "desc"},
+        "sorting": {"columnId": by, "direction": "asc" if panel.split and panel.split.rising else "desc"},
         "paging": {"size": 20, "enabled": True},
         "rowHeight": "single",
     }

@@ -1,0 +1,123 @@
+"""Tables of Grafana: the order, names, widths and colours of the columns, and rows that a transformation selects."""
+
+from collections.abc import Iterator
+from typing import Any, Final
+
+from grafana_foundation_sdk.builders import common as common_builders
+from grafana_foundation_sdk.builders import table as table_builder
+from grafana_foundation_sdk.models import common, dashboard
+from grafana_foundation_sdk.models.dashboard import DynamicConfigValue as Set
+
+from shipper.view.dashboards.colours import bands
+from shipper.view.dashboards.grafana import query as grafana_query
+from shipper.view.dashboards.grafana.links import page
+from shipper.view.dashboards.grafana.unit_ids import unit_id
+from shipper.view.dashboards.model import (
+    PAGES,
+    TIME,
+    Board,
+    Metric,
+    Panel,
+    Stat,
+    key_label,
+    label,
+    sorted_by,
+    steps,
+    unit,
+)
+from shipper.view.thresholds import Steps
+
+_LEAST_WIDTH: Final = 70  # pixels; Grafana gives each column 150, so that a page would not hold them
+_KEY_WIDTH: Final = 220
+_WIDTHS: Final = {"date": 155}
+_BAR_WIDTH: Final = 100
+
+
+def table(board: Board, panel: Panel) -> table_builder.Panel:
+    """A table with a column per metric, and the split's values in the first column."""
+    assert panel.split
+    made = table_builder.Panel().filterable(filterable=True).cell_height(common.TableCellHeight.SM)
+    made.min_width(_LEAST_WIDTH)
+    key = key_label(panel)
+    columns = {panel.split.field: key} | grafana_query.columns(panel)
+    if panel.silent:
+        _only_silent(made, panel.split.field)
+        columns |= {"Count": ""}
+    if any(metric.stat is Stat.AGE for metric in panel.metrics):
+        made.with_transformation(_aged(columns, panel))
+    made.with_transformation(_organised(columns))
+    by = common_builders.TableSortByFieldState().display_name(label(panel, sorted_by(panel)))
+    made.sort_by([by.desc(desc=not panel.split.rising)])
+    made.override_by_name(key, list(_key_column(board, panel.split.field)))
+    for metric in panel.metrics:
+        made.override_by_name(label(panel, metric), list(_column(panel, metric)))
+    return made
+
+
+def _organised(columns: dict[str, str]) -> dashboard.DataTransformerConfig:
+    options = {
+        "excludeByName": {name: True for name, shown in columns.items() if not shown},
+        "indexByName": {name: i for i, name in enumerate(columns)},
+        "renameByName": {name: shown for name, shown in columns.items() if shown},
+    }
+    return dashboard.DataTransformerConfig(id_val="organize", options=options)
+
+
+def only_silent(field: str) -> Iterator[dashboard.DataTransformerConfig]:
+    """Of the rows of the first target those whose value of ``field`` the second one, of the last minutes, lacks."""
+    yield dashboard.DataTransformerConfig(id_val="joinByField", options={"byField": field, "mode": "outer"})
+    sends = {"fieldName": "Count", "config": {"id": "greaterOrEqual", "options": {"value": "1"}}}
+    # If no host sends at all there is no such column; excluding then leaves all rows, including would leave none
+    options = {"type": "exclude", "match": "any", "filters": [sends]}
+    yield dashboard.DataTransformerConfig(id_val="filterByValue", options=options)
+
+
+def _only_silent(made: table_builder.Panel, field: str) -> None:
+    for step in only_silent(field):
+        made.with_transformation(step)
+
+
+def _aged(columns: dict[str, str], panel: Panel) -> dashboard.DataTransformerConfig:
+    """A second column of the last documents' times, which is shown as the time since then."""
+    (seen,) = {label(panel, metric) for metric in panel.metrics if metric.field == TIME and metric.stat is Stat.MAX}
+    (of,) = [name for name, shown in columns.items() if shown == seen]
+    options = {"mode": "unary", "unary": {"operator": "abs", "fieldName": of}, "alias": grafana_query.AGE}
+    return dashboard.DataTransformerConfig(id_val="calculateField", options=options)
+
+
+def _key_column(board: Board, field: str) -> Iterator[Set]:
+    yield Set(id_val="unit", value="string")  # else the panel's unit formats the names: "NaN", a date, "10100%"
+    yield Set(id_val="custom.width", value=_KEY_WIDTH)
+    if field in PAGES:
+        yield Set(id_val="links", value=[page(board, field)])
+
+
+def _column(panel: Panel, metric: Metric) -> Iterator[Set]:
+    of, own = unit(panel, metric), steps(panel, metric)
+    if metric.stat is Stat.AGE:
+        yield Set(id_val="unit", value="dateTimeFromNow")
+        yield Set(id_val="custom.cellOptions", value={"type": "color-text"})
+        yield _thresholds(None, bands(own)[-1][1])  # a time, which no threshold of a duration fits
+        return
+    yield Set(id_val="unit", value=unit_id(of, metric.field))
+    if of == "pct":
+        yield Set(id_val="custom.cellOptions", value={"type": "gauge", "mode": "basic"})
+        yield Set(id_val="min", value=0)
+        yield Set(id_val="max", value=1)
+        yield Set(id_val="custom.width", value=_BAR_WIDTH)
+    elif own:
+        yield Set(id_val="custom.cellOptions", value={"type": "color-text"})
+    if of in _WIDTHS:
+        yield Set(id_val="custom.width", value=_WIDTHS[of])
+    yield own_thresholds(own)
+
+
+def own_thresholds(steps: Steps | None) -> Set:
+    """An override: the colours of one number or column."""
+    return _thresholds(*[part for band in bands(steps) for part in band])
+
+
+def _thresholds(*parts: Any) -> Set:
+    """``parts``: begin and colour of each band in turn."""
+    own = [{"color": colour, "value": begin} for begin, colour in zip(parts[::2], parts[1::2], strict=True)]
+    return Set(id_val="thresholds", value={"mode": "absolute", "steps": own})
