@@ -32,7 +32,7 @@ OWN: Final = (
             *("softirqs", "systemd", "tcp", "threads", "udp", "udp6", "vm", "zfs"),
         )
     ),
-    *("system.reboot_required", "system.socket.used.count"),
+    *("system.boot.first", "system.reboot_required", "system.socket.used.count"),
     # Times of CPU states as counters, in ns; the shares of guests, which Elastic leaves in user and nice
     *(f"system.{cpu}.{name}" for cpu in ("cpu", "core") for name in ("*.ns", "guest.*", "guest_nice.*")),
     "system.core.total.pct",

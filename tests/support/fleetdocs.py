@@ -211,7 +211,10 @@ class _Host:
         for entity in self._entities:
             if entity.kind.dataset != "process" or tick % pause == 0:
                 self._collected += 1
-                yield self._document(entity, tick, entity.at(tick))
+                values = entity.at(tick)
+                if entity.kind.dataset == "host" and fleet.reboots.get(self._number) == tick:
+                    values = {**values, "system.boot.first": True}
+                yield self._document(entity, tick, values)
         if "agent" in fleet.datasets:
             self._collected += 1
             yield self._document(self._agent, tick, self._agent.at(tick, **self._ledger(before, tick)))

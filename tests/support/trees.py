@@ -57,9 +57,10 @@ def config(**collect: tuple[str, ...]) -> Config:
 class Host:
     """``collectors`` on a Tree: ``tick(seconds)`` lets time pass and gives the documents."""
 
-    def __init__(self, tree: Tree, *collectors: Collector, settings: Config | None = None) -> None:
+    def __init__(self, tree: Tree, *collectors: Collector, settings: Config | None = None, keep: bool = False) -> None:
+        """``keep``: collectors may keep what they remember in the spool directory."""
         self.tree = tree
-        self._ticks = Ticks(tree, collectors, settings or config())
+        self._ticks = Ticks(tree, collectors, settings or config(), keep=keep)
 
     def tick(self, seconds: float = 10.0) -> Documents:
         self.tree.now += int(seconds * SECOND)

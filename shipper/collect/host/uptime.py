@@ -2,14 +2,20 @@
 
 Operating system and kernel change with a reboot or an upgrade: they are read once a minute and are in every host document.
 Inside a container another file is mounted over ``proc/sys/kernel/random/boot_id``, hence the one below the host root.
+
+The boot id is stored in the spool directory: the first document after a boot says so. Its uptime does not tell, because the
+shipper may start minutes after the kernel.
 """
 
 import os
 from collections.abc import Iterable
+from contextlib import suppress
 
+from shipper.base.durable import replace
+from shipper.base.isolate import Aside
 from shipper.collect.contract import Collect, Collector, Output, host_reading
 from shipper.fields.dataset import HOST
-from shipper.fields.field import attribute, gauge
+from shipper.fields.field import Type, attribute, gauge
 from shipper.fields.rates import Reading, Value
 from shipper.kernel import namespace
 from shipper.kernel.every import Every
@@ -21,6 +27,9 @@ _UPTIME = "proc/uptime"
 _KERNEL = "proc/sys/kernel"
 _RELEASES = ("etc/os-release", "usr/lib/os-release")
 _EVERY_S = 60
+STATE = "boot-id"
+_DISK_S = 0.25
+_JUST_MS = 600_000  # a first run within ten minutes after a boot is taken as part of it
 # https://www.freedesktop.org/software/systemd/man/latest/os-release.html
 _WANTED = {
     "NAME": "host.os.name",
@@ -37,6 +46,12 @@ _FAMILIES = {
 FIELDS = (
     gauge("system.uptime.duration.ms", "ms", "Time since boot, including suspend", f"{_UPTIME} 1st"),
     attribute("host.boot.id", "Changes with every boot", f"{_KERNEL}/random/boot_id"),
+    attribute(
+        "system.boot.first",
+        "True in the first document after a boot; else absent",
+        f"{_KERNEL}/random/boot_id",
+        Type.BOOLEAN,
+    ),
     attribute("host.os.name", "Name of the operating system", "etc/os-release NAME"),
     attribute("host.os.full", "Name and version of the operating system, for display", "etc/os-release PRETTY_NAME"),
     attribute("host.os.version", "Version of the operating system", "etc/os-release VERSION_ID"),
@@ -95,9 +110,44 @@ def host(reader: Reader) -> dict[str, Value]:
     return values
 
 
-def start(reader: Reader, _config: Config) -> Collect:
+class Boots:
+    """The boot of the documents so far, stored in ``directory``. Without a directory no document is the first."""
+
+    def __init__(self, directory: str) -> None:
+        self._file = os.path.join(directory, STATE) if directory else ""
+        self._disk = Aside("boot-id")
+        self._seen = self._stored = self._restored()
+
+    def first(self, boot: Value | None, up_ms: Value | None) -> bool:
+        """Whether this is the first document of ``boot``. Without an earlier run: whether the host has just booted."""
+        if not self._file or not isinstance(boot, str):
+            return False
+        if self._seen == boot:
+            self._store()  # only now: the first document is in the spool
+            return False
+        new = isinstance(up_ms, int) and up_ms < _JUST_MS if not self._seen else True
+        self._seen = boot
+        return new
+
+    def _restored(self) -> str:
+        try:
+            with open(self._file, encoding="ascii") as file:
+                return file.read(64).strip()
+        except (OSError, ValueError):
+            return ""
+
+    def _store(self) -> None:
+        if self._stored != self._seen:
+            self._stored = self._seen
+            content = f"{self._seen}\n".encode()
+            with suppress(OSError):  # a disk that hangs must not cost other values
+                self._disk.run(lambda: replace(self._file, content), _DISK_S)
+
+
+def start(reader: Reader, config: Config) -> Collect:
     """Uptime is read at every tick, the rest once a minute."""
     known: dict[str, Value] = {}
+    boots = Boots(config.spool.directory)
     every = Every(_EVERY_S)
     of_host = namespace.shared(reader, "time") is not False
     if not of_host:
@@ -107,7 +157,10 @@ def start(reader: Reader, _config: Config) -> Collect:
         nonlocal known
         if every.due(reader.now_ns()):
             known = {**known, **host(reader)}
-        return host_reading(reader, {**known, **(reader.parse(_UPTIME, parse) or {} if of_host else {})})
+        values = {**known, **(reader.parse(_UPTIME, parse) or {} if of_host else {})}
+        if boots.first(values.get("host.boot.id"), values.get("system.uptime.duration.ms")):
+            values["system.boot.first"] = True
+        return host_reading(reader, values)
 
     return collect
 

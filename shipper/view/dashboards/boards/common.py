@@ -15,8 +15,7 @@ POD: Final = Variable("pod", "Pod", "kubernetes.pod.name", always=False, dataset
 IMAGE: Final = Variable("image", "Image", "container.image.name", always=False, dataset="cgroup")
 UNIT: Final = Variable("unit", "Unit or name", "cgroup.name", always=False, where=WORKLOADS, dataset="cgroup")
 
-# Marks one document or a few: a period is rarely longer than this uptime
-BOOT_MARK: Final = Mark("Boots", "host", (below("system.uptime.duration.ms", 90_000),), "host.name", "host.boot.id")
+BOOT_MARK: Final = Mark("Boots", "host", (one_of("system.boot.first", "true"),), "host.name", "host.boot.id")
 OOM_MARK: Final = Mark("OOM kills", "host", (above("system.vm.oom_kills.count_per_s", 0),), "host.name")
 # A container's first minute; the mark tells the image
 START_MARK: Final = Mark(

@@ -40,11 +40,12 @@ def table(board: Board, panel: Panel) -> table_builder.Panel:
     made.min_width(_LEAST_WIDTH)
     key = key_label(panel)
     columns = {panel.split.field: key} | grafana_query.columns(panel)
-    if panel.silent:
-        _only_silent(made, panel.split.field)
-        columns |= {"Count": ""}
     if any(metric.stat is Stat.AGE for metric in panel.metrics):
         made.with_transformation(_aged(columns, panel))
+    if panel.silent:
+        columns |= {"Count": ""}
+        for step in only_silent(panel.split.field):
+            made.with_transformation(step)
     made.with_transformation(_organised(columns))
     by = common_builders.TableSortByFieldState().display_name(label(panel, sorted_by(panel)))
     made.sort_by([by.desc(desc=not panel.split.rising)])
@@ -70,11 +71,6 @@ def only_silent(field: str) -> Iterator[dashboard.DataTransformerConfig]:
     # If no host sends at all there is no such column; excluding then leaves all rows, including would leave none
     options = {"type": "exclude", "match": "any", "filters": [sends]}
     yield dashboard.DataTransformerConfig(id_val="filterByValue", options=options)
-
-
-def _only_silent(made: table_builder.Panel, field: str) -> None:
-    for step in only_silent(field):
-        made.with_transformation(step)
 
 
 def _aged(columns: dict[str, str], panel: Panel) -> dashboard.DataTransformerConfig:

@@ -1,6 +1,7 @@
 """Uptime, what the host is, and its processes."""
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ from trees import Host, Tree
 
 from shipper.collect.host import uptime
 from shipper.collect.process import processes
+from shipper.settings.config import Config, Spool
 
 RELEASE = """\
 # comment
@@ -39,6 +41,34 @@ def test_host_document_says_what_the_host_is(tmp_path: Path) -> None:
         "host.os.type": "linux",
         "host.architecture": "aarch64",
     }
+
+
+def booted(directory: Path, tree: Tree) -> list[object]:
+    """What the first two documents of a shipper's run say."""
+    settings = replace(Config(), spool=Spool(directory=str(directory)))
+    host = Host(tree, uptime.COLLECTOR, settings=settings, keep=True)
+    return [host.host(10).get("system.boot.first") for _ in range(2)]
+
+
+def test_the_first_document_after_a_boot_says_so_however_late(tmp_path: Path) -> None:
+    spool, tree = tmp_path / "spool", Tree(tmp_path / "root", FILES)
+    spool.mkdir()
+    assert booted(spool, tree) == [None, None]  # the first run of all, a quarter of an hour after the boot
+    tree.write("proc/sys/kernel/random/boot_id", "11111111-89ab-4cde-8f01-23456789abcd\n")
+    assert booted(spool, tree) == [True, None]
+    assert booted(spool, tree) == [None, None]
+
+
+def test_a_first_run_soon_after_a_boot_is_part_of_it(tmp_path: Path) -> None:
+    spool, tree = tmp_path / "spool", Tree(tmp_path / "root", FILES | {"proc/uptime": "91.79 1.00\n"})
+    spool.mkdir()
+    assert booted(spool, tree) == [True, None]
+    assert booted(spool, tree) == [None, None]
+
+
+def test_without_a_spool_no_document_is_the_first(tmp_path: Path) -> None:
+    tree = Tree(tmp_path, FILES | {"proc/uptime": "91.79 1.00\n"})
+    assert Host(tree, uptime.COLLECTOR).host().get("system.boot.first") is None
 
 
 @pytest.mark.parametrize(
