@@ -9,6 +9,7 @@ from typing import Any
 
 import polars as pl
 import shipper_eslocal
+from filler import Filler
 from fleetdocs import Document, Fleet
 from fleetload import load
 from grafana_target import Page
@@ -16,8 +17,6 @@ from lens_target import Lens
 from straight import Chosen, Gathered, ranks, straight
 
 from shipper.collect import COLLECTORS
-from shipper.deliver.document import Writer
-from shipper.schema.datasets import DATASETS
 from shipper.view.dashboards import ask, grafana, kibana
 from shipper.view.dashboards.ask import Answer, Span, name
 from shipper.view.dashboards.model import ENTITY, HOST, Board, Panel, Stat, View, label, narrowed
@@ -26,23 +25,28 @@ _UNIQUE_ERROR = 0.06  # cardinality above its precision threshold
 
 
 class Troubled(Fleet):
-    """A fleet with what few hosts have: a free-running clock, failed units, a full disk, OOM kills in a row."""
+    """A fleet with what few hosts have: a free-running clock, failed units, a full disk, OOM kills, sensors."""
 
     def documents(self, hosts: Iterable[int] | None = None, ticks: range | None = None) -> Iterator[Document]:
-        writers = {dataset: Writer(DATASETS[dataset].fields) for dataset in _TROUBLE}
+        filler = Filler(self.namespace)
         for one in super().documents(hosts, ticks):
-            container = "container.id" in one.values
-            if one.dataset not in writers or (one.dataset == "cgroup" and not container):
-                yield one
-                continue
-            values = one.values | _TROUBLE[one.dataset] if one.host == 0 or container else {**one.values}
+            troubled = one.host == 0 if one.dataset != "cgroup" else "container.id" in one.values
+            values = {**one.values, **_TROUBLE.get(one.dataset, {})} if troubled else {**one.values}
+            if one.dataset in _FILLED:
+                values = filler.gauges(one.dataset, values, one.host, one.tick)
             if one.dataset == "host":
                 values |= {"system.files.open.count": 1000 + one.tick, "system.systemd.units.failed.count": one.host}
                 if one.host == 0 and one.tick in _KILLS:
                     values["system.vm.oom_kills.count_per_s"] = 0.1
-            yield replace(one, values=values, line=writers[one.dataset].write(values))
+            if values == one.values:
+                yield one
+                continue
+            yield filler.write(one, values)
+            if one.dataset == "host":
+                yield from filler.entities(one)
 
 
+_FILLED = ("host", "disk", "network", "process")
 _KILLS = range(20, 26)
 _TROUBLE: dict[str, dict[str, Any]] = {
     "host": {"system.clock.synchronised": False},
@@ -73,6 +77,7 @@ class Proven:
     columns: Mapping[str, pl.DataFrame]
     when: Span
     grafana: dict[str, dict[str, Any]] = field(default_factory=dict)
+    kibana: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
 
     def page(self, board: Board, **chosen: Any) -> Page:
         if board.uid not in self.grafana:
@@ -95,8 +100,10 @@ class Proven:
         return page.answer(panel, found["responses"])
 
     def by_kibana(self, board: Board, title: str, chosen: Sequence[Mapping[str, Any]] = ()) -> Answer:
-        saved = json.loads(kibana.render(board).splitlines()[1])
-        panel = next(one for one in json.loads(saved["attributes"]["panelsJSON"]) if one["title"] == title)
+        if board.uid not in self.kibana:
+            saved = json.loads(kibana.render(board).splitlines()[1])
+            self.kibana[board.uid] = json.loads(saved["attributes"]["panelsJSON"])
+        panel = next(one for one in self.kibana[board.uid] if one["title"] == title)
         parts = Lens(panel, self.when, [dict(one) for one in chosen]).parts
         first, *over = [
             lens.answer(self.cluster.request("POST", f"/{self._indices}/_search", lens.search())) for lens in parts

@@ -1,6 +1,7 @@
 """One host in the order of the USE method: utilisation, saturation, errors, for each of its resources."""
 
 from shipper.view.dashboards.boards.common import BOOT_MARK, OOM_MARK, WORKLOADS
+from shipper.view.dashboards.boards.host_details import KILLS, ROWS
 from shipper.view.dashboards.model import (
     ENTITY,
     NAMESPACE,
@@ -29,6 +30,7 @@ _NOW = Row(
             "host",
             avg("system.cpu.total.norm.pct"),
             recent=True,
+            trend=True,
             width=3,
         ),
         stat(
@@ -37,6 +39,7 @@ _NOW = Row(
             "host",
             avg("system.memory.actual.used.pct"),
             recent=True,
+            trend=True,
             width=3,
         ),
         stat(
@@ -45,6 +48,7 @@ _NOW = Row(
             "filesystem",
             most("system.filesystem.used.pct"),
             recent=True,
+            trend=True,
             width=3,
         ),
         stat("CPUs", "Number of logical CPUs online, highest value.", "host", most("system.cpu.cores"), width=3),
@@ -126,14 +130,16 @@ _MEMORY = Row(
     (
         lines(
             "Memory in use",
-            "Memory by use; free memory is not used at all, not even as cache.",
+            "Memory by use, and the total as a line. What is above the stack is memory of the kernel that has no line here.",
             "host",
             avg("system.memory.anon.bytes", "processes"),
-            avg("system.memory.shmem.bytes", "shared"),
             avg("system.memory.slab.unreclaimable.bytes", "kernel"),
             avg("system.memory.slab.reclaimable.bytes", "kernel caches"),
-            avg("system.memory.cached.bytes", "page cache, including shared"),
+            avg("system.memory.cached.bytes", "page cache, including shared memory"),
+            avg("system.memory.buffers.bytes", "block device cache"),
             avg("system.memory.free", "free"),
+            avg("system.memory.total", "total", over=True),
+            stacked=True,
         ),
         lines(
             "Memory pressure",
@@ -171,6 +177,7 @@ _DISK = Row(
             "disk",
             avg("system.diskio.util.pct"),
             split=_DISKS,
+            width=12,
             top=1,
         ),
         lines(
@@ -180,6 +187,7 @@ _DISK = Row(
             avg("system.diskio.read.bytes_per_s", "read"),
             avg("system.diskio.write.bytes_per_s", "written", mirrored=True),
             split=_DISKS,
+            width=12,
         ),
         lines(
             "Disk operations",
@@ -188,6 +196,7 @@ _DISK = Row(
             avg("system.diskio.read.count_per_s", "reads"),
             avg("system.diskio.write.count_per_s", "writes", mirrored=True),
             split=_DISKS,
+            width=12,
         ),
         lines(
             "Disk latency",
@@ -196,6 +205,7 @@ _DISK = Row(
             avg("system.diskio.read.await.ms", "read"),
             avg("system.diskio.write.await.ms", "write"),
             split=_DISKS,
+            width=12,
         ),
         lines(
             "Disk queue",
@@ -203,6 +213,7 @@ _DISK = Row(
             "disk",
             avg("system.diskio.queue.count"),
             split=_DISKS,
+            width=12,
         ),
         lines(
             "I/O pressure",
@@ -249,6 +260,7 @@ _NETWORK = Row(
             avg("system.network.in.bytes_per_s", "received"),
             avg("system.network.out.bytes_per_s", "sent", mirrored=True),
             split=_INTERFACES,
+            width=12,
         ),
         lines(
             "Packets",
@@ -257,6 +269,7 @@ _NETWORK = Row(
             avg("system.network.in.packets_per_s", "received"),
             avg("system.network.out.packets_per_s", "sent", mirrored=True),
             split=_INTERFACES,
+            width=12,
         ),
         lines(
             "Errors and drops",
@@ -313,7 +326,7 @@ _PROCESSES = Row(
             avg("system.process.summary.zombie", "zombie"),
             avg("system.process.summary.total", "all"),
         ),
-        lines("Open files", "Number of open files on the host.", "host", avg("system.files.open.count", "open")),
+        KILLS,
         table(
             "Processes by CPU",
             "The processes that use most CPU or memory, read once a minute; means. 100 % is one CPU.",
@@ -321,6 +334,10 @@ _PROCESSES = Row(
             Split("process.name", 20),
             avg("system.process.cpu.total.pct", "CPU"),
             avg("system.process.memory.rss.bytes", "memory"),
+            avg("system.process.io.read.bytes_per_s", "read"),
+            avg("system.process.io.write.bytes_per_s", "written"),
+            most("system.process.num_threads", "threads"),
+            most("system.process.fd.open", "files"),
         ),
         table(
             "Containers and services by CPU",
@@ -328,7 +345,9 @@ _PROCESSES = Row(
             "cgroup",
             Split(ENTITY, 20),
             avg("cgroup.cpu.cores", "CPU"),
+            avg("cgroup.cpu.limit.pct", "of quota"),
             avg("cgroup.memory.working_set.bytes", "memory"),
+            avg("cgroup.memory.limit.pct", "of limit"),
             most("cgroup.pids.current", "tasks"),
             where=WORKLOADS,
         ),
@@ -340,6 +359,6 @@ BOARD = Board(
     "Host",
     "One host: utilisation, saturation and errors of each resource.",
     (NAMESPACE, ONE_HOST),
-    (_NOW, _CPU, _MEMORY, _DISK, _FILESYSTEMS, _NETWORK, _PROCESSES),
+    (_NOW, _CPU, _MEMORY, _DISK, _FILESYSTEMS, _NETWORK, _PROCESSES, *ROWS),
     (BOOT_MARK, OOM_MARK),
 )
