@@ -18,11 +18,10 @@ from pictures import drawn as drawing
 from pictures import opened
 from proof import Proven, Troubled, drawn, loaded
 
-from shipper.view import thresholds
 from shipper.view.dashboards import ask
 from shipper.view.dashboards.boards import BOARDS
 from shipper.view.dashboards.colours import BAD, GOOD, WARNING
-from shipper.view.dashboards.model import ENTITY, HOST, Board, Panel, View, key_label, label, steps
+from shipper.view.dashboards.model import ENTITY, HOST, Board, Panel, Stat, View, key_label, label, steps
 from shipper.view.thresholds import Level
 
 pytestmark = pytest.mark.needs("chromedriver", "npm")
@@ -118,7 +117,7 @@ def fleet_has(fleet: Proven, board: Board, when: tuple[int, int], chosen: dict[s
     page = fleet.page(board, **{name: value for name, value in chosen.items() if name in names})
     page.when = ask.span(*when)
     panel = next(panel for panel in drawn(board) if panel.view is View.STAT)
-    return None not in fleet.by_grafana(page, panel.title).numbers.values()
+    return None not in fleet.by_grafana(page, panel.title).shown
 
 
 @pytest.mark.parametrize("uid", BY_UID)
@@ -128,11 +127,14 @@ def test_numbers_are_shown_with_their_unit(fleet: Proven, code: Grafana, uid: st
     for panel in drawn(board):
         if panel.view is not View.STAT:
             continue
-        right = list(fleet.by_grafana(page, panel.title).numbers.values())
+        answer = fleet.by_grafana(page, panel.title)
+        right = answer.shown or [None]
         shown = asked(fleet, code, page, panel)
         assert len(shown) == len(right), panel.title
+        if answer.rows:
+            assert [number["name"] for number in shown] == list(answer.rows), panel.title
         for number, value in zip(shown, right, strict=True):
-            assert (number["text"] == "–") == (value is None), (panel.title, number, value)
+            assert (number["text"] in ("–", "0")) == (not value), (panel.title, number, value)
             if value is not None and panel.unit == "pct":
                 assert float(_NUMBER.findall(number["text"])[0]) == pytest.approx(value * 100, abs=0.051), panel.title
 
@@ -144,15 +146,16 @@ def test_colours_follow_the_thresholds(fleet: Proven, code: Grafana) -> None:
         for panel in drawn(board):
             right, shown = fleet.by_grafana(page, panel.title), asked(fleet, code, page, panel)
             if panel.view is View.STAT:
-                found = [list(zip(panel.metrics, shown, right.numbers.values(), strict=True))]
+                found = [list(zip(panel.metrics, shown, right.shown or [None], strict=True))]
             elif panel.view is View.TABLE:
                 rows = zip(shown[0]["rows"], right.rows.values(), strict=True)
                 found = [list(zip(panel.metrics, row[1:], values, strict=True)) for row, values in rows]
             else:
                 continue
             for metric, cell, value in (one for row in found for one in row):
-                if value is not None and steps(panel, metric):
-                    level = thresholds.level(metric.field, value)
+                own = steps(panel, metric)
+                if value is not None and own and metric.stat is not Stat.AGE:
+                    level = own.level(value)
                     assert cell["colour"].lower() == COLOUR_OF[level].lower(), (panel.title, metric, value)
                     seen.add(level)
     assert seen == set(Level)

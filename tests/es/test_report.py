@@ -113,9 +113,10 @@ def compared(data: Proven, panel: Panel, seen: dict[str, object], board: str, ch
         at = panel.metrics.index(sorted_by(panel))
         column = [row[at] for row in shown.rows.values()]
         there = [value for value in column if value is not None]
-        if column != [*sorted(there, reverse=True), *[None] * (len(column) - len(there))]:
+        down = not (panel.split and panel.split.rising)
+        if column != [*sorted(there, reverse=down), *[None] * (len(column) - len(there))]:
             problems.append("rows are not in order")
-        shown.rows = dict(sorted(shown.rows.items(), key=lambda row: -ranked.get(row[0], 0)))
+        shown.rows = dict(sorted(shown.rows.items(), key=lambda row: (-1 if down else 1) * ranked.get(row[0], 0)))
     elif panel.view is not View.STAT:
         if panel.stacked:  # lines without any value are no part of the stack
             shown.series = {name: shown.series.get(name, [None] * len(right.times)) for name in right.series}

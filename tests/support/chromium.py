@@ -33,6 +33,7 @@ return [...document.querySelectorAll(".board")].map((board) => [...board.querySe
   return {
     title: panel.querySelector("h3").textContent,
     empty: panel.querySelector(".empty") !== null,
+    names: [...panel.querySelectorAll(".numbers small")].map((one) => one.textContent),
     numbers: [...panel.querySelectorAll(".numbers b")].map((one) => number(one.dataset.value)),
     rows: [...panel.querySelectorAll("tbody tr")].map((row) =>
       [row.cells[0].textContent, [...row.cells].slice(1).map((cell) => number(cell.dataset.value))]),
@@ -110,6 +111,8 @@ def chromium() -> Iterator[Browser]:
 def answer(panel: Panel, when: Span, seen: dict[str, Any]) -> Answer:
     """What ``seen``, one of ``Browser.boards``' panels, says; lines below zero with their own sign."""
     if panel.view is View.STAT:
+        if panel.split:
+            return Answer(rows={name: [value] for name, value in zip(seen["names"], seen["numbers"], strict=True)})
         titles = [metric.label or panel.title for metric in panel.metrics]
         return Answer(numbers=dict(zip(titles, seen["numbers"], strict=True)))
     if panel.view is View.TABLE:

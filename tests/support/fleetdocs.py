@@ -217,11 +217,19 @@ class _Host:
                 yield self._document(entity, tick, values)
         if "agent" in fleet.datasets:
             self._collected += 1
-            yield self._document(self._agent, tick, self._agent.at(tick, **self._ledger(before, tick)))
+            yield self._document(
+                self._agent, tick, self._agent.at(tick, **self._ledger(before, tick), **self._goodbye(tick))
+            )
 
     @cached_property
     def _agent(self) -> Entity:
         return self._entity(agent(), "", **{"agent.period.ms": self._fleet.period_s * 1000})
+
+    def _goodbye(self, tick: int) -> Values:
+        """Of every second host that goes, the shipper was stopped."""
+        fleet = self._fleet
+        stops = self._number % 2 == 1 and tick + 1 == fleet.gone.get(self._number)
+        return {"agent.stopped": True} if stops else {}
 
     def _ledger(self, before: int, tick: int) -> Values:
         """All documents before this tick are stored or late; this tick's wait."""

@@ -318,16 +318,23 @@ def _table(
     if "calculateField" in steps:  # the time of the last document again, which is shown as the time since then
         assert steps["calculateField"]["unary"]["operator"] == "abs"
         columns[steps["calculateField"]["alias"]] = columns[steps["calculateField"]["unary"]["fieldName"]]
+    rows = _joined(panel, responses)
+    for more, response in list(zip(panel["targets"], responses, strict=True))[2:]:
+        found = {row["key"]: row for row in _buckets(more, response)}
+        for metric in more["metrics"]:
+            key = f"{more['refId']}{metric['id']}"
+            columns[_column(more, metric)] = {**metric, "id": key}
+            for row in rows:
+                row[key] = found.get(row["key"], {}).get(metric["id"], {})
     shown = [name for name in columns if not organize["excludeByName"].get(name)]
     assert all(name in organize["renameByName"] for name in shown), (shown, organize)
     shown.sort(key=lambda name: organize["indexByName"][name])
     since = [name for name in shown if _unit(panel, organize["renameByName"][name]) == "dateTimeFromNow"]
-    return {
-        str(row["key"]): [
-            _age(_value(columns[name], row), when) if name in since else _value(columns[name], row) for name in shown
-        ]
-        for row in _joined(panel, responses)
-    }
+    answer: dict[str, list[float | None]] = {}
+    for row in rows:
+        values = {name: _value(columns[name], row) for name in shown}
+        answer[str(row["key"])] = [_age(value, when) if name in since else value for name, value in values.items()]
+    return answer
 
 
 def _age(value: float | None, when: Span) -> float | None:

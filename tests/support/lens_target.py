@@ -93,6 +93,9 @@ class Lens:
         made: Json = {}
         if column["operationType"] != "count":
             made = {_AGGREGATIONS[column["operationType"]]: {"field": column["sourceField"]}}
+        if "filter" in column:
+            wanted = {"bool": {"filter": kuery(column["filter"]["query"])}}
+            return {"filter": wanted, "aggs": {"end": made}}
         if "reducedTimeRange" not in column:
             return made
         begin = f"{self.when.last_ms}||-{column['reducedTimeRange']}"

@@ -47,6 +47,7 @@ def fields() -> dict[str, list[str]]:
             metrics = [*panel.metrics, *([panel.split.by] if panel.split and panel.split.by else [])]
             names = {one.field for one in metrics if one.field} | {one.per for one in metrics if one.per}
             names |= {panel.split.field} if panel.split else set()
+            names |= {test.field for one in metrics for test in one.where}
             found.setdefault(panel.dataset, set()).update(names, (one.field for one in narrowed(board, panel)))
             asked += [(panel.dataset, test) for test in panel.where]
         for dataset, test in asked:
@@ -132,6 +133,8 @@ def _passes(test: Test) -> pl.Expr:
 def _expression(metric: Metric, when: Span) -> pl.Expr:
     now = pl.col(TIME) >= when.last_ms - RECENT_MS
     column = pl.col(metric.field) if metric.field else pl.len()
+    for test in metric.where:
+        column = column.filter(_passes(test))
     found = {
         Stat.COUNT: lambda: now.sum() if metric.recent else pl.len(),
         Stat.UNIQUE: lambda: column.drop_nulls().n_unique(),

@@ -66,6 +66,11 @@ class Answer:
     rows: dict[str, list[float | None]] = field(default_factory=dict)
 
     @property
+    def shown(self) -> list[float | None]:
+        """The numbers of a stat, with or without names."""
+        return [*self.numbers.values(), *(value for row in self.rows.values() for value in row)]
+
+    @property
     def empty(self) -> bool:
         """Whether there is no value at all."""
         values = [
@@ -128,6 +133,8 @@ def _metric(metric: Metric, when: Span) -> dict[str, Any]:
             made = {"avg": {"field": metric.field}}
         case _:
             made = {str(metric.stat): {"field": metric.field}}
+    if metric.where:
+        return {"filter": {"bool": {"filter": dsl(metric.where)}}, "aggs": {"end": made}}
     if metric.recent:
         end = {"range": {TIME: {"gte": f"{when.last_ms}||-{RECENT}", "format": "epoch_millis"}}}
         made = {"filter": end, "aggs": {"end": made}}

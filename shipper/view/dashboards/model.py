@@ -81,6 +81,7 @@ class Metric:
 
     ``recent``: only documents of the last RECENT of the time range. ``mirrored``: drawn below zero. ``over``: drawn as
     a line over a stack, not in it. ``unit``: that of the result, if it differs from the field's, as for counts.
+    ``where``: only documents that meet these conditions too; only in a table of silent rows.
     """
 
     stat: Stat
@@ -91,6 +92,7 @@ class Metric:
     mirrored: bool = False
     over: bool = False
     unit: str = ""
+    where: tuple[Test, ...] = ()
 
 
 def avg(name: str, label: str = "", *, mirrored: bool = False, over: bool = False) -> Metric:
@@ -98,9 +100,9 @@ def avg(name: str, label: str = "", *, mirrored: bool = False, over: bool = Fals
     return Metric(Stat.AVG, name, label, mirrored=mirrored, over=over)
 
 
-def most(name: str, label: str = "") -> Metric:
+def most(name: str, label: str = "", *, where: tuple[Test, ...] = ()) -> Metric:
     """Maximum of a field."""
-    return Metric(Stat.MAX, name, label)
+    return Metric(Stat.MAX, name, label, where=where)
 
 
 def least(name: str, label: str = "") -> Metric:

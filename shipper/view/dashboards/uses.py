@@ -10,6 +10,7 @@ def fields(panel: Panel) -> set[str]:
     """Names of the fields that ``panel`` itself names; the variables of its board are not among them."""
     metrics = [*panel.metrics, *([panel.split.by] if panel.split and panel.split.by else [])]
     names = {metric.field for metric in metrics} | {metric.per for metric in metrics if metric.stat is Stat.TOTAL}
+    names |= {test.field for metric in metrics for test in metric.where}
     names |= {panel.split.field} if panel.split else set()
     return (names | {test.field for test in panel.where}) - {""}
 

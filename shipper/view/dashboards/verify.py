@@ -64,6 +64,8 @@ def _verify(panel: Panel) -> None:
 
 
 def _verify_silence(panel: Panel) -> None:
+    if any(metric.where for metric in panel.metrics) and not panel.silent:
+        raise BoardError("only a table of silent rows may have metrics of some documents")
     ages = [metric for metric in panel.metrics if metric.stat is Stat.AGE]
     if ages and (panel.view is not View.TABLE or most(TIME) not in [replace(one, label="") for one in panel.metrics]):
         raise BoardError("the time since the last document needs a table that shows when that was")

@@ -17,7 +17,6 @@ from shipper.view.unit_formats import Scale, scale
 Marks = Mapping[str, list[tuple[int, str]]]
 Line = list[float | None]
 _DASHES: Final = ("solid", "dash", "dot", "dashdot")
-_SLOW_MS: Final = 90_000  # some fields come once a minute, whatever the period: lines are joined across this
 _LEGEND: Final = {
     "orientation": "h",
     "y": 0,
@@ -118,8 +117,9 @@ def _traces(
             if panel.stacked:
                 if not any(value is not None for value in drawn):
                     continue
-                more |= {"stackgroup": str(number)}
-            yield look | _points(answer.times[part], drawn, when.bucket_ms) | more
+                over = panel.metrics[i % len(panel.metrics)].over
+                more |= {} if over else {"stackgroup": str(number)}
+            yield look | _points(answer.times[part], drawn, when.bucket_ms, panel.joined_ms) | more
 
 
 def _entry(panel: Panel, title: str, i: int, form: Scale) -> dict[str, Any]:
@@ -158,9 +158,9 @@ def _segments(answer: Answer) -> Iterator[slice]:
             begin = None
 
 
-def _points(times: Sequence[int], line: Line, step_ms: int) -> dict[str, Any]:
+def _points(times: Sequence[int], line: Line, step_ms: int, joined_ms: int) -> dict[str, Any]:
     """Coordinates. A point between two gaps gets a marker, because no line goes through it."""
-    kept = [at for at in range(len(times)) if line[at] is not None or not _slow(times, line, at)]
+    kept = [at for at in range(len(times)) if line[at] is not None or not _slow(times, line, at, joined_ms)]
     values = [_short(line[at]) for at in kept]
     padded = [None, *values, None]
     alone = any(padded[i] is None and value is not None and padded[i + 2] is None for i, value in enumerate(values))
@@ -170,11 +170,11 @@ def _points(times: Sequence[int], line: Line, step_ms: int) -> dict[str, Any]:
     return {"x": [times[at] for at in kept], "y": values, **look}
 
 
-def _slow(times: Sequence[int], line: Line, at: int) -> bool:
+def _slow(times: Sequence[int], line: Line, at: int, joined_ms: int) -> bool:
     """Whether the values before and after are so close in time that none was due in between."""
     before = next((i for i in range(at, -1, -1) if line[i] is not None), None)
     after = next((i for i in range(at, len(line)) if line[i] is not None), None)
-    return before is not None and after is not None and times[after] - times[before] <= _SLOW_MS
+    return before is not None and after is not None and times[after] - times[before] <= joined_ms
 
 
 def _short(value: float | None) -> float | None:

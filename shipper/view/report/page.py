@@ -129,21 +129,25 @@ def _drawn(id_: str, filled: Filled, panel: Panel, colours: Mapping[str, int]) -
 
 
 def _numbers(panel: Panel, answer: Answer) -> Iterator[tuple[str, Cell]]:
+    if panel.split:  # the highest one, with its name; nothing if there is none
+        for key, (value, *_) in [*answer.rows.items()][:1]:
+            yield key, _cell(panel, panel.metrics[0], value)
+        return
     for metric in panel.metrics:
         title = label(panel, metric)
         yield title if len(panel.metrics) > 1 else "", _cell(panel, metric, answer.numbers[title])
 
 
 def _rows(panel: Panel, answer: Answer) -> Iterator[tuple[str, list[Cell]]]:
-    """Rows sorted by the panel's sort column, highest first; rows without a value there come last."""
-    at = panel.metrics.index(sorted_by(panel))
-    for key in sorted(answer.rows, key=lambda key: _descending(answer.rows[key][at])):
+    """Rows sorted by the panel's sort column, highest or lowest first; rows without a value there come last."""
+    at, rising = panel.metrics.index(sorted_by(panel)), bool(panel.split and panel.split.rising)
+    for key in sorted(answer.rows, key=lambda key: _placed(answer.rows[key][at], rising=rising)):
         cells = zip(panel.metrics, answer.rows[key], strict=True)
         yield key, [_cell(panel, metric, value) for metric, value in cells]
 
 
-def _descending(value: float | None) -> tuple[bool, float]:
-    return value is None, -(value or 0)
+def _placed(value: float | None, *, rising: bool) -> tuple[bool, float]:
+    return value is None, (value or 0) if rising else -(value or 0)
 
 
 def _cell(panel: Panel, metric: Metric, value: float | None) -> Cell:

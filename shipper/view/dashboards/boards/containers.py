@@ -1,6 +1,6 @@
 """All containers and services: which use most, which are throttled or wait, which are near a limit."""
 
-from shipper.view.dashboards.boards.common import IMAGE, OOM_MARK, POD, RUNTIME, UNIT, WORKLOADS
+from shipper.view.dashboards.boards.common import IMAGE, KILL_MARK, POD, RUNTIME, UNIT, WORKLOADS
 from shipper.view.dashboards.model import (
     CLUSTER,
     ENTITY,
@@ -15,6 +15,7 @@ from shipper.view.dashboards.model import (
     above,
     avg,
     count,
+    exists,
     lines,
     most,
     stat,
@@ -25,11 +26,19 @@ from shipper.view.dashboards.model import (
 
 def _top(title: str, help_: str, name: str, **more: object) -> Panel:
     """Means, for the ten containers and services that had the highest value."""
+    more = {"width": 12, **more}
     return lines(title, help_, "cgroup", avg(name), split=Split(ENTITY, 10), where=WORKLOADS, **more)
 
 
 def _now(title: str, help_: str, *metrics: Metric, **more: object) -> Panel:
-    return table(title, help_, "cgroup", Split(ENTITY, 100), *metrics, where=WORKLOADS, recent=True, height=11, **more)
+    split = Split(ENTITY, 100)
+    return table(title, help_, "cgroup", split, *metrics, **{"where": WORKLOADS, "recent": True, "height": 9, **more})
+
+
+def _worst(title: str, help_: str, name: str) -> Panel:
+    """The highest number of the last two minutes, and whose it is."""
+    split = Split(ENTITY, 1)
+    return stat(title, help_, "cgroup", most(name), split=split, where=(*WORKLOADS, exists(name)), recent=True)
 
 
 _HEAD = Row(
@@ -50,51 +59,54 @@ _HEAD = Row(
             where=WORKLOADS,
             recent=True,
         ),
-        stat(
-            "Highest CPU usage",
-            "In CPUs, highest value of any container or service in the last two minutes.",
-            "cgroup",
-            most("cgroup.cpu.cores"),
-            where=WORKLOADS,
-            recent=True,
+        _worst(
+            "Highest CPU usage", "In CPUs, highest value of any container or service, and its name.", "cgroup.cpu.cores"
         ),
-        stat(
+        _worst(
             "Nearest to memory limit",
-            "Working set as a share of the limit, highest value of the last two minutes.",
-            "cgroup",
-            most("cgroup.memory.limit.pct"),
-            where=WORKLOADS,
-            recent=True,
+            "Working set as a share of the limit, highest value, and its container or service.",
+            "cgroup.memory.limit.pct",
         ),
-        stat(
+        _worst(
             "Most throttled",
-            "Throttled time per second in CPUs, highest value of the last two minutes.",
-            "cgroup",
-            most("cgroup.cpu.throttled.cores"),
-            where=WORKLOADS,
-            recent=True,
+            "Share of the quota's periods in which it was throttled, highest value, and its container or service.",
+            "cgroup.cpu.throttled.pct",
         ),
-        stat(
+        _worst(
             "Highest memory pressure",
-            "Share of time in which some task waited for memory, highest value of the last two minutes.",
-            "cgroup",
-            most("cgroup.pressure.memory.some.avg10.pct"),
-            where=WORKLOADS,
-            recent=True,
+            "Share of time in which some task waited for memory, highest value, and its container or service.",
+            "cgroup.pressure.memory.some.avg10.pct",
         ),
     ),
 )
 
 _TABLES = Row(
-    "Highest usage and pressure, last two minutes",
+    "Worst of the last two minutes",
     (
+        _now(
+            "Nearest to their memory limit",
+            "Means, for the hundred containers and services with the highest share of their limit.",
+            avg("cgroup.memory.limit.pct", "of limit"),
+            avg("cgroup.memory.working_set.bytes", "memory"),
+            avg("cgroup.pressure.memory.some.avg10.pct", "pressure"),
+            avg("cgroup.memory.major_faults.count_per_s", "major faults"),
+            where=(*WORKLOADS, exists("cgroup.memory.limit.pct")),
+        ),
+        _now(
+            "Most throttled by their quota",
+            "Means, for the hundred containers and services that were throttled in the largest share of their periods.",
+            avg("cgroup.cpu.throttled.pct", "throttled"),
+            avg("cgroup.cpu.limit.pct", "of quota"),
+            avg("cgroup.cpu.cores", "CPU"),
+            avg("cgroup.pressure.cpu.some.avg10.pct", "pressure"),
+            where=(*WORKLOADS, exists("cgroup.cpu.throttled.pct")),
+        ),
         _now(
             "By CPU",
             "Means, for the hundred containers and services with the highest CPU usage in CPUs.",
             avg("cgroup.cpu.cores", "CPU"),
             avg("cgroup.cpu.limit.pct", "of quota"),
-            avg("cgroup.cpu.throttled.cores", "throttled"),
-            avg("cgroup.pressure.cpu.some.avg10.pct", "CPU pressure"),
+            avg("cgroup.pressure.cpu.some.avg10.pct", "pressure"),
             most("cgroup.pids.current", "tasks"),
         ),
         _now(
@@ -102,8 +114,8 @@ _TABLES = Row(
             "Means, for the hundred containers and services with the largest working set.",
             avg("cgroup.memory.working_set.bytes", "memory"),
             avg("cgroup.memory.limit.pct", "of limit"),
-            avg("cgroup.pressure.memory.some.avg10.pct", "memory pressure"),
-            avg("cgroup.memory.major_faults.count_per_s", "major faults"),
+            avg("cgroup.memory.swap.usage.bytes", "swap"),
+            avg("cgroup.pressure.memory.some.avg10.pct", "pressure"),
         ),
         _now(
             "By disk",
@@ -114,9 +126,11 @@ _TABLES = Row(
         ),
         _now(
             "By network",
-            "Bytes per second, means, for the hundred containers and services that receive most; only those with their own network.",
+            "Means, for the hundred containers and services that receive most; only those with their own network.",
             avg("cgroup.network.in.bytes_per_s", "received"),
             avg("cgroup.network.out.bytes_per_s", "sent"),
+            avg("cgroup.network.in.dropped_per_s", "dropped"),
+            where=(*WORKLOADS, exists("cgroup.network.in.bytes_per_s")),
         ),
     ),
 )
@@ -132,6 +146,15 @@ _RANGE = Row(
             width=12,
         ),
         table(
+            "Restarted",
+            "Containers and services that their host has recreated under the same name since the shipper started.",
+            "cgroup",
+            Split(ENTITY, 50),
+            most("cgroup.restarts.count", "restarts"),
+            most("cgroup.start", "last start"),
+            where=(*WORKLOADS, above("cgroup.restarts.count", 0)),
+        ),
+        table(
             "OOM-killed",
             "Containers and services in which the kernel OOM-killed a process, and the number of periods with a kill.",
             "cgroup",
@@ -139,8 +162,6 @@ _RANGE = Row(
             most(TIME, "last"),
             count("periods with kills"),
             where=(*WORKLOADS, above("cgroup.memory.events.oom_kill.count_per_s", 0)),
-            width=24,
-            height=6,
         ),
     ),
 )
@@ -148,7 +169,12 @@ _RANGE = Row(
 _MORE = Row(
     "Details over the time range",
     (
-        _top("Throttling", "Throttled time per second, in CPUs.", "cgroup.cpu.throttled.cores"),
+        _top(
+            "Throttled periods",
+            "Share of the quota's periods in which the cgroup was throttled.",
+            "cgroup.cpu.throttled.pct",
+            top=1,
+        ),
         _top("CPU quota used", "CPU usage as a share of the quota.", "cgroup.cpu.limit.pct", top=1),
         _top(
             "CPU pressure",
@@ -183,5 +209,5 @@ BOARD = Board(
     "Containers and services of the fleet: which use most, which are throttled or wait, which are near a limit.",
     (NAMESPACE, CLUSTER, HOSTS, RUNTIME, POD, IMAGE, UNIT),
     (_HEAD, _TABLES, _RANGE, _MORE),
-    (OOM_MARK,),
+    (KILL_MARK,),
 )

@@ -44,11 +44,11 @@ _NOW = Row(
         ),
         stat(
             "Fullest filesystem",
-            "Highest usage of any filesystem in the last two minutes.",
+            "Highest usage of any filesystem in the last two minutes, and its mount point.",
             "filesystem",
             most("system.filesystem.used.pct"),
+            split=Split("system.filesystem.mount_point", 1),
             recent=True,
-            trend=True,
             width=3,
         ),
         stat("CPUs", "Number of logical CPUs online, highest value.", "host", most("system.cpu.cores"), width=3),

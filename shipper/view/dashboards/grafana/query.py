@@ -12,7 +12,7 @@ from grafana_foundation_sdk.builders import elasticsearch as es
 from grafana_foundation_sdk.cog.builder import Builder
 from grafana_foundation_sdk.models import elasticsearch as models
 
-from shipper.view.dashboards.clauses import panel_lucene
+from shipper.view.dashboards.clauses import lucene_of, panel_lucene
 from shipper.view.dashboards.model import RECENT, TIME, Board, Metric, Panel, Stat, View, label, order
 
 # Ids of aggregations; terms refer to the metric by which they are sorted
@@ -49,6 +49,11 @@ def targets(board: Board, panel: Panel) -> Iterator[es.Dataquery]:
         if panel.silent:
             assert panel.split
             yield _sending(query, panel.split.field)
+            for i, metric in enumerate(metric for metric in panel.metrics if metric.where):
+                # The second metric gives the first one a name of its own, beside the other target's
+                narrowed = f"{query} AND {lucene_of(metric.where)}"
+                both: list[_Metric] = [_plain(metric, _METRIC), es.Max().id(_ORDER).field(metric.where[0].field)]
+                yield _target(narrowed, 2 + i, both, [_by(panel.split.field, _MOST_HOSTS, _METRIC)])
         return
     if panel.view is View.STAT and panel.metrics[0].stat is Stat.MISSING:
         of = panel.metrics[0].field
@@ -96,15 +101,17 @@ def alias(panel: Panel, metric: Metric) -> str:
 def columns(panel: Panel) -> dict[str, str]:
     """Column name that the data source gives each metric → our heading; empty for a column that only sorts."""
     metrics = [*panel.metrics, *([order(panel)] if _only_sorts(panel) else [])]
-    types = Counter(metric.stat for metric in metrics)
-    return {
-        AGE
-        if metric.stat is Stat.AGE
-        else f"{_TITLES[metric.stat]} {metric.field}"
-        if types[metric.stat] > 1
-        else _TITLES[metric.stat]: (label(panel, metric) if metric in panel.metrics else "")
-        for metric in metrics
-    }
+    types = Counter(metric.stat for metric in metrics if not metric.where)
+    found = {}
+    for metric in metrics:
+        name = f"{_TITLES[metric.stat]} {metric.field}" if types[metric.stat] > 1 or metric.where else _title(metric)
+        found[name] = label(panel, metric) if metric in panel.metrics else ""
+        found |= {f"{_title(metric)} {test.field}": "" for test in metric.where[:1]}
+    return found
+
+
+def _title(metric: Metric) -> str:
+    return AGE if metric.stat is Stat.AGE else _TITLES[metric.stat]
 
 
 def _only_sorts(panel: Panel) -> bool:
@@ -123,7 +130,7 @@ def _target(query: str, i: int, metrics: list[_Metric], buckets: list[_Bucket]) 
 
 
 def _row_metrics(panel: Panel) -> list[_Metric]:
-    asked = [(i, metric) for i, metric in enumerate(panel.metrics) if metric.stat is not Stat.AGE]
+    asked = [(i, metric) for i, metric in enumerate(panel.metrics) if metric.stat is not Stat.AGE and not metric.where]
     shown: list[_Metric] = [_plain(metric, _row_id(i)) for i, metric in asked]
     return [*shown, _plain(order(panel), _ORDER).hide(hide=True)] if _only_sorts(panel) else shown
 

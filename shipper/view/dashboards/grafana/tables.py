@@ -1,6 +1,7 @@
 """Tables of Grafana: the order, names, widths and colours of the columns, and rows that a transformation selects."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any, Final
 
 from grafana_foundation_sdk.builders import common as common_builders
@@ -21,6 +22,7 @@ from shipper.view.dashboards.model import (
     Stat,
     key_label,
     label,
+    most,
     sorted_by,
     steps,
     unit,
@@ -30,7 +32,7 @@ from shipper.view.thresholds import Steps
 _LEAST_WIDTH: Final = 70  # pixels; Grafana gives each column 150, so that a page would not hold them
 _KEY_WIDTH: Final = 220
 _WIDTHS: Final = {"date": 155}
-_BAR_WIDTH: Final = 100
+_BAR_WIDTH: Final = 80
 
 
 def table(board: Board, panel: Panel) -> table_builder.Panel:
@@ -75,8 +77,8 @@ def only_silent(field: str) -> Iterator[dashboard.DataTransformerConfig]:
 
 def _aged(columns: dict[str, str], panel: Panel) -> dashboard.DataTransformerConfig:
     """A second column of the last documents' times, which is shown as the time since then."""
-    (seen,) = {label(panel, metric) for metric in panel.metrics if metric.field == TIME and metric.stat is Stat.MAX}
-    (of,) = [name for name, shown in columns.items() if shown == seen]
+    (seen,) = [metric for metric in panel.metrics if replace(metric, label="") == most(TIME)]
+    (of,) = [name for name, shown in columns.items() if shown == label(panel, seen)]
     options = {"mode": "unary", "unary": {"operator": "abs", "fieldName": of}, "alias": grafana_query.AGE}
     return dashboard.DataTransformerConfig(id_val="calculateField", options=options)
 

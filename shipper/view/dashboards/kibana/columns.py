@@ -5,6 +5,7 @@ from dataclasses import replace
 from typing import Any, Final
 
 from shipper.fields.field import Type
+from shipper.view.dashboards.clauses import kql
 from shipper.view.dashboards.model import (
     COUNTED,
     RECENT,
@@ -114,6 +115,8 @@ def _plain(panel: Panel, metric: Metric, label_: str) -> Json:
     made = _column(
         label_, _operation(metric), "date" if date else "number", "ratio", sourceField=metric.field, params=params
     )
+    if metric.where:
+        made["filter"] = {"language": "kuery", "query": kql(metric.where)}
     return made | ({"reducedTimeRange": RECENT} if metric.recent else {})
 
 
