@@ -46,6 +46,12 @@ def code(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
         yield packages
 
 
+@pytest.fixture(scope="module")
+def newest(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Grafana]:
+    with grafana("13", tmp_path_factory.mktemp("newest")) as packages:
+        yield packages
+
+
 def asked(fleet: Proven, code: Grafana, page: Page, panel: Panel) -> Any:
     drawn_panel = next(rendered for rendered in page.panels if rendered["title"] == panel.title)
     responses = fleet.cluster.request("POST", "/_msearch", page.msearch(drawn_panel))["responses"]
@@ -190,6 +196,32 @@ def test_what_is_drawn_is_what_is_computed(fleet: Proven, code: Grafana, uid: st
         if panel.view is View.LINES:
             for line in asked(fleet, code, page, panel):
                 assert line["name"] in shown[panel.title]["text"], panel.title
+
+
+@pytest.mark.parametrize("period", ["60000", "10000", ""])
+def test_buckets_are_not_narrower_than_the_period(fleet: Proven, code: Grafana, period: str) -> None:
+    """The longest period is a variable's value; without documents it is empty."""
+    for board in BOARDS:
+        page = fleet.page(board, period=period)
+        for panel in (panel for panel in page.panels if panel["type"] == "timeseries"):
+            width_ms = code.interval_ms(page, panel)
+            assert width_ms >= int(period or 0) or code.version == "11", panel["title"]
+            assert width_ms >= 10_000 or not period, panel["title"]
+
+
+@pytest.mark.parametrize("width", [1280, 1600])
+@pytest.mark.parametrize("uid", BY_UID)
+def test_legends_and_tables_fit(fleet: Proven, newest: Grafana, uid: str, width: int) -> None:
+    board = BY_UID[uid]
+    shown = drawing(fleet, newest, opened(fleet, board, NAMES[0]), width).panels
+    wide = []
+    for title, panel in shown.items():
+        legend = panel["legend"]
+        if legend and (legend["height"] > 0.26 or legend["width"] > 0.3):
+            wide.append(f"{title}: legend {legend}")
+        if panel["scrolls"]:
+            wide.append(f"{title}: scrolls sideways")
+    assert not wide, "\n".join(wide)
 
 
 def plain(text: str) -> str:

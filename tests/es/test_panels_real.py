@@ -32,7 +32,7 @@ QUIET = {
     "OOM kills", "OOM-killed", "Failed units", "Unsynchronised clocks", "Spool errors",
     "By network", "Network received", "Container network traffic", "Clock against Elasticsearch", "By disk",
     "Container disk throughput", "Container disk operations", "Disk reads", "Disk writes", "Unreadable files",
-    "Container pressure", "CPU pressure", "Memory pressure", "I/O pressure", "Disk latency", "Highest memory pressure",
+    "Container pressure", "CPU pressure", "Memory pressure", "I/O pressure", "Disk latency", "Top memory pressure",
     "Processes of the container", "Restarts",
 }  # fmt: skip
 

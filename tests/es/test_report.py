@@ -24,7 +24,6 @@ from shipper.view.report.search import MOST_MARKS
 pytestmark = pytest.mark.needs("chromedriver")
 HOSTILE = ("<script>alert(1)</script>", 'node"c', "a&amp;<b>b</b>")
 REBOOT = 90
-IMAGES = Path(__file__).parents[2] / "dashboards" / "images"
 
 
 @pytest.fixture(scope="module")
@@ -222,28 +221,3 @@ def test_a_key_that_may_only_read_is_enough(tmp_path: Path, capsys: pytest.Captu
     assert capsys.readouterr().out == f"{path}\n"
     assert fleet.host_name(0) in path.read_text(encoding="utf-8")
     assert made["api_key"] not in path.read_text(encoding="utf-8")
-
-
-def test_pictures_for_the_readme(
-    server: shipper_eslocal.Cluster, browser: Browser, tmp_path: Path, update_golden: bool
-) -> None:
-    """Written anew with --update-golden."""
-    if not update_golden:
-        assert {one.name for one in IMAGES.iterdir()} == {f"{name}.png" for name in PICTURES}
-        return
-    fleet = Troubled(
-        hosts=3, containers=8, ticks=360, period_s=10, namespace="pictures", reboots={0: 200}, gone={1: 250}
-    )
-    three = loaded(server, fleet)
-    for name, (arguments, scheme) in PICTURES.items():
-        browser.prefers(scheme)
-        browser.open(report(three, tmp_path / "report.html", *arguments))
-        browser.screenshot(IMAGES / f"{name}.png", scale=2 / 3)
-
-
-PICTURES: dict[str, tuple[tuple[str, ...], str]] = {
-    "overview": ((), "light"),
-    "containers": (("--board", "containers"), "light"),
-    "coreos": (("--board", "coreos"), "dark"),
-    "host": (("--host", "node-000"), "dark"),
-}

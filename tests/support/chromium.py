@@ -73,12 +73,6 @@ class Browser:
         x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
         self.command("Input.dispatchMouseEvent", type="mouseMoved", x=x, y=y)
 
-    def screenshot(self, path: Path, scale: float) -> None:
-        """The first 1920 × 1080 of the page."""
-        clip = {"x": 0, "y": 0, "width": 1920, "height": 1080, "scale": scale}
-        shot = self.command("Page.captureScreenshot", captureBeyondViewport=True, clip=clip)
-        path.write_bytes(base64.b64decode(shot["data"]))
-
     def pdf(self) -> bytes:
         made = self.command("Page.printToPDF", preferCSSPageSize=True, printBackground=True)
         return base64.b64decode(made["data"])

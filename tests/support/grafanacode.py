@@ -43,7 +43,8 @@ class Drawn:
 class Grafana:
     """Grafana's packages of one version."""
 
-    def __init__(self, browser: Browser) -> None:
+    def __init__(self, version: str, browser: Browser) -> None:
+        self.version = version
         self._browser = browser
         self._run = browser.driver.execute_async_script
 
@@ -57,6 +58,10 @@ class Grafana:
     def menu(self, page: Page) -> Any:
         """Titles and addresses of the dashboard's links."""
         return self._run("arguments[1](menu(arguments[0]))", _page(page))
+
+    def interval_ms(self, page: Page, panel: Mapping[str, Any]) -> int:
+        """The width of the panel's time buckets."""
+        return int(self._run("arguments[1](interval(arguments[0]))", {**_page(page), "panel": panel}))
 
     def draw(self, page: Page, responses: Mapping[str, Responses], width: int, theme: str = "dark") -> Drawn:
         """Draw the whole dashboard, as wide as a window of ``width`` pixels. ``responses``: by panel title."""
@@ -111,4 +116,4 @@ def grafana(version: str, directory: Path) -> Iterator[Grafana]:
     with chromium() as browser:
         browser.driver.get(page.as_uri())
         browser.driver.set_script_timeout(60)
-        yield Grafana(browser)
+        yield Grafana(version, browser)

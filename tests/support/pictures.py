@@ -6,6 +6,8 @@ The data are an hour of a simulated fleet in a real Elasticsearch: a host of it 
 import argparse
 import sys
 import tempfile
+from collections.abc import Iterable, Iterator
+from itertools import cycle, product
 from pathlib import Path
 from typing import Any, Final
 
@@ -13,18 +15,20 @@ import shipper_eslocal
 from fleetdocs import Fleet
 from grafana_target import ALL, Page
 from grafanacode import Drawn, Grafana, grafana
-from proof import Proven, Troubled, loaded
+from proof import Proven, loaded
 
 from shipper.view.dashboards.boards import BOARDS
 from shipper.view.dashboards.model import Board
 
+IMAGES: Final = Path(__file__).parents[2] / "dashboards" / "images"
 WIDTHS: Final = (1280, 1920)
 THEMES: Final = ("light", "dark")
+_TOP: Final = 900  # pixels
 
 
 def simulated(hosts: int) -> Fleet:
     """An hour of a fleet, in which the second host restarts and the last one goes silent."""
-    return Troubled(hosts=hosts, containers=9, ticks=120, period_s=30, reboots={1: 70}, gone={hosts - 1: 90})
+    return Fleet(hosts=hosts, containers=9, ticks=120, period_s=30, reboots={1: 70}, gone={hosts - 1: 90})
 
 
 def opened(data: Proven, board: Board, host: str = "node-000") -> Page:
@@ -43,28 +47,43 @@ def drawn(data: Proven, code: Grafana, page: Page, width: int, theme: str = "dar
     return code.draw(page, found, width, theme)
 
 
+def take(data: Proven, code: Grafana, boards: Iterable[Board], directory: Path) -> Iterator[Path]:
+    """Whole boards, in each theme and width."""
+    directory.mkdir(parents=True, exist_ok=True)
+    for board in boards:
+        page = opened(data, board)
+        for width, theme in product(WIDTHS, THEMES):
+            shown = drawn(data, code, page, width, theme)
+            path = directory / f"{board.uid.removeprefix('shipper-')}-{width}-{theme}.png"
+            code.picture(path, width, shown.height)
+            yield path
+
+
+def take_for_readme(data: Proven, code: Grafana) -> Iterator[Path]:
+    """The top of each board, in turn light and dark."""
+    for board, theme in zip(BOARDS, cycle(THEMES), strict=False):
+        shown = drawn(data, code, opened(data, board), WIDTHS[0], theme)
+        path = IMAGES / f"{board.uid.removeprefix('shipper-')}.png"
+        code.picture(path, WIDTHS[0], min(shown.height, _TOP))
+        yield path
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("directory", type=Path)
+    parser.add_argument("directory", type=Path, help="where to write them; dashboards/images for those of its README")
     parser.add_argument("--hosts", type=int, default=12)
     parser.add_argument("--board", action="append", default=[], help="only this one, such as overview")
     args = parser.parse_args()
-    args.directory.mkdir(parents=True, exist_ok=True)
     wanted = [board for board in BOARDS if not args.board or board.uid.removeprefix("shipper-") in args.board]
     with (
         tempfile.TemporaryDirectory() as scratch,
         shipper_eslocal.cluster(heap="512m") as cluster,
         grafana("13", Path(scratch)) as code,
     ):
-        data = loaded(cluster, simulated(args.hosts))
-        for board in wanted:
-            page = opened(data, board)
-            for width in WIDTHS:
-                for theme in THEMES:
-                    shown = drawn(data, code, page, width, theme)
-                    path = args.directory / f"{board.uid.removeprefix('shipper-')}-{width}-{theme}.png"
-                    code.picture(path, width, shown.height)
-                    sys.stdout.write(f"{path}\n")
+        readme = args.directory.resolve() == IMAGES
+        data = loaded(cluster, simulated(3 if readme else args.hosts))
+        for path in take_for_readme(data, code) if readme else take(data, code, wanted, args.directory):
+            sys.stdout.write(f"{path}\n")
 
 
 if __name__ == "__main__":

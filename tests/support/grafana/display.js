@@ -6,9 +6,10 @@ import {
   getFieldDisplayName,
   getFieldDisplayValues,
   getFieldSeriesColor,
+  rangeUtil,
 } from "@grafana/data";
 import { sceneGraph } from "@grafana/scenes";
-import { prepared, scene, themes } from "./panels.js";
+import { prepared, scene, themes, timeRange } from "./panels.js";
 
 const theme = themes.dark;
 
@@ -49,4 +50,10 @@ const timed = (url, { keepTime }, { range }) => (keepTime ? `${url}&from=${range
 window.menu = (page) => {
   const chosen = scene(page);
   return page.dashboard.links.map((link) => ({ title: link.title, url: timed(sceneGraph.interpolate(chosen, link.url), link, page) }));
+};
+
+// The width of a time bucket, ms. The scenes of 11.0 leave variables in a panel's least interval as they are
+window.interval = ({ panel, ...page }) => {
+  const least = GRAFANA >= 13 ? sceneGraph.interpolate(scene(page), panel.interval) : panel.interval;
+  return rangeUtil.calculateInterval(timeRange(page.range), panel.maxDataPoints, least).intervalMs;
 };

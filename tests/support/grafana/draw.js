@@ -1,12 +1,12 @@
 // A whole dashboard drawn with the components of @grafana/ui, in Grafana's grid: ../grafanacode.py calls `draw`.
 import "@fontsource/inter/latin-400.css";
 import "@fontsource/inter/latin-500.css";
-import { ThemeContext, dateTime, getDisplayValueAlignmentFactors, getFieldDisplayName, getFieldDisplayValues } from "@grafana/data";
+import { ThemeContext, getDisplayValueAlignmentFactors, getFieldDisplayName, getFieldDisplayValues } from "@grafana/data";
 import { BigValue, GlobalStyles, PanelChrome, TimeSeries, VizRepeater } from "@grafana/ui";
 import { Table } from "@shipper/table";
 import { createElement as h } from "react";
 import { createRoot } from "react-dom/client";
-import { prepared, scene, themes } from "./panels.js";
+import { prepared, scene, themes, timeRange } from "./panels.js";
 
 // The grid of a dashboard: https://github.com/grafana/grafana, public/app/core/constants.ts
 const COLUMNS = 24, CELL = 30, GAP = 8, EDGE = 16, HEAD = 40;
@@ -17,14 +17,14 @@ const LINES = {
 };
 const CELLS = { align: "auto", cellOptions: { type: "auto" }, inspect: false };
 
-function stat({ panel, data, replaceVariables, theme }, width, height) {
+function stat({ panel, data, replaceVariables, theme, range: timeRange }, width, height) {
   const { reduceOptions, graphMode, colorMode, textMode, justifyMode, orientation } = panel.options;
   const sparkline = graphMode !== "none";
   const getValues = () => getFieldDisplayValues({
     fieldConfig: panel.fieldConfig, reduceOptions, replaceVariables, theme, data, sparkline, timeZone: "utc",
   });
   const renderValue = ({ value, alignmentFactors, width, height, count }) => h(BigValue, {
-    value: value.display, sparkline: value.sparkline, alignmentFactors, width, height, count, theme, colorMode, graphMode, textMode,
+    value: value.display, sparkline: value.sparkline && { ...value.sparkline, timeRange }, alignmentFactors, width, height, count, theme, colorMode, graphMode, textMode,
     justifyMode: justifyMode ?? "auto",
   });
   const getAlignmentFactors = getDisplayValueAlignmentFactors;
@@ -40,7 +40,8 @@ function table({ panel, data, range }, width, height) {
 }
 
 function lines({ panel, data, range }, width, height) {
-  return h(TimeSeries, { frames: data, structureRev: 1, width, height, timeRange: range, timeZone: "utc", legend: panel.options.legend });
+  const drawn = h(TimeSeries, { frames: data, structureRev: 1, width, height, timeRange: range, timeZone: "utc", legend: panel.options.legend });
+  return h("div", { "data-legend": true }, drawn);
 }
 
 const without = (text) => () => h("div", { style: { padding: 8, opacity: 0.6 } }, text);
@@ -84,7 +85,7 @@ const frame = () => new Promise((done) => requestAnimationFrame(() => setTimeout
 // Sizes and texts as drawn, by the panel's id
 function measured() {
   return Object.fromEntries([...document.querySelectorAll("[data-content]")].map((content) => {
-    const plot = content.querySelector(".uplot"), grid = content.querySelector("[role=grid],[role=table]");
+    const plot = content.querySelector("[data-legend] .uplot"), grid = content.querySelector("[role=grid],[role=table]");
     const all = content.getBoundingClientRect(), own = plot?.getBoundingClientRect();
     return [content.dataset.content, {
       text: content.textContent, // innerText leaves out what is below the window
@@ -99,8 +100,7 @@ function measured() {
 let root;
 window.draw = async ({ panels, theme: mode, width, ...page }) => {
   const theme = themes[mode];
-  const moments = [dateTime(Number(page.range.from)), dateTime(Number(page.range.to))];
-  const range = { from: moments[0], to: moments[1], raw: { from: moments[0], to: moments[1] } };
+  const range = timeRange(page.range);
   const chosen = scene(page);
   const ready = await Promise.all(panels.map((one) => filled(chosen, one, range, theme)));
   const step = (width - 2 * EDGE + GAP) / COLUMNS;

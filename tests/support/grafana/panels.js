@@ -7,6 +7,7 @@ import {
   createDataFrame,
   createTheme,
   dataLinksOverrideProcessor,
+  dateTime,
   displayNameOverrideProcessor,
   identityOverrideProcessor,
   numberOverrideProcessor,
@@ -57,6 +58,11 @@ standardTransformersRegistry.setInit(() => [...transformers.values()].map((one) 
 
 grafana.patchArrayVectorProrotypeMethods?.(); // 11's packages still call values.get(row)
 export const themes = { dark: createTheme(), light: createTheme({ colors: { mode: "light" } }) };
+
+export function timeRange({ from, to }) {
+  const [first, last] = [dateTime(Number(from)), dateTime(Number(to))];
+  return { from: first, to: last, raw: { from: first, to: last } };
+}
 
 // The dashboard's variables with what is chosen in them: a text, several, or "$__all"
 export function scene({ dashboard, chosen, range }) {

@@ -142,3 +142,11 @@ def test_compose_mounts_what_is_there_and_listens_on_this_machine_only() -> None
     provider = yaml.safe_load((ROOT / "dashboards/grafana/provisioning/dashboards/shipper.yaml").read_text())
     path = provider["providers"][0]["options"]["path"]
     assert any(f":{path}:ro" in volume for volume in made["services"]["grafana"]["volumes"])
+
+
+def test_the_readme_shows_each_picture_and_all_are_small() -> None:
+    folder = ROOT / "dashboards"
+    shown = set(re.findall(r"\]\(images/(.*?)\)", (folder / "README.md").read_text()))
+    files = list((folder / "images").iterdir())
+    assert {file.name for file in files} == shown == {f"{uid.removeprefix('shipper-')}.png" for uid in UIDS}
+    assert max(file.stat().st_size for file in files) < 250_000

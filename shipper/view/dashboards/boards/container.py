@@ -107,12 +107,13 @@ _MEMORY = Row(
         ),
         lines(
             "Memory by use",
-            "What the memory is used for; files include shared memory.",
+            "What the memory is used for, and the usage as a line; files include shared memory.",
             "cgroup",
             avg("cgroup.memory.anon.bytes", "processes"),
             avg("cgroup.memory.file.bytes", "files"),
             avg("cgroup.memory.kernel.bytes", "kernel"),
             avg("cgroup.memory.sock.bytes", "sockets"),
+            avg("cgroup.memory.usage.bytes", "usage", over=True),
             stacked=True,
         ),
         lines(

@@ -73,7 +73,7 @@ _HEAD = Row(
             "cgroup.cpu.throttled.pct",
         ),
         _worst(
-            "Highest memory pressure",
+            "Top memory pressure",
             "Share of time in which some task waited for memory, highest value, and its container or service.",
             "cgroup.pressure.memory.some.avg10.pct",
         ),

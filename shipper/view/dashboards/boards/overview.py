@@ -63,7 +63,7 @@ _NOW = Row(
             avg("system.cpu.total.norm.pct"),
             recent=True,
             trend=True,
-            width=4,
+            width=3,
         ),
         stat(
             "Memory",
@@ -90,7 +90,7 @@ _NOW = Row(
             most("agent.ledger.spooled.count"),
             split=Split(HOST, 1),
             recent=True,
-            width=3,
+            width=4,
         ),
     ),
 )

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from shipper.view.dashboards.boards.common import BOOT_MARK
 from shipper.view.dashboards.model import (
     CLUSTER,
+    DAY,
     HOST,
     HOSTS,
     NAMESPACE,
@@ -16,6 +17,7 @@ from shipper.view.dashboards.model import (
     avg,
     count,
     lines,
+    missing,
     most,
     one_of,
     stat,
@@ -26,15 +28,32 @@ from shipper.view.dashboards.model import (
 
 _WORST = Split(HOST, 10)
 
+
+def _highest(title: str, help_: str, name: str) -> Panel:
+    """The highest value of any host in the last two minutes, and its host."""
+    said = f"{help_} Highest value of the last two minutes, and its host."
+    return stat(title, said, "agent", most(name), split=Split(HOST, 1), recent=True, width=3)
+
+
 _NOW = Row(
     "Now",
     (
         stat(
             "Shippers",
-            "Hosts whose shipper sent its own document in the last two minutes of the range (up), and in the whole range (seen).",
+            "Hosts whose shipper sent its own document in the last two minutes of the time range.",
             "agent",
-            unique(HOST, "up", recent=True),
-            unique(HOST, "seen"),
+            unique(HOST, "up"),
+            recent=True,
+            trend=True,
+            width=3,
+        ),
+        stat(
+            "Missing",
+            "Shippers that sent documents in the last 24 hours, but not in the last two minutes, whatever the time range.",
+            "agent",
+            missing(HOST),
+            within=DAY,
+            width=3,
         ),
         stat(
             "Versions",
@@ -42,35 +61,19 @@ _NOW = Row(
             "agent",
             unique("agent.version", "versions"),
             recent=True,
+            width=3,
         ),
-        stat(
-            "Waiting",
-            "Documents in the spool, highest value of any host in the last two minutes.",
-            "agent",
-            most("agent.ledger.spooled.count"),
-            recent=True,
-        ),
-        stat(
+        _highest("Waiting", "Documents in the spool.", "agent.ledger.spooled.count"),
+        _highest(
             "Rejected",
-            "Documents that Elasticsearch rejected since the ledger was created, highest count of any shipper.",
-            "agent",
-            most("agent.ledger.rejected.count"),
-            recent=True,
+            "Documents that Elasticsearch rejected since the ledger was created.",
+            "agent.ledger.rejected.count",
         ),
-        stat(
-            "Dropped",
-            "Documents that were dropped (spool full, disk damaged, too old), highest count of any shipper.",
-            "agent",
-            most("agent.ledger.dropped.count"),
-            recent=True,
+        _highest(
+            "Dropped", "Documents that were dropped: spool full, disk damaged, too old.", "agent.ledger.dropped.count"
         ),
-        stat(
-            "Unreadable files",
-            "Files that the shipper could not read or parse, highest number of any host in the last two minutes.",
-            "agent",
-            most("agent.problems.count"),
-            recent=True,
-        ),
+        _highest("Unreadable files", "Files that the shipper could not read or parse.", "agent.problems.count"),
+        _highest("Twins", "Documents that another shipper of the same name had sent.", "agent.delivery.twins.count"),
     ),
 )
 
@@ -89,7 +92,7 @@ _LEDGER = Row(
             total("agent.ledger.dropped.count_per_s", "dropped"),
         ),
         lines(
-            "Documents waiting",
+            "Documents in the spool",
             "Documents that are not stored yet, for the ten hosts with the highest value.",
             "agent",
             avg("agent.ledger.spooled.count"),

@@ -27,8 +27,9 @@ TAG: Final = "shipper"
 _SOURCE: Final = common.DataSourceRef(type_val="elasticsearch", uid="${datasource}")
 _EMPTY: Final = "–"
 _PERIOD: Final = "period"
-# The longest period of the documents, which a variable holds. Versions of 11 that do not know variables here read 10s
-_LEAST_INTERVAL: Final = "${period}ms 10s"
+# The longest period of the documents, which a variable holds; it is empty without documents, hence the 0. The versions
+# of 11 that do not know variables here read 10s
+_LEAST_INTERVAL: Final = "0${period}ms 10s"
 _MOST_POINTS: Final = 240  # few enough buckets for 25 series
 _MOST_VALUES: Final = 2000  # in the list of a variable
 
