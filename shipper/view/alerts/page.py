@@ -58,6 +58,35 @@ A bound that is reached counts. Where a number is a mean, or the lowest of its w
 half of the window is not judged. NM is the mixin of node_exporter, KM that of Kubernetes, APA
 awesome-prometheus-alerts, Elastic the rule templates of its system package.
 """
+_TAIL: Final = """## Proven by real faults
+
+Each of these faults is made in the tests on a real machine, read by the real collectors and stored in a real
+Elasticsearch; the rule fires for the entity within its window, and clears when the fault is gone.
+
+| fault | rules |
+|---|---|
+| filesystem on a loop device filled | `filesystem-full` |
+| its inodes used up | `filesystem-inodes` |
+| remounted read-only | `filesystem-read-only` |
+| docker container holds 58 of 64 MiB | `container-memory` |
+| docker container allocates more than its limit | `container-oom`, `host-oom` |
+| docker container computes on a tenth of a CPU | `container-throttled` |
+| docker container runs 15 of 16 tasks | `container-tasks` |
+| docker container started again and again | `service-crash-loop` |
+| health check of a docker container fails | `container-unhealthy` |
+| docker container stopped | `container-gone` |
+| agent killed; agent stopped | `host-silent`: down; `host-silent`: stopped |
+| two of three hosts lose the server, and come back | `host-silent`: cut off; afterwards nothing is missing |
+| spool full | `shipper-dropped` |
+| two agents with one name | `shipper-twins` |
+| clock 80 ms off (the answer of adjtimex(2) is made) | `host-clock-offset` |
+
+All other rules fire for documents that breach their bound, in `shipper alerts check` and in the queries of Grafana and
+Kibana, on a real Elasticsearch.
+
+A quiet day – 24 hours of 50 hosts with short bursts of CPU, memory and I/O, a deployment, a reboot, a task that ends, a
+host that skips two ticks, and a full read-only image – fires nothing: 0 alerts, judged at three moments.
+"""
 
 
 def render() -> str:
@@ -78,6 +107,7 @@ def _lines() -> Iterator[str]:
         yield ""
         for rule in rules:
             yield from _rule(rule)
+    yield _TAIL.rstrip()
 
 
 def bounds(rule: Rule) -> tuple[str, str]:
