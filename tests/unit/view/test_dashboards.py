@@ -13,6 +13,7 @@ from shipper.schema.datasets import DATASETS
 from shipper.view.dashboards import grafana, kibana
 from shipper.view.dashboards.boards import BOARDS
 from shipper.view.dashboards.colours import BAD, GOOD, WARNING, bands
+from shipper.view.dashboards.grafana.unit_ids import unit_id
 from shipper.view.dashboards.model import (
     HOST,
     MOST_SERIES,
@@ -137,6 +138,56 @@ def test_no_chart_draws_more_series_than_can_be_told_apart(uid: str) -> None:
         drawn_rows = panel["type"] == "table" or panel["options"].get("reduceOptions", {}).get("calcs") == ["count"]
         if not drawn_rows:
             assert sum(sizes) <= MOST_SERIES, panel["title"]
+
+
+@pytest.mark.parametrize("one", BOARDS, ids=lambda one: one.uid)
+def test_a_gap_is_a_gap_unless_values_come_once_a_minute(one: Board) -> None:
+    drawn = {panel["title"]: panel for panel in panels(one.uid)}
+    for panel in (panel for panel in one.panels if panel.view is View.LINES):
+        shown = drawn[panel.title]
+        assert shown["fieldConfig"]["defaults"]["custom"]["spanNulls"] == (90_000 if panel.minutely else False)
+        assert shown["interval"] == "${period}ms 10s"
+
+
+@pytest.mark.parametrize("uid", UIDS)
+def test_a_legend_takes_a_quarter_of_the_panel_at_most(uid: str) -> None:
+    for panel in (panel for panel in panels(uid) if panel["type"] == "timeseries"):
+        legend, split = panel["options"]["legend"], len(panel["targets"][0]["bucketAggs"]) > 1
+        assert legend["displayMode"] == "list"
+        assert legend["placement"] == ("right" if split else "bottom"), panel["title"]
+        if split:
+            assert legend["width"] <= panel["gridPos"]["w"] * 1280 / 24 / 4
+        else:
+            assert len(panel["targets"]) <= 3 * panel["gridPos"]["w"] / 4 + 3, panel["title"]
+
+
+def test_a_total_is_a_line_over_the_stack() -> None:
+    memory = (avg("system.memory.free", "free"), avg("system.memory.total", "total", over=True))
+    one = lines("A", "a", "host", *memory, stacked=True)
+    (_, panel) = json.loads(grafana.render(board(one)))["panels"]
+    own = {item["id"]: item["value"] for item in panel["fieldConfig"]["overrides"][1]["properties"]}
+    assert own["custom.stacking"]["mode"] == "none"
+    assert own["custom.fillOpacity"] == 0
+    (lens,) = json.loads(json.loads(kibana.render(board(one)).splitlines()[1])["attributes"]["panelsJSON"])
+    layers = lens["embeddableConfig"]["attributes"]["state"]["visualization"]["layers"]
+    assert [(layer["seriesType"], layer["accessors"]) for layer in layers] == [
+        ("area_stacked", ["metric0"]),
+        ("line", ["metric1"]),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "unit"),
+    [
+        ("system.network.in.packets_per_s", "pps"),
+        ("system.network.total.in.dropped_per_s", "pps"),
+        ("system.diskio.read.count_per_s", "iops"),
+        ("cgroup.io.write.count_per_s", "iops"),
+        ("system.tcp.timeouts.count_per_s", "count:/s"),
+    ],
+)
+def test_rates_say_what_they_count(name: str, unit: str) -> None:
+    assert unit_id("per_s", name) == unit
 
 
 @pytest.mark.parametrize("uid", UIDS)

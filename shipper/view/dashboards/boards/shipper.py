@@ -92,7 +92,7 @@ _LEDGER = Row(
             total("agent.ledger.dropped.count_per_s", "dropped"),
         ),
         lines(
-            "Documents in the spool",
+            "Documents waiting",
             "Documents that are not stored yet, for the ten hosts with the highest value.",
             "agent",
             avg("agent.ledger.spooled.count"),
