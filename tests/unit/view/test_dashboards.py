@@ -146,7 +146,7 @@ def test_a_gap_is_a_gap_unless_values_come_once_a_minute(one: Board) -> None:
     for panel in (panel for panel in one.panels if panel.view is View.LINES):
         shown = drawn[panel.title]
         assert shown["fieldConfig"]["defaults"]["custom"]["spanNulls"] == (90_000 if panel.minutely else False)
-        assert shown["interval"] == "${period}ms 10s"
+        assert shown["interval"] == "0${period}ms 10s"
 
 
 @pytest.mark.parametrize("uid", UIDS)
