@@ -120,6 +120,12 @@ WAYS: Final = (
         "Flatcar and Fedora CoreOS, at first boot",
         (UnitFile("ignition/flatcar.bu", "flatcar.bu"), UnitFile("ignition/fcos.bu", "fcos.bu")),
     ),
+    Way(
+        "alerts",
+        "systemd, on the one machine that judges the alert rules",
+        (UnitFile("alerts/shipper-alerts.service", "shipper-alerts.service", f"{_SYSTEMD}/shipper-alerts.service"),),
+        ("systemctl daemon-reload", "systemctl enable --now shipper-alerts.service"),
+    ),
 )  # fmt: skip
 
 

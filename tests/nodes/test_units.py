@@ -18,6 +18,7 @@ from shipper.deploy import units
 UNITS = REPOSITORY / "units"
 SYSTEMD = [path for path in units.files() if path.startswith("systemd/")]
 FLEET = [path for path in units.files() if path.startswith("fleet/")]
+ALERTS = "alerts/shipper-alerts.service"
 CAPABILITIES = {"DAC_READ_SEARCH", "SYS_PTRACE"}
 WITH_KERNEL_LOG = CAPABILITIES | {"SYSLOG"}
 MOST_EXPOSED = 4.0
@@ -145,7 +146,7 @@ def test_quadlet_has_keys_of_podman(quadlet: fleetd.Unit) -> None:
 
 
 @pytest.mark.needs("systemd-analyze")
-@pytest.mark.parametrize("path", [*SYSTEMD, *FLEET])
+@pytest.mark.parametrize("path", [*SYSTEMD, *FLEET, ALERTS])
 def test_systemd_takes_the_unit(path: str, tmp_path: Path) -> None:
     name = Path(path).name.replace("@.", "@1.")
     content = re.sub(r"/opt/\S+", "/bin/true", text(path))  # it has to be there
@@ -179,6 +180,12 @@ def test_exposure_is_as_stated_and_each_directive_left_out_is_explained() -> Non
     ]
     explained = {name for row in rows for name in re.findall(r"`(\w+)`", row[0])}
     assert (missing_host | missing_container) - explained == set()
+
+
+@pytest.mark.needs("systemd-analyze")
+def test_the_watch_of_alert_rules_is_confined() -> None:
+    figure, _ = exposure(ALERTS)
+    assert figure <= 1.5
 
 
 @pytest.mark.parametrize("path", FLEET)
