@@ -4,7 +4,7 @@ import argparse
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -37,6 +37,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--every", metavar="DURATION", type=_duration, default=60, help="time between checks (default 1m)"
     )
     watch.add_argument("--alertmanager", metavar="URL", help="send to this Prometheus Alertmanager")
+    watch.add_argument(
+        "--notify-file", metavar="FILE", type=Path, help="send to the addresses of apprise in this file, one a line"
+    )
     site = parser.add_argument_group("install")
     site.add_argument("--grafana", metavar="URL", help="install into Grafana, folder 'Shipper alerts'")
     site.add_argument("--kibana", metavar="URL", help="install into Kibana")
@@ -65,8 +68,8 @@ def _duration(text: str) -> int:
 
 
 def run(args: argparse.Namespace, config: Config) -> int:
-    if args.alertmanager and not args.watch:
-        raise ConfigError("--alertmanager needs --watch")
+    if (args.alertmanager or args.notify_file) and not args.watch:
+        raise ConfigError("--alertmanager and --notify-file need --watch")
     if args.watch and (args.at is not None or args.json):
         raise ConfigError("--watch judges the present and prints what changes; it takes neither --at nor --json")
     if (args.action == "install") != bool(args.grafana or args.kibana) or (args.grafana and args.kibana):
@@ -109,7 +112,7 @@ def _watch(args: argparse.Namespace, config: Config) -> int:
     from shipper.view.alerts.check import check
 
     adjustments = adjust.load(args.rules)
-    tell = _receiver(args)
+    receivers = list(_receivers(args))
     with client.connect(config) as connection:
         watching = watch.Watch(
             lambda at_ms: check(connection, config.index, at_ms, adjustments),
@@ -119,10 +122,11 @@ def _watch(args: argparse.Namespace, config: Config) -> int:
             began = time.monotonic()
             one = watching.step(round(time.time() * 1000))
             print("".join(f"{line}\n" for line in watch.lines(one)), end="", flush=True)
-            try:
-                tell(one)
-            except UserError as error:  # the next round sends it again
-                print(f"shipper: {error}", file=sys.stderr)
+            for tell in receivers:
+                try:
+                    tell(one)
+                except UserError as error:  # an Alertmanager gets it with the next round
+                    print(f"shipper: {error}", file=sys.stderr)
             time.sleep(max(0.0, args.every - (time.monotonic() - began)))
 
 
@@ -140,12 +144,17 @@ def _install(args: argparse.Namespace, config: Config) -> int:
     return 0
 
 
-def _receiver(args: argparse.Namespace) -> Callable[[Any], None]:
+def _receivers(args: argparse.Namespace) -> Iterator[Callable[[Any], None]]:
     from shipper.view.alerts import watch
 
-    if not args.alertmanager:
-        return lambda _one: None
-    return watch.Alertmanager(_site(args, args.alertmanager, "Bearer"), args.every)
+    if args.alertmanager:
+        yield watch.Alertmanager(_site(args, args.alertmanager, "Bearer"), args.every)
+    if args.notify_file:
+        try:
+            from shipper.view.alerts import people
+        except ImportError as missing:
+            raise UserError(f"--notify-file needs {missing.name}: pip install 'metrics-shipper[notify]'") from None
+        yield people.People(people.read(args.notify_file))
 
 
 def _site(args: argparse.Namespace, url: str, scheme: str) -> Any:

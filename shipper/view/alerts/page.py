@@ -32,8 +32,9 @@ _HEAD: Final = """# Alert rules
 `shipper alerts check` judges these {number} rules against Elasticsearch, from any machine that can reach it. It needs
 only the privilege `read`. Its exit status is that of a monitoring plugin: 0 nothing, 1 warning, 2 critical, 3 unknown.
 `--json` prints everything for programs; `--at 2026-11-23T02:00` judges the past; `--watch` repeats the check and sends
-what changes to a Prometheus Alertmanager. Each number is judged over a window of time, so that a check needs no memory
-of the last one.
+what changes to a Prometheus Alertmanager (`--alertmanager`), or to people (`--notify-file`, with the extra `notify`, by
+[apprise](https://github.com/caronc/apprise)). Each number is judged over a window of time, so that a check needs no
+memory of the last one.
 
 Bounds and exceptions are in `/etc/shipper/alerts.toml`, or the file that `--rules` names:
 
