@@ -1,7 +1,7 @@
 """Each alert rule on a real Elasticsearch: quiet before a fault, fires for its entity during it, clear after it."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -115,9 +115,8 @@ def fleet(namespace: str) -> Calm:
 
 
 @pytest.fixture(scope="module")
-def server() -> Iterator[shipper_eslocal.Cluster]:
-    with shipper_eslocal.cluster() as cluster:
-        yield cluster
+def server(es9: shipper_eslocal.Cluster) -> shipper_eslocal.Cluster:
+    return es9
 
 
 @pytest.fixture(scope="module")

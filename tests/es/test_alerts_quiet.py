@@ -3,8 +3,6 @@
 Hosts send every minute in the half hour before each moment that is judged, and every half an hour between.
 """
 
-from collections.abc import Iterator
-
 import fleetload
 import pytest
 import shipper_eslocal
@@ -61,16 +59,15 @@ SKIPPED = [tick for ticks in _before(7, 2) for tick in ticks]
 
 
 @pytest.fixture(scope="module")
-def quiet() -> Iterator[tuple[shipper_eslocal.Cluster, Calm]]:
+def quiet(es9: shipper_eslocal.Cluster) -> tuple[shipper_eslocal.Cluster, Calm]:
     fleet = Calm(
         hosts=HOSTS, containers=3, services=1, ticks=DAY, period_s=60, namespace="quiet",
         datasets=("host", "disk", "filesystem", "network", "cgroup", "agent"),
         silent={host: sorted({*PAUSES, *(SKIPPED if host == 11 else ())}) for host in range(HOSTS)},
         breaches=BUSY, missing=tuple(TASKS), deploys={"web": JUDGED[1] - 12},
     )  # fmt: skip
-    with shipper_eslocal.cluster() as cluster:
-        fleetload.load([cluster.url], fleet)
-        yield cluster, fleet
+    fleetload.load([es9.url], fleet)
+    return es9, fleet
 
 
 @pytest.mark.parametrize("moment", JUDGED)

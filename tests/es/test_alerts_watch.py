@@ -25,9 +25,8 @@ TICKS, SILENT, EVERY_S = 40, range(30, 40), 60
 
 
 @pytest.fixture(scope="module")
-def server() -> Iterator[shipper_eslocal.Cluster]:
-    with shipper_eslocal.cluster() as cluster:
-        yield cluster
+def server(es9: shipper_eslocal.Cluster) -> shipper_eslocal.Cluster:
+    return es9
 
 
 @pytest.fixture

@@ -108,7 +108,7 @@ def judged(es: shipper_eslocal.Cluster, own: str, tmp_path: Path) -> Iterator[Ma
     with ExitStack() as stack:
 
         def make(name: str = "here", url: str = "", **options: Any) -> Judged:
-            collectors = {key: options.pop(key) for key in ("docker_roots", "filesystem_exclude") if key in options}
+            collectors = {key: options.pop(key) for key in ("docker_roots", "host_root") if key in options}
             chosen = collecting(datasets=options.pop("datasets", DATASETS), period_s=20, **collectors)
             begin_ms, rack = options.pop("begin_ms", NOW_MS), options.pop("rack", "r1")
             base = configured(url or es.url, own, tmp_path / f"spool-{name}", **options)
@@ -186,6 +186,7 @@ def test_a_filesystem_full_without_inodes_and_read_only(judged: Make, disk: Path
     assert of_disk(one, disk) == set()
 
 
+RAID = ("raid-failed", "raid-missing")
 HOLD = "(head -c 58000000 /dev/zero; sleep 600) | tail -c 58000000"
 CONTAINERS = {
     "memory": (["--memory", "64m"], HOLD),
@@ -382,6 +383,29 @@ def test_a_clock_that_differs_from_its_source(judged: Make) -> None:
     root.adjtimex = lambda: answer(0)  # type: ignore[method-assign]
     one.run(11 * MINUTE)
     assert ("host-clock-offset", "here") not in one.alerts()
+
+
+def test_a_degraded_array(judged: Make, tmp_path: Path) -> None:
+    """This machine's kernel may have no md: its files are those of an array of two disks."""
+    array = tmp_path / "root/sys/block/md0/md"
+    files = {"level": "raid1", "array_state": "clean", "raid_disks": "2", "degraded": "0"}
+    disks = {f"dev-sd{letter}1/state": "in_sync" for letter in "ab"}
+    for name, text in {**files, **disks}.items():
+        (array / name).parent.mkdir(parents=True, exist_ok=True)
+        (array / name).write_text(f"{text}\n")
+    (tmp_path / "root/etc").mkdir()
+    (tmp_path / "root/etc/machine-id").write_text("0123456789abcdef0123456789abcdef\n")
+    one = judged("here", datasets=("raid", "agent"), host_root=str(tmp_path / "root"))
+    one.run(2 * MINUTE)
+    assert of_rules(one.alerts(), RAID) == set()
+    (array / "degraded").write_text("1\n")
+    (array / "dev-sdb1/state").write_text("faulty\n")
+    one.run(2 * MINUTE)
+    assert of_rules(one.alerts(), RAID) == {(rule, "md0 on here") for rule in RAID}
+    (array / "degraded").write_text("0\n")
+    (array / "dev-sdb1/state").write_text("in_sync\n")
+    one.run(6 * MINUTE)
+    assert of_rules(one.alerts(), RAID) == set()
 
 
 def test_the_json_of_a_real_fault_is_complete(judged: Make) -> None:

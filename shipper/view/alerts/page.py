@@ -80,6 +80,7 @@ Elasticsearch; the rule fires for the entity within its window, and clears when 
 | two of three hosts lose the server, and come back | `host-silent`: cut off; afterwards nothing is missing |
 | spool full | `shipper-dropped` |
 | two agents with one name | `shipper-twins` |
+| RAID array with a failed disk (the files of the array are made) | `raid-failed`, `raid-missing` |
 | clock 80 ms off (the answer of adjtimex(2) is made) | `host-clock-offset` |
 
 All other rules fire for documents that breach their bound, in `shipper alerts check` and in the queries of Grafana and
