@@ -117,6 +117,7 @@ THRESHOLDS: Final[dict[str, Steps]] = {
 # What alert rules measure over time
 STATE: Final = Steps(1, 1)  # documents that report a state, or a growth, that should never be
 SILENCE_S: Final = Steps(300, 900)  # Elastic's template: 15 min; a third of it, so that a short gap is seen, too
+WAITING: Final = Steps(10_000, 100_000)  # for minutes; a host with a thousand containers makes a thousand a tick
 GONE_S: Final = Steps(180, 180)  # APA 60 s; longer than two of the longest usual period, a minute
 UNSYNCHRONISED_US: Final = Steps(16_000_000, 16_000_000)  # NM; between two polls of systemd-timesyncd it reaches 1 s
 FULL_IN_S: Final = Steps(24 * 3600, 4 * 3600, falling=True)  # NM: 24 h and 4 h

@@ -4,7 +4,7 @@ from typing import Final
 
 from shipper.view.alerts.model import Measure, Rule
 from shipper.view.dashboards.model import exists
-from shipper.view.thresholds import SILENCE_S, STATE
+from shipper.view.thresholds import SILENCE_S, STATE, WAITING
 
 _BOARD: Final = "shipper-agents"
 _OWN: Final = "own rule: no document may be lost unseen"
@@ -41,7 +41,7 @@ RULES: Final = (
     _agent("shipper-backlog", "Documents wait", Measure.MIN, "agent.ledger.spooled.count", 10,
            "Documents wait on the host because Elasticsearch does not take them as fast as they come.",
            "`shipper status` on the host says why. Look at the health of Elasticsearch: rejections, disk, shards.",
-           tells="agent.delivery.trouble"),
+           own_steps=WAITING, tells="agent.delivery.trouble"),
     _told("shipper-disk", "Spool not writable", "agent.spool.trouble",
           "The disk of the spool accepts no documents; the last ticks are held in memory.",
           "Free space on the filesystem of `spool.directory`, or repair it."),
