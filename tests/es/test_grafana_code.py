@@ -221,6 +221,9 @@ def test_legends_and_tables_fit(fleet: Proven, newest: Grafana, uid: str, width:
             wide.append(f"{title}: legend {legend}")
         if panel["scrolls"]:
             wide.append(f"{title}: scrolls sideways")
+    wide += [
+        f"{one.title}: no room for its course" for one in drawn(board) if one.trend and not shown[one.title]["plots"]
+    ]
     assert not wide, "\n".join(wide)
 
 

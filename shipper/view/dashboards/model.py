@@ -293,8 +293,8 @@ def lines(title: str, help_: str, dataset: str, *metrics: Metric, **more: object
 
 
 def stat(title: str, help_: str, dataset: str, *metrics: Metric, **more: object) -> Panel:
-    """One or two numbers."""
-    return Panel(title, help_, View.STAT, dataset, metrics, **{"width": 4, "height": 4, **more})  # type: ignore[arg-type]
+    """One or two numbers. Grafana draws a course behind a number only in a panel of five rows or more."""
+    return Panel(title, help_, View.STAT, dataset, metrics, **{"width": 4, "height": 5, **more})  # type: ignore[arg-type]
 
 
 def table(title: str, help_: str, dataset: str, split: Split, *metrics: Metric, **more: object) -> Panel:

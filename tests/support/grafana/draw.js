@@ -90,6 +90,7 @@ function measured() {
     return [content.dataset.content, {
       text: content.textContent, // innerText leaves out what is below the window
       legend: own ? { height: 1 - own.height / all.height, width: 1 - own.width / all.width } : null,
+      plots: content.querySelectorAll(".uplot").length,
       scrolls: grid ? grid.scrollWidth > grid.clientWidth : null,
       rows: [...content.querySelectorAll("[role=row]")].map((row) =>
         [...row.querySelectorAll("[role=gridcell],[role=cell]")].map((cell) => cell.textContent)).filter((row) => row.length),

@@ -122,7 +122,7 @@ def test_provisioning_files_are_what_grafana_reads() -> None:
     folder = ROOT / "dashboards/grafana/provisioning"
     source = yaml.safe_load((folder / "datasources/shipper.yaml").read_text())["datasources"][0]
     assert source["type"] == "elasticsearch"
-    assert source["jsonData"] == {"index": "metrics-shipper.*", "timeField": "@timestamp", "timeInterval": "10s"}
+    assert source["jsonData"] == {"index": "metrics-shipper.*", "timeField": "@timestamp"}
     provider = yaml.safe_load((folder / "dashboards/shipper.yaml").read_text())["providers"][0]
     assert provider["type"] == "file"
     assert provider["folderUid"] == "shipper"
