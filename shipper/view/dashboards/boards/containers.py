@@ -117,21 +117,6 @@ _TABLES = Row(
             avg("cgroup.memory.swap.usage.bytes", "swap"),
             avg("cgroup.pressure.memory.some.avg10.pct", "pressure"),
         ),
-        _now(
-            "By disk",
-            "Bytes per second, means, for the hundred containers and services that write most.",
-            avg("cgroup.io.write.bytes_per_s", "written"),
-            avg("cgroup.io.read.bytes_per_s", "read"),
-            avg("cgroup.pressure.io.some.avg10.pct", "I/O pressure"),
-        ),
-        _now(
-            "By network",
-            "Means, for the hundred containers and services that receive most; only those with their own network.",
-            avg("cgroup.network.in.bytes_per_s", "received"),
-            avg("cgroup.network.out.bytes_per_s", "sent"),
-            avg("cgroup.network.in.dropped_per_s", "dropped"),
-            where=(*WORKLOADS, exists("cgroup.network.in.bytes_per_s")),
-        ),
     ),
 )
 
@@ -167,8 +152,23 @@ _RANGE = Row(
 )
 
 _MORE = Row(
-    "Details over the time range",
+    "Disk and network, and details over the time range",
     (
+        _now(
+            "By disk",
+            "Bytes per second, means, for the hundred containers and services that write most.",
+            avg("cgroup.io.write.bytes_per_s", "written"),
+            avg("cgroup.io.read.bytes_per_s", "read"),
+            avg("cgroup.pressure.io.some.avg10.pct", "I/O pressure"),
+        ),
+        _now(
+            "By network",
+            "Means, for the hundred containers and services that receive most; only those with their own network.",
+            avg("cgroup.network.in.bytes_per_s", "received"),
+            avg("cgroup.network.out.bytes_per_s", "sent"),
+            avg("cgroup.network.in.dropped_per_s", "dropped"),
+            where=(*WORKLOADS, exists("cgroup.network.in.bytes_per_s")),
+        ),
         _top(
             "Throttled periods",
             "Share of the quota's periods in which the cgroup was throttled.",

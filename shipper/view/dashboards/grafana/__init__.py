@@ -27,6 +27,7 @@ TAG: Final = "shipper"
 _SOURCE: Final = common.DataSourceRef(type_val="elasticsearch", uid="${datasource}")
 _EMPTY: Final = "–"
 _PERIOD: Final = "period"
+_TREND_POINTS: Final = 60  # behind a number
 # The longest period of the documents, which a variable holds; it is empty without documents, hence the 0. The versions
 # of 11 that do not know variables here read 10s
 _LEAST_INTERVAL: Final = "0${period}ms 10s"
@@ -90,7 +91,7 @@ def _panel(board: Board, panel: Panel, place: Place, id_: int) -> dict[str, Any]
     builder.title(panel.title).description(panel.help).datasource(_SOURCE).grid_pos(position)
     nothing = "0" if panel.view is View.STAT and panel.counts else _EMPTY
     builder.unit(unit_id(panel.unit, panel.metrics[0].field)).no_value(nothing).thresholds(_thresholds(panel.steps))
-    builder.max_data_points(_MOST_POINTS).interval(_LEAST_INTERVAL)
+    builder.max_data_points(_TREND_POINTS if panel.trend else _MOST_POINTS).interval(_LEAST_INTERVAL)
     if panel.within:
         builder.time_from(panel.within)
     for target in grafana_query.targets(board, panel):
