@@ -72,7 +72,7 @@ _NOW = Row(
             avg("system.memory.actual.used.pct"),
             recent=True,
             trend=True,
-            width=4,
+            width=3,
         ),
         stat(
             "Fullest filesystem",
@@ -90,7 +90,7 @@ _NOW = Row(
             most("agent.ledger.spooled.count"),
             split=Split(HOST, 1),
             recent=True,
-            width=4,
+            width=5,
         ),
     ),
 )
@@ -173,16 +173,16 @@ _WORST = Row(
     (
         table(
             "Hosts, busiest first",
-            "One row per host; means over the time range, unless the heading says otherwise.",
+            "One row per host; means over the time range, unless the heading says otherwise. PSI: share of the last 10 s in which some task waited.",
             "host",
             Split(HOST, 300),
             avg("system.cpu.total.norm.pct", "CPU"),
             avg("system.load.norm.1", "load per CPU"),
             avg("system.memory.actual.used.pct", "memory"),
             avg("system.memory.swap.used.pct", "swap"),
-            avg("system.pressure.cpu.some.avg10.pct", "CPU pressure"),
-            avg("system.pressure.memory.some.avg10.pct", "memory pressure"),
-            avg("system.pressure.io.some.avg10.pct", "I/O pressure"),
+            avg("system.pressure.cpu.some.avg10.pct", "PSI CPU"),
+            avg("system.pressure.memory.some.avg10.pct", "PSI memory"),
+            avg("system.pressure.io.some.avg10.pct", "PSI I/O"),
             avg("system.network.total.in.bytes_per_s", "received"),
             avg("system.network.total.out.bytes_per_s", "sent"),
             most(TIME, "last seen"),
@@ -197,7 +197,7 @@ _WORST = Row(
             most("system.filesystem.used.pct", "used, max"),
             most("system.filesystem.used_files.pct", "inodes, max"),
             width=12,
-            height=10,
+            height=8,
         ),
         lines(
             "CPU usage, busiest hosts",

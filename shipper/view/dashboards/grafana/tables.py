@@ -33,6 +33,7 @@ _LEAST_WIDTH: Final = 70  # pixels; Grafana gives each column 150, so that a pag
 _KEY_WIDTH: Final = 220
 _WIDTHS: Final = {"date": 155}
 _BAR_WIDTH: Final = 80
+_MANY: Final = 4  # columns; fewer share the room
 
 
 def table(board: Board, panel: Panel) -> table_builder.Panel:
@@ -102,7 +103,8 @@ def _column(panel: Panel, metric: Metric) -> Iterator[Set]:
         yield Set(id_val="custom.cellOptions", value={"type": "gauge", "mode": "basic"})
         yield Set(id_val="min", value=0)
         yield Set(id_val="max", value=1)
-        yield Set(id_val="custom.width", value=_BAR_WIDTH)
+        if len(panel.metrics) >= _MANY:
+            yield Set(id_val="custom.width", value=_BAR_WIDTH)
     elif own:
         yield Set(id_val="custom.cellOptions", value={"type": "color-text"})
     if of in _WIDTHS:
