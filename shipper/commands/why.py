@@ -16,27 +16,37 @@ _LAST: Final = duration(60, 31 * 86_400)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("name", metavar="HOST|CONTAINER|UNIT", help="such as node-3, web-1@node-3, nginx.service")
+    parser.add_argument(
+        "name", metavar="HOST|CONTAINER|UNIT", nargs="?", default="", help="such as node-3, web-1@node-3, nginx.service"
+    )
+    parser.add_argument("--oom", action="store_true", help="explain the newest OOM kills, of this name or of all")
     parser.add_argument(
         "--at", metavar="TIME", default="now", help="end of the range: 02:10, -30m, yesterday 14:00; UTC"
     )
-    parser.add_argument("--last", metavar="DURATION", default="30m", help="length of the range (default 30m)")
+    parser.add_argument("--last", metavar="DURATION", help="length of the range (default 30m; with --oom a day)")
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.add_argument("--show-queries", action="store_true", help="print also the searches that give the numbers")
 
 
 def run(args: argparse.Namespace, config: Config) -> int:
     from shipper.deliver import client
-    from shipper.view.why import explain, text
+    from shipper.view.why import explain, oom, text
 
+    if not args.name and not args.oom:
+        raise ConfigError("name a host, container or unit, or use --oom (see shipper why --help)")
     try:
         last_ms = times.moment(args.at, round(time.time() * 1000))
-        first_ms = last_ms - int(_LAST.read(args.last)) * 1000
+        first_ms = last_ms - int(_LAST.read(args.last or ("1d" if args.oom else "30m"))) * 1000
     except ValueError as error:
         raise ConfigError(f"--at {args.at}: {error}") from None
     except NotAllowed:
         raise ConfigError(f"--last {args.last}: {_LAST.allowed}") from None
     with client.connect(config) as connection:
+        if args.oom:
+            kills = oom.find(connection, config.index, first_ms, last_ms, args.name)
+            shown = [line for kill in kills for line in oom.lines(kill)]
+            print(json.dumps([oom.plain(kill) for kill in kills], indent=1) if args.json else "\n".join(shown))
+            return 0
         made = explain.explain(connection, config.index, args.name, first_ms, last_ms)
     if args.json:
         print(json.dumps(text.plain(made), indent=1, ensure_ascii=False))
