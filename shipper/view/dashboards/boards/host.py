@@ -221,6 +221,7 @@ _DISK = Row(
             "host",
             avg("system.pressure.io.some.avg10.pct", "some"),
             avg("system.pressure.io.full.avg10.pct", "full"),
+            width=12,
         ),
     ),
 )
@@ -279,6 +280,7 @@ _NETWORK = Row(
             avg("system.network.total.out.errors_per_s", "send errors"),
             avg("system.network.total.in.dropped_per_s", "receive drops"),
             avg("system.network.total.out.dropped_per_s", "send drops"),
+            width=12,
         ),
         lines(
             "TCP connections",
@@ -287,6 +289,7 @@ _NETWORK = Row(
             avg("system.tcp.opens.active.count_per_s", "opened"),
             avg("system.tcp.opens.passive.count_per_s", "accepted"),
             avg("system.tcp.established_resets.count_per_s", "reset"),
+            width=12,
         ),
         lines(
             "TCP errors",
@@ -295,6 +298,7 @@ _NETWORK = Row(
             avg("system.tcp.retransmits.count_per_s", "retransmitted segments"),
             avg("system.tcp.listen.overflows.count_per_s", "listen queue full"),
             avg("system.tcp.timeouts.count_per_s", "timeouts"),
+            width=12,
         ),
         lines(
             "Sockets and connection tracking",
@@ -302,6 +306,7 @@ _NETWORK = Row(
             "host",
             avg("system.socket.used.count", "sockets"),
             avg("system.conntrack.count", "tracked connections"),
+            width=12,
         ),
     ),
 )
