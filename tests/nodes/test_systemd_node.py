@@ -6,11 +6,16 @@ The node is one of ``booting``: nothing of this machine is changed by it.
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack
+from pathlib import Path
 
 import booting
 import pytest
+import shipper_eslocal
 from booting import Node
 from captured import Ticks
+from fault.judged import MINUTE, Judged, fast
+from fault.line import configured
+from fleetload import set_up
 
 from shipper.collect.cgroup import cgroups
 from shipper.collect.host import systemd
@@ -85,3 +90,20 @@ def test_units_by_state_are_those_that_systemctl_lists(node: Node) -> None:
         assert abs(ours - states[state]) <= 1, "a unit may come or go between the two questions"
     assert ticks.problems == []
     ticks.close()
+
+
+def test_a_failed_unit_is_an_alert_until_it_is_reset(
+    node: Node, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    fast(monkeypatch)
+    with shipper_eslocal.cluster() as cluster:
+        set_up([cluster.url], "units")
+        options = {"host_root": f"/proc/{node.init}/root", "datasets": ("host", "agent")}
+        config = configured(cluster.url, "units", tmp_path, collect=options)
+        one = Judged(cluster, config)
+        one.run(4 * MINUTE)
+        assert "broken.service" in one.alerts()["host-units-failed", config.host.name].note
+        node.systemctl("reset-failed", "broken.service")
+        one.run(5 * MINUTE)
+        assert ("host-units-failed", config.host.name) not in one.alerts()
+        one.line.close()

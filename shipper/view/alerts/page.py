@@ -80,6 +80,7 @@ Elasticsearch; the rule fires for the entity within its window, and clears when 
 | two of three hosts lose the server, and come back | `host-silent`: cut off; afterwards nothing is missing |
 | spool full | `shipper-dropped` |
 | two agents with one name | `shipper-twins` |
+| unit failed on a booted node | `host-units-failed` |
 | RAID array with a failed disk (the files of the array are made) | `raid-failed`, `raid-missing` |
 | clock 80 ms off (the answer of adjtimex(2) is made) | `host-clock-offset` |
 
