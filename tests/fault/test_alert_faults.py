@@ -136,6 +136,7 @@ def test_a_filesystem_full_without_inodes_and_read_only(judged: Make, disk: Path
 
 
 RAID = ("raid-failed", "raid-missing")
+NEW_IMAGE = "shop/web:1.3"
 HOLD = "(head -c 58000000 /dev/zero; sleep 600) | tail -c 58000000"
 CONTAINERS = {
     "memory": (["--memory", "64m"], HOLD),
@@ -148,6 +149,7 @@ CONTAINERS = {
     "crashing": ([], "sleep 600"),  # and started again and again
     "sick": (["--health-cmd", "exit 1", "--health-interval", "1s", "--health-retries", "1"], "sleep 600"),
     "stopped": ([], "sleep 600"),
+    "deployed": ([], "sleep 600"),  # and again with another image
     "fine": (["--memory", "64m", "--cpus", "1", "--pids-limit", "64"], "sleep 600"),
 }
 EXPECTED = {
@@ -156,6 +158,7 @@ EXPECTED = {
     ("container-throttled", "throttled"),
     ("container-tasks", "tasks"),
     ("service-crash-loop", "crashing"),
+    ("container-image-changed", "deployed"),
     ("container-unhealthy", "sick"),
     ("container-gone", "stopped"),
 }
@@ -174,6 +177,9 @@ def test_containers_in_trouble(judged: Make, short_path: Path) -> None:
             one.run(2 * MINUTE, deliver=False)
             if restart == 2:
                 engine.run("stop", "-t", "0", "stopped")
+                engine.run("tag", IMAGE, NEW_IMAGE)
+                engine.run("rm", "-f", "deployed")
+                _run(engine, "deployed", NEW_IMAGE)
         _until(lambda: _inspected(engine, "sick", "State.Health.Status") == "unhealthy")
         one.run(MINUTE)
         found = {(rule, who.partition("@")[0]): alert for (rule, who), alert in one.alerts().items()}
@@ -193,8 +199,13 @@ def _inspected(engine: Docker, name: str, what: str) -> str:
 
 
 def _start(engine: Docker) -> None:
-    for name, (options, work) in CONTAINERS.items():
-        engine.run("run", "-d", "--name", name, "--network", "none", *options, IMAGE, "/bin/sh", "-c", work)
+    for name in CONTAINERS:
+        _run(engine, name, IMAGE)
+
+
+def _run(engine: Docker, name: str, image: str) -> None:
+    options, work = CONTAINERS[name]
+    engine.run("run", "-d", "--name", name, "--network", "none", *options, image, "/bin/sh", "-c", work)
 
 
 @pytest.fixture
@@ -238,6 +249,15 @@ def test_an_agent_that_ends(
     assert "host-silent" not in {alert.rule.name for alert in before.alerts}
     (alert,) = (alert for alert in after.alerts if alert.rule.name == "host-silent")
     assert (alert.host, alert.severity) == ("here", "warning") and alert.note.startswith(why)
+    stored, process = _stored(es, own), _shipper(es, own, tmp_path / "spool")
+    try:
+        _until(lambda: _stored(es, own) > stored)
+        with client.connect(config) as connection:
+            again = check(connection, config.index, time.time_ns() // 1_000_000, UNCHANGED)
+        assert "host-silent" not in {alert.rule.name for alert in again.alerts}
+    finally:
+        process.kill()
+        process.wait()
 
 
 def _stored(es: shipper_eslocal.Cluster, namespace: str) -> int:

@@ -75,6 +75,7 @@ Elasticsearch; the rule fires for the entity within its window, and clears when 
 | docker container runs 15 of 16 tasks | `container-tasks` |
 | docker container started again and again | `service-crash-loop` |
 | health check of a docker container fails | `container-unhealthy` |
+| docker container made again of another image | `container-image-changed` |
 | docker container stopped | `container-gone` |
 | agent killed; agent stopped | `host-silent`: down; `host-silent`: stopped |
 | two of three hosts lose the server, and come back | `host-silent`: cut off; afterwards nothing is missing |
