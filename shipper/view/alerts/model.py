@@ -4,8 +4,10 @@ A rule reduces the documents of one dataset, over a window of time, to one numbe
 with two bounds. Only ``judge`` and the renderers for Grafana and Kibana know how a number is computed.
 """
 
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any, Final
 
@@ -143,6 +145,14 @@ class Found:
         if self.rule.per in (PER_HOST, PER_CONTAINER):
             return self.entity[self.rule.per[0]]
         return f"{', '.join(self.entity[name] for name in self.rule.per if name != HOST)} on {self.host}"
+
+    @property
+    def explain(self) -> str:
+        """The command that explains the state of its entity at the time of the alert, quoted for a shell."""
+        name = self.entity.get(ENTITY) or self.host
+        return (
+            f"shipper why {shlex.quote(name)} --at {datetime.fromtimestamp(self.at_ms / 1000, UTC):%Y-%m-%dT%H:%M:%S}"
+        )
 
     @property
     def severity(self) -> str:

@@ -60,4 +60,5 @@ def as_dict(alert: Found) -> dict[str, Any]:
         "culprits": list(alert.culprits),
         "what_to_do": alert.rule.first,
         "docs": f"{DOCS}#{alert.rule.name}",
+        "explain": alert.explain,
     }

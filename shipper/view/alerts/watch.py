@@ -129,6 +129,7 @@ def _alert(lasting: Lasting, ends_ms: int) -> dict[str, Any]:
         "description": f"{alert.rule.means} {alert.rule.first}",
         "culprits": "\n".join(alert.culprits),
         "end": lasting.end,
+        "explain": alert.explain,
         "docs": f"{DOCS}#{alert.rule.name}",
     }
     return {
