@@ -17,7 +17,21 @@ from shipper.settings.options import PREFIX
 
 # In the order of --help; a command is available if its module exists
 ORDER: Final = (
-    *("run", "once", "demo", "setup", "render", "check", "status", "top", "why", "forecast", "report", "fields"),
+    *(
+        "run",
+        "once",
+        "demo",
+        "setup",
+        "render",
+        "check",
+        "status",
+        "top",
+        "why",
+        "forecast",
+        "usage",
+        "report",
+        "fields",
+    ),
     *("alerts", "spool", "dashboards", "units"),
 )
 

@@ -254,3 +254,38 @@ def test_post_mortem_of_an_oom_kill(
     assert cli.main(["why", "--oom", FLEET.host_name(0)]) == 1
     assert "no OOM kill of node-000 is stored" in capsys.readouterr().err
     assert cli.main(["why"]) == 2
+
+
+@pytest.mark.parametrize("by", ["container", "image", "host", "label.com.docker.compose.service"])
+def test_usage_adds_up_to_the_hosts(
+    server: shipper_eslocal.Cluster, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, by: str
+) -> None:
+    monkeypatch.setenv("SHIPPER_ELASTICSEARCH_HOSTS", server.url)
+    monkeypatch.setenv("SHIPPER_INDEX_NAMESPACE", FLEET.namespace)
+    assert cli.main(["usage", "--by", by, "--last", "2h", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    parts = [*found["groups"], found["unaccounted"], found["idle"]]
+    for hours in ("core_hours", "gib_hours"):
+        assert sum(one[hours] for one in parts) == pytest.approx(found["hosts"][hours])
+    cpus = 16 * FLEET.hosts * FLEET.ticks * PERIOD_S / 3600
+    assert found["hosts"]["core_hours"] == pytest.approx(cpus, rel=0.01)
+    assert found["groups"][0]["core_hours"] >= found["groups"][-1]["core_hours"] >= 0
+
+
+def test_usage_of_one_container_is_the_sum_of_its_documents(
+    server: shipper_eslocal.Cluster, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SHIPPER_ELASTICSEARCH_HOSTS", server.url)
+    monkeypatch.setenv("SHIPPER_INDEX_NAMESPACE", FLEET.namespace)
+    name = FLEET.host_name(1)
+    assert cli.main(["usage", "--host", name, "--last", "2h", "--csv"]) == 0
+    rows = dict(line.split(",")[:2] for line in capsys.readouterr().out.splitlines())
+    cores = [
+        document.values["cgroup.cpu.cores"]
+        for document in FLEET.documents([1])
+        if document.values.get("cgroup.entity") == f"web-1@{name}" and "cgroup.cpu.cores" in document.values
+        if document.dataset == "cgroup"
+    ]
+    assert float(rows[f"web-1@{name}"]) == pytest.approx(sum(cores) * PERIOD_S / 3600, rel=0.001)
+    assert cli.main(["usage", "--by", "colour"]) == 2
+    assert "must be one of container" in capsys.readouterr().err
