@@ -1,4 +1,4 @@
-"""``shipper forecast``: when filesystems, limits and tables of the kernel are full, from stored documents."""
+"""``shipper forecast``: when filesystems, limits and tables of the kernel will be full, from stored documents."""
 
 import argparse
 import json
@@ -11,15 +11,17 @@ from shipper.base.text import escaped
 from shipper.settings.config import Config
 from shipper.settings.options import NotAllowed, duration
 
-HELP = "say when filesystems, inodes, swap, memory limits, tasks and kernel tables are full, at their present growth"
+HELP = "say when filesystems, inodes, swap, memory limits, tasks and kernel tables will be full at their present growth"
 SECTIONS = ("elasticsearch", "index")
 _LAST: Final = duration(6 * 3600, 366 * 86_400)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--host", metavar="NAME", default="", help="only this host and what runs on it")
-    parser.add_argument("--last", metavar="DURATION", default="7d", help="what the growth is taken from (default 7d)")
-    parser.add_argument("--all", action="store_true", help="print also what does not grow")
+    parser.add_argument(
+        "--last", metavar="DURATION", default="7d", help="range from which the growth is computed (default 7d)"
+    )
+    parser.add_argument("--all", action="store_true", help="also print what does not grow")
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 
@@ -45,5 +47,5 @@ def run(args: argparse.Namespace, config: Config) -> int:
     for one in shown:
         print(escaped(forecast.line(one)))
     if not shown:
-        print(f"nothing grows, of {len(found)} that can be full")
+        print(f"nothing grows; checked: {len(found)}")
     return 0

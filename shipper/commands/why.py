@@ -1,4 +1,4 @@
-"""``shipper why``: what is slow on a host, in a container or unit, since when and by whom, from stored documents."""
+"""``shipper why``: which resource of a host, container or unit is short, and who uses it, from stored documents."""
 
 import argparse
 import json
@@ -25,7 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--last", metavar="DURATION", help="length of the range (default 30m; with --oom a day)")
     parser.add_argument("--json", action="store_true", help="print JSON")
-    parser.add_argument("--show-queries", action="store_true", help="print also the searches that give the numbers")
+    parser.add_argument("--show-queries", action="store_true", help="also print the searches behind the numbers")
 
 
 def run(args: argparse.Namespace, config: Config) -> int:

@@ -135,7 +135,8 @@ def test_an_earlier_time_knows_nothing_of_what_came_later(server: shipper_esloca
 
 
 @pytest.mark.parametrize(
-    ("name", "words"), [("nobody", "no documents of such a host"), ("web-1", "several hosts have it")]
+    ("name", "words"),
+    [("nobody", "no host, container or unit of this name"), ("web-1", "several hosts have a container")],
 )
 def test_a_name_that_says_too_little(server: shipper_eslocal.Cluster, name: str, words: str) -> None:
     with pytest.raises(UserError, match=words):

@@ -20,7 +20,7 @@ _EVENTS: Final = {
     "remount_ro": "a filesystem became read-only",
     "segfault": "a process crashed",
     "link_down": "a link went down",
-    "throttled": "the CPU was slowed for its temperature",
+    "throttled": "the CPU was throttled because of its temperature",
     "mce": "a machine check",
 }
 
@@ -34,7 +34,7 @@ class Change:
 
 
 def searches(host: str, onset_ms: int, bucket_ms: int) -> Iterator[Search]:
-    """All that may have changed from BEFORE_MS before the onset to just after it."""
+    """Searches for changes from BEFORE_MS before the onset to shortly after the onset."""
     first_ms, last_ms = onset_ms - BEFORE_MS, onset_ms + 2 * bucket_ms
     near = [term(HOST, host), within(first_ms, last_ms)]
     firsts = {"first": {"min": {"field": TIME}}}
@@ -103,7 +103,7 @@ def _containers(buckets: Sequence[Mapping[str, Any]]) -> Iterator[Change]:
 
 
 def _after_first(buckets: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    """All values but the one that was there at the beginning."""
+    """All values except the first one."""
     return sorted(buckets, key=lambda one: one["first"]["value"])[1:]
 
 
@@ -136,7 +136,7 @@ def _steps(response: Mapping[str, Any]) -> Iterator[Change]:
 
 
 def _mounts(buckets: Sequence[Mapping[str, Any]]) -> Iterator[Change]:
-    """What appears after the others, or disappears before them; filesystems are measured once a minute."""
+    """Filesystems that appear after the others, or disappear before them; they are measured once a minute."""
     first_ms = min((one["first"]["value"] for one in buckets), default=0)
     last_ms = max((one["last"]["value"] for one in buckets), default=0)
     for one in buckets:

@@ -1,4 +1,4 @@
-"""The explanation of one host, container or unit: two rounds of searches, and what they say together."""
+"""The explanation of one host, container or unit, from two rounds of searches."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -49,7 +49,7 @@ class Fact:
 
 @dataclass(frozen=True, slots=True)
 class Cramped:
-    """A container or service of the host that is beyond a threshold of its own, whatever the host has left."""
+    """A container or service of the host that is beyond one of its own thresholds, even if the host is not short."""
 
     name: str
     signal: Signal
@@ -58,9 +58,9 @@ class Cramped:
 
 @dataclass(slots=True)
 class Explanation:
-    """What is short on the target and, of a container, on its host; of the first shortage also who uses it and why.
+    """What is short on the target and on a container's host; for the first shortage also users and changes.
 
-    ``host``: of a container. ``main``: the first shortage. ``searches``: all that was asked.
+    ``host``: of a container. ``main``: the first shortage. ``searches``: all searches that were sent.
     """
 
     target: Target
@@ -107,9 +107,9 @@ def find(asking: Asking, name: str, first_ms: int, last_ms: int) -> Target:
         return _target(host, name)
     found = {one["key"]: one for one in cgroups.get("aggregations", {}).get("entities", {}).get("buckets", ())}
     if len(found) > 1 and name not in found:
-        raise UserError(f"{name}: several hosts have it; name one of {', '.join(sorted(found))}")
+        raise UserError(f"{name}: several hosts have a container of this name; use one of {', '.join(sorted(found))}")
     if not found:
-        raise UserError(f"{name}: no documents of such a host, container or unit in this time range")
+        raise UserError(f"{name}: no host, container or unit of this name has documents in this time range")
     entity = name if name in found else next(iter(found))
     host_name = found[entity]["on"]["buckets"][0]["key"]
     (of_host,) = asking.ask([("host", {**newest, "query": {"bool": {"filter": [span, term(HOST, host_name)]}}})])
@@ -124,7 +124,7 @@ def _target(response: Mapping[str, Any], host: str, entity: str = "") -> Target:
 
 
 def explain(connection: Connection, index: Index, name: str, first_ms: int, last_ms: int) -> Explanation:
-    """Explain the range; documents of the same length before it tell when a shortage began. Raises UserError."""
+    """Explain the range; documents of an equal range before that one show when a shortage began. Raises UserError."""
     asking = Asking(connection, index)
     target = find(asking, name, first_ms, last_ms)
     earlier_ms = 2 * first_ms - last_ms
@@ -182,7 +182,7 @@ def _facts(lines: Sequence[series.Line], short: Shortage) -> list[Fact]:
 
 
 def _deepen(made: Explanation, short: Shortage, asking: Asking, bucket_ms: int) -> None:
-    """Add who uses the resource, what changed before, and whether it is usual."""
+    """Add who uses the resource, what changed before, and whether the value is usual."""
     target, worst = made.target, short.episodes[0]
     resource = next(one for one in OF_HOST if one.name == short.resource.name)
     last_ms = max(short.last_ms + bucket_ms, short.first_ms + 2 * bucket_ms)

@@ -1,4 +1,4 @@
-"""When something is full, by a robust slope: the median of the slopes between all pairs of values (Theil–Sen).
+"""When a resource will be full, by a robust slope: the median of the slopes between all pairs of values (Theil–Sen).
 
 https://en.wikipedia.org/wiki/Theil%E2%80%93Sen_estimator
 """
@@ -20,7 +20,7 @@ _POINTS: Final = 28  # few enough values for all pairs, and few enough buckets f
 _MOST: Final = 500  # entities of a kind, the fullest; of devices, hosts
 _DEVICES: Final = 20  # of a host
 _FEWEST: Final = 6  # values
-_LEAST_PER_DAY: Final = 0.002  # growth of a share that is worth telling
+_LEAST_PER_DAY: Final = 0.002  # growth of a share that is worth reporting
 _IRREGULAR: Final = 0.15  # scatter around the line, as a share of the whole
 _FAR_DAYS: Final = 365.0
 
@@ -58,7 +58,7 @@ KINDS: Final[tuple[Kind, ...]] = (
 
 @dataclass(frozen=True, slots=True)
 class Forecast:
-    """The outlook of one entity. ``now``: its last mean. ``days``: until it is full, if it is to be full."""
+    """The outlook of one entity. ``now``: its last mean. ``days``: until the entity is full, if its growth says so."""
 
     kind: str
     entity: tuple[str, ...]
@@ -84,7 +84,7 @@ def searches(first_ms: int, last_ms: int, filters: Sequence[Filter], kinds: Sequ
 
 
 def forecasts(responses: Iterable[Mapping[str, Any]], kinds: Sequence[Kind] = KINDS) -> list[Forecast]:
-    """What the responses to ``searches`` say, what is full first before all others."""
+    """The forecasts from the responses to ``searches``, the soonest full first."""
     found = []
     for kind, response in zip(kinds, responses, strict=True):
         for entity, bucket in _entities(response.get("aggregations", {}), len(kind.per)):
@@ -127,7 +127,7 @@ def forecast(kind: str, entity: tuple[str, ...], values: Sequence[tuple[float, f
 
 
 def theil_sen(values: Sequence[tuple[float, float]]) -> tuple[float, float]:
-    """Slope and value at 0 of the line through ``values``; up to 29 % of the values may be wild."""
+    """Slope and value at 0 of the line through ``values``; up to 29 % of the values may be outliers."""
     slopes = [(b[1] - a[1]) / (b[0] - a[0]) for a, b in combinations(values, 2) if b[0] != a[0]]
     slope = median(slopes) if slopes else 0.0
     return slope, median(value - slope * at for at, value in values)

@@ -1,4 +1,4 @@
-"""The post-mortem of an OOM kill: whose limit, what the memory was, how it grew, and what would have been enough."""
+"""The post-mortem of an OOM kill: whose limit, kinds of memory, growth, and a limit that would have been enough."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ _USAGE, _LIMIT = "cgroup.memory.usage.bytes", "cgroup.memory.limit.effective.byt
 _EVENT: Final = (TIME, HOST, ENTITY, "event.*", "process.pid", "process.name", "cgroup.path", "message")
 _MOST: Final = 3
 _MARGIN: Final = 1.25
-_GROWS: Final = 0.005  # of the usage per minute; below it the memory did not grow
+_GROWS: Final = 0.005  # of the usage per minute; slower growth counts as none
 _AN_HOUR: Final = 60  # minutes
 
 
@@ -121,17 +121,17 @@ def _lines(kill: Kill) -> Iterator[str]:
 
 def _growth(kill: Kill) -> Iterator[str]:
     if len(kill.usage) < 2:  # noqa: PLR2004
-        yield "  growth: cannot tell, because there are too few documents before the kill"
+        yield "  growth: unknown, because there are too few documents before the kill"
         return
     peak, growth = max(kill.usage.values()), kill.growth
     minutes = (max(kill.usage) - min(kill.usage)) / _MINUTE_MS
     if growth < _GROWS * peak:
         yield f"  growth: none in the {minutes:.0f} minutes before; a peak of {shown(peak, 'bytes')}"
-        yield f"  enough would have been about {shown(peak * _MARGIN, 'bytes')}: the peak and a quarter more"
+        yield f"  a limit of about {shown(peak * _MARGIN, 'bytes')} would have been enough: the peak plus a quarter"
         return
     yield f"  growth: {shown(growth, 'bytes')} per minute in the {minutes:.0f} minutes before"
     hour = shown(peak + _AN_HOUR * growth, "bytes")
-    yield f"  no limit is enough while it grows so: {hour} would have lasted an hour longer"
+    yield f"  no limit is enough at this growth; a limit of {hour} would have lasted an hour longer"
 
 
 def plain(kill: Kill) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Which fields tell that a resource of a host or of a cgroup is short, and which tell who uses the resource."""
+"""The fields that show that a resource of a host or cgroup is short, and those that show who uses the resource."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -8,7 +8,7 @@ from shipper.view.thresholds import THRESHOLDS, Steps
 
 
 class Kind(StrEnum):
-    """A signal of the USE method. Utilisation alone does not make a resource short, except one that can be full."""
+    """A signal of the USE method. Utilisation alone makes no resource short, except one that can be full."""
 
     UTILISATION = "utilisation"
     FULL = "full"
@@ -18,7 +18,7 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Signal:
-    """A field with thresholds. ``words``: what its value ``{}`` says. ``device``: the field that names the device."""
+    """A field with thresholds. ``words``: a text with ``{}`` for the value. ``device``: the field of a device."""
 
     field: str
     kind: Kind
@@ -46,7 +46,7 @@ class Resource:
     total: tuple[str, ...] = ()
     limit: str = ""  # the field of a cgroup's use as a share of its own limit
     pressure: str = ""  # the field of a cgroup's time lost waiting for the resource
-    users: str = "who"
+    users: str = ""  # heading of the users; by default the name and "use"
 
 
 def _host(field: str, kind: Kind, words: str) -> Signal:
@@ -65,7 +65,7 @@ OF_HOST: Final[tuple[Resource, ...]] = (
         "memory",
         (
             _host("system.pressure.memory.some.avg10.pct", _S, "some task waited for memory {} of the time"),
-            _host("system.vm.faults.major.count_per_s", _S, "{} page faults had to read a disk"),
+            _host("system.vm.faults.major.count_per_s", _S, "{} page faults read from a disk"),
             _host("system.vm.oom_kills.count_per_s", _E, "the kernel OOM-killed processes, {}"),
             _host("system.memory.actual.used.pct", _U, "{} of the memory is used"),
             _host("system.memory.swap.used.pct", _U, "{} of the swap is used"),
@@ -83,7 +83,7 @@ OF_HOST: Final[tuple[Resource, ...]] = (
         ),
         usage=("cgroup.io.write.bytes_per_s",),
         total=("system.diskio.total.write.bytes_per_s",),
-        users="who writes to any disk",
+        users="writes to all disks",
     ),
     Resource(
         "disk",
@@ -102,7 +102,7 @@ OF_HOST: Final[tuple[Resource, ...]] = (
         "network",
         (
             _of("network", _INTERFACE, "system.network.util.pct", _S, "{} of the link's speed is used"),
-            _host("system.tcp.retransmits.pct", _S, "{} of the TCP segments are sent again"),
+            _host("system.tcp.retransmits.pct", _S, "{} of the TCP segments are retransmitted"),
             _host("system.tcp.listen.overflows.count_per_s", _E, "listen queues were full, {}"),
             _of("network", _INTERFACE, "system.network.in.errors_per_s", _E, "received packets had errors, {}"),
             _of("network", _INTERFACE, "system.network.out.errors_per_s", _E, "sent packets had errors, {}"),
@@ -115,6 +115,7 @@ OF_HOST: Final[tuple[Resource, ...]] = (
         (_host("system.threads.used.pct", _F, "{} of the process and thread ids are used"),),
         usage=("cgroup.pids.current",),
         total=("system.threads.count",),
+        users="tasks",
         limit="cgroup.pids.used.pct",
     ),
     Resource("connection tracking", (_host("system.conntrack.used.pct", _F, "{} of the table is used"),)),
@@ -125,7 +126,9 @@ OF_HOST: Final[tuple[Resource, ...]] = (
             _host("system.pressure.cpu.some.avg10.pct", _S, "some task waited for a CPU {} of the time"),
             _host("system.load.norm.1", _S, "the load is {} per CPU"),
             _host("system.cpu.steal.norm.pct", _S, "the hypervisor took {} of the CPU time"),
-            _host("system.cpu.throttle.package.count_per_s", _E, "the CPU was slowed for its temperature, {}"),
+            _host(
+                "system.cpu.throttle.package.count_per_s", _E, "the CPU was throttled because of its temperature, {}"
+            ),
             _host("system.cpu.total.norm.pct", _U, "{} of the CPU time is used"),
         ),
         usage=("cgroup.cpu.cores",),
@@ -144,19 +147,19 @@ OF_CGROUP: Final[tuple[Resource, ...]] = (
     Resource(
         "memory",
         (
-            _cgroup("cgroup.memory.events.oom_kill.count_per_s", _E, "the kernel OOM-killed its processes, {}"),
-            _cgroup("cgroup.memory.limit.pct", _S, "its working set is {} of its limit"),
+            _cgroup("cgroup.memory.events.oom_kill.count_per_s", _E, "the kernel OOM-killed processes, {}"),
+            _cgroup("cgroup.memory.limit.pct", _S, "the working set is {} of the limit"),
             _cgroup("cgroup.pressure.memory.some.avg10.pct", _S, "some task waited for memory {} of the time"),
         ),
     ),
     Resource("disk", (_cgroup("cgroup.pressure.io.some.avg10.pct", _S, "some task waited for I/O {} of the time"),)),
-    Resource("tasks", (_cgroup("cgroup.pids.used.pct", _F, "it has {} of the tasks that it may have"),)),
+    Resource("tasks", (_cgroup("cgroup.pids.used.pct", _F, "{} of the allowed tasks exist"),)),
     Resource(
         "CPU",
         (
-            _cgroup("cgroup.cpu.throttled.pct", _S, "it was throttled in {} of the quota periods"),
+            _cgroup("cgroup.cpu.throttled.pct", _S, "throttled in {} of the quota periods"),
             _cgroup("cgroup.pressure.cpu.some.avg10.pct", _S, "some task waited for a CPU {} of the time"),
-            _cgroup("cgroup.cpu.limit.pct", _U, "it uses {} of its quota"),
+            _cgroup("cgroup.cpu.limit.pct", _U, "{} of the CPU quota is used"),
         ),
     ),
 )

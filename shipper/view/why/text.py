@@ -38,12 +38,12 @@ def _lines(made: Explanation) -> Iterator[str]:
     if made.cramped:
         named = [f"{one.name}: {_sentence(one.signal, '', one.mean)}" for one in made.cramped[:_MOST_CRAMPED]]
         more = f", and {len(made.cramped) - _MOST_CRAMPED} more" if len(made.cramped) > _MOST_CRAMPED else ""
-        yield f"at limits of their own: {'; '.join(named)}{more}"
+        yield f"at their own limits: {'; '.join(named)}{more}"
     if made.main is None:
         return
     resource = next(one for one in OF_HOST if one.name == made.main.resource.name)
     if made.facts:
-        yield f"meanwhile {', '.join(_sentence(fact.signal, fact.device, fact.mean) for fact in made.facts)}"
+        yield f"at the same time: {', '.join(_sentence(fact.signal, fact.device, fact.mean) for fact in made.facts)}"
     yield ""
     yield from _who(resource, made.use)
     yield ""
@@ -61,12 +61,12 @@ def _judged(whose: str, judgement: Judgement) -> Iterator[str]:
         yield f"{whose}{short.resource.name}: {_verdict(short)}"
         for episode in short.episodes[:_MOST_EPISODES]:
             bound = _value(episode.signal, episode.signal.steps.warning)
-            yield f"  {_sentence(episode.signal, episode.device, episode.mean)} (mean; a warning from {bound} on)"
+            yield f"  {_sentence(episode.signal, episode.device, episode.mean)} (mean; warning threshold: {bound})"
     if judgement.short and judgement.sound:
         yield f"{whose}not short: {', '.join(judgement.sound)}"
     if judgement.unknown:
         missing = [f"{name} (no {' or '.join(fields)})" for name, fields in judgement.unknown.items()]
-        yield f"{whose}cannot tell, for no document has the fields: {', '.join(missing)}"
+        yield f"{whose}unknown, because no document has the fields: {', '.join(missing)}"
 
 
 def _verdict(short: Shortage) -> str:
@@ -79,20 +79,20 @@ def _verdict(short: Shortage) -> str:
 
 def _who(resource: Resource, use: Use | None) -> Iterator[str]:
     if use is None:
-        yield f"who: cannot tell; the use of {resource.name} is not measured per container"
+        yield f"users: unknown, because the use of {resource.name} is not measured per container"
         return
     unit = _unit(resource)
-    yield f"{resource.users}, of {shown(use.total, unit)}:"
+    yield f"{resource.users or f'{resource.name} use'}, {shown(use.total, unit)} in total:"
     for share in use.named:
         yield f"  {share.share:4.0%}  {share.name}  {shown(share.used, unit)}{_more(share, unit, resource)}"
     yield f"  {use.others / use.total:4.0%}  other containers and services"
-    yield f"  {use.unaccounted / use.total:4.0%}  unaccounted: the kernel, and tasks outside of containers and services"
+    yield f"  {use.unaccounted / use.total:4.0%}  unaccounted: the kernel, and tasks outside containers and services"
     first = use.named[0]
     if use.processes:
         yield f"  processes of {first.name}: {', '.join(use.processes)}"
     waiting = [f"{share.name} {share.waits:.0%}" for share in use.victims if (share.waits or 0) >= _FELT]
     if waiting:
-        yield f"  those that wait for {resource.name}: {', '.join(waiting)} of the time"
+        yield f"  waiting for {resource.name}: {', '.join(waiting)} of the time"
 
 
 def _more(share: Share, unit: str, resource: Resource) -> str:
@@ -112,9 +112,9 @@ def _more(share: Share, unit: str, resource: Resource) -> str:
 
 def _changed(made: Explanation, short: Shortage) -> Iterator[str]:
     if not made.changes:
-        yield "changed before: nothing that is recorded, in the half hour before"
+        yield "changes before: none recorded in the half hour before"
         return
-    yield "changed before, the nearest first:"
+    yield "changes before, the nearest first:"
     for change in made.changes[:_MOST_CHANGES]:
         before = short.first_ms - change.at_ms
         when = f"{_span(before)} before" if before > 0 else f"{_span(-before)} after" if before < 0 else "at that time"
@@ -128,9 +128,9 @@ def _compared(made: Explanation, short: Shortage) -> Iterator[str]:
     if made.usual is None:
         return
     usual = made.usual
-    yield f"compared: {_sentence(worst.signal, worst.device, worst.mean)}"
+    yield f"comparison: {_sentence(worst.signal, worst.device, worst.mean)}"
     earlier = [f"{name} {_value(worst.signal, mean)}" for name, mean in usual.earlier.items()]
-    yield f"  in the same hours: {', '.join(earlier) if earlier else 'no documents of yesterday or last week'}"
+    yield f"  in the same hours: {', '.join(earlier) if earlier else 'no documents from yesterday or last week'}"
     if usual.middle is None:
         yield f"  {usual.peers}: too few to compare ({usual.number})"
         return

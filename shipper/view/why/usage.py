@@ -22,7 +22,7 @@ _OF_HOST: Final = {
     "memories": "system.memory.total",
 }
 NONE: Final = "(none)"
-# What people say → the field
+# Key on the command line → field
 KEYS: Final = {
     "container": ENTITY,
     "name": "cgroup.name",
@@ -47,8 +47,8 @@ class Used:
 class Usage:
     """``groups``: the most core-hours first. ``groups`` + ``unaccounted`` + ``idle`` = ``hosts``.
 
-    ``unaccounted``: by the kernel, and by tasks in no leaf cgroup. It is below 0 where memory is charged to several
-    cgroups' figures at once, or where counts are of different moments.
+    ``unaccounted``: by the kernel, and by tasks in no leaf cgroup. A value below 0 means that memory is charged to
+    several cgroups at once, or that the documents are of different moments.
     """
 
     groups: tuple[Used, ...]

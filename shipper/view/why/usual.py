@@ -1,4 +1,4 @@
-"""Whether a value is usual: against the same hours of yesterday and last week, and against other hosts."""
+"""Whether a value is usual, compared with the same hours of yesterday and last week, and with other hosts."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ _UNUSUAL: Final = 3.0
 
 @dataclass(frozen=True, slots=True)
 class Peers:
-    """Those with whom something is compared: values of ``field`` in documents that pass ``filters``."""
+    """The entities with which a value is compared: values of ``field`` in documents that pass ``filters``."""
 
     words: str
     field: str
@@ -29,7 +29,7 @@ class Peers:
 
 @dataclass(frozen=True, slots=True)
 class Usual:
-    """``earlier``: means in the same hours; a time without documents is missing. ``number``: of other peers.
+    """``earlier``: means in the same hours; a time without documents is missing. ``number``: of peers.
 
     ``middle``: their median. ``away``: how many median absolute deviations (scaled to a standard deviation) the value
     is above it; None if all peers have the same value, or if there are too few.

@@ -10,7 +10,7 @@ from shipper.view.thresholds import Level
 from shipper.view.why.series import Line
 from shipper.view.why.signals import Kind, Resource, Signal
 
-_SHORTEST: Final = 3  # values; fewer are a moment of no account, unless something is full or errors happened
+_SHORTEST: Final = 3  # values; shorter episodes are ignored, unless something is full or errors occurred
 _BRIDGED: Final = 2  # values below the threshold that do not end an episode
 _CURRENT: Final = 3  # an episode that ended so many values ago is not over
 _AT_ONCE: Final = (Kind.FULL, Kind.ERRORS)
@@ -19,9 +19,9 @@ _RANK: Final = {Level.OK: 0, Level.WARNING: 1, Level.BAD: 2}
 
 @dataclass(frozen=True, slots=True)
 class Episode:
-    """A signal beyond its threshold. ``mean``: of its values there. ``cut``: it may have begun earlier.
+    """A signal beyond its threshold. ``mean``: of the values there. ``cut``: the episode may have begun earlier.
 
-    ``over``: it has ended before the end of the range.
+    ``over``: the episode ended before the end of the range.
     """
 
     signal: Signal
@@ -35,13 +35,13 @@ class Episode:
 
     @property
     def rank(self) -> tuple[int, float]:
-        """How bad: level first, then the mean as a multiple of the threshold."""
+        """Severity: level first, then the mean as a multiple of the threshold."""
         return _RANK[self.level], self.mean / max(self.signal.steps.bad, 1e-6)
 
 
 @dataclass(frozen=True, slots=True)
 class Shortage:
-    """A resource that is short. ``episodes``: the worst first. ``over``: at the end of the range it no longer is."""
+    """A resource that is short. ``episodes``: the worst first. ``over``: no longer at the end of the range."""
 
     resource: Resource
     episodes: tuple[Episode, ...]
@@ -64,7 +64,7 @@ class Shortage:
 
     @property
     def cut(self) -> bool:
-        """Whether it may have begun before the range."""
+        """Whether the shortage may have begun before the range."""
         return any(episode.cut for episode in self.episodes if episode.first_ms == self.first_ms)
 
 

@@ -12,15 +12,15 @@ from shipper.view.why.signals import Resource
 MOST: Final = 1000  # cgroups of a host
 _NAMED: Final = 3
 _PROCESSES: Final = 2
-_GROWTH: Final = 0.05  # of the use: below it who grew says nothing
+_GROWTH: Final = 0.05  # as a share of the use; less growth does not identify a culprit
 _LEAF: Final = term("cgroup.aggregate", "false")
 _BY: Final = {"CPU": "system.process.cpu.total.pct", "memory": "system.process.memory.rss.bytes"}
-_GROWS: Final = ("memory", "tasks")  # what is held, not done: who took most of it lately is the culprit
+_GROWS: Final = ("memory", "tasks")  # resources that are held: the culprit is the one whose use grew most
 
 
 @dataclass(frozen=True, slots=True)
 class Share:
-    """The use of one container or service. ``grown``: against the time before, None if it was not there.
+    """The use of one container or service. ``grown``: compared with the time before, None if the entity did not exist.
 
     ``limit``: its use as a share of its own limit. ``waits``: the share of time in which it waited for the resource.
     """
@@ -52,7 +52,7 @@ class Use:
 
 
 def searches(resource: Resource, host: str, first_ms: int, last_ms: int) -> Iterator[Search]:
-    """The cgroups' use in the range and in one of the same length before, the host's, and the processes'."""
+    """The use of the cgroups in the range and in an equal range before, of the host, and of the processes."""
     own = term(HOST, host)
     before_ms = 2 * first_ms - last_ms
     optional = {name: field for name, field in (("limit", resource.limit), ("waits", resource.pressure)) if field}
@@ -114,7 +114,7 @@ def use(resource: Resource, responses: Sequence[Mapping[str, Any]], asked: str =
 
 
 def _order(share: Share, asked: str, *, grown: bool) -> tuple[bool, float]:
-    """What is asked about first, then by growth or by use; what is new has grown by all that it uses."""
+    """The entity of the question first, then by growth or by use; the growth of a new entity is all of its use."""
     return share.name == asked, share.grown if grown and share.grown is not None else share.used
 
 
