@@ -156,7 +156,7 @@ class Agent:
             self._log.line(log.INFO, f"stopped; {self.ledger.spooled} documents remain in the spool")
 
     def _say_goodbye(self) -> None:
-        """Spool a last document, so that a stopped agent is not taken for a host that is down."""
+        """Spool a last document, so that a stopped agent is not mistaken for a host that is down."""
         if not self._ticks:
             return
         tick_ms = self.ledger.used.last_ms + 1

@@ -200,7 +200,7 @@ class Ticker:
         return entries
 
     def goodbye(self, tick_ms: int, report: Report) -> list[Entry]:
-        """The document that tells a clean stop from an outage: the agent's own, if its dataset is configured."""
+        """The document that distinguishes a clean stop from an outage: the agent's, if its dataset is configured."""
         if AGENT not in self._writers:
             return []
         values = self._agent.values(report) | {"agent.stopped": True}

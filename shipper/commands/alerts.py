@@ -24,12 +24,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         choices=["check", "list", "install"],
         help="check: judge all rules; list: print their names; install: create them in Grafana or Kibana",
     )
-    parser.add_argument("--at", metavar="TIME", type=_time, help="judge this time; UTC unless an offset is given")
+    parser.add_argument(
+        "--at", metavar="TIME", type=_time, help="judge the rules at this time; UTC unless an offset is given"
+    )
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.add_argument(
         "--rules",
         metavar="FILE",
-        help="adjusted bounds and muted entities (default /etc/shipper/alerts.toml, if it exists)",
+        help="adjusted thresholds and muted entities (default /etc/shipper/alerts.toml, if it exists)",
     )
     watch = parser.add_argument_group("watch")
     watch.add_argument("--watch", action="store_true", help="repeat the check until a signal; print what changes")
@@ -38,7 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     watch.add_argument("--alertmanager", metavar="URL", help="send to this Prometheus Alertmanager")
     watch.add_argument(
-        "--notify-file", metavar="FILE", type=Path, help="send to the addresses of apprise in this file, one a line"
+        "--notify-file", metavar="FILE", type=Path, help="send to the apprise addresses in this file, one per line"
     )
     site = parser.add_argument_group("install")
     site.add_argument("--grafana", metavar="URL", help="install into Grafana, folder 'Shipper alerts'")
@@ -125,7 +127,7 @@ def _watch(args: argparse.Namespace, config: Config) -> int:
             for tell in receivers:
                 try:
                     tell(one)
-                except UserError as error:  # an Alertmanager gets it with the next round
+                except UserError as error:  # the next round sends the alerts again
                     print(f"shipper: {error}", file=sys.stderr)
             time.sleep(max(0.0, args.every - (time.monotonic() - began)))
 

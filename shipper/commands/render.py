@@ -12,7 +12,7 @@ from shipper.deploy import units
 from shipper.schema import reference, templates
 from shipper.settings.config import Config, Index
 
-HELP = "write the rendered files: mappings, dashboards, alert rules, units, the sample configuration …"
+HELP = "write the rendered files: mappings, dashboards, alert rules, units, documentation"
 SECTIONS = ()
 SAMPLE = "units/shipper.toml"
 ALERTING = "dashboards/grafana/alerting/shipper.yaml"

@@ -10,7 +10,7 @@ _LEDGER: Final = "documents since the ledger was created"
 
 FIELDS: Final[tuple[Field, ...]] = (
     attribute("agent.version", "Version of the shipper", "shipper/__init__.py"),
-    attribute("agent.stopped", "True in the last document before a clean stop, 1 ms after that of the last tick; else absent", "loop", Type.BOOLEAN),
+    attribute("agent.stopped", "True in the last document before a clean stop, 1 ms after the last tick; else absent", "loop", Type.BOOLEAN),
     gauge("agent.period.ms", "ms", "Time between ticks", "configuration: collect.period"),
     counter("agent.ledger.collected.count", "count", f"Collected: {_LEDGER}", "ledger"),
     counter("agent.ledger.stored.count", "count", f"Stored in their stream: {_LEDGER}", "ledger"),

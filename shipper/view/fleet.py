@@ -1,4 +1,4 @@
-"""The fleet at one moment, by search: its hosts, and what runs on one of them. It needs only the privilege ``read``."""
+"""The fleet at one moment, by search: its hosts, and what runs on one of them. Needs only the privilege ``read``."""
 
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -12,7 +12,7 @@ from shipper.schema.stream_names import indices
 from shipper.settings.config import Index
 
 Row = dict[str, Any]
-KEEP_S: Final = 15 * 60  # of a host that is silent for longer only the time of its last document is shown
+KEEP_S: Final = 15 * 60  # if a host is silent for longer, only the time of its last document is shown
 SILENT_MS: Final = 120_000  # as long as the dashboards' model.RECENT
 _DAY_S: Final = 86_400  # a host that is silent for longer is omitted, as on the dashboards
 _SLOW_S: Final = 3 * 60  # long enough for each filesystem and container to have shipped

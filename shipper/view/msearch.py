@@ -1,4 +1,4 @@
-"""Several searches in one request; needs only the privilege ``read``."""
+"""Several searches in one request, which needs only the privilege ``read``."""
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
@@ -13,7 +13,7 @@ Search = tuple[str, Mapping[str, Any]]  # a dataset, and the body of the search
 
 
 def msearch(connection: Connection, index: Index, wanted: Iterable[Search]) -> Iterator[Mapping[str, Any]]:
-    """The responses in the order of the searches. Raises ServerError, also for one search that failed."""
+    """The responses in the order of the searches. Raises ServerError, even if only one search failed."""
     lines: list[bytes] = []
     for dataset, body in wanted:
         head = {"index": indices(index, dataset), "ignore_unavailable": True, "allow_partial_search_results": False}

@@ -39,7 +39,7 @@ _ANY: Final = Steps(1, 1)  # should never happen: the first one is bad
 _ANY_RATE: Final = Steps(1e-9, 1e-9)  # any event at all
 _SOME_RATE: Final = Steps(1e-9, 1)
 _FULL: Final = Steps(0.8, 0.9)
-_PRESSURE: Final = Steps(0.1, 0.4)  # none is published; a tenth of the time lost is felt, 40 % is an outage
+_PRESSURE: Final = Steps(0.1, 0.4)  # none is published; a loss of a tenth of the time is noticeable, 40 % is an outage
 
 MISSING: Final = _ANY  # hosts that sent within a day, but do not send now
 NOTHING_SENT: Final = Steps(0.5, 0.5, falling=True)  # documents of a host in the last two minutes
@@ -57,7 +57,7 @@ THRESHOLDS: Final[dict[str, Steps]] = {
     "system.vm.oom_kills.count_per_s": _ANY_RATE,  # APA: any
     "system.conntrack.used.pct": Steps(0.75, 0.9),  # NM 0.75
     "system.files.used.pct": Steps(0.7, 0.9),  # NM 0.7 and 0.9
-    "system.threads.used.pct": Steps(0.7, 0.9),  # as of files
+    "system.threads.used.pct": Steps(0.7, 0.9),  # as for files
     "system.edac.correctable.count_per_s": _SOME_RATE,
     "system.edac.uncorrectable.count_per_s": _ANY_RATE,  # APA: any
     "system.systemd.units.failed.count": _ANY,  # NM: any
@@ -68,7 +68,9 @@ THRESHOLDS: Final[dict[str, Steps]] = {
     "system.kernel.log.mce.count_per_s": _ANY_RATE,
     "system.kernel.log.remount_ro.count_per_s": _ANY_RATE,
     "system.cpu.throttle.package.count_per_s": Steps(0.1, 10),
-    "system.tcp.retransmits.pct": Steps(0.03, 0.1),  # none is published; a few per cent already cost most of the speed
+    "system.tcp.retransmits.pct": Steps(
+        0.03, 0.1
+    ),  # none is published; a few per cent already reduce the speed greatly
     "system.tcp.listen.overflows.count_per_s": _SOME_RATE,
     **{
         f"{what}.pressure.{resource}.{who}.avg10.pct": _PRESSURE
@@ -89,13 +91,13 @@ THRESHOLDS: Final[dict[str, Steps]] = {
     "system.network.util.pct": Steps(0.8, 0.95),  # APA 0.8
     "system.raid.disks.failed": _ANY,  # NM: any
     "system.raid.disks.missing.count": _ANY,
-    "system.sensor.temperature.celsius": Steps(80, 95),  # APA: the sensor's maximum, which few sensors tell
+    "system.sensor.temperature.celsius": Steps(80, 95),  # APA: the sensor's maximum, which few sensors report
     # Containers and services, against their own limits
     "cgroup.cpu.limit.pct": Steps(0.8, 0.95),  # APA 0.8, Elastic 0.9
     "cgroup.cpu.throttled.pct": Steps(0.25, 0.5),  # KM, APA 0.25
     "cgroup.memory.limit.pct": Steps(0.8, 0.95),  # APA 0.8
     "cgroup.memory.working_set.pct": Steps(0.8, 0.95),
-    "cgroup.pids.used.pct": Steps(0.8, 0.95),  # as of memory
+    "cgroup.pids.used.pct": Steps(0.8, 0.95),  # as for memory
     "cgroup.memory.events.oom_kill.count_per_s": _ANY_RATE,
     "cgroup.pids.events.max.count_per_s": _ANY_RATE,
     "cgroup.restarts.count": Steps(1, 3),
@@ -107,7 +109,9 @@ THRESHOLDS: Final[dict[str, Steps]] = {
     "agent.ledger.rejected.count_per_s": _ANY_RATE,
     "agent.ledger.dropped.count_per_s": _ANY_RATE,
     "agent.delivery.twins.count": _ANY,
-    "agent.clock.skew.ms": Steps(2_000, 30_000),  # either way; 30 s ahead, and a range "up to now" misses documents
+    "agent.clock.skew.ms": Steps(
+        2_000, 30_000
+    ),  # in either direction; at 30 s ahead, a range up to now misses documents
     "agent.problems.count": _ANY,
     "agent.delivery.restarts.count_per_s": _ANY_RATE,
     "agent.tick.missed.count_per_s": _SOME_RATE,
@@ -115,14 +119,18 @@ THRESHOLDS: Final[dict[str, Steps]] = {
 
 
 # What alert rules measure over time
-STATE: Final = Steps(1, 1)  # documents that report a state, or a growth, that should never be
-SILENCE_S: Final = Steps(300, 900)  # Elastic's template: 15 min; a third of it, so that a short gap is seen, too
-WAITING: Final = Steps(10_000, 100_000)  # for minutes; a host with a thousand containers makes a thousand a tick
+STATE: Final = Steps(1, 1)  # documents with a state, or a growth, that should never occur
+SILENCE_S: Final = Steps(300, 900)  # Elastic's template: 15 min; a third of that also reports short gaps
+WAITING: Final = Steps(
+    10_000, 100_000
+)  # for minutes; a host with a thousand containers sends a thousand documents per tick
 GONE_S: Final = Steps(180, 180)  # APA 60 s; longer than two of the longest usual period, a minute
-UNSYNCHRONISED_US: Final = Steps(16_000_000, 16_000_000)  # NM; between two polls of systemd-timesyncd it reaches 1 s
+UNSYNCHRONISED_US: Final = Steps(
+    16_000_000, 16_000_000
+)  # NM; the error reaches 1 s between two polls of systemd-timesyncd
 FULL_IN_S: Final = Steps(24 * 3600, 4 * 3600, falling=True)  # NM: 24 h and 4 h
 RESTARTS: Final = Steps(3, 6)  # NM: more than 2 in 5 min
-VALUES: Final = Steps(2, 2)  # different values of what should not change
+VALUES: Final = Steps(2, 2)  # distinct values of a field that should not change
 
 
 def level(field: str, value: float | None) -> Level:

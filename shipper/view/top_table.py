@@ -79,7 +79,7 @@ def name_width(width: int) -> int:
 
 
 def _padded_width(column: Column, rows: Sequence[Row], most: int = 1000) -> int:
-    """Of a column with a blank on both sides, and room for the sign of the order in its heading."""
+    """Of a column with a blank on both sides, and room for the sort sign in the heading."""
     return 2 + min(max([len(column.title) + 1, *(len(cell(row, column)) for row in rows)]), most)
 
 

@@ -1,4 +1,4 @@
-"""What is installed by name is this project: on PyPI, "shipper" is somebody else's."""
+"""Every text installs this project by its name on PyPI, where "shipper" is another project."""
 
 import re
 import subprocess

@@ -44,13 +44,13 @@ OFF: dict[str, str] = {
     "cgroup.memory.working_set.pct": "for Kibana's own pages; the boards show the share of the cgroup's own limit",
     "cgroup.processes.count": "the boards show tasks",
     "container.restarts.count": "docker's own count; the boards show that of all runtimes",
-    # For who looks for a cause that the boards have narrowed down: Explore and Discover have them
+    # For the search for a cause that the boards have narrowed down, in Explore and Discover
     "system.softirq.*": "rare types",
     "system.memory.*": "parts of memory that are small or special on nearly all hosts",
     "system.vm.faults.count_per_s": "minor faults are no trouble; the boards show major ones",
     "system.vm.thp.*": "details of transparent huge pages",
     "system.vm.compaction.*": "the boards show who had to wait for it",
-    "system.tcp.*": "details; the boards show states, connections, overload and the share sent again",
+    "system.tcp.*": "details; the boards show states, connections, overload and the share retransmitted",
     "system.udp.inuse.count": "the boards show all sockets",
     "system.ip.*": "traffic is shown by interface; the boards show errors",
     "system.icmp.*": "the boards show errors and unreachable destinations",

@@ -180,7 +180,7 @@ def test_an_alert_on_a_host_names_who_uses_most(during: dict[str, list[Found]]) 
     assert silent.culprits == ()
 
 
-def test_an_alert_on_a_container_says_how_its_host_fares(during: dict[str, list[Found]]) -> None:
+def test_an_alert_on_a_container_has_the_state_of_its_host(during: dict[str, list[Found]]) -> None:
     (memory,) = during["container-memory"]
     (line,) = memory.culprits
     assert line.startswith("its host: CPU ") and "memory pressure 40 %" not in line and "I/O pressure" in line

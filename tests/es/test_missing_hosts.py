@@ -1,4 +1,4 @@
-"""A host that is silent is loud: a number, a table of who and since when, also if no host sends any more."""
+"""Silent hosts are visible: their number, and a table with names and times, even if no host sends any more."""
 
 from collections.abc import Iterator
 from dataclasses import replace

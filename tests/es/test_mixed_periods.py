@@ -1,4 +1,4 @@
-"""Hosts of 10 s and of 60 s on one board: no bucket is narrower than the longer period, so no line is saw-toothed."""
+"""Hosts of 10 s and of 60 s on one board: no bucket is narrower than the longer period, so no line has gaps."""
 
 import json
 import re

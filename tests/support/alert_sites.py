@@ -1,4 +1,4 @@
-"""A Grafana and a Kibana as far as their HTTP APIs for alert rules go, on the loopback."""
+"""Stand-ins for the HTTP APIs of Grafana and Kibana for alert rules, on loopback."""
 
 import json
 import threading

@@ -1,4 +1,4 @@
-"""A simulated fleet in which nothing is wrong, and what one makes go wrong in it, for alert rules.
+"""A simulated fleet without faults, to which a test of alert rules adds faults.
 
     Calm(hosts=5, ticks=475, breaches=(Breach("host", 1, range(370, 405), {"system.cpu.total.norm.pct": 0.99}),))
 

@@ -1,4 +1,4 @@
-"""What few hosts have, for every host: gauges that no captured host has, sensors, RAID arrays, CPUs, OOM kills."""
+"""What few hosts have, added to every host: gauges that no captured host has, sensors, RAID arrays, CPUs, OOM kills."""
 
 from collections.abc import Iterator
 from dataclasses import replace

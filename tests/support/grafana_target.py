@@ -17,7 +17,6 @@ import shipper_eslocal
 from shipper.view.dashboards.ask import Answer, Span
 
 ALL: Final = "$__all"
-_CHOOSING: Final = ("joinByField", "filterByValue")
 _WITHIN_MS: Final = {"24h": 86_400_000}
 _TITLES: Final = {"avg": "Average", "max": "Max", "min": "Min", "count": "Count", "cardinality": "Unique Count"}
 Choice = str | Sequence[str]
@@ -172,7 +171,7 @@ class Page:
         return found
 
 
-def frames(page: Page, panel: Mapping[str, Any], responses: Sequence[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
+def frames(panel: Mapping[str, Any], responses: Sequence[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
     """The data frames that the data source's backend makes of the responses to ``msearch``."""
     for target, response in zip(panel["targets"], responses, strict=True):
         if target["bucketAggs"][-1]["type"] == "date_histogram":

@@ -52,7 +52,7 @@ class Grafana:
         """What is shown: numbers of a stat, rows of a table, names and colours of the lines."""
         return self._run(
             "const done = arguments[1]; display(arguments[0]).then(done, (error) => done({error: `${error.stack}`}))",
-            {**_page(page), "panel": panel, "frames": list(frames(page, panel, responses))},
+            {**_page(page), "panel": panel, "frames": list(frames(panel, responses))},
         )
 
     def menu(self, page: Page) -> Any:
@@ -66,7 +66,7 @@ class Grafana:
     def draw(self, page: Page, responses: Mapping[str, Responses], width: int, theme: str = "dark") -> Drawn:
         """Draw the whole dashboard, as wide as a window of ``width`` pixels. ``responses``: by panel title."""
         panels = [
-            {"panel": panel, "frames": list(frames(page, panel, responses[panel["title"]]))}
+            {"panel": panel, "frames": list(frames(panel, responses[panel["title"]]))}
             if panel["type"] not in ("row", "text")
             else {"panel": panel, "frames": []}
             for panel in page.dashboard["panels"]

@@ -1,6 +1,6 @@
 """Pictures of the dashboards, drawn by Grafana's components: ``.venv/bin/python tests/support/pictures.py DIR``.
 
-The data are an hour of a simulated fleet in a real Elasticsearch: a host of it restarted, another one went silent.
+The data is an hour of a simulated fleet in a real Elasticsearch, in which a host restarted and another one went silent.
 """
 
 import argparse

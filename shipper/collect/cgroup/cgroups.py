@@ -87,7 +87,7 @@ FIELDS: tuple[Field, ...] = (
         "cgroup.cpu.throttled.count / cgroup.cpu.periods.count",
     ),
     real("cgroup.cpu.limit.pct", "pct", "CPU usage as a share of its own quota", "cgroup.cpu.usage.ns"),
-    real("cgroup.pids.used.pct", "pct", "Processes and threads as a share of the limit", "cgroup.pids.current"),
+    real("cgroup.pids.used.pct", "pct", "Processes and threads as a share of their limit", "cgroup.pids.current"),
     gauge(
         "cgroup.memory.working_set.bytes",
         "bytes",

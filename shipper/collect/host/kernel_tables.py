@@ -100,7 +100,7 @@ def collect(reader: Reader) -> Iterable[Reading]:
 
 
 def derive(values: Mapping[str, Value], _inputs: Mapping[str, int]) -> dict[str, Value]:
-    """Shares of the limits, 0 to 1; ``load`` adds the number of threads. A limit of 2⁶³−1 open files is none."""
+    """Shares of the limits, 0 to 1; ``load`` adds the number of threads. A limit of 2⁶³−1 open files means no limit."""
     made: dict[str, Value] = {}
     used, most = values.get("system.files.open.count"), values.get("system.files.limit.count")
     if isinstance(used, int) and isinstance(most, int) and 0 < most < _NO_LIMIT:

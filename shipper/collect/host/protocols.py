@@ -162,7 +162,7 @@ FIELDS = (
     real(
         _AGAIN,
         "pct",
-        f"TCP segments sent again, as a share of those sent; absent below {_ENOUGH_PER_S} segments per second",
+        f"Retransmitted TCP segments as a share of the segments sent; absent below {_ENOUGH_PER_S} segments per second",
         "proc/1/net/snmp Tcp.RetransSegs / Tcp.OutSegs",
     ),
 )
@@ -240,7 +240,7 @@ def collect(reader: Reader) -> Iterable[Reading]:
 
 
 def derive(values: Mapping[str, Value], _inputs: Mapping[str, int]) -> dict[str, Value]:
-    """The share of segments that were sent again; of a few segments a share says nothing."""
+    """The share of segments that were retransmitted; a share of few segments is meaningless."""
     again, sent = (values.get(f"{name}.count_per_s") for name in ("system.tcp.retransmits", "system.tcp.out.segments"))
     if isinstance(again, float) and isinstance(sent, float) and sent >= _ENOUGH_PER_S:
         return {_AGAIN: min(again / sent, 1.0)}

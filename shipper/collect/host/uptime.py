@@ -3,8 +3,8 @@
 Operating system and kernel change with a reboot or an upgrade: they are read once a minute and are in every host document.
 Inside a container another file is mounted over ``proc/sys/kernel/random/boot_id``, hence the one below the host root.
 
-The boot id is stored in the spool directory: the first document after a boot says so. Its uptime does not tell, because the
-shipper may start minutes after the kernel.
+The boot id is stored in the spool directory, so that the first document after a boot can be marked. The uptime cannot
+show this, because the shipper may start minutes after the kernel.
 """
 
 import os
@@ -29,7 +29,7 @@ _RELEASES = ("etc/os-release", "usr/lib/os-release")
 _EVERY_S = 60
 STATE = "boot-id"
 _DISK_S = 0.25
-_JUST_MS = 600_000  # a first run within ten minutes after a boot is taken as part of it
+_JUST_MS = 600_000  # a first run within ten minutes after a boot counts as the first one after this boot
 # https://www.freedesktop.org/software/systemd/man/latest/os-release.html
 _WANTED = {
     "NAME": "host.os.name",
@@ -111,7 +111,7 @@ def host(reader: Reader) -> dict[str, Value]:
 
 
 class Boots:
-    """The boot of the documents so far, stored in ``directory``. Without a directory no document is the first."""
+    """Remembers the boot id of the last documents in ``directory``. Without a directory no document is marked as first."""
 
     def __init__(self, directory: str) -> None:
         self._file = os.path.join(directory, STATE) if directory else ""

@@ -1,4 +1,4 @@
-"""What an operator changes of the rules: other bounds, or silence, for some entities, from a TOML file.
+"""An operator's changes to the rules, from a TOML file: other thresholds for some entities, or no alerts.
 
 [[adjust]]                                # the last table that applies decides
 rules = ["host-cpu", "container-*"]
@@ -53,7 +53,7 @@ class Scope:
 
 @dataclass(frozen=True, slots=True)
 class Adjust:
-    """Other bounds."""
+    """Other thresholds."""
 
     scope: Scope
     warning: float | None
@@ -62,7 +62,7 @@ class Adjust:
     def applied(self, steps: Steps) -> Steps:
         warning = steps.warning if self.warning is None else self.warning
         critical = steps.bad if self.critical is None else self.critical
-        # One bound that is given alone carries the other along
+        # If only one threshold is given, the other one must not contradict it
         pick = min if steps.falling else max
         if self.critical is None:
             critical = pick(warning, critical)
@@ -87,7 +87,7 @@ class Adjustments:
     mute: tuple[Mute, ...] = ()
 
     def steps(self, rule: Rule, document: Mapping[str, Any]) -> Steps:
-        """The bounds for the entity of ``document``."""
+        """The thresholds for the entity of ``document``."""
         steps = rule.steps
         for one in self.adjust:
             if one.scope.holds(rule, document):
@@ -95,7 +95,7 @@ class Adjustments:
         return steps
 
     def all_steps(self, rule: Rule) -> list[Steps]:
-        """Every pair of bounds that may apply to ``rule``."""
+        """Every pair of thresholds that may apply to ``rule``."""
         return [rule.steps, *(one.applied(rule.steps) for one in self.adjust if one.scope.names(rule))]
 
     def muted(self, rule: Rule, document: Mapping[str, Any], at_ms: int) -> bool:

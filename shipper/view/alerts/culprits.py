@@ -1,4 +1,4 @@
-"""Who uses most of what an alert is about: containers and processes of a host; for a container, how its host fares."""
+"""The containers and processes that use most of an alert's resource; for a container, the state of its host."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
@@ -28,7 +28,7 @@ _HOST: Final = {
     "memory pressure": "system.pressure.memory.some.avg10.pct",
     "I/O pressure": "system.pressure.io.some.avg10.pct",
 }
-Wanted = tuple[str, Resource]  # a host, and the resource; NONE: how the host fares
+Wanted = tuple[str, Resource]  # a host, and the resource; NONE: the state of the host
 
 
 def wanted(alerts: Iterable[Found]) -> list[Wanted]:

@@ -1,4 +1,4 @@
-"""Filesystems that will be full soon, if they fill as in the last hours."""
+"""Filesystems that will soon be full, at their growth in the last hours."""
 
 from collections.abc import Mapping
 from typing import Any, Final
@@ -60,7 +60,7 @@ def _found(rule: Rule, when: Moment, bucket: Mapping[str, Any]) -> Found | None:
 
 
 def full_in_s(then: Mapping[str, Any], now: Mapping[str, Any]) -> float | None:
-    """Seconds until nothing is available; None if it does not fill, or is too young to say."""
+    """Seconds until nothing is available; None if the used space does not grow, or if there are too few documents."""
     before, after = then["available"]["value"], now["available"]["value"]
     if before is None or after is None or after >= before:
         return None

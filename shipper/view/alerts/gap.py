@@ -1,4 +1,4 @@
-"""What became of the time in which a host was silent, once its documents come again."""
+"""Whether documents of the time in which a host was silent are missing, after its documents arrive again."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
@@ -10,16 +10,16 @@ from shipper.view.dashboards.model import HOST, TIME
 from shipper.view.msearch import msearch
 from shipper.view.unit_formats import shown
 
-_PERIODS: Final = 2.5  # documents that are not further apart leave no gap
+_PERIODS: Final = 2.5  # documents closer together than this leave no gap
 _LEDGER: Final = "agent.ledger"
 _SINCE: Final = f"{_LEDGER}.since"
 _FIELDS: Final = [TIME, "agent.period.ms", f"{_LEDGER}.*"]
 
 
 def explain(connection: Connection, index: Index, host: str, last_ms: int, at_ms: int) -> str:
-    """What ``host`` collected after ``last_ms``, and whether any of that is missing; empty if no document has come.
+    """What ``host`` collected after ``last_ms``, and whether any of that is missing; empty if no document has arrived.
 
-    The ledger of the host says so: what it collected is stored, waits, or was rejected or dropped. Raises ServerError.
+    The ledger of the host counts the documents: collected, stored, waiting, rejected or dropped. Raises ServerError.
     """
     mine = {"term": {HOST: host}}
     before = _one(mine, {"lte": last_ms}, "desc")
@@ -55,17 +55,17 @@ def _told(found: Sequence[Mapping[str, Any]]) -> str:
     gap_ms = first[TIME] - before[TIME]
     lost = _grown(before, newest, "dropped") + _grown(before, newest, "rejected")
     if before.get(_SINCE) != newest.get(_SINCE):
-        missing = "what was collected before cannot be compared, because its ledger is new"
+        missing = "earlier documents cannot be counted, because the ledger is new"
     elif lost:
         missing = f"{lost} documents were rejected or lost"
     else:
-        missing = "nothing that it collected is missing"
+        missing = "no collected document is missing"
     waiting = newest.get(f"{_LEDGER}.spooled.count", 0) - before.get(f"{_LEDGER}.spooled.count", 0)
     if waiting > 0:
         missing += f"; {waiting} more documents than before still wait"
     if gap_ms <= _PERIODS * before.get("agent.period.ms", 0):
         return f"its documents arrived late; {missing}"
-    return f"it collected nothing for {shown(gap_ms, 'ms')}; {missing}"
+    return f"the host collected nothing for {shown(gap_ms, 'ms')}; {missing}"
 
 
 def _grown(before: Mapping[str, Any], after: Mapping[str, Any], fate: str) -> int:

@@ -1,10 +1,10 @@
 """The rules as Grafana's alert rules on the Elasticsearch data source: one for each severity.
 
 A query (A) gives a series per entity, an expression (B) reduces it to the rule's number, and the condition (C) compares
-the number in an expression, because thresholds do not include their bound. https://grafana.com/docs/grafana/latest/alerting/set-up/provision-alerting-resources/file-provisioning/
+the number in an expression, because Grafana's thresholds exclude the value itself. https://grafana.com/docs/grafana/latest/alerting/set-up/provision-alerting-resources/file-provisioning/
 
-Notices are left out, because they are no alerts, and GONE, because Grafana cannot look for what is absent in one query
-and present in another.
+Notices are left out, because they are no alerts. GONE is left out, because Grafana cannot search for values that one
+query returns and another one does not.
 """
 
 from collections.abc import Iterator, Mapping
@@ -56,7 +56,7 @@ def suits(rule: Rule) -> bool:
 
 
 def severities(rule: Rule) -> Iterator[tuple[str, float]]:
-    """Each severity that ``rule`` has, and its bound."""
+    """Each severity that ``rule`` has, and its threshold."""
     steps = rule.steps
     if rule.mild or steps.warning != steps.bad:
         yield "warning", steps.warning
@@ -93,7 +93,7 @@ def _rule(rule: Rule, severity: str, bound: float, board: Mapping[str, Any], sou
 
 
 def _pending_s(rule: Rule, severity: str) -> int:
-    """Only silence needs it: the window of every other rule is as long as its condition must hold."""
+    """How long the condition must hold; for all rules but silence, the window is long enough."""
     critical = rule.measure is Measure.SILENCE and severity == "critical"
     return round(rule.steps.bad - rule.steps.warning) if critical else 0
 
@@ -172,7 +172,7 @@ def _grown(rule: Rule, tests: tuple[Test, ...], bound: float) -> list[dict[str, 
 
 
 def _filling(rule: Rule, bound: float, *, urgent: bool) -> list[dict[str, Any]]:
-    """The available space in the first hour of the window and now, and how long it lasts if it goes on like this."""
+    """The available space in the first hour of the window and now, and how long the space lasts at this rate."""
     available, used = ({"type": "avg", "field": filling.AVAILABLE}, {"type": "max", "field": rule.field})
     then, now = (rule.window_s, rule.window_s - filling.THEN_S), (filling.NOW_S, 0)
     seconds = f"$E / ($D - $E) * {sum(then) // 2 - sum(now) // 2}"
@@ -198,7 +198,7 @@ def _query(
     width_s: int = INTERVAL_S,
     trimmed: bool = False,
 ) -> dict[str, Any]:
-    """A target with one metric: the namer drops what would tell two apart."""
+    """A target with one metric: with two, Grafana drops the parts of their names that differ."""
     order = {"order": "desc", "orderBy": "_count" if metric["type"] == "count" else "1"}
     sizes = _SIZES.get(rule.per, _DEVICES)
     terms = [

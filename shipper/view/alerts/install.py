@@ -24,9 +24,9 @@ _FIXED: Final = ("rule_type_id", "consumer", "enabled")  # not part of an update
 
 
 def adjusted(rules: tuple[Rule, ...], adjustments: Adjustments) -> tuple[Rule, ...]:
-    """``rules`` with the bounds that apply to all entities, without those that are muted for all for ever.
+    """``rules`` with the thresholds that apply to all entities, without those that are always muted for all entities.
 
-    Grafana and Kibana have silences and their own routes for the rest.
+    For the rest, Grafana and Kibana have their own silences and notification policies.
     """
     return tuple(
         replace(rule, own_steps=adjustments.steps(rule, {}))
@@ -110,7 +110,7 @@ def _version(site: Site, base: str) -> tuple[int, ...]:
     try:
         return tuple(int(part) for part in number.partition("-")[0].split("."))
     except ValueError:
-        raise UserError(f"{site.url}: does not say its version; check that this is a Kibana") from None
+        raise UserError(f"{site.url}: gave no version; check that this is a Kibana") from None
 
 
 def _includes(found: Any, wanted: Any) -> bool:

@@ -1,7 +1,7 @@
-"""Judging a rule: searches, and what their answers mean. Pure: a judge yields searches and is sent the responses.
+"""Judges a rule: the searches, and what their responses mean. Pure: a judge yields searches and receives the responses.
 
-Most entities are fine, so a judge first asks which have any document that reaches a bound, then reads the number of
-these only.
+Most entities are fine, so a judge first searches for those with any document that reaches a threshold, then reads
+only their numbers.
 """
 
 from collections.abc import Generator, Iterator, Mapping, Sequence
@@ -16,7 +16,7 @@ from shipper.view.dashboards.model import HOST, TIME, exists
 from shipper.view.msearch import Search
 from shipper.view.thresholds import Level
 
-MOST: Final = 1000  # entities per rule: if more are in trouble, a few more or less do not matter
+MOST: Final = 1000  # entities per rule: if more have alerts, the rest does not matter
 _LONG_ENOUGH: Final = 0.5  # part of the window that the documents must cover
 _MOST_TOLD: Final = 3
 Responses = Sequence[Mapping[str, Any]]
@@ -26,13 +26,13 @@ Keys = tuple[str, ...]  # values of rule.per
 
 @dataclass(frozen=True, slots=True)
 class Moment:
-    """When rules are judged, in ms since 1970, and what the operator changed of them."""
+    """The time at which rules are judged, in ms since 1970, and the operator's changes to the rules."""
 
     at_ms: int
     adjustments: Adjustments
 
     def alert(self, rule: Rule, value: float, document: Mapping[str, Any], note: str = "") -> Found | None:
-        """An alert, if ``value`` reaches a bound that applies to the entity of ``document``, and nobody muted it."""
+        """An alert, if ``value`` reaches a threshold for the entity of ``document``, and the alert is not muted."""
         steps = self.adjustments.steps(rule, document)
         level = steps.level(value)
         if level is Level.OK or self.adjustments.muted(rule, document, self.at_ms):
@@ -42,7 +42,7 @@ class Moment:
         return Found(rule, self.at_ms, entity, value, mild, steps, document, note or _told(rule, document))
 
     def earliest(self, rule: Rule) -> float:
-        """The lowest bound that may apply to an entity."""
+        """The lowest threshold that may apply to an entity."""
         return min(steps.warning for steps in self.adjustments.all_steps(rule))
 
 
@@ -77,7 +77,7 @@ def _reaches(rule: Rule, bound: float) -> dict[str, Any]:
 def _facts(rule: Rule, at_ms: int, names: Sequence[Keys]) -> dict[str, Any]:
     filters = [within(at_ms, rule.window_s), *chosen(rule.per, names)]
     if rule.measure is Measure.COUNT:
-        filters += dsl(rule.tests[:1])  # the newest document of all, whether it matches or not
+        filters += dsl(rule.tests[:1])  # the newest document, whether or not it matches
     else:
         filters += dsl((*rule.tests, exists(rule.field)))
     return searched(filters, by_entity(rule.per, len(names), numbers(rule) | newest(rule)))

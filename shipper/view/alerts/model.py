@@ -1,7 +1,7 @@
-"""What an alert rule is, and what judging it finds.
+"""Alert rules, and what the check of a rule finds.
 
 A rule reduces the documents of one dataset, over a window of time, to one number per entity, and compares the number
-with two bounds. Only ``judge`` and the renderers for Grafana and Kibana know how a number is computed.
+with two thresholds. Only ``judge`` and the renderers for Grafana and Kibana know how a number is computed.
 """
 
 import shlex
@@ -24,8 +24,8 @@ class Measure(StrEnum):
     """How the documents of an entity become one number."""
 
     AVG = "avg"  # mean over the window
-    MIN = "min"  # the bound was reached by every document of the window
-    MAX = "max"  # the bound was reached by any document of the window
+    MIN = "min"  # the threshold was reached by every document of the window
+    MAX = "max"  # the threshold was reached by any document of the window
     COUNT = "count"  # documents that match the rule's conditions
     GROWTH = "growth"  # maximum minus minimum
     UNIQUE = "unique"  # number of distinct values
@@ -39,7 +39,7 @@ OWN: Final = frozenset({Measure.SILENCE, Measure.GONE, Measure.FULL_IN})  # each
 
 
 class Resource(StrEnum):
-    """What an alert on a host is about: decides which containers and processes it names."""
+    """The resource of an alert on a host, which decides which containers and processes the alert names."""
 
     NONE = ""
     CPU = "cpu"
@@ -56,8 +56,8 @@ class Rule:
     ``name`` is its id in Grafana, Kibana, the docs and the file of adjustments. ``per``: the fields that identify an
     entity. ``where``: which documents count. ``last``: what the entity's newest document must match. ``suspects``:
     a necessary condition, for measures that have no cheaper one. ``signed``: the absolute value is compared.
-    ``tells``: a field of the newest document whose value says more. ``mild``: at most a warning. ``notice``: worth
-    knowing, but no fault: it changes no exit status and notifies nobody.
+    ``tells``: a field of the newest document whose value is added to the alert. ``mild``: at most a warning.
+    ``notice``: worth knowing, but no fault; a notice changes no exit status and notifies nobody.
     """
 
     name: str
@@ -102,7 +102,7 @@ class Rule:
 
     @property
     def flag(self) -> bool:
-        """Whether it reports a state rather than a quantity: bounds and values say nothing more than the title."""
+        """Whether the rule reports a state rather than a quantity: thresholds and values add nothing to the title."""
         return self.measure in (Measure.COUNT, Measure.UNIQUE)
 
     def shown(self, value: float) -> str:
@@ -112,11 +112,11 @@ class Rule:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A rule's bound is reached at ``at_ms``: ``entity`` has the values of ``rule.per`` and of the host.
+    """A rule's threshold is reached at ``at_ms``: ``entity`` has the values of ``rule.per`` and of the host.
 
     ``document``: the newest of the entity. ``note``: what the rule's own judge adds, such as the class of a silence.
-    ``steps``: the bounds that applied. ``culprits``: who uses most of the resource, or how the host of a container
-    fares; filled in afterwards.
+    ``steps``: the thresholds that applied. ``culprits``: the containers and processes that use most of the resource, or
+    the state of a container's host; filled in afterwards.
     """
 
     rule: Rule
@@ -148,7 +148,7 @@ class Found:
 
     @property
     def explain(self) -> str:
-        """The command that explains the state of its entity at the time of the alert, quoted for a shell."""
+        """The command that explains the entity at the time of the alert, quoted for a shell."""
         name = self.entity.get(ENTITY) or self.host
         return (
             f"shipper why {shlex.quote(name)} --at {datetime.fromtimestamp(self.at_ms / 1000, UTC):%Y-%m-%dT%H:%M:%S}"

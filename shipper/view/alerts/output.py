@@ -24,7 +24,7 @@ def status(checked: Checked) -> int:
 
 
 def lines(checked: Checked) -> Iterator[str]:
-    """A line that sums up, then each alert, with who causes it below."""
+    """A summary line, then each alert with its culprits below."""
     counts = Counter(alert.severity for alert in checked.alerts)
     found = ", ".join(f"{counts[name]} {name}" for name in ("critical", "warning", "notice") if counts[name])
     word = ("OK", "WARNING", "CRITICAL", "UNKNOWN")[status(checked)]

@@ -23,20 +23,20 @@ _HOW: Final = {
     Measure.UNIQUE: "Different values of `{field}` in {window}",
     Measure.SILENCE: "Time since the newest document of a host that sent any in the last {window}",
     Measure.GONE: "Time from a container's newest document, within the last {window}, to that of its host",
-    Measure.FULL_IN: "Time until nothing is available, if it fills as fast as in the last {window}",
+    Measure.FULL_IN: "Time until the filesystem is full, at its growth in the last {window}",
 }
 _HEAD: Final = """# Alert rules
 
 <!-- made by shipper render from shipper/view/alerts/rules; do not edit -->
 
-`shipper alerts check` judges these {number} rules against Elasticsearch, from any machine that can reach it. It needs
-only the privilege `read`. Its exit status is that of a monitoring plugin: 0 nothing, 1 warning, 2 critical, 3 unknown.
-`--json` prints everything for programs; `--at 2026-11-23T02:00` judges the past; `--watch` repeats the check and sends
-what changes to a Prometheus Alertmanager (`--alertmanager`), or to people (`--notify-file`, with the extra `notify`, by
-[apprise](https://github.com/caronc/apprise)). Each number is judged over a window of time, so that a check needs no
-memory of the last one.
+`shipper alerts check` judges these {number} rules against Elasticsearch, from any machine that can reach the
+server. The command needs only the privilege `read`. The exit status is that of a monitoring plugin: 0 OK, 1 warning,
+2 critical, 3 unknown. `--json` prints everything for programs; `--at 2026-11-23T02:00` judges the past; `--watch`
+repeats the check and sends what changes to a Prometheus Alertmanager (`--alertmanager`), or to people
+(`--notify-file`, with the extra `notify`, by [apprise](https://github.com/caronc/apprise)). Each number is judged over
+a window of time, so that a check does not depend on earlier checks.
 
-Bounds and exceptions are in `/etc/shipper/alerts.toml`, or the file that `--rules` names:
+Your thresholds and exceptions are in `/etc/shipper/alerts.toml`, or in the file that `--rules` names:
 
 ```toml
 [[adjust]]                                # of the tables that apply to an alert, the last one decides
@@ -53,16 +53,16 @@ until = 2027-01-01T00:00:00Z              # optional
 
 For Grafana the same rules are in `dashboards/grafana/alerting`, and `shipper alerts install --grafana URL` installs
 them; for Kibana: `shipper alerts install --kibana URL`. Grafana and Kibana do not judge notices and `container-gone`,
-do not classify a silence, and name no containers and processes; their alerts open the panel that does.
+do not classify a silence, and name no containers and processes; their alerts link to a panel that shows them.
 
-A bound that is reached counts. Where a number is a mean, or the lowest of its window, an entity that is younger than
-half of the window is not judged. NM is the mixin of node_exporter, KM that of Kubernetes, APA
-awesome-prometheus-alerts, Elastic the rule templates of its system package.
+A rule fires when its value reaches the threshold. If the value is a mean, or the lowest value of the window, entities
+that are younger than half of the window are not judged. Sources: NM is the mixin of node_exporter, KM the mixin of
+Kubernetes, APA awesome-prometheus-alerts, Elastic the rule templates of Elastic's system package.
 """
 _TAIL: Final = """## Proven by real faults
 
-Each of these faults is made in the tests on a real machine, read by the real collectors and stored in a real
-Elasticsearch; the rule fires for the entity within its window, and clears when the fault is gone.
+The tests cause each of these faults on a real machine. The real collectors read the machine, and a real Elasticsearch
+stores the documents. The rule fires for the entity within its window, and clears when the fault is gone.
 
 | fault | rules |
 |---|---|
@@ -71,25 +71,25 @@ Elasticsearch; the rule fires for the entity within its window, and clears when 
 | remounted read-only | `filesystem-read-only` |
 | docker container holds 58 of 64 MiB | `container-memory` |
 | docker container allocates more than its limit | `container-oom`, `host-oom` |
-| docker container computes on a tenth of a CPU | `container-throttled` |
+| docker container needs more CPU than its quota, a tenth of a CPU | `container-throttled` |
 | docker container runs 15 of 16 tasks | `container-tasks` |
-| docker container started again and again | `service-crash-loop` |
+| docker container restarted repeatedly | `service-crash-loop` |
 | health check of a docker container fails | `container-unhealthy` |
-| docker container made again of another image | `container-image-changed` |
+| docker container recreated from another image | `container-image-changed` |
 | docker container stopped | `container-gone` |
 | agent killed; agent stopped | `host-silent`: down; `host-silent`: stopped |
 | two of three hosts lose the server, and come back | `host-silent`: cut off; afterwards nothing is missing |
 | spool full | `shipper-dropped` |
 | two agents with one name | `shipper-twins` |
 | unit failed on a booted node | `host-units-failed` |
-| RAID array with a failed disk (the files of the array are made) | `raid-failed`, `raid-missing` |
-| clock 80 ms off (the answer of adjtimex(2) is made) | `host-clock-offset` |
+| RAID array with a failed disk (the files of the array are simulated) | `raid-failed`, `raid-missing` |
+| clock 80 ms off (the answer of adjtimex(2) is simulated) | `host-clock-offset` |
 
-All other rules fire for documents that breach their bound, in `shipper alerts check` and in the queries of Grafana and
-Kibana, on a real Elasticsearch.
+All other rules fire for documents that reach their threshold, in `shipper alerts check` and in the queries of Grafana
+and Kibana, on a real Elasticsearch.
 
-A quiet day – 24 hours of 50 hosts with short bursts of CPU, memory and I/O, a deployment, a reboot, a task that ends, a
-host that skips two ticks, and a full read-only image – fires nothing: 0 alerts, judged at three moments.
+On a quiet day – 24 hours of 50 hosts with short bursts of CPU, memory and I/O, a deployment, a reboot, a short-lived
+task, a host that skips two ticks, and a full read-only image – no rule fires: 0 alerts, judged at three moments.
 """
 
 
@@ -102,7 +102,7 @@ def _lines() -> Iterator[str]:
     yield _HEAD.format(number=len(RULES))
     for subject, rules in SUBJECTS.items():
         yield f"## {subject}\n"
-        yield "| rule | warning | critical | over | follows |"
+        yield "| rule | warning | critical | window | source |"
         yield "|---|---|---|---|---|"
         for rule in rules:
             warning, critical = bounds(rule)
@@ -115,7 +115,7 @@ def _lines() -> Iterator[str]:
 
 
 def bounds(rule: Rule) -> tuple[str, str]:
-    """The bounds for warning and critical, for people; a dash for one that does not exist."""
+    """The thresholds for warning and critical, for people; a dash if there is none."""
     steps, dash = rule.steps, "–"
     if rule.notice:
         return "notice", dash
@@ -139,7 +139,7 @@ def _rule(rule: Rule) -> Iterator[str]:
     how = _HOW[rule.measure].format(field=rule.field, window=shown_duration(rule.window_s), where=where)
     yield f"### {rule.name}\n"
     yield f"**{rule.title}.** {rule.means}\n"
-    yield f"- First: {rule.first}"
+    yield f"- What to do first: {rule.first}"
     per = ", ".join(f"`{name}`" for name in rule.per)
     yield f"- Judged: {how}, per {per}; warning: {warning}, critical: {critical}."
     yield f"- Board: `{rule.board}`{'' if suits(rule) else '; not in Grafana and Kibana'}\n"
@@ -148,7 +148,7 @@ def _rule(rule: Rule) -> Iterator[str]:
 
 
 def _query(rule: Rule) -> str:
-    """The search for entities with any document that reaches the bound, up to now."""
+    """The search for entities with any document that reaches the threshold, up to now."""
     body: dict[str, Any] = suspects(rule, _NOW, rule.steps.warning)
     first, *filters = body["query"]["bool"]["filter"]
     assert TIME in first["range"]

@@ -1,4 +1,4 @@
-"""What begins and ends, sent straight to people by the library apprise: mail, chat, telephone."""
+"""Sends people the alerts that begin and end, with the library apprise: mail, chat, telephone."""
 
 from pathlib import Path
 from typing import Final
@@ -22,7 +22,7 @@ class People:
         self._trouble = ""
 
     def __call__(self, one: Round) -> None:
-        """Raises UserError if not everybody could be told."""
+        """Raises UserError if a notification could not be sent."""
         known, self._trouble = self._trouble, one.trouble
         text = [line for line in lines(one) if not (known and line.startswith("unknown: "))]
         title = _TITLE.format(len(one.began), len(one.ended))
@@ -31,7 +31,7 @@ class People:
 
 
 def read(file: Path) -> list[str]:
-    """One address a line; empty lines and those that begin with # do not count. Raises ConfigError."""
+    """One address per line; empty lines and lines that begin with # are ignored. Raises ConfigError."""
     try:
         text = file.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:

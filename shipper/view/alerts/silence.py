@@ -71,7 +71,7 @@ def _found(
         stopped = host.document.get(_STOPPED) is True
         if stopped:
             why = "stopped: its shipper was stopped"
-        note = why or _cut_off(host, hosts, sizes) or "down: the host, or its shipper, ended without a word"
+        note = why or _cut_off(host, hosts, sizes) or "down: the host or its shipper ended without a clean stop"
         found = when.alert(rule, (when.at_ms - host.last_ms) / 1000, host.document, note)
         if found:
             yield replace(found, level=Level.WARNING) if stopped else found

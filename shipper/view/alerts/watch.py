@@ -1,14 +1,14 @@
-"""The check again and again: what began and what ended goes to a Prometheus Alertmanager or to people.
+"""Repeats the check; alerts that begin or end go to a Prometheus Alertmanager or to people.
 
-https://prometheus.io/docs/alerting/latest/clients/: an Alertmanager groups, silences, reminds and routes. It forgets an
-alert at ``endsAt``, so each round sends all that last; if the watch itself dies, its alerts end.
+https://prometheus.io/docs/alerting/latest/clients/: an Alertmanager groups, silences, reminds and routes. An
+Alertmanager forgets an alert at ``endsAt``, so each round sends all alerts that last; if the watch dies, they end.
 """
 
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 from shipper.base.errors import UserError
 from shipper.view.alerts.check import Checked
@@ -17,7 +17,7 @@ from shipper.view.alerts.output import DOCS
 from shipper.view.dashboards.publish import Site
 from shipper.view.unit_formats import shown
 
-_LASTS: Final = 4  # rounds after which an Alertmanager forgets what is not repeated
+_LASTS: Final = 4  # rounds after which an Alertmanager forgets an alert that is not repeated
 _NOT_A_LABEL: Final = re.compile(r"[^a-zA-Z0-9_]")
 Key = tuple[str, ...]
 Labels = Mapping[str, str]
@@ -25,7 +25,7 @@ Labels = Mapping[str, str]
 
 @dataclass(frozen=True, slots=True)
 class Lasting:
-    """An alert, since when it lasts (ms), and what is said of its end."""
+    """An alert, the time of its begin in ms, and a text about its end."""
 
     alert: Found
     since_ms: int
@@ -39,7 +39,7 @@ class Lasting:
 
 @dataclass(frozen=True, slots=True)
 class Round:
-    """One check. ``trouble``: why it could not be made; then what lasted goes on lasting."""
+    """One check. ``trouble``: why the check failed; all alerts then continue."""
 
     at_ms: int
     lasting: tuple[Lasting, ...]
@@ -48,16 +48,10 @@ class Round:
     trouble: str = ""
 
 
-class Receiver(Protocol):
-    """Who is told of a round."""
-
-    def __call__(self, one: Round) -> None: ...
-
-
 @dataclass
 class Watch:
-    """``ask`` judges a moment; ``explain`` gets a host, its last document's time and now, and says what became of the
-    time between.
+    """``ask`` judges a moment; ``explain`` gets a host, the time of its last document, and now, and returns a text
+    about the time between.
     """
 
     ask: Callable[[int], Checked]

@@ -21,7 +21,7 @@ ENTITY: Final = "cgroup.entity"
 MINUTELY_TOLD: Final = "once a minute"  # what the description of such a panel must contain
 RECENT: Final = "2m"  # a host that shipped within this time is up; longer than the longest usual period, a minute
 RECENT_MS: Final = 120_000
-DAY: Final = "24h"  # a host that shipped within this time, but is not up, is missing
+DAY: Final = "24h"  # a host that sent documents within this time, but not in the last RECENT, is missing
 _MINUTELY_JOINED_MS: Final = 90_000  # values that come once a minute may be late
 
 
@@ -126,7 +126,7 @@ def count(label: str) -> Metric:
 
 
 def missing(name: str, label: str = "") -> Metric:
-    """Number of distinct values of a field that were there, but are not now."""
+    """Number of distinct values of a field in the range that are absent from the last RECENT."""
     return Metric(Stat.MISSING, name, label, unit="count")
 
 
@@ -164,10 +164,10 @@ class Panel:
 
     A table has a row per value of ``split`` and a column per metric. A stat with a split of size 1 names the value that
     has the number. ``recent``: only documents of the last RECENT of the time range; with 9,000 containers an
-    aggregation over an hour is expensive, one over two minutes is not. ``trend``: a recent number has the course of the
-    range behind it. ``within``: a time range up to the end of the board's, whatever the board's. ``silent``: only rows
-    without a document in the last RECENT. ``coloured``: numbers have the colours of THRESHOLDS, and lines have the
-    thresholds beside them.
+    aggregation over an hour is expensive, one over two minutes is not. ``trend``: a recent number has the values of the
+    range behind it, as a line. ``within``: a time range of the panel's own, up to the end of the board's. ``silent``:
+    only rows without a document in the last RECENT. ``coloured``: numbers have the colours of THRESHOLDS, and lines
+    have the thresholds beside them.
     """
 
     title: str
@@ -211,7 +211,7 @@ class Panel:
 
     @property
     def counts(self) -> bool:
-        """Whether nothing means zero: the panel shows numbers of things that are there."""
+        """Whether no value means zero, because the panel shows counts."""
         return all(metric.stat in COUNTED for metric in self.metrics)
 
 
@@ -275,7 +275,7 @@ class Board:
             yield from row.panels
 
 
-STATS: Final = {Stat.MISSING: MISSING, Stat.AGE: SILENT_MS}  # thresholds of what is no field
+STATS: Final = {Stat.MISSING: MISSING, Stat.AGE: SILENT_MS}  # thresholds of statistics that belong to no field
 
 # Dated indices have no namespace, so "all" includes them
 NAMESPACE: Final = Variable("namespace", "Namespace", "_index", multi=False, always=False)
@@ -293,7 +293,7 @@ def lines(title: str, help_: str, dataset: str, *metrics: Metric, **more: object
 
 
 def stat(title: str, help_: str, dataset: str, *metrics: Metric, **more: object) -> Panel:
-    """One or two numbers. Grafana draws a course behind a number only in a panel of five rows or more."""
+    """One or two numbers. Grafana draws a line behind a number only in a panel of five rows or more."""
     return Panel(title, help_, View.STAT, dataset, metrics, **{"width": 4, "height": 5, **more})  # type: ignore[arg-type]
 
 

@@ -104,7 +104,7 @@ def _into_grafana(site: Site, uid: str, board: dict[str, Any]) -> str:
 
 
 def _content(board: dict[str, Any]) -> dict[str, Any]:
-    """A dashboard without what Grafana counts."""
+    """A dashboard without the numbers that Grafana assigns."""
     return {name: value for name, value in board.items() if name not in ("id", "version")}
 
 

@@ -65,10 +65,10 @@ def _verify(panel: Panel) -> None:
 
 def _verify_silence(panel: Panel) -> None:
     if any(metric.where for metric in panel.metrics) and not panel.silent:
-        raise BoardError("only a table of silent rows may have metrics of some documents")
+        raise BoardError("only a table of silent rows may have metrics with conditions")
     ages = [metric for metric in panel.metrics if metric.stat is Stat.AGE]
     if ages and (panel.view is not View.TABLE or most(TIME) not in [replace(one, label="") for one in panel.metrics]):
-        raise BoardError("the time since the last document needs a table that shows when that was")
+        raise BoardError("the time since the last document needs a table that also shows the time of that document")
     if panel.silent and not (ages and panel.within):
         raise BoardError("silent rows need the time since the last document, and a time range of their own")
 

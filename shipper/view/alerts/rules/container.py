@@ -1,4 +1,4 @@
-"""Rules about a container or service, measured against its own limits."""
+"""Rules about a container or service, compared with its own limits."""
 
 from typing import Final
 
@@ -11,7 +11,7 @@ _MINUTE: Final = 60
 _WORKLOADS: Final = (one_of("cgroup.kind", "container", "service", "machine"),)
 _CONTAINERS: Final = (one_of("cgroup.kind", "container"),)
 _YOUNG: Final = (below("cgroup.uptime.ms", 900_000),)
-_LIVED: Final = (above("cgroup.uptime.ms", 300_000),)  # what ran for a shorter time was a task
+_LIVED: Final = (above("cgroup.uptime.ms", 300_000),)  # a container that ran for a shorter time was a task
 _RESTARTING: Final = (one_of("container.state", "restarting"),)
 _UNHEALTHY: Final = (one_of("container.health", "unhealthy"),)
 
@@ -25,54 +25,55 @@ def _own(
 
 RULES: Final = (
     _own("container-cpu", "CPU near the quota", Measure.AVG, "cgroup.cpu.limit.pct", 15,
-         "It uses nearly all CPU time that its quota allows.", "Raise the quota, or run more replicas. If its host is busy, too, look there first.",
+         "The container or service uses nearly all CPU time that its quota allows.",
+         "Raise the quota, or run more replicas. If the CPUs of the host are also busy, look at the host first.",
          source="APA: 80 %; Elastic: 90 % over 15 min"),
     _own("container-throttled", "CPU throttled", Measure.AVG, "cgroup.cpu.throttled.pct", 15,
-         "In this share of its periods it used up its quota and had to wait for the next period. Requests become slow although the host may be idle.",
-         "Raise the quota, or run fewer threads: a burst of many threads uses up the quota in a part of the period.",
+         "The value is the share of the quota's periods in which the container or service used up its quota and waited for the next period. Requests become slow, even on an idle host.",
+         "Raise the quota, or run fewer threads: a burst of many threads uses up the quota early in the period.",
          source="KM, APA: 25 % of periods"),
     _own("container-memory", "Memory near the limit", Measure.MIN, "cgroup.memory.limit.pct", 5,
-         "Its working set is nearly as large as its limit; at the limit the kernel reclaims, then kills.",
-         "Look whether it grows steadily (a leak) or with its load. Raise the limit, or restart it before it is killed.",
+         "The working set is nearly as large as the memory limit. At the limit the kernel reclaims memory, then kills processes.",
+         "Check whether the working set grows steadily (a leak) or with the load. Raise the limit, or restart the container before the kernel kills it.",
          source="APA: 80 % of the limit, 2 min"),
     _own("container-oom", "OOM kill in the container", Measure.MAX, "cgroup.memory.events.oom_kill.count_per_s", 10,
-         "The kernel killed a process in it, because it reached its limit or because the host had no memory.",
-         "The event documents (dataset event) name the process and the limit. Raise the limit, or find what grows.",
+         "The kernel killed a process of the container or service, because the memory limit was reached or because the host had no memory left.",
+         "The event documents (dataset event) name the process and the limit. Raise the limit, or find out which process grows.",
          mild=True, source="Elastic: any over 15 min"),
     _own("container-memory-pressure", "Memory pressure in the container", Measure.AVG, "cgroup.pressure.memory.full.avg10.pct", 10,
-         "For a share of the time all its tasks wait for memory: it thrashes at its limit.",
-         "Raise its limit or `memory.high`. If its host is under pressure, too, look there first.",
-         source="none published; a tenth of the time lost is felt"),
+         "The value is the share of time in which all tasks of the container or service waited for memory. The container thrashes at its limit.",
+         "Raise the memory limit or `memory.high`. If the host is also under memory pressure, look at the host first.",
+         source="none published; a loss of a tenth of the time is noticeable"),
     _own("container-io-pressure", "I/O pressure in the container", Measure.AVG, "cgroup.pressure.io.full.avg10.pct", 15,
-         "For a share of the time all its tasks wait for a disk.",
-         "Look at the disks of its host, and who else uses them.", mild=True,
-         source="none published; a tenth of the time lost is felt"),
+         "The value is the share of time in which all tasks of the container or service waited for a disk.",
+         "Check the disks of the host, and find out which other containers use them.", mild=True,
+         source="none published; a loss of a tenth of the time is noticeable"),
     _own("container-tasks", "Tasks near the limit", Measure.MIN, "cgroup.pids.used.pct", 5,
-         "At the limit it can start no process or thread.", "Look whether it leaks processes or threads. Raise the limit (`pids.max`) only if they are needed.",
+         "At the limit the container or service cannot start any process or thread.", "Check whether the program leaks processes or threads. If all of them are needed, raise the limit (`pids.max`).",
          source="as for memory"),
     _own("container-forks-failed", "Forks failed at the limit", Measure.MAX, "cgroup.pids.events.max.count_per_s", 10,
-         "It could not start a process or thread because of its limit of tasks.",
-         "Look whether it leaks processes or threads. Raise the limit (`pids.max`) only if they are needed.", mild=True,
+         "The container or service could not start a process or thread, because its task limit was reached.",
+         "Check whether the program leaks processes or threads. If all of them are needed, raise the limit (`pids.max`).", mild=True,
          source="none published; should never happen"),
     _own("container-crash-loop", "Crash loop", Measure.GROWTH, "container.restarts.count", 15,
-         "Its restart policy has started it again and again.", "Read its log: `docker logs --since 15m NAME`; `container.exit_code` is the last exit code.",
+         "The restart policy of the container has restarted it repeatedly.", "Read the log: `docker logs --since 15m NAME`. The field `container.exit_code` has the last exit code.",
          where=_CONTAINERS, suspects=_YOUNG, own_steps=RESTARTS, tells="container.exit_code",
          source="KM: crash loop for 15 min; NM: more than 2 restarts in 5 min"),
-    _own("service-crash-loop", "Restarts again and again", Measure.GROWTH, "cgroup.restarts.count", 15,
-         "A service, or a container of this name, has started again and again.", "Read its log: `journalctl -u UNIT --since -15min`, or that of the container.",
+    _own("service-crash-loop", "Repeated restarts", Measure.GROWTH, "cgroup.restarts.count", 15,
+         "The service, or a container of this name, has started repeatedly.", "Read the log: `journalctl -u UNIT --since -15min`, or `docker logs --since 15m NAME`.",
          suspects=_YOUNG, own_steps=RESTARTS, source="NM: more than 2 restarts in 5 min"),
-    _own("container-restarting", "Waits for its next restart", Measure.COUNT, "", 3,
-         "The container has ended, and docker waits before it starts it again.", "Read its log: `docker logs --since 15m NAME`.",
+    _own("container-restarting", "Waiting for restart", Measure.COUNT, "", 3,
+         "The container has exited, and docker waits before the next restart.", "Read the log: `docker logs --since 15m NAME`.",
          where=_RESTARTING, last=_RESTARTING, own_steps=STATE, mild=True, tells="container.exit_code",
          source="KM: waiting in a crash loop"),
     _own("container-unhealthy", "Unhealthy", Measure.COUNT, "", 3,
-         "Its health check fails.", "`docker inspect NAME` has the output of the check, under State.Health.",
+         "The health check of the container fails.", "`docker inspect NAME` shows the output of the health check under State.Health.",
          where=_UNHEALTHY, last=_UNHEALTHY, own_steps=STATE, source="any"),
     _own("container-gone", "Container gone", Measure.GONE, "", 15,
-         "A container that ran for minutes sends no documents any more, although its host does. The alert ends 15 minutes after its last document.",
-         "If nobody removed it: `docker ps -a`, then its log and exit code.",
+         "New documents of the container no longer arrive, although its host still sends documents. Containers that ran for less than five minutes are not judged. The alert ends 15 minutes after the last document of the container.",
+         "If nobody removed the container, find it with `docker ps -a`, then read its log and exit code.",
          where=_CONTAINERS, last=_LIVED, own_steps=GONE_S, mild=True, source="APA: not seen for 60 s"),
     _own("container-image-changed", "Image changed", Measure.UNIQUE, "container.image.name", 15,
-         "A container of this name runs with another image than before.", "If nobody deployed it, find out who did.",
+         "The container of this name runs a different image than before.", "If the change was not planned, find out who deployed the image.",
          where=_CONTAINERS, suspects=_YOUNG, own_steps=VALUES, notice=True, tells="container.image.name", source="information"),
 )  # fmt: skip

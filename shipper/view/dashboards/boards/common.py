@@ -17,7 +17,7 @@ UNIT: Final = Variable("unit", "Unit or name", "cgroup.name", always=False, wher
 
 BOOT_MARK: Final = Mark("Boots", "host", (one_of("system.boot.first", "true"),), "host.name", "host.boot.id")
 OOM_MARK: Final = Mark("OOM kills", "host", (above("system.vm.oom_kills.count_per_s", 0),), "host.name")
-# A container's first minute; the mark tells the image
+# A container's first minute; the mark names the image
 START_MARK: Final = Mark(
     "Container starts",
     "cgroup",

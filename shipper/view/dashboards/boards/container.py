@@ -35,7 +35,7 @@ _NOW = Row(
         ),
         _number(
             "Throttled",
-            "Share of the quota's periods in which it was throttled, mean of the last two minutes.",
+            "Share of the quota's periods in which the container was throttled, mean of the last two minutes.",
             avg("cgroup.cpu.throttled.pct"),
         ),
         _number(
@@ -60,7 +60,7 @@ _NOW = Row(
         ),
         _number(
             "Exit code",
-            "Of the container's last run, if docker still has it; read once a minute.",
+            "Exit code of the container's last run, until docker removes the container; read once a minute.",
             most("container.exit_code"),
         ),
     ),

@@ -36,7 +36,7 @@ def _now(title: str, help_: str, *metrics: Metric, **more: object) -> Panel:
 
 
 def _worst(title: str, help_: str, name: str) -> Panel:
-    """The highest number of the last two minutes, and whose it is."""
+    """The highest number of the last two minutes, and its container or service."""
     split = Split(ENTITY, 1)
     return stat(title, help_, "cgroup", most(name), split=split, where=(*WORKLOADS, exists(name)), recent=True)
 
@@ -69,7 +69,7 @@ _HEAD = Row(
         ),
         _worst(
             "Most throttled",
-            "Share of the quota's periods in which it was throttled, highest value, and its container or service.",
+            "Share of the quota's periods in which a container or service was throttled: highest value, and its container or service.",
             "cgroup.cpu.throttled.pct",
         ),
         _worst(

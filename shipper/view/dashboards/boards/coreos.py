@@ -1,7 +1,7 @@
 """The page of the 2014 set-up: one line per node in each chart, so that the nodes of a cluster are compared at a glance.
 
-It shows what the twelve Diamond collectors of that set-up gave (see ``shipper.fields.heritage``), and how each node's
-shipper sees Elasticsearch, which stored the dashboards in 2014.
+The page shows what the twelve Diamond collectors of that set-up collected (see ``shipper.fields.heritage``), and how
+each node's shipper sees Elasticsearch, which stored the dashboards in 2014.
 """
 
 from typing import Final
@@ -120,7 +120,7 @@ _STORE = Row(
     (
         _nodes(
             "Bulk requests",
-            "Requests per second; none means that Elasticsearch accepts none.",
+            "Requests per second; at zero, Elasticsearch accepts no requests.",
             "agent.delivery.requests.count_per_s",
             "agent",
         ),
@@ -152,7 +152,7 @@ _STORE = Row(
 BOARD = Board(
     "shipper-coreos",
     "CoreOS",
-    "The dashboard of the 2014 set-up: the nodes side by side, what the twelve Diamond collectors gave, containers, Elasticsearch.",
+    "The dashboard of the 2014 set-up: the nodes side by side, the metrics of the twelve Diamond collectors, containers, Elasticsearch.",
     (NAMESPACE, CLUSTER, HOSTS),
     (_CPU, _MEMORY, _NETWORK, _DISKS, _CONTAINERS, _STORE),
     (BOOT_MARK,),

@@ -130,7 +130,7 @@ _MEMORY = Row(
     (
         lines(
             "Memory in use",
-            "Memory by use, and the total as a line; page cache includes shared memory. What is above the stack is memory of the kernel that has no line here.",
+            "Memory by use, and the total as a line; page cache includes shared memory. The space between the stack and the total is kernel memory that is not shown separately.",
             "host",
             avg("system.memory.anon.bytes", "processes"),
             avg("system.memory.slab.unreclaimable.bytes", "kernel"),

@@ -1,4 +1,4 @@
-"""The closed rows of the host's dashboard: what is needed when the open ones do not explain it."""
+"""The closed rows of the host's dashboard: details for problems that the open rows do not explain."""
 
 from shipper.view.dashboards.boards.host_network import INTERFACES, PROTOCOLS, STORAGE
 from shipper.view.dashboards.model import Row, Split, above, avg, heat, least, lines, most, one_of, table
@@ -128,7 +128,7 @@ HARDWARE = Row(
         ),
         lines(
             "Clock",
-            "What the kernel says of its clock: offset, estimated and maximum error.",
+            "Offset, estimated error and maximum error of the clock, as the kernel reports them.",
             "host",
             avg("system.clock.offset.us", "offset"),
             avg("system.clock.error.estimated.us", "estimated error"),
@@ -199,7 +199,7 @@ KERNEL_MEMORY = Row(
         ),
         lines(
             "Stalls and refaults",
-            "Per second: tasks that waited for memory or compaction, and pages that were needed again soon after reclaim.",
+            "Per second: tasks that waited for memory or compaction, and pages that were read back soon after they were reclaimed.",
             "host",
             avg("system.vm.allocation_stalls.count_per_s", "waits for memory"),
             avg("system.vm.compaction.stalls.count_per_s", "waits for compaction"),

@@ -1,4 +1,4 @@
-"""The closed rows of the host's dashboard that are about networks and what is reached by them."""
+"""The closed rows of the host's dashboard about networks, NFS and ZFS."""
 
 from shipper.view.dashboards.model import Row, Split, avg, lines, most, table
 
@@ -18,7 +18,7 @@ INTERFACES = Row(
         ),
         lines(
             "Errors per interface",
-            "Packets per second with errors; errors of sending are drawn below zero.",
+            "Packets per second with errors; send errors are drawn below zero.",
             "network",
             avg("system.network.in.errors_per_s", "received"),
             avg("system.network.out.errors_per_s", "sent", mirrored=True),
@@ -27,7 +27,7 @@ INTERFACES = Row(
         ),
         lines(
             "Drops per interface",
-            "Packets per second that were dropped; those to be sent are drawn below zero.",
+            "Packets per second that were dropped; sent packets are drawn below zero.",
             "network",
             avg("system.network.in.dropped_per_s", "received"),
             avg("system.network.out.dropped_per_s", "sent", mirrored=True),
@@ -36,7 +36,7 @@ INTERFACES = Row(
         ),
         table(
             "Interfaces",
-            "Speed, and means per second of what points to a cable, a driver or a full ring.",
+            "Speed, and mean rates of the errors that point to a faulty cable or driver, or to a full ring buffer.",
             "network",
             Split("system.network.name", 50, most("system.network.util.pct", "utilisation, max")),
             most("system.network.util.pct", "utilisation, max"),
@@ -60,25 +60,25 @@ PROTOCOLS = Row(
             "host",
             avg("system.tcp.established.count", "established"),
             avg("system.tcp.inuse.count", "in use"),
-            avg("system.tcp.time_wait.count", "waiting after the end"),
-            avg("system.tcp.orphans.count", "without a process"),
+            avg("system.tcp.time_wait.count", "TIME_WAIT"),
+            avg("system.tcp.orphans.count", "orphaned"),
         ),
         lines(
-            "Memory of sockets",
+            "Socket memory",
             "Memory in the buffers of TCP and UDP.",
             "host",
             avg("system.tcp.memory.bytes", "TCP"),
             avg("system.udp.memory.bytes", "UDP"),
         ),
         lines(
-            "TCP segments sent again",
-            "Share of the segments sent.",
+            "TCP segments retransmitted",
+            "Retransmitted segments as a share of the segments sent.",
             "host",
             avg("system.tcp.retransmits.pct"),
         ),
         lines(
             "TCP overload",
-            "Per second: connections that were dropped because a queue or the memory was full, and cookies instead of a queue.",
+            "Per second: connections that were dropped because a queue or the memory was full, and SYN cookies that were sent because a queue was full.",
             "host",
             avg("system.tcp.listen.drops.count_per_s", "not accepted"),
             avg("system.tcp.backlog_drops.count_per_s", "backlog full"),
@@ -130,14 +130,14 @@ STORAGE = Row(
     (
         lines(
             "NFS calls",
-            "Calls of the NFS client per second, and those that were sent again.",
+            "Calls of the NFS client per second, and those that were retransmitted.",
             "host",
             avg("system.nfs.client.calls.count_per_s", "calls"),
-            avg("system.nfs.client.retransmits.count_per_s", "sent again"),
+            avg("system.nfs.client.retransmits.count_per_s", "retransmitted"),
         ),
         lines(
             "ZFS cache",
-            "Size of the cache, what ZFS aims at, and the limit.",
+            "Size of the cache, its target size, and the limit.",
             "host",
             avg("system.zfs.arc.size.bytes", "size"),
             avg("system.zfs.arc.target.bytes", "target"),
@@ -145,7 +145,7 @@ STORAGE = Row(
         ),
         lines(
             "ZFS cache hits",
-            "Reads per second that the cache had, and had not.",
+            "Reads per second that the cache answered (hits), and those that it did not (misses).",
             "host",
             avg("system.zfs.arc.hits.count_per_s", "hits"),
             avg("system.zfs.arc.misses.count_per_s", "misses"),

@@ -100,7 +100,7 @@ _SILENT = Row(
     (
         table(
             "Silent hosts",
-            "Hosts that sent documents in the last 24 hours, but not in the last two minutes, whatever the time range. A shipper that was stopped was last seen at its last clean stop; else the host crashed or cannot reach Elasticsearch.",
+            "Hosts that sent documents in the last 24 hours, but not in the last two minutes, whatever the time range. If the host was last seen at its last clean stop, its shipper was stopped; otherwise the host crashed or cannot reach Elasticsearch.",
             "agent",
             Split(HOST, 300, most(TIME, "last seen"), rising=True),
             most(TIME, "last seen"),

@@ -82,7 +82,7 @@ _LEDGER = Row(
     (
         lines(
             "Ledger",
-            "Documents per second, sum over all hosts; resent ones had been stored before.",
+            "Documents per second, sum over all hosts; resent documents had been stored before.",
             "agent",
             total("agent.ledger.collected.count_per_s", "collected"),
             total("agent.ledger.stored.count_per_s", "stored"),
@@ -166,7 +166,7 @@ _COST = Row(
             "agent",
             avg("agent.tick.missed.count_per_s"),
             split=_WORST,
-            coloured=False,  # a line at any missed tick is the axis
+            coloured=False,  # a threshold at any missed tick would be drawn on the axis
         ),
         lines(
             "Clock against Elasticsearch",
@@ -191,7 +191,7 @@ def _collectors(title: str, help_: str, names: Sequence[str]) -> Panel:
 
 
 def _slowest(title: str, collector: str, help_: str = "") -> Panel:
-    """The hosts on which a collector takes longest: those whose cost grows with what runs there."""
+    """The hosts on which a collector takes longest, for collectors whose cost grows with the number of containers and processes."""
     said = f"{help_}For the ten hosts with the highest value."
     return lines(title, said, "agent", avg(f"agent.collectors.{collector}.us"), split=_WORST)
 

@@ -28,8 +28,8 @@ _SOURCE: Final = common.DataSourceRef(type_val="elasticsearch", uid="${datasourc
 _EMPTY: Final = "–"
 _PERIOD: Final = "period"
 _TREND_POINTS: Final = 60  # behind a number
-# The longest period of the documents, which a variable holds; it is empty without documents, hence the 0. The versions
-# of 11 that do not know variables here read 10s
+# The longest period of the documents, which a variable holds; without documents it is empty, hence the 0. Those
+# versions of 11 that do not support variables here read 10s
 _LEAST_INTERVAL: Final = "0${period}ms 10s"
 _MOST_POINTS: Final = 240  # few enough buckets for 25 series
 _MOST_VALUES: Final = 2000  # in the list of a variable
@@ -137,7 +137,7 @@ def _variable(board: Board, variable: Variable) -> builders.QueryVariable:
 
 
 def _period(board: Board) -> builders.QueryVariable:
-    """The longest period of the hosts' documents in ms: in narrower buckets lines would be saw-toothed."""
+    """The longest period of the hosts' documents in ms: in narrower buckets, lines would have gaps and spikes."""
     narrowing = [variable for variable in board.variables if has("host", variable.field)]
     wanted = {"find": "terms", "field": PERIOD.name, "query": lucene(Panel("", "", View.TEXT, "host"), narrowing)}
     made = builders.QueryVariable(_PERIOD).datasource(_SOURCE).hide(dashboard.VariableHide.HIDE_VARIABLE)

@@ -76,7 +76,7 @@ def _stat(_board: Board, panel: Panel) -> stat_builder.Panel:
         for step in only_silent(panel.metrics[0].field):
             made.with_transformation(step)
     if panel.trend:
-        # The number of the last minutes, at the beginning of time, then the course of the range, which is drawn
+        # The number of the last minutes, at the beginning of time, then the values of the range, which are drawn
         made.with_transformation(dashboard.DataTransformerConfig(id_val="merge", options={}))
     if len(panel.metrics) > 1:
         for i, metric in enumerate(panel.metrics):

@@ -17,7 +17,7 @@ from shipper.view.dashboards.model import RECENT, TIME, Board, Metric, Panel, St
 
 # Ids of aggregations; terms refer to the metric by which they are sorted
 _METRIC, _ORDER, _TERMS, _HISTOGRAM, _EACH, _NUMBER = "1", "2", "3", "4", "5", "6"
-_EVER: Final = "36500d"  # one bucket holds everything, and is there even if it is empty
+_EVER: Final = "36500d"  # one bucket holds everything, and exists even if it is empty
 _MOST_HOSTS: Final = 5000
 AGE: Final = "age"  # name of a column that a transformation adds
 SCRIPT: Final = "params.each * params.number"
@@ -76,7 +76,7 @@ def targets(board: Board, panel: Panel) -> Iterator[es.Dataquery]:
 
 
 def _sending(query: str, field: str) -> es.Dataquery:
-    """The values of ``field`` that are there now."""
+    """The values of ``field`` in documents of the last RECENT."""
     return _target(_end(query), 1, [es.Count().id(_METRIC)], [_by(field, _MOST_HOSTS, "_count")])
 
 

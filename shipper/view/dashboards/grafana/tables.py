@@ -29,7 +29,7 @@ from shipper.view.dashboards.model import (
 )
 from shipper.view.thresholds import Steps
 
-_LEAST_WIDTH: Final = 70  # pixels; Grafana gives each column 150, so that a page would not hold them
+_LEAST_WIDTH: Final = 70  # pixels; with Grafana's default of 150, a page has no room for all columns
 _KEY_WIDTH: Final = 220
 _WIDTHS: Final = {"date": 155}
 _BAR_WIDTH: Final = 80
@@ -68,10 +68,10 @@ def _organised(columns: dict[str, str]) -> dashboard.DataTransformerConfig:
 
 
 def only_silent(field: str) -> Iterator[dashboard.DataTransformerConfig]:
-    """Of the rows of the first target those whose value of ``field`` the second one, of the last minutes, lacks."""
+    """Keeps the rows of the first target whose value of ``field`` the second target, of the last minutes, lacks."""
     yield dashboard.DataTransformerConfig(id_val="joinByField", options={"byField": field, "mode": "outer"})
     sends = {"fieldName": "Count", "config": {"id": "greaterOrEqual", "options": {"value": "1"}}}
-    # If no host sends at all there is no such column; excluding then leaves all rows, including would leave none
+    # If no host sends, there is no such column: "exclude" then keeps all rows, "include" would keep none
     options = {"type": "exclude", "match": "any", "filters": [sends]}
     yield dashboard.DataTransformerConfig(id_val="filterByValue", options=options)
 

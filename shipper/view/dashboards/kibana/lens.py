@@ -49,7 +49,7 @@ def _reference(data_view: str, name: str) -> dict[str, str]:
 
 
 def _layers(panel: Panel) -> Iterator[tuple[str, Json]]:
-    """A layer for what is drawn, and one each for lines over a stack, the course behind a number, and thresholds."""
+    """A layer for what is drawn, and one each for lines over a stack, the line behind a number, and thresholds."""
     every = range(len(panel.metrics))
     if panel.trend:
         (metric,) = panel.metrics
