@@ -66,7 +66,7 @@ def _whole(values: dict[str, Any]) -> dict[str, Any]:
 
 
 def _fault(rule: Rule) -> Breach:
-    """Documents that breach ``rule``; the last value is the bound itself, which is included."""
+    """Documents that breach ``rule``; the last value is equal to the threshold, which is included."""
     entity = ENTITIES[rule.dataset]
 
     def values(tick: int) -> dict[str, Any]:
@@ -85,7 +85,7 @@ def _fault(rule: Rule) -> Breach:
 
 
 def _available(tick: int) -> dict[str, Any]:
-    """20 GiB until shortly before the fault ends; then 1 GiB, which is a quarter of an hour at this speed."""
+    """20 GiB available until shortly before the fault ends; then 1 GiB, which lasts for a quarter of an hour."""
     size = 1 << 30 if END - 30 <= tick < END else 20 << 30
     return {"system.filesystem.available": size, "system.filesystem.used.pct": 0.88 if size == 1 << 30 else 0.5}
 
@@ -186,7 +186,7 @@ def test_an_alert_on_a_container_has_the_state_of_its_host(during: dict[str, lis
     assert line.startswith("its host: CPU ") and "memory pressure 40 %" not in line and "I/O pressure" in line
 
 
-def test_bounds_may_differ_by_label_and_hosts_be_muted(
+def test_thresholds_may_differ_by_label_and_hosts_be_muted(
     server: shipper_eslocal.Cluster, faulty: Calm, tmp_path: Path
 ) -> None:
     rack = f"r{NUMBERS % 4}"
@@ -209,7 +209,7 @@ def test_bounds_may_differ_by_label_and_hosts_be_muted(
     assert fired('[[mute]]\nrules = ["*"]\nuntil = 2020-01-01T00:00:00Z\n') == usual
 
 
-def test_a_lower_bound_finds_what_the_usual_one_does_not(
+def test_a_lower_threshold_finds_what_the_usual_one_does_not(
     server: shipper_eslocal.Cluster, faulty: Calm, tmp_path: Path
 ) -> None:
     (tmp_path / "alerts.toml").write_text('[[adjust]]\nrules = ["host-memory"]\nwarning = 0.0001\n')

@@ -1,4 +1,4 @@
-"""A quiet day: 24 hours of 50 hosts on which things happen that are no faults; not one alert.
+"""A quiet day: 24 hours of 50 hosts with events that are no faults; no rule may fire.
 
 Hosts send every minute in the half hour before each moment that is judged, and every half an hour between.
 """
@@ -22,12 +22,12 @@ WEB, TASK = {"container.name": "web-1"}, {"container.name": "api-1"}
 
 
 def _before(minutes: int, length: int) -> list[range]:
-    """So many minutes before each judged moment, for so long."""
+    """Ticks that begin ``minutes`` before each judged moment, ``length`` of them."""
     return [range(moment - minutes, moment - minutes + length) for moment in JUDGED]
 
 
-# What happens on some hosts before each moment and is no fault: short, or below the bound.
-# Minutes before, for how long, then the breach
+# Events on some hosts before each moment that are no faults: short, or below the threshold.
+# Minutes before, number of ticks, then the breach
 SHORT: tuple[tuple[int, int, str, int, dict[str, float], dict[str, str]], ...] = (
     (6, 4, "host", 1, {"system.cpu.total.norm.pct": 1.0, "system.load.norm.1": 5.0}, {}),
     (5, 3, "host", 2, {"system.memory.actual.used.pct": 0.93}, {}),

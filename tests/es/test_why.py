@@ -1,4 +1,4 @@
-"""``shipper why`` over a real Elasticsearch: the verdict, who, since when, and the text, for each simulated fault."""
+"""``shipper why`` over a real Elasticsearch: verdict, users, onset and text for each simulated fault."""
 
 import json
 import re
@@ -122,14 +122,14 @@ def test_what_changed_before_is_named(server: shipper_eslocal.Cluster) -> None:
     assert quiet_before == sorted(quiet_before, key=lambda at_ms: abs(at_ms - FLEET.tick_ms(ONSET)))
 
 
-def test_it_is_compared_with_its_peers(server: shipper_eslocal.Cluster) -> None:
+def test_a_host_is_compared_with_its_peers(server: shipper_eslocal.Cluster) -> None:
     usual = explained(server, FLEET.host_name(1)).usual
     assert usual and usual.unusual
     assert usual.number == FLEET.hosts - 1
     assert usual.earlier == {}
 
 
-def test_an_earlier_time_knows_nothing_of_what_came_later(server: shipper_eslocal.Cluster) -> None:
+def test_an_explanation_of_an_earlier_time_ignores_later_documents(server: shipper_eslocal.Cluster) -> None:
     before_ms = FLEET.tick_ms(ONSET - 5)
     assert explained(server, FLEET.host_name(1), before_ms - 600_000, before_ms).main is None
 
@@ -138,7 +138,7 @@ def test_an_earlier_time_knows_nothing_of_what_came_later(server: shipper_esloca
     ("name", "words"),
     [("nobody", "no host, container or unit of this name"), ("web-1", "several hosts have a container")],
 )
-def test_a_name_that_says_too_little(server: shipper_eslocal.Cluster, name: str, words: str) -> None:
+def test_a_name_that_is_unknown_or_ambiguous(server: shipper_eslocal.Cluster, name: str, words: str) -> None:
     with pytest.raises(UserError, match=words):
         explained(server, name)
 
@@ -203,7 +203,7 @@ def test_the_command_prints_text_json_and_its_searches(
 
 
 def growing(one: Document, after: int) -> dict[str, Any] | None:
-    """/var of one host grows by a tenth a day, that of the others stays."""
+    """The use of /var grows by a tenth a day on one host, and does not change on the others."""
     on_var = one.dataset == "filesystem" and one.values["system.filesystem.mount_point"] == "/var"
     return {"system.filesystem.used.pct": 0.4 + 0.1 * after / 24} if on_var else None
 

@@ -22,7 +22,7 @@ UNCHANGED = Adjustments()
 
 
 class Clock:
-    """How much more time has passed than by the clock of the kernel."""
+    """Time that the tests add to the kernel's clock."""
 
     passed_ns = 0
 
@@ -31,7 +31,7 @@ CLOCK = Clock()
 
 
 class Judged:
-    """A line whose documents are judged: ``run`` ticks, ``alerts`` says what the check finds at the last of them."""
+    """A line whose documents are judged: ``run`` makes ticks, ``alerts`` judges the last tick."""
 
     def __init__(self, es: shipper_eslocal.Cluster, config: Config, begin_ms: int = NOW_MS) -> None:
         self._es, self.config = es, config
@@ -58,12 +58,12 @@ class Judged:
             return check(connection, self.config.index, at_ms or self.now_ms, UNCHANGED)
 
     def alerts(self, at_ms: int = 0) -> dict[tuple[str, str], Found]:
-        """By rule and entity."""
+        """The alerts by rule and entity."""
         return {(alert.rule.name, alert.who): alert for alert in self.checked(at_ms).alerts}
 
 
 def fast(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The agents' period, and their clock, which is the kernel's and what has passed in ticks."""
+    """Set the agents' period, and add the time of the ticks to their clock."""
     real = Root.now_ns
     monkeypatch.setattr(fault_line, "PERIOD_MS", STEP_MS)
     CLOCK.passed_ns = 0

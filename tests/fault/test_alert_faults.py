@@ -146,10 +146,10 @@ CONTAINERS = {
     ),
     "throttled": (["--cpus", "0.1"], "while :; do :; done"),
     "tasks": (["--pids-limit", "16"], "for i in 1 2 3 4 5 6 7 8 9 10 11 12 13 14; do sleep 600 & done; wait"),
-    "crashing": ([], "sleep 600"),  # and started again and again
+    "crashing": ([], "sleep 600"),  # and is restarted repeatedly
     "sick": (["--health-cmd", "exit 1", "--health-interval", "1s", "--health-retries", "1"], "sleep 600"),
     "stopped": ([], "sleep 600"),
-    "deployed": ([], "sleep 600"),  # and again with another image
+    "deployed": ([], "sleep 600"),  # and is recreated from another image
     "fine": (["--memory", "64m", "--cpus", "1", "--pids-limit", "64"], "sleep 600"),
 }
 EXPECTED = {
@@ -276,7 +276,7 @@ def _until(met: Callable[[], bool], seconds: float = 60) -> None:
 
 
 def test_hosts_cut_off_and_back(es: shipper_eslocal.Cluster, between: Proxy, judged: Make) -> None:
-    """Two hosts of a rack lose the server, a third does not. What they kept arrives late, and nothing is missing."""
+    """Two hosts of a rack lose the server, a third does not. Their documents arrive late, and none is missing."""
     few = ("host", "agent")
     lost = [judged(name, between.url, datasets=few) for name in ("one", "two")]
     other = judged("three", datasets=few, rack="r2")

@@ -61,7 +61,7 @@ class Ailing(Fleet):
 
 
 def _calm(values: Values) -> Values:
-    """Below every threshold: the captured host, moved on in time, has busy moments of its own."""
+    """Keep all values below their thresholds: the captured host has busy moments of its own."""
     beyond = {name: steps for name, steps in THRESHOLDS.items() if not steps.falling and steps.level(values.get(name))}
     return {name: steps.warning / 2 for name, steps in beyond.items() if isinstance(values[name], float)}
 

@@ -57,7 +57,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(text)
 
     def log_message(self, *_args: Any) -> None:
-        """Nothing: a test says what went wrong."""
+        """Log nothing: the tests report failures."""
 
 
 @contextmanager

@@ -41,11 +41,11 @@ class Scope:
     where: Mapping[str, str]
 
     def names(self, rule: Rule) -> bool:
-        """Whether it may apply to alerts of ``rule``."""
+        """Whether the table may apply to alerts of ``rule``."""
         return any(fnmatchcase(rule.name, pattern) for pattern in self.rules)
 
     def holds(self, rule: Rule, document: Mapping[str, Any]) -> bool:
-        """Whether it applies to an alert of ``rule`` about the entity of ``document``."""
+        """Whether the table applies to an alert of ``rule`` about the entity of ``document``."""
         return self.names(rule) and all(
             name in document and fnmatchcase(str(document[name]), pattern) for name, pattern in self.where.items()
         )
@@ -105,7 +105,7 @@ class Adjustments:
 
 
 def load(file: str | None) -> Adjustments:
-    """The adjustments of ``file``; of DEFAULT_FILE, if it exists, for None. Raises ConfigError."""
+    """The adjustments of ``file``; for None, those of DEFAULT_FILE if it exists. Raises ConfigError."""
     path = Path(file or DEFAULT_FILE)
     if file is None and not path.exists():
         return Adjustments()

@@ -40,7 +40,7 @@ def check(
 
 
 def _run(connection: Connection, index: Index, judged: Iterable[Judging]) -> list[Found]:
-    """What the judges find. All that they ask at the same step goes into one request."""
+    """What the judges find. All searches of one step go into one request."""
     alerts: list[Found] = []
     asking: list[tuple[Judging, list[Search]]] = [(one, next(one)) for one in judged]
     while asking:

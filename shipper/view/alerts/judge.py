@@ -60,7 +60,7 @@ def judge(rule: Rule, when: Moment) -> Judging:
 
 
 def suspects(rule: Rule, at_ms: int, bound: float) -> dict[str, Any]:
-    """The search for entities with a document that reaches ``bound``."""
+    """The search for entities with a document that reaches the threshold ``bound``."""
     filters = [within(at_ms, rule.window_s), *dsl(rule.tests), *dsl(rule.suspects)]
     if rule.measure in SUSTAINED | {Measure.MAX}:
         filters.append(_reaches(rule, bound))
@@ -165,7 +165,7 @@ def chosen(per: Keys, names: Sequence[Keys]) -> list[dict[str, Any]]:
 
 
 def by_entity(per: Keys, size: int, aggs: Mapping[str, Any], order: Mapping[str, str] | None = None) -> dict[str, Any]:
-    """``aggs`` of each entity; ``entities`` reads them."""
+    """``aggs`` for each entity; ``entities`` reads the response."""
     inner = dict(aggs)
     for i in reversed(range(len(per))):
         terms: dict[str, Any] = {"field": per[i], "size": size}

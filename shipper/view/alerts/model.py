@@ -131,7 +131,7 @@ class Found:
 
     @property
     def key(self) -> tuple[str, ...]:
-        """Identifies the alert while it lasts."""
+        """Identifies the alert as long as the alert lasts."""
         return (self.rule.name, *(self.entity.get(name, "") for name in self.rule.per))
 
     @property

@@ -136,7 +136,7 @@ def _steps(response: Mapping[str, Any]) -> Iterator[Change]:
 
 
 def _mounts(buckets: Sequence[Mapping[str, Any]]) -> Iterator[Change]:
-    """Filesystems that appear after the others, or disappear before them; they are measured once a minute."""
+    """Filesystems that appear after the others, or disappear before the others; all are measured once a minute."""
     first_ms = min((one["first"]["value"] for one in buckets), default=0)
     last_ms = max((one["last"]["value"] for one in buckets), default=0)
     for one in buckets:

@@ -18,7 +18,10 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Signal:
-    """A field with thresholds. ``words``: a text with ``{}`` for the value. ``device``: the field of a device."""
+    """A field with thresholds.
+
+    ``words``: a text with ``{}`` for the value. ``device``: the field that names the device.
+    """
 
     field: str
     kind: Kind
@@ -28,7 +31,7 @@ class Signal:
 
     @property
     def steps(self) -> Steps:
-        """From which value on it is a warning or bad."""
+        """The thresholds of the field."""
         return THRESHOLDS[self.field]
 
 

@@ -1,4 +1,4 @@
-"""The whole cluster: which hosts are up, how busy it is, which hosts are in the worst state."""
+"""The whole cluster: which hosts are up, how busy the cluster is, which hosts are in the worst state."""
 
 from shipper.view.dashboards.boards.common import BOOT_MARK, OOM_MARK, WORKLOADS
 from shipper.view.dashboards.model import (

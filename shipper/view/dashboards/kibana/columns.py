@@ -47,7 +47,7 @@ def column(i: int) -> str:
 
 
 def columns(panel: Panel, metrics: Iterable[int], *, name: Callable[[int], str] = column) -> Iterator[tuple[str, Json]]:
-    """Of the ``metrics`` by number. Buckets before metrics, the outermost bucket first, as Lens orders them."""
+    """The columns of the ``metrics`` by number: buckets before metrics, outermost bucket first, as in Lens."""
     if panel.split:
         yield SPLIT, _terms(panel)
     if panel.view in (View.LINES, View.HEAT):
@@ -132,7 +132,7 @@ def _operation(metric: Metric) -> str:
 
 
 def _formula(panel: Panel, id_: str, metric: Metric) -> Iterator[tuple[str, Json]]:
-    """A formula with the parts into which Lens splits it: 8.x does not split it again when it loads a dashboard."""
+    """A formula with the parts into which Lens splits a formula: 8.x does not split on loading a dashboard."""
     parts = {f"{id_}X0": _plain(panel, metric, "")}
     formula = f"{_operation(metric)}({metric.field})"
     tree: Any = f"{id_}X0"

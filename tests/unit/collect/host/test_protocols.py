@@ -116,7 +116,7 @@ def test_lines_that_do_not_belong_together_spoil_only_their_protocol(tmp_path: P
     assert list(probe.problems) == [f"{NET}/snmp"]
 
 
-def test_share_of_segments_that_were_sent_again() -> None:
+def test_share_of_retransmitted_segments() -> None:
     rates = {"system.tcp.retransmits.count_per_s": 4.0, "system.tcp.out.segments.count_per_s": 80.0}
     assert protocols.derive(rates, {}) == {"system.tcp.retransmits.pct": 0.05}
     assert protocols.derive({**rates, "system.tcp.out.segments.count_per_s": 9.0}, {}) == {}

@@ -54,7 +54,7 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
         adjust.load(str(tmp_path / "alerts.toml"))
 
 
-def test_one_bound_alone_carries_the_other_along(tmp_path: Path) -> None:
+def test_one_threshold_alone_adjusts_the_other(tmp_path: Path) -> None:
     rule, role = BY_NAME["host-cpu"], {"labels.role": "batch"}
     text = "[[adjust]]\nrules = ['host-*']\nwhere = {'labels.role' = 'b*'}\n"
     assert load(tmp_path, f"{text}warning = 0.99").steps(rule, role) == Steps(0.99, 0.99)

@@ -1,4 +1,4 @@
-"""The provisioned alert rules have the structure that Grafana reads, and avoid what it is known to get wrong."""
+"""The provisioned alert rules have the structure that Grafana reads, and avoid the known faults of Grafana."""
 
 import json
 import re

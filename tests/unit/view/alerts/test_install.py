@@ -1,4 +1,4 @@
-"""``shipper alerts install``: what reaches Grafana and Kibana, and that a second time changes nothing."""
+"""``shipper alerts install``: what Grafana and Kibana receive; a second installation changes nothing."""
 
 import re
 import uuid
@@ -57,7 +57,7 @@ def test_groups_are_made_in_grafana_and_then_left_alone(
     assert capfd.readouterr().out.count("unchanged  ") == len(SUBJECTS)
 
 
-def test_bounds_for_all_are_installed_and_muted_rules_are_not(grafana: Site, token: str, tmp_path: Path) -> None:
+def test_thresholds_for_all_are_installed_and_muted_rules_are_not(grafana: Site, token: str, tmp_path: Path) -> None:
     text = "[[adjust]]\nrules = ['host-cpu']\nwarning = 0.7\n[[mute]]\nrules = ['host-load']\n"
     (tmp_path / "alerts.toml").write_text(text)
     command = ["alerts", "install", "--grafana", grafana.url, "--token-file", token]

@@ -1,4 +1,4 @@
-"""Notifications by apprise reach a real HTTP server; what does not change is not sent."""
+"""Notifications by apprise reach a real HTTP server; unchanged alerts are not sent."""
 
 import json
 import threading
@@ -47,7 +47,7 @@ def _lasting() -> Lasting:
     return Lasting(alert, 0)
 
 
-def test_people_hear_what_begins_and_ends_once(address: str) -> None:
+def test_people_receive_what_begins_and_ends_once(address: str) -> None:
     tell, one = people.People([address]), _lasting()
     tell(Round(0, (one,), began=(one,)))
     tell(Round(60_000, (one,)))
@@ -57,7 +57,7 @@ def test_people_hear_what_begins_and_ends_once(address: str) -> None:
     assert "containers: web-1 3.2 cores" in SENT[0]["message"]
 
 
-def test_people_hear_once_that_the_rules_cannot_be_judged(address: str) -> None:
+def test_people_learn_once_that_the_rules_cannot_be_judged(address: str) -> None:
     tell = people.People([address])
     for _ in range(3):
         tell(Round(0, (), trouble="no route to host"))

@@ -19,7 +19,7 @@ def test_steady_growth_has_a_day() -> None:
     assert days == pytest.approx((0.5 - 0.04 * HOURS[-1]) / 0.04)
 
 
-def test_wild_values_change_little() -> None:
+def test_outliers_change_little() -> None:
     values = [0.5 + 0.04 * day for day in HOURS]
     for at in (3, 11, 19, 20):
         values[at] = 1.0

@@ -105,7 +105,7 @@ def test_a_bucket_is_a_multiple_of_the_period() -> None:
     assert 24 * 7 * 3_600_000 / widths[-1] <= 361
 
 
-def test_deviations_are_robust_against_one_wild_peer() -> None:
+def test_deviations_are_robust_against_one_outlier() -> None:
     peers = [1.0, 1.1, 0.9, 1.05, 50.0]
     assert deviations(2.0, 1.05, peers) == pytest.approx(0.95 / (0.05 * 1.4826), rel=0.6)
     assert deviations(2.0, 1.0, [1.0, 1.0, 1.0]) is None
