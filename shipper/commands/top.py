@@ -34,6 +34,7 @@ def run(args: argparse.Namespace, config: Config) -> int:
         raise UserError(f"top needs {missing.name}: pip install 'metrics-shipper[view]'") from None
     from shipper.deliver import client
     from shipper.view import fleet
+    from shipper.view.why import text
 
     patient = replace(config.elasticsearch, timeout_s=min(config.elasticsearch.timeout_s, _PATIENCE_S))
     with client.connect(replace(config, elasticsearch=patient)) as connection:
@@ -47,6 +48,7 @@ def run(args: argparse.Namespace, config: Config) -> int:
         app = top_screen.Top(
             lambda at_ms: fleet.hosts(connection, config.index, at_ms),
             lambda host, at_ms: fleet.cgroups(connection, config.index, host, at_ms),
+            lambda name, at_ms: text.half_hour(connection, config.index, name, at_ms),
             every_s=args.every,
         )
         app.host = args.host

@@ -36,6 +36,7 @@ _CGROUP_FIELDS: Final = (
         "host.id",
         "cgroup.path",
         "cgroup.name",
+        "cgroup.entity",
         "cgroup.kind",
         "cgroup.uptime.ms",
         "cgroup.restarts.count",

@@ -8,9 +8,11 @@ from rich.text import Text
 from textual import work
 from textual.app import App, ComposeResult
 from textual.binding import Binding, BindingType
+from textual.containers import VerticalScroll
+from textual.screen import ModalScreen
 from textual.widgets import DataTable, Footer, Input, Static
 
-from shipper.base.errors import ServerError
+from shipper.base.errors import ServerError, UserError
 from shipper.view.demo_screen import shown
 from shipper.view.fleet import AGE, KEEP_S, SILENT_MS, Row, Seen
 from shipper.view.thresholds import Level, level
@@ -31,6 +33,8 @@ from shipper.view.top_table import (
 # at_ms, host → Seen; raises ServerError
 Hosts = Callable[[int | None], Seen]
 Cgroups = Callable[[str, int | None], Seen]
+# a host or container, at_ms → lines that explain its state; raises UserError
+Explain = Callable[[str, int | None], list[str]]
 
 _STEP_MS: Final = 10_000  # until documents report their period
 _MINUTES: Final = 10 * 60_000
@@ -40,6 +44,25 @@ _STYLES: Final = {Level.OK: "", Level.WARNING: "bold yellow", Level.BAD: "bold r
 
 class _Table(DataTable[Text]):
     BINDINGS: ClassVar[list[BindingType]] = [Binding("enter", "select_cursor", "Open")]
+
+
+class _Explained(ModalScreen[None]):
+    """The explanation of a host or container; any of its keys closes it."""
+
+    CSS = "VerticalScroll {padding: 0 1;}"
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape,e,q", "dismiss", "Back", key_display="esc"),
+        Binding("ctrl+c", "app.quit", show=False),
+    ]
+
+    def __init__(self, lines: list[str]) -> None:
+        super().__init__()
+        self._lines = lines
+
+    def compose(self) -> ComposeResult:
+        with VerticalScroll():
+            yield Static(Text("\n".join(self._lines)), id="explained")
+        yield Footer(compact=True)
 
 
 class Top(App[None]):
@@ -63,12 +86,14 @@ class Top(App[None]):
         Binding("S", "sort(-1)", "Sort by the previous column", show=False),
         Binding("r", "turn", "Reverse"),
         Binding("slash", "filter", "Filter"),
+        Binding("e", "explain", "Why"),
         Binding("w", "widen", "Wide"),
     ]
 
-    def __init__(self, hosts: Hosts, cgroups: Cgroups, *, every_s: float = 5.0) -> None:
+    def __init__(self, hosts: Hosts, cgroups: Cgroups, explain: Explain, *, every_s: float = 5.0) -> None:
         super().__init__()
         self._read_hosts, self._read_cgroups, self._every_s = hosts, cgroups, every_s
+        self._explain = explain
         self.host = ""
         self.at_ms: int | None = None
         self.seen = Seen("", [])
@@ -219,6 +244,25 @@ class Top(App[None]):
     def action_widen(self) -> None:
         self._wide = not self._wide
         self.draw()
+
+    def action_explain(self) -> None:
+        """Show why the selected host or container is slow."""
+        row = next((row for row in self.seen.rows if _key(row) == self._cursor_key()), None)
+        if row:
+            self.say("asking Elasticsearch …")
+            self._ask_why(str(row.get("cgroup.entity") or row["host.name"]), self.at_ms)
+
+    @work(thread=True, exclusive=True, group="why")
+    def _ask_why(self, name: str, at_ms: int | None) -> None:
+        try:
+            lines = self._explain(name, at_ms)
+        except UserError as error:
+            lines = [str(error)]
+        self.call_from_thread(self._show_why, lines)
+
+    def _show_why(self, lines: list[str]) -> None:
+        self.say("")
+        self.push_screen(_Explained(lines))
 
     def action_turn(self) -> None:
         self._turned = not self._turned

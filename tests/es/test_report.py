@@ -184,6 +184,21 @@ def test_a_boot_is_one_mark_and_each_kill_is_one(data: Proven, browser: Browser,
     assert browser.run("return document.querySelector('.marks summary').textContent") == "Boots: 1"
 
 
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        ((), r"(OK|WARNING|CRITICAL): .* \(\d+ rules, 3 hosts, "),
+        (("--host", HOSTILE[0]), rf"{re.escape(HOSTILE[0])}, \d\d:\d\d:\d\d to "),
+        (("--container", f"web-1@{HOSTILE[2]}"), rf"{re.escape(f'web-1@{HOSTILE[2]}')}, \d\d:\d\d:\d\d to "),
+    ],
+)
+def test_findings_stand_at_the_top(
+    data: Proven, browser: Browser, tmp_path: Path, arguments: tuple[str, ...], expected: str
+) -> None:
+    browser.open(report(data, tmp_path / "report.html", *arguments))
+    assert re.match(expected, browser.run("return document.querySelector('.findings pre').textContent"))
+
+
 def test_nothing_to_report_is_one_line(data: Proven, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     where = ["--elasticsearch-hosts", data.cluster.url, "--index-namespace", data.namespace]
     path = tmp_path / "report.html"

@@ -29,6 +29,7 @@ from shipper.view import fleet, last_tick
 from shipper.view.demo_screen import shown
 from shipper.view.top_screen import Top
 from shipper.view.top_table import CGROUPS, HOSTS, Column, span
+from shipper.view.why import text
 
 SHIPPER = str(Path(sys.executable).with_name("shipper"))
 PERIOD_S = 10
@@ -72,6 +73,7 @@ def driven(config: Config, drive: Drive, width: int = 300) -> None:
             app = Top(
                 lambda at_ms: fleet.hosts(connection, config.index, at_ms),
                 lambda host, at_ms: fleet.cgroups(connection, config.index, host, at_ms),
+                lambda name, at_ms: text.half_hour(connection, config.index, name, at_ms),
                 every_s=3600,
             )
             async with app.run_test(size=(width, 50)) as pilot:
@@ -209,6 +211,23 @@ def test_a_host_that_went_hours_ago_is_silent_and_a_stopped_one_says_so(server: 
     driven(configured(server, "silent"), drive)
 
 
+def test_a_key_explains_the_selected_host_or_container(server: shipper_eslocal.Cluster) -> None:
+    async def drive(app: Top, pilot: Pilot[None]) -> None:
+        selected = table(app)[0][0]
+        await press(app, pilot, "e")
+        shown_lines = str(app.screen.query_one("#explained", Static).content).splitlines()
+        assert shown_lines[0].startswith(f"{selected}, ")
+        await press(app, pilot, "escape")
+        assert table(app)[0][0] == selected
+        await press(app, pilot, "enter", "e")
+        name = str(app.screen.query_one("#explained", Static).content).partition(", ")[0]
+        assert name.endswith(f"@{selected}")
+        await press(app, pilot, "q")
+        assert app.is_running
+
+    driven(configured(server), drive)
+
+
 def test_names_like_markup_stand_as_they_are(server: shipper_eslocal.Cluster) -> None:
     async def drive(app: Top, pilot: Pilot[None]) -> None:
         assert {row[0] for row in table(app)} >= set(ODD_NAMES)
@@ -293,7 +312,7 @@ def test_a_server_that_goes_away_is_one_line_and_what_was_seen_stays(server: shi
                     raise ServerError(away)
                 return fleet.hosts(connection, Index(namespace=NAMESPACE), at_ms)
 
-            app = Top(hosts, lambda _host, _at: fleet.Seen("", []), every_s=3600)
+            app = Top(hosts, lambda _host, _at: fleet.Seen("", []), lambda _name, _at: [], every_s=3600)
             async with app.run_test(size=(300, 50)) as pilot:
                 await settled(app, pilot)
                 before, told, there = table(app), status(app), False

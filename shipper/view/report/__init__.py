@@ -7,7 +7,7 @@ from shipper.deliver.client import Connection
 from shipper.settings.config import Index
 from shipper.view.dashboards.boards import BOARDS
 from shipper.view.dashboards.model import ENTITY, HOST, Board
-from shipper.view.report import page, search
+from shipper.view.report import findings, page, search
 from shipper.view.report.search import Chosen, Page
 
 # Name on the command line → board
@@ -39,7 +39,8 @@ def make(
         for name in boards or _suiting(hosts, entities)
         for wanted_page in _pages(NAMES[name], hosts, homes, chosen)
     ]
-    return page.render([search.fill(connection, index, wanted_page, when) for wanted_page in pages])
+    filled = (search.fill(connection, index, wanted_page, when) for wanted_page in pages)
+    return page.render([findings.added(connection, index, one) for one in filled])
 
 
 def _suiting(hosts: Sequence[str], entities: Sequence[str]) -> Sequence[str]:

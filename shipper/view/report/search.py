@@ -33,7 +33,7 @@ class Page:
 class Filled:
     """``answers``: by title of the panel. ``marks``: by name, times in ms with their labels, oldest first.
 
-    ``cut``: names of marks of which only the newest were read.
+    ``cut``: names of marks of which only the newest were read. ``findings``: lines of what rules find.
     """
 
     page: Page
@@ -41,6 +41,7 @@ class Filled:
     answers: Mapping[str, Answer]
     marks: Mapping[str, list[tuple[int, str]]]
     cut: frozenset[str]
+    findings: tuple[str, ...] = ()
 
 
 def span(connection: Connection, index: Index, first_ms: int, last_ms: int, chosen: Chosen) -> Span:

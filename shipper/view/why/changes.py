@@ -123,10 +123,10 @@ def _kernel(response: Mapping[str, Any]) -> Iterator[tuple[int, str]]:
 
 
 def _kills(response: Mapping[str, Any]) -> Iterator[Change]:
-    for _, fields in _found(response):
+    for at, fields in _found(response):
         whose = fields.get(ENTITY) or fields.get("cgroup.path") or "the host"
         victim = fields.get("process.name", "a process")
-        yield Change(_ms(fields["event.start"]), f"the kernel OOM-killed {victim} of {whose}")
+        yield Change(_ms(fields.get("event.start", at)), f"the kernel OOM-killed {victim} of {whose}")
 
 
 def _steps(response: Mapping[str, Any]) -> Iterator[Change]:

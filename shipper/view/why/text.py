@@ -1,16 +1,19 @@
 """An explanation as text: one screen, each sentence with its numbers."""
 
+import time
 from collections.abc import Iterator
 from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any, Final
 
 from shipper.base.text import escaped
+from shipper.deliver.client import Connection
 from shipper.schema.datasets import DATASETS
+from shipper.settings.config import Index
 from shipper.view.dashboards import uses
 from shipper.view.thresholds import Level
 from shipper.view.unit_formats import shown
-from shipper.view.why.explain import Explanation
+from shipper.view.why.explain import Explanation, explain
 from shipper.view.why.signals import OF_HOST, Resource, Signal
 from shipper.view.why.verdict import Judgement, Shortage
 from shipper.view.why.who import Share, Use
@@ -18,6 +21,7 @@ from shipper.view.why.who import Share, Use
 _MOST_CHANGES: Final = 5
 _MOST_EPISODES: Final = 3
 _MOST_CRAMPED: Final = 3
+_HALF_HOUR_MS: Final = 30 * 60_000
 _FAR: Final = 100
 _FELT: Final = 0.1  # share of the time lost
 _CHANGED: Final = 0.05  # of the use
@@ -27,6 +31,12 @@ _WORDS: Final = {Level.WARNING: "short", Level.BAD: "very short", Level.OK: "sho
 def lines(made: Explanation) -> Iterator[str]:
     """The explanation line by line, fit for a terminal."""
     return map(escaped, _lines(made))
+
+
+def half_hour(connection: Connection, index: Index, name: str, at_ms: int | None) -> list[str]:
+    """The explanation of the half hour before ``at_ms`` (None: now), line by line. Raises UserError."""
+    last_ms = round(time.time() * 1000) if at_ms is None else at_ms
+    return list(lines(explain(connection, index, name, last_ms - _HALF_HOUR_MS, last_ms)))
 
 
 def _lines(made: Explanation) -> Iterator[str]:
