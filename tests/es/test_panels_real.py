@@ -27,14 +27,24 @@ HOST = "real-1"
 TICKS = 8
 pytestmark = [pytest.mark.root, pytest.mark.needs("dockerd", "busybox")]
 
-# What a machine may well not have at any given time: kills, quotas that bite, traffic, systemd, a discord of clocks
-QUIET = {
-    "OOM kills", "OOM-killed", "Failed units", "Unsynchronised clocks", "Spool errors",
-    "By network", "Network received", "Container network traffic", "Clock against Elasticsearch", "By disk",
-    "Container disk throughput", "Container disk operations", "Disk reads", "Disk writes", "Unreadable files",
-    "Container pressure", "CPU pressure", "Memory pressure", "I/O pressure", "Disk latency", "Top memory pressure",
-    "Processes of the container", "Restarts",
+# What every machine has; of the others – swap, quotas, traffic, systemd, faults – a given one may have none
+ALWAYS = {
+    "Hosts", "Containers", "CPU", "Memory", "Fullest filesystem", "Documents waiting", "Fleet CPU", "Fleet memory",
+    "Fleet disk", "Hosts, busiest first", "Fullest filesystems", "Newest containers", "Documents collected and stored",
+    "CPU usage", "Memory used", "CPUs", "Uptime", "CPU time", "Load per CPU", "Memory in use", "Disk operations",
+    "Filesystems", "TCP connections", "Threads", "Processes by state", "Processes by CPU",
+    "Containers and services by CPU", "Workloads", "Highest CPU usage", "By CPU", "By memory",
+    "CPU and quota", "Memory and limit", "Memory by use", "Tasks and limit", "Images", "Host CPU and memory",
+    "CPU, user", "Load, 15 minutes", "Free memory", "Sockets", "Context switches", "Disk space", "Container CPU",
+    "Container memory", "Bulk requests", "Shippers", "Versions", "Ledger", "Requests", "CPU of the shipper",
+    "Memory of the shipper", "Duration of a tick", "Shippers by waiting documents", "Versions in the fleet",
 }  # fmt: skip
+TITLES = {panel.title for board in BOARDS for panel in board.panels}
+QUIET = TITLES - ALWAYS
+
+
+def test_what_always_has_values_is_on_a_board() -> None:
+    assert not ALWAYS - TITLES
 
 
 @pytest.fixture(scope="module", params=shipper_eslocal.VERSIONS)

@@ -152,7 +152,7 @@ def test_hosts_are_those_of_the_documents_busiest_first(
         assert cpu == sorted(cpu, reverse=True)
         assert silent[5] == "3m 20s"
         name = ODD_NAMES[SILENT]
-        assert re.fullmatch(rf"silent: {name} since 20\d\d-\d\d-\d\d \d\d:\d\d:\d\d UTC", status(app))
+        assert re.fullmatch(rf"silent: {name} since 20\d\d-\d\d-\d\d \d\d:\d\d:\d\d UTC \(stopped\)", status(app))
         styles = {str(row[0]): {str(cell.style) for cell in row} for row in cells(app)}
         assert styles[name] == {"bold red"}
         assert styles["node-004"] <= {"", "bold yellow"}

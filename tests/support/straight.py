@@ -77,7 +77,11 @@ class Gathered:
         return self.frames()
 
     def frames(self) -> dict[str, pl.DataFrame]:
-        return {dataset: pl.DataFrame(columns, strict=False) for dataset, columns in self._columns.items()}
+        times = {TIME: pl.Int64}  # also of a dataset without documents
+        return {
+            dataset: pl.DataFrame(columns, schema_overrides=times, strict=False)
+            for dataset, columns in self._columns.items()
+        }
 
 
 def _plain(dataset: str, values: Mapping[str, Any], field: str) -> Any:
