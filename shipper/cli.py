@@ -4,6 +4,7 @@ import argparse
 import importlib
 import os
 import pkgutil
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from types import ModuleType
@@ -49,6 +50,12 @@ EXIT_CODES: Final[Mapping[int, str]] = {
 
 
 class _Parser(argparse.ArgumentParser):
+    """Options may have values such as ``-30m``, which argparse takes for an option unless it looks like a number."""
+
+    def __init__(self, *arguments: Any, **more: Any) -> None:
+        super().__init__(*arguments, **more)
+        self._negative_number_matcher = re.compile(r"-\d+(\.\d+)?[a-z]*$")
+
     def error(self, message: str) -> NoReturn:
         raise ConfigError(f"{message} (see {self.prog} --help)")
 

@@ -5,13 +5,13 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from shipper.base.errors import ConfigError, UserError
 from shipper.settings.config import Config
 from shipper.settings.options import NotAllowed, duration
+from shipper.view import times
 
 HELP = "judge the alert rules against Elasticsearch; exit status 0 ok, 1 warning, 2 critical, 3 unknown"
 SECTIONS = ("elasticsearch", "index")
@@ -25,7 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="check: judge all rules; list: print their names; install: create them in Grafana or Kibana",
     )
     parser.add_argument(
-        "--at", metavar="TIME", type=_time, help="judge the rules at this time; UTC unless an offset is given"
+        "--at", metavar="TIME", type=times.argument, help="judge the rules at this time, such as 02:10 or -2h; UTC"
     )
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.add_argument(
@@ -51,15 +51,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     access.add_argument(
         "--ca-file", metavar="FILE", type=Path, help="PEM file of the authority that signed the server's certificate"
     )
-
-
-def _time(text: str) -> int:
-    """Milliseconds since 1970."""
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError("must be a time such as 2026-11-23T02:00 or 2026-11-23T02:00+01:00") from None
-    return round(moment.replace(tzinfo=moment.tzinfo or UTC).timestamp() * 1000)
 
 
 def _duration(text: str) -> int:

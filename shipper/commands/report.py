@@ -4,12 +4,12 @@ import argparse
 import os
 import time
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from typing import Final
 
 from shipper.base.errors import ConfigError, UserError
 from shipper.settings.config import Config
 from shipper.settings.options import NotAllowed, duration
+from shipper.view import times
 
 HELP = "write the dashboards for a time range into one HTML page, for offline use or an incident"
 SECTIONS = ("elasticsearch", "index")
@@ -26,9 +26,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="length of the range up to now, such as 90m or 7d (default 1h)",
     )
     parser.add_argument(
-        "--from", dest="first", metavar="TIME", type=_time, help="start of the range; UTC unless an offset is given"
+        "--from",
+        dest="first",
+        metavar="TIME",
+        type=times.argument,
+        help="start of the range, such as 02:10 or -2h; UTC",
     )
-    parser.add_argument("--to", dest="end", metavar="TIME", type=_time, help="end of the range (default now)")
+    parser.add_argument("--to", dest="end", metavar="TIME", type=times.argument, help="end of the range (default now)")
     parser.add_argument(
         "--host", metavar="NAME", action="append", default=[], help="report on this host and what runs on it"
     )
@@ -51,15 +55,6 @@ def _duration(text: str) -> int:
         return int(_LAST.read(text))
     except NotAllowed:
         raise argparse.ArgumentTypeError(_LAST.allowed) from None
-
-
-def _time(text: str) -> int:
-    """Milliseconds since 1970."""
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError("must be a time such as 2026-11-23T02:00 or 2026-11-23T02:00+01:00") from None
-    return round(moment.replace(tzinfo=moment.tzinfo or UTC).timestamp() * 1000)
 
 
 def run(args: argparse.Namespace, config: Config) -> int:

@@ -21,7 +21,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--oom", action="store_true", help="explain the newest OOM kills, of this name or of all")
     parser.add_argument(
-        "--at", metavar="TIME", default="now", help="end of the range: 02:10, -30m, yesterday 14:00; UTC"
+        "--at",
+        metavar="TIME",
+        type=times.argument,
+        help='end of the range: 02:10, -30m, "yesterday 14:00"; UTC (default now)',
     )
     parser.add_argument("--last", metavar="DURATION", help="length of the range (default 30m; with --oom a day)")
     parser.add_argument("--json", action="store_true", help="print JSON")
@@ -35,10 +38,8 @@ def run(args: argparse.Namespace, config: Config) -> int:
     if not args.name and not args.oom:
         raise ConfigError("name a host, container or unit, or use --oom (see shipper why --help)")
     try:
-        last_ms = times.moment(args.at, round(time.time() * 1000))
+        last_ms = round(time.time() * 1000) if args.at is None else args.at
         first_ms = last_ms - int(_LAST.read(args.last or ("1d" if args.oom else "30m"))) * 1000
-    except ValueError as error:
-        raise ConfigError(f"--at {args.at}: {error}") from None
     except NotAllowed:
         raise ConfigError(f"--last {args.last}: {_LAST.allowed}") from None
     with client.connect(config) as connection:

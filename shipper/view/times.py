@@ -1,6 +1,8 @@
 """Moments as people write them, in UTC: ``02:10``, ``-30m``, ``yesterday 14:00``, ``2026-11-23T02:10``."""
 
+import argparse
 import re
+import time as clock
 from datetime import UTC, datetime, time, timedelta
 from typing import Final
 
@@ -9,6 +11,14 @@ from shipper.settings.options import NotAllowed, duration
 ALLOWED: Final = "must be a time such as 02:10, -30m, yesterday 14:00 or 2026-11-23T02:10; UTC unless it has an offset"
 _BACK: Final = duration(1, 366 * 86_400)
 _CLOCK: Final = re.compile(r"(?:(?P<day>today|yesterday)\s+)?(?P<clock>\d{1,2}:\d\d(?::\d\d)?)")
+
+
+def argument(text: str) -> int:
+    """``moment`` for an option of the command line, as of now."""
+    try:
+        return moment(text, round(clock.time() * 1000))
+    except ValueError:
+        raise argparse.ArgumentTypeError(ALLOWED) from None
 
 
 def moment(text: str, now_ms: int) -> int:

@@ -125,3 +125,8 @@ def test_on_nodes_which_have_no_dashboards(words: list[str]) -> None:
     code = f"import sys; sys.modules.update(dict.fromkeys({hidden!r})); from shipper import cli; sys.exit(cli.main())"
     done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_time_before_now_is_no_option() -> None:
+    done = shipper("why", "node-1", "--at", "-30m", "--elasticsearch-hosts", "http://127.0.0.1:1")
+    assert (done.returncode, done.stderr) == (4, "shipper: http://127.0.0.1:1: connection refused\n")

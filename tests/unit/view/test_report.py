@@ -165,7 +165,7 @@ def _full(panel: Panel, digits: Any) -> Answer:
         (["--from", "2026-11-23T02:00", "--to", "2026-11-23T01:00"], "the time range ends before it begins"),
         (
             ["--from", "tomorrow"],
-            "argument --from: must be a time such as 2026-11-23T02:00 or 2026-11-23T02:00+01:00 (see",
+            "argument --from: must be a time such as 02:10, -30m, yesterday 14:00 or 2026-11-23T02:10; UTC unless",
         ),
         (["--last", "1y"], "argument --last: a duration from 1s to 366d"),
     ],
