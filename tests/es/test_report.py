@@ -150,6 +150,7 @@ def test_hover_zoom_theme_sort_and_print(data: Proven, browser: Browser, tmp_pat
     browser.run("theme.click()")
     assert browser.run(paper) == light
 
+    browser.run("document.querySelector('.plot').scrollIntoView({block: 'center'})")  # below the findings
     browser.hover(".plot .nsewdrag")
     said = browser.until("return document.querySelector('.hoverlayer .legend')?.textContent")
     assert re.search(r"mean : [0-9.]+ %busiest host : [0-9.]+ %", said)
