@@ -1,7 +1,7 @@
 """Several searches in one request, which needs only the privilege ``read``."""
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from shipper.base.errors import ServerError
@@ -9,6 +9,7 @@ from shipper.deliver.client import Connection, call
 from shipper.schema.stream_names import indices
 from shipper.settings.config import Index
 
+Filter = Mapping[str, Any]  # of query DSL
 Search = tuple[str, Mapping[str, Any]]  # a dataset, and the body of the search
 
 
@@ -23,3 +24,8 @@ def msearch(connection: Connection, index: Index, wanted: Iterable[Search]) -> I
             reason = response["error"].get("reason", "no reason given")
             raise ServerError(f"POST /_msearch: {response['status']}: {reason}", response["status"])
         yield response
+
+
+def searched(filters: Sequence[Filter], aggs: Mapping[str, Any]) -> dict[str, Any]:
+    """The body of a search that returns no hits, only aggregations over the documents that pass all ``filters``."""
+    return {"size": 0, "track_total_hits": False, "query": {"bool": {"filter": list(filters)}}, "aggs": aggs}

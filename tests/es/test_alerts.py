@@ -19,11 +19,12 @@ from shipper.settings.config import Config, Elasticsearch, Index
 from shipper.view.alerts import adjust, kibana
 from shipper.view.alerts.adjust import Adjustments
 from shipper.view.alerts.check import Checked, check
-from shipper.view.alerts.judge import below, by_entity, searched
+from shipper.view.alerts.judge import below, by_entity
 from shipper.view.alerts.model import Found, Measure, Rule
 from shipper.view.alerts.rules import RULES
 from shipper.view.dashboards import model
 from shipper.view.dashboards.model import HOST
+from shipper.view.msearch import searched
 
 ALERTING = Path(__file__).parents[2] / "dashboards/grafana/alerting/shipper.yaml"
 BEGIN, END, AFTER, TICKS = 370, 405, 470, 475

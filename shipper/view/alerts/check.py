@@ -8,11 +8,11 @@ from shipper.deliver.client import Connection
 from shipper.settings.config import Index
 from shipper.view.alerts import culprits, filling, gone, judge, silence
 from shipper.view.alerts.adjust import Adjustments
-from shipper.view.alerts.judge import Judging, Moment, searched, within
+from shipper.view.alerts.judge import Judging, Moment, within
 from shipper.view.alerts.model import Found, Measure, Rule
 from shipper.view.alerts.rules import RULES
 from shipper.view.dashboards.model import HOST
-from shipper.view.msearch import Search, msearch
+from shipper.view.msearch import Search, msearch, searched
 
 _JUDGES: Final = {Measure.SILENCE: silence.judge, Measure.GONE: gone.judge, Measure.FULL_IN: filling.judge}
 _SEVERITIES: Final = ("critical", "warning", "notice")

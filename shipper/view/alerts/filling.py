@@ -12,12 +12,12 @@ from shipper.view.alerts.judge import (
     document_of,
     entities,
     newest,
-    searched,
     within,
 )
 from shipper.view.alerts.model import Found, Rule
 from shipper.view.dashboards.clauses import dsl
 from shipper.view.dashboards.model import TIME
+from shipper.view.msearch import searched
 
 NOW_S: Final = 600
 THEN_S: Final = 3600  # length of the first part of the window

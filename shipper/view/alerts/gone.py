@@ -11,12 +11,12 @@ from shipper.view.alerts.judge import (
     document_of,
     entities,
     newest,
-    searched,
     within,
 )
 from shipper.view.alerts.model import Rule, matches
 from shipper.view.dashboards.clauses import dsl
 from shipper.view.dashboards.model import HOST, TIME
+from shipper.view.msearch import searched
 
 _LAST: Final = {"last": {"max": {"field": TIME}}}
 

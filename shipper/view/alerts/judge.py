@@ -13,7 +13,7 @@ from shipper.view.alerts.adjust import Adjustments
 from shipper.view.alerts.model import SUSTAINED, Found, Measure, Rule, matches
 from shipper.view.dashboards.clauses import dsl
 from shipper.view.dashboards.model import HOST, TIME, exists
-from shipper.view.msearch import Search
+from shipper.view.msearch import Search, searched
 from shipper.view.thresholds import Level
 
 MOST: Final = 1000  # entities per rule: if more have alerts, the rest does not matter
@@ -146,11 +146,6 @@ def span_s(bucket: Mapping[str, Any]) -> float:
 def document_of(bucket: Mapping[str, Any]) -> dict[str, Any]:
     """The entity's newest document, flat."""
     return flat(bucket["newest"]["hits"]["hits"][0]["_source"])
-
-
-def searched(filters: Sequence[Mapping[str, Any]], aggs: Mapping[str, Any]) -> dict[str, Any]:
-    """The body of a search without hits."""
-    return {"size": 0, "track_total_hits": False, "query": {"bool": {"filter": list(filters)}}, "aggs": aggs}
 
 
 def within(at_ms: int, seconds: float) -> dict[str, Any]:

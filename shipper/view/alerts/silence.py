@@ -4,10 +4,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from shipper.view.alerts.judge import MOST, Judging, Moment, by_entity, chosen, document_of, entities, searched, within
+from shipper.view.alerts.judge import MOST, Judging, Moment, by_entity, chosen, document_of, entities, within
 from shipper.view.alerts.model import Found, Rule
 from shipper.view.dashboards.clauses import dsl
 from shipper.view.dashboards.model import HOST, TIME
+from shipper.view.msearch import searched
 from shipper.view.thresholds import Level
 from shipper.view.unit_formats import shown
 

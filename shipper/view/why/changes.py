@@ -7,8 +7,8 @@ from itertools import pairwise
 from typing import Any, Final
 
 from shipper.view.dashboards.model import ENTITY, HOST
-from shipper.view.msearch import Search
-from shipper.view.why.series import TIME, Filter, term, within
+from shipper.view.msearch import Filter, Search, searched
+from shipper.view.why.series import TIME, term, within
 
 BEFORE_MS: Final = 30 * 60_000
 _MEASURED_MS: Final = 3 * 60_000
@@ -41,8 +41,8 @@ def searches(host: str, onset_ms: int, bucket_ms: int) -> Iterator[Search]:
     images = {"images": {"terms": {"field": "container.image.name", "size": 3}, "aggs": firsts}}
     starts = {"started": {"max": {"field": "cgroup.start"}}, "restarts": {"max": {"field": "cgroup.restarts.count"}}}
     entities = {"entities": {"terms": {"field": ENTITY, "size": _MOST}, "aggs": {**images, **starts}}}
-    yield "cgroup", _aggregation([*near, term("cgroup.aggregate", "false")], entities)
-    yield "host", _aggregation(near, {"boots": {"terms": {"field": "host.boot.id", "size": 5}, "aggs": firsts}})
+    yield "cgroup", searched([*near, term("cgroup.aggregate", "false")], entities)
+    yield "host", searched(near, {"boots": {"terms": {"field": "host.boot.id", "size": 5}, "aggs": firsts}})
     rates = [f"system.kernel.log.{name}.count_per_s" for name in _EVENTS]
     any_rate = {"bool": {"should": [{"range": {field: {"gt": 0}}} for field in rates], "minimum_should_match": 1}}
     yield "host", _hits([*near, any_rate], rates)
@@ -51,14 +51,10 @@ def searches(host: str, onset_ms: int, bucket_ms: int) -> Iterator[Search]:
     yield "agent", _hits([*near, {"exists": {"field": "agent.clock.step.ms"}}], ["agent.clock.step.ms"])
     mounts = {"terms": {"field": "system.filesystem.mount_point", "size": 100}}
     both = {**firsts, "last": {"max": {"field": TIME}}}
-    yield "filesystem", _aggregation(near, {"mounts": {**mounts, "aggs": both}})
+    yield "filesystem", searched(near, {"mounts": {**mounts, "aggs": both}})
     states = {"states": {"terms": {"field": "system.network.operstate", "size": 3}, "aggs": firsts}}
     links = {"links": {"terms": {"field": "system.network.name", "size": 100}, "aggs": states}}
-    yield "network", _aggregation(near, links)
-
-
-def _aggregation(filters: Sequence[Filter], aggs: Mapping[str, Any]) -> dict[str, Any]:
-    return {"size": 0, "query": {"bool": {"filter": list(filters)}}, "aggs": dict(aggs)}
+    yield "network", searched(near, links)
 
 
 def _hits(filters: Sequence[Filter], fields: Sequence[str]) -> dict[str, Any]:

@@ -9,10 +9,10 @@ from shipper.deliver.client import Connection
 from shipper.fields.aliases import PERIOD
 from shipper.settings.config import Index
 from shipper.view.dashboards.model import ENTITY, HOST
-from shipper.view.msearch import Search, msearch
+from shipper.view.msearch import Filter, Search, msearch, searched
 from shipper.view.why import changes, series, usual, who
 from shipper.view.why.changes import Change
-from shipper.view.why.series import TIME, Filter, term, within
+from shipper.view.why.series import TIME, term, within
 from shipper.view.why.signals import OF_CGROUP, OF_HOST, Kind, Signal
 from shipper.view.why.usual import Usual
 from shipper.view.why.verdict import Judgement, Shortage, judge
@@ -100,7 +100,7 @@ def find(asking: Asking, name: str, first_ms: int, last_ms: int) -> Target:
     host, cgroups = asking.ask(
         [
             ("host", {**newest, "query": {"bool": {"filter": [span, term(HOST, name)]}}}),
-            ("cgroup", {"size": 0, "query": {"bool": {"filter": [span, either]}}, "aggs": of_entities}),
+            ("cgroup", searched([span, either], of_entities)),
         ]
     )
     if host["hits"]["hits"]:
@@ -139,12 +139,12 @@ def explain(connection: Connection, index: Index, name: str, first_ms: int, last
     lines = series.lines(OF_HOST, responses[: len(host)])
     judged = judge(OF_HOST, lines, first_ms, last_ms, bucket_ms)
     made = Explanation(target, first_ms, last_ms, judged, searches=asking.searches)
-    if not target.entity:
-        made.cramped = _cramped(responses[-1])
     if target.entity:
         own_lines = series.lines(OF_CGROUP, responses[len(host) :])
         made.own, made.host = judge(OF_CGROUP, own_lines, first_ms, last_ms, bucket_ms), judged
         lines += own_lines
+    else:
+        made.cramped = _cramped(responses[-1])
     made.main = next(iter((*made.own.short, *judged.short)), None)
     if made.main:
         made.facts = _facts(lines, made.main)
@@ -156,8 +156,7 @@ def _limits(filters: Sequence[Filter]) -> dict[str, Any]:
     """The search for means of each container's own limits."""
     means = {str(i): {"avg": {"field": signal.field}} for i, signal in enumerate(_OWN_LIMITS)}
     entities = {"entities": {"terms": {"field": ENTITY, "size": who.MOST}, "aggs": means}}
-    query = {"bool": {"filter": [*filters, term("cgroup.aggregate", "false")]}}
-    return {"size": 0, "query": query, "aggs": entities}
+    return searched([*filters, term("cgroup.aggregate", "false")], entities)
 
 
 def _cramped(response: Mapping[str, Any]) -> list[Cramped]:

@@ -11,8 +11,8 @@ from statistics import fmean, median
 from typing import Any, Final
 
 from shipper.view.dashboards.model import ENTITY, HOST
-from shipper.view.msearch import Search
-from shipper.view.why.series import TIME, Filter, within
+from shipper.view.msearch import Filter, Search, searched
+from shipper.view.why.series import TIME, within
 
 _HOUR_MS: Final = 3_600_000
 _DAY_MS: Final = 86_400_000
@@ -79,8 +79,8 @@ def searches(first_ms: int, last_ms: int, filters: Sequence[Filter], kinds: Sequ
         for name, size in zip(reversed(kind.per), (_DEVICES if len(kind.per) > 1 else _MOST, _MOST), strict=False):
             terms = {"field": name, "size": size, "order": {"fullest": "desc"}}
             aggs = {"entities": {"terms": terms, "aggs": {**aggs, **fullest}}}
-        query = {"bool": {"filter": [within(first_ms, last_ms), {"exists": {"field": kind.field}}, *filters]}}
-        yield kind.dataset, {"size": 0, "query": query, "aggs": aggs}
+        known = {"exists": {"field": kind.field}}
+        yield kind.dataset, searched([within(first_ms, last_ms), known, *filters], aggs)
 
 
 def forecasts(responses: Iterable[Mapping[str, Any]], kinds: Sequence[Kind] = KINDS) -> list[Forecast]:

@@ -10,10 +10,10 @@ from shipper.base.text import escaped
 from shipper.deliver.client import Connection
 from shipper.settings.config import Index
 from shipper.view.dashboards.model import ENTITY, HOST
-from shipper.view.msearch import Search, msearch
+from shipper.view.msearch import Filter, Search, msearch, searched
 from shipper.view.unit_formats import moment, shown
 from shipper.view.why.forecast import theil_sen
-from shipper.view.why.series import TIME, Filter, term, within
+from shipper.view.why.series import TIME, term, within
 
 _BEFORE_MS: Final = 5 * 60_000
 _BUCKET: Final = "30s"
@@ -71,10 +71,10 @@ def _searches(fields: Mapping[str, Any]) -> Iterator[Search]:
     means = {name: {"avg": {"field": f"cgroup.memory.{name}.bytes"}} for name in _PARTS}
     means |= {"usage": {"max": {"field": _USAGE}}, "limit": {"max": {"field": _LIMIT}}}
     times = {"date_histogram": {"field": TIME, "fixed_interval": _BUCKET, "min_doc_count": 1}, "aggs": means}
-    yield "cgroup", {"size": 0, "query": {"bool": {"filter": filters}}, "aggs": {"times": times}}
+    yield "cgroup", searched(filters, {"times": times})
     rss = {"rss": {"max": {"field": "system.process.memory.rss.bytes"}}}
     names = {"terms": {"field": "process.name", "size": 3, "order": {"rss": "desc"}}, "aggs": rss}
-    yield "process", {"size": 0, "query": {"bool": {"filter": filters}}, "aggs": {"names": names}}
+    yield "process", searched(filters, {"names": names})
 
 
 def _at(fields: Mapping[str, Any]) -> int:

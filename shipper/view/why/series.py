@@ -4,13 +4,12 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from shipper.view.msearch import Search
+from shipper.view.msearch import Filter, Search, searched
 from shipper.view.why.signals import Resource, Signal
 
 TIME: Final = "@timestamp"
 _MOST_DEVICES: Final = 50
 _MOST_BUCKETS: Final = 360
-Filter = Mapping[str, Any]
 # Means by the start of their time bucket in ms, oldest first; a bucket without a value is missing
 Series = dict[int, float]
 
@@ -48,7 +47,7 @@ def searches(resources: Sequence[Resource], filters: Sequence[Filter], bucket_ms
         aggs: dict[str, Any] = {"times": {**times, "aggs": means}}
         if device:
             aggs = {"devices": {"terms": {"field": device, "size": _MOST_DEVICES}, "aggs": aggs}}
-        yield dataset, {"size": 0, "query": {"bool": {"filter": list(filters)}}, "aggs": aggs}
+        yield dataset, searched(filters, aggs)
 
 
 def lines(resources: Sequence[Resource], responses: Iterable[Mapping[str, Any]]) -> list[Line]:

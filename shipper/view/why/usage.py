@@ -7,8 +7,8 @@ from typing import Any, Final
 from shipper.fields.aliases import PERIOD
 from shipper.fields.field import Type
 from shipper.view.dashboards.model import ENTITY, HOST, BoardError, find
-from shipper.view.msearch import Search
-from shipper.view.why.series import Filter, term, within
+from shipper.view.msearch import Filter, Search, searched
+from shipper.view.why.series import term, within
 
 _HOSTS: Final = 500
 _GROUPS: Final = 120  # of a host; with _HOSTS within the server's limit of buckets
@@ -80,7 +80,7 @@ def searches(by: str, first_ms: int, last_ms: int, filters: Sequence[Filter] = (
         ("host", [], {name: {"sum": {"field": of}} for name, of in _OF_HOST.items()} | _period()),
     ):
         hosts = {"hosts": {"terms": {"field": HOST, "size": _HOSTS}, "aggs": aggs}}
-        yield dataset, {"size": 0, "query": {"bool": {"filter": [span, *more, *filters]}}, "aggs": hosts}
+        yield dataset, searched([span, *more, *filters], hosts)
 
 
 def _period() -> dict[str, Any]:

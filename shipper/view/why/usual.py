@@ -6,8 +6,8 @@ from statistics import median
 from typing import Any, Final
 
 from shipper.view.dashboards.model import ENTITY, HOST
-from shipper.view.msearch import Search
-from shipper.view.why.series import Filter, term, within
+from shipper.view.msearch import Filter, Search, searched
+from shipper.view.why.series import term, within
 from shipper.view.why.signals import Signal
 
 _DAY_MS: Final = 86_400_000
@@ -62,10 +62,10 @@ def searches(signal: Signal, whose: Sequence[Filter], peers: Peers, first_ms: in
     mean = {"mean": {"avg": {"field": signal.field}}}
     for back_ms in _EARLIER.values():
         filters = [*whose, within(first_ms - back_ms, last_ms - back_ms)]
-        yield signal.dataset, {"size": 0, "query": {"bool": {"filter": filters}}, "aggs": mean}
+        yield signal.dataset, searched(filters, mean)
     alike = [within(first_ms, last_ms), *peers.filters]
     split = {"peers": {"terms": {"field": peers.field, "size": _MOST_PEERS}, "aggs": mean}}
-    yield signal.dataset, {"size": 0, "query": {"bool": {"filter": alike}}, "aggs": split}
+    yield signal.dataset, searched(alike, split)
 
 
 def usual(value: float, own: str, peers: Peers, responses: Sequence[Mapping[str, Any]]) -> Usual:

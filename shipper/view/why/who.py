@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from shipper.view.dashboards.model import ENTITY, HOST
-from shipper.view.msearch import Search
-from shipper.view.why.series import Filter, term, within
+from shipper.view.msearch import Search, searched
+from shipper.view.why.series import term, within
 from shipper.view.why.signals import Resource
 
 MOST: Final = 1000  # cgroups of a host
@@ -59,22 +59,18 @@ def searches(resource: Resource, host: str, first_ms: int, last_ms: int) -> Iter
     means = {name: {"avg": {"field": field}} for name, field in (*_numbered(resource.usage), *optional.items())}
     by_entity = {"terms": {"field": ENTITY, "size": MOST}, "aggs": means}
     for start, end in ((first_ms, last_ms), (before_ms, first_ms - 1)):
-        yield "cgroup", _aggregation([own, _LEAF, within(start, end)], {"entities": by_entity})
+        yield "cgroup", searched([own, _LEAF, within(start, end)], {"entities": by_entity})
     total = {name: {"avg": {"field": field}} for name, field in _numbered(resource.total)}
-    yield "host", _aggregation([own, within(first_ms, last_ms)], total)
+    yield "host", searched([own, within(first_ms, last_ms)], total)
     by = _BY.get(resource.name, "system.process.cpu.total.pct")
     names = {"terms": {"field": "process.name", "size": _PROCESSES, "order": {"by": "desc"}}}
     names = {"names": {**names, "aggs": {"by": {"max": {"field": by}}}}}
     processes = {"entities": {"terms": {"field": ENTITY, "size": MOST}, "aggs": names}}
-    yield "process", _aggregation([own, within(first_ms, last_ms)], processes)
+    yield "process", searched([own, within(first_ms, last_ms)], processes)
 
 
 def _numbered(fields: Sequence[str]) -> list[tuple[str, str]]:
     return [(str(i), field) for i, field in enumerate(fields)]
-
-
-def _aggregation(filters: Sequence[Filter], aggs: Mapping[str, Any]) -> dict[str, Any]:
-    return {"size": 0, "query": {"bool": {"filter": list(filters)}}, "aggs": dict(aggs)}
 
 
 def use(resource: Resource, responses: Sequence[Mapping[str, Any]], asked: str = "") -> Use | None:
