@@ -10,12 +10,10 @@ from typing import Any
 
 from shipper.base.errors import ConfigError, UserError
 from shipper.settings.config import Config
-from shipper.settings.options import NotAllowed, duration
 from shipper.view import times
 
 HELP = "judge the alert rules against Elasticsearch; exit status 0 ok, 1 warning, 2 critical, 3 unknown"
 SECTIONS = ("elasticsearch", "index")
-_EVERY = duration(10, 3600)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -36,7 +34,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     watch = parser.add_argument_group("watch")
     watch.add_argument("--watch", action="store_true", help="repeat the check until a signal; print what changes")
     watch.add_argument(
-        "--every", metavar="DURATION", type=_duration, default=60, help="time between checks (default 1m)"
+        "--every",
+        metavar="DURATION",
+        type=times.length(10, 3600),
+        default="1m",
+        help="time between checks (default 1m)",
     )
     watch.add_argument("--alertmanager", metavar="URL", help="send to this Prometheus Alertmanager")
     watch.add_argument(
@@ -51,13 +53,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     access.add_argument(
         "--ca-file", metavar="FILE", type=Path, help="PEM file of the authority that signed the server's certificate"
     )
-
-
-def _duration(text: str) -> int:
-    try:
-        return int(_EVERY.read(text))
-    except NotAllowed:
-        raise argparse.ArgumentTypeError(f"must be {_EVERY.allowed}") from None
 
 
 def run(args: argparse.Namespace, config: Config) -> int:
@@ -120,7 +115,7 @@ def _watch(args: argparse.Namespace, config: Config) -> int:
                     tell(one)
                 except UserError as error:  # the next round sends the alerts again
                     print(f"shipper: {error}", file=sys.stderr)
-            time.sleep(max(0.0, args.every - (time.monotonic() - began)))
+            time.sleep(max(0.0, args.every / 1000 - (time.monotonic() - began)))
 
 
 def _install(args: argparse.Namespace, config: Config) -> int:

@@ -4,22 +4,23 @@ import argparse
 import json
 import time
 from dataclasses import asdict
-from typing import Final
 
-from shipper.base.errors import ConfigError
 from shipper.base.text import escaped
 from shipper.settings.config import Config
-from shipper.settings.options import NotAllowed, duration
+from shipper.view import times
 
 HELP = "say when filesystems, inodes, swap, memory limits, tasks and kernel tables will be full at their present growth"
 SECTIONS = ("elasticsearch", "index")
-_LAST: Final = duration(6 * 3600, 366 * 86_400)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--host", metavar="NAME", default="", help="only this host and what runs on it")
     parser.add_argument(
-        "--last", metavar="DURATION", default="7d", help="range from which the growth is computed (default 7d)"
+        "--last",
+        metavar="DURATION",
+        type=times.length(6 * 3600, 366 * 86_400),
+        default="7d",
+        help="range from which the growth is computed (default 7d)",
     )
     parser.add_argument("--all", action="store_true", help="also print what does not grow")
     parser.add_argument("--json", action="store_true", help="print JSON")
@@ -33,10 +34,7 @@ def run(args: argparse.Namespace, config: Config) -> int:
     from shipper.view.why.series import term
 
     last_ms = round(time.time() * 1000)
-    try:
-        first_ms = last_ms - int(_LAST.read(args.last)) * 1000
-    except NotAllowed:
-        raise ConfigError(f"--last {args.last}: {_LAST.allowed}") from None
+    first_ms = last_ms - args.last
     filters = [term(HOST, args.host)] if args.host else []
     with client.connect(config) as connection:
         found = forecast.forecasts(msearch(connection, config.index, forecast.searches(first_ms, last_ms, filters)))

@@ -8,21 +8,19 @@ from typing import Final
 
 from shipper.base.errors import ConfigError, UserError
 from shipper.settings.config import Config
-from shipper.settings.options import NotAllowed, duration
 from shipper.view import times
 
 HELP = "write the dashboards for a time range into one HTML page, for offline use or an incident"
 SECTIONS = ("elasticsearch", "index")
 BOARDS: Final = ("overview", "host", "containers", "container", "coreos", "agents")
-_LAST: Final = duration(1, 366 * 86_400)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--last",
         metavar="DURATION",
-        type=_duration,
-        default=3600,
+        type=times.length(1, 366 * 86_400),
+        default="1h",
         help="length of the range up to now, such as 90m or 7d (default 1h)",
     )
     parser.add_argument(
@@ -50,20 +48,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-o", "--output", metavar="FILE", default="report.html", help="default report.html")
 
 
-def _duration(text: str) -> int:
-    try:
-        return int(_LAST.read(text))
-    except NotAllowed:
-        raise argparse.ArgumentTypeError(_LAST.allowed) from None
-
-
 def run(args: argparse.Namespace, config: Config) -> int:
     for kind in ("host", "container"):
         if kind in args.board and not getattr(args, kind):
             raise ConfigError(f"--board {kind} needs --{kind}")
     now_ms = round(time.time() * 1000)
     last_ms = now_ms if args.end is None else args.end
-    first_ms = last_ms - args.last * 1000 if args.first is None else args.first
+    first_ms = last_ms - args.last if args.first is None else args.first
     if first_ms >= last_ms:
         raise ConfigError("the time range ends before it begins")
     print(write(args.output, config, first_ms, last_ms, hosts=args.host, entities=args.container, boards=args.board))

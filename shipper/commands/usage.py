@@ -6,23 +6,27 @@ import json
 import sys
 import time
 from dataclasses import asdict
-from typing import Final
 
 from shipper.base.errors import ConfigError
 from shipper.base.text import escaped
 from shipper.settings.config import Config
-from shipper.settings.options import NotAllowed, duration
+from shipper.view import times
 
 HELP = "print the core-hours and GiB-hours that each container, image, pod, namespace or label used"
 SECTIONS = ("elasticsearch", "index")
-_LAST: Final = duration(60, 366 * 86_400)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--by", metavar="KEY", default="container", help="container, name, image, pod, namespace, host or label.NAME"
     )
-    parser.add_argument("--last", metavar="DURATION", default="7d", help="length of the range up to now (default 7d)")
+    parser.add_argument(
+        "--last",
+        metavar="DURATION",
+        type=times.length(60, 366 * 86_400),
+        default="7d",
+        help="length of the range up to now (default 7d)",
+    )
     parser.add_argument("--host", metavar="NAME", default="", help="only this host")
     parser.add_argument("--csv", action="store_true", help="print CSV")
     parser.add_argument("--json", action="store_true", help="print JSON")
@@ -36,11 +40,9 @@ def run(args: argparse.Namespace, config: Config) -> int:
     from shipper.view.why.series import term
 
     last_ms = round(time.time() * 1000)
+    first_ms = last_ms - args.last
     try:
-        first_ms = last_ms - int(_LAST.read(args.last)) * 1000
         by = usage.field(args.by)
-    except NotAllowed:
-        raise ConfigError(f"--last {args.last}: {_LAST.allowed}") from None
     except BoardError as error:
         raise ConfigError(f"--by {error}") from None
     filters = [term(HOST, args.host)] if args.host else []

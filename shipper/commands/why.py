@@ -7,12 +7,12 @@ from typing import Final
 
 from shipper.base.errors import ConfigError
 from shipper.settings.config import Config
-from shipper.settings.options import NotAllowed, duration
 from shipper.view import times
 
 HELP = "say which resource of a host, container or unit is short, since when, who uses it, and what changed before"
 SECTIONS = ("elasticsearch", "index")
-_LAST: Final = duration(60, 31 * 86_400)
+_WHY_MS: Final = 1_800_000
+_OOM_MS: Final = 86_400_000
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -26,22 +26,25 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=times.argument,
         help='end of the range: 02:10, -30m, "yesterday 14:00"; UTC (default now)',
     )
-    parser.add_argument("--last", metavar="DURATION", help="length of the range (default 30m; with --oom a day)")
+    parser.add_argument(
+        "--last",
+        metavar="DURATION",
+        type=times.length(60, 31 * 86_400),
+        help="length of the range (default 30m; with --oom a day)",
+    )
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.add_argument("--show-queries", action="store_true", help="also print the searches behind the numbers")
 
 
 def run(args: argparse.Namespace, config: Config) -> int:
     from shipper.deliver import client
+    from shipper.view.msearch import printed
     from shipper.view.why import explain, oom, text
 
     if not args.name and not args.oom:
         raise ConfigError("name a host, container or unit, or use --oom (see shipper why --help)")
-    try:
-        last_ms = round(time.time() * 1000) if args.at is None else args.at
-        first_ms = last_ms - int(_LAST.read(args.last or ("1d" if args.oom else "30m"))) * 1000
-    except NotAllowed:
-        raise ConfigError(f"--last {args.last}: {_LAST.allowed}") from None
+    last_ms = round(time.time() * 1000) if args.at is None else args.at
+    first_ms = last_ms - (args.last or (_OOM_MS if args.oom else _WHY_MS))
     with client.connect(config) as connection:
         if args.oom:
             kills = oom.find(connection, config.index, first_ms, last_ms, args.name)
@@ -54,6 +57,5 @@ def run(args: argparse.Namespace, config: Config) -> int:
         return 0
     print("\n".join(text.lines(made)))
     if args.show_queries:
-        for dataset, body in made.searches:
-            print(f"\n# {dataset}\n{json.dumps(body)}")
+        print("\n".join(printed(made.searches)))
     return 0

@@ -29,3 +29,23 @@ def msearch(connection: Connection, index: Index, wanted: Iterable[Search]) -> I
 def searched(filters: Sequence[Filter], aggs: Mapping[str, Any]) -> dict[str, Any]:
     """The body of a search that returns no hits, only aggregations over the documents that pass all ``filters``."""
     return {"size": 0, "track_total_hits": False, "query": {"bool": {"filter": list(filters)}}, "aggs": aggs}
+
+
+class Asking:
+    """Sends rounds of searches and remembers them."""
+
+    def __init__(self, connection: Connection, index: Index) -> None:
+        self._connection, self._index = connection, index
+        self.searches: list[Search] = []
+
+    def ask(self, wanted: Iterable[Search]) -> list[Mapping[str, Any]]:
+        """The responses in order. Raises ServerError."""
+        searches = list(wanted)
+        self.searches += searches
+        return list(msearch(self._connection, self._index, searches))
+
+
+def printed(searches: Iterable[Search]) -> Iterator[str]:
+    """Searches as text, each with its dataset."""
+    for dataset, body in searches:
+        yield f"\n# {dataset}\n{json.dumps(body)}"

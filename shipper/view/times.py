@@ -3,6 +3,7 @@
 import argparse
 import re
 import time as clock
+from collections.abc import Callable
 from datetime import UTC, datetime, time, timedelta
 from typing import Final
 
@@ -51,3 +52,16 @@ def _of_day(clock: str, day: str | None, now_ms: int) -> int:
 
 def _ms(at: datetime) -> int:
     return round(at.timestamp() * 1000)
+
+
+def length(low_s: int, high_s: int) -> Callable[[str], int]:
+    """The type of an option that is a length of time: ``90m`` or ``7d``, from ``low_s`` to ``high_s``; in ms."""
+    kind = duration(low_s, high_s)
+
+    def read(text: str) -> int:
+        try:
+            return int(kind.read(text)) * 1000
+        except NotAllowed:
+            raise argparse.ArgumentTypeError(f"must be {kind.allowed}") from None
+
+    return read

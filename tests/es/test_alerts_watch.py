@@ -68,7 +68,7 @@ def fleet(namespace: str, **more: Any) -> Calm:
 def test_a_silence_ends_by_itself_and_says_what_is_missing(  # noqa: PLR0917
     server: shipper_eslocal.Cluster, manager: str, namespace: str, late: range, lost: int, said: str
 ) -> None:
-    tell = watch.Alertmanager(Site(manager), EVERY_S)
+    tell = watch.Alertmanager(Site(manager), 1000 * EVERY_S)
     before = fleet(namespace, silent={1: SILENT})
     fleetload.load([server.url], before, workers=1)
     seen, now_ms = watching(server, namespace), before.tick_ms(TICKS - 1)
@@ -93,7 +93,7 @@ def test_a_silence_ends_by_itself_and_says_what_is_missing(  # noqa: PLR0917
 def test_a_rising_severity_replaces_the_alert(server: shipper_eslocal.Cluster, manager: str, namespace: str) -> None:
     made = fleet(namespace, silent={2: range(25, 40)})
     fleetload.load([server.url], made, workers=1)
-    seen, tell = watching(server, namespace), watch.Alertmanager(Site(manager), EVERY_S)
+    seen, tell = watching(server, namespace), watch.Alertmanager(Site(manager), 1000 * EVERY_S)
     tell(seen.step(made.tick_ms(TICKS - 2)))
     one = seen.step(made.tick_ms(TICKS - 1))
     tell(one)
@@ -108,7 +108,7 @@ def test_a_server_that_cannot_answer_ends_no_alert(
 ) -> None:
     made = fleet(namespace, silent={1: SILENT})
     fleetload.load([server.url], made, workers=1)
-    seen, tell = watching(server, namespace), watch.Alertmanager(Site(manager), EVERY_S)
+    seen, tell = watching(server, namespace), watch.Alertmanager(Site(manager), 1000 * EVERY_S)
     now_ms = made.tick_ms(TICKS - 1)
     tell(seen.step(now_ms))
     answers: Callable[[int], Checked] = seen.ask

@@ -100,10 +100,10 @@ class Alertmanager:
     """Sends to the API v2 of an Alertmanager."""
 
     site: Site
-    every_s: int
+    every_ms: int
 
     def __call__(self, one: Round) -> None:
-        until_ms = one.at_ms + _LASTS * self.every_s * 1000
+        until_ms = one.at_ms + _LASTS * self.every_ms
         alerts = [_alert(lasting, until_ms) for lasting in one.lasting]
         alerts += [_alert(lasting, one.at_ms) for lasting in one.ended]
         if one.trouble:

@@ -1,6 +1,6 @@
 """The explanation of one host, container or unit, from two rounds of searches."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -9,7 +9,7 @@ from shipper.deliver.client import Connection
 from shipper.fields.aliases import PERIOD
 from shipper.settings.config import Index
 from shipper.view.dashboards.model import ENTITY, HOST
-from shipper.view.msearch import Filter, Search, msearch, searched
+from shipper.view.msearch import Asking, Filter, Search, searched
 from shipper.view.why import changes, series, usual, who
 from shipper.view.why.changes import Change
 from shipper.view.why.series import TIME, term, within
@@ -75,20 +75,6 @@ class Explanation:
     changes: list[Change] = field(default_factory=list)
     usual: Usual | None = None
     searches: list[Search] = field(default_factory=list)
-
-
-class Asking:
-    """Sends rounds of searches and remembers them."""
-
-    def __init__(self, connection: Connection, index: Index) -> None:
-        self._connection, self._index = connection, index
-        self.searches: list[Search] = []
-
-    def ask(self, wanted: Iterable[Search]) -> list[Mapping[str, Any]]:
-        """The responses in order. Raises ServerError."""
-        searches = list(wanted)
-        self.searches += searches
-        return list(msearch(self._connection, self._index, searches))
 
 
 def find(asking: Asking, name: str, first_ms: int, last_ms: int) -> Target:

@@ -167,7 +167,7 @@ def _full(panel: Panel, digits: Any) -> Answer:
             ["--from", "tomorrow"],
             "argument --from: must be a time such as 02:10, -30m, yesterday 14:00 or 2026-11-23T02:10; UTC unless",
         ),
-        (["--last", "1y"], "argument --last: a duration from 1s to 366d"),
+        (["--last", "1y"], "argument --last: must be a duration from 1s to 366d"),
     ],
 )
 def test_what_cannot_be_asked_is_one_line(arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,8 +1,9 @@
+import argparse
 from datetime import UTC, datetime
 
 import pytest
 
-from shipper.view.times import moment
+from shipper.view.times import length, moment
 
 NOW = datetime(2026, 3, 1, 3, 30, tzinfo=UTC)
 
@@ -29,3 +30,10 @@ def test_moments_as_people_write_them(text: str, expected: datetime) -> None:
 def test_other_words_are_refused_with_what_is_allowed(text: str) -> None:
     with pytest.raises(ValueError, match=r"must be a time such as 02:10"):
         moment(text, round(NOW.timestamp() * 1000))
+
+
+def test_a_length_of_time_has_bounds() -> None:
+    read = length(60, 86_400)
+    assert read("90m") == 5_400_000
+    with pytest.raises(argparse.ArgumentTypeError, match="must be a duration from 1m to 1d"):
+        read("2d")
