@@ -28,6 +28,7 @@ ORDER: Final = (
         "status",
         "top",
         "why",
+        "compare",
         "forecast",
         "usage",
         "report",

@@ -80,6 +80,12 @@ def shown(value: float | None, unit: str) -> str:
     return f"{_number(value / form.factor)} {form.suffix}".rstrip()
 
 
+def together(values: Sequence[float], unit: str) -> str:
+    """``0.9, 12.3, 45 MiB/s``: in the prefix that suits the highest one."""
+    form = scale(unit, max(map(abs, values)))
+    return f"{', '.join(_number(value / form.factor) for value in values)} {form.suffix}".rstrip()
+
+
 def moment(ms: int) -> str:
     """A time in ms since 1970 as ``2026-11-23 18:00:05`` (UTC)."""
     return f"{datetime.fromtimestamp(ms / 1000, UTC):%Y-%m-%d %H:%M:%S}"

@@ -2,7 +2,8 @@
 
 import json
 import re
-from collections.abc import Iterator
+import statistics
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -290,3 +291,53 @@ def test_usage_of_one_container_is_the_sum_of_its_documents(
     assert float(rows[f"web-1@{name}"]) == pytest.approx(sum(cores) * PERIOD_S / 3600, rel=0.001)
     assert cli.main(["usage", "--by", "colour"]) == 2
     assert "must be one of container" in capsys.readouterr().err
+
+
+@pytest.fixture
+def told(
+    server: shipper_eslocal.Cluster, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., str]:
+    """What a command prints about the fleet."""
+    monkeypatch.setenv("SHIPPER_ELASTICSEARCH_HOSTS", server.url)
+    monkeypatch.setenv("SHIPPER_INDEX_NAMESPACE", FLEET.namespace)
+
+    def run(*words: str, code: int = 0) -> str:
+        assert cli.main(list(words)) == code
+        printed = capsys.readouterr()
+        return printed.err if code else printed.out
+
+    return run
+
+
+@pytest.mark.parametrize("name", ["shop/web", "shop/web:2.0", "web-1", "web-1@node-001"])
+def test_compare_finds_the_new_image_and_what_it_uses_more(told: Callable[..., str], name: str) -> None:
+    found = json.loads(told("compare", name, "--last", "2m", "--json"))
+    change = {"at_ms": FLEET.tick_ms(ONSET - 3), "words": "the image changed from shop/web:1.2 to shop/web:2.0"}
+    assert (found["at_ms"], found["newest_change"]) == (change["at_ms"], change)
+    number = 1 if "@" in name else FLEET.hosts
+    assert found["entities"] == {"before": number, "after": number}
+    rows = {row["name"]: row for row in found["rows"]}
+    cores = [
+        (document.tick, document.values["cgroup.cpu.cores"])
+        for document in FLEET.documents(range(1, 2) if number == 1 else None)
+        if document.dataset == "cgroup" and document.values.get("cgroup.name") == "web-1"
+        if "cgroup.cpu.cores" in document.values
+    ]
+    after = [one for tick, one in cores if ONSET - 3 <= tick <= ONSET + 9]
+    before = [one for tick, one in cores if ONSET - 15 <= tick < ONSET - 3]
+    assert rows["CPU"]["mean"] == pytest.approx(sum(after) / len(after))
+    assert rows["CPU"]["before"]["highest"] == pytest.approx(max(before))
+    assert rows["CPU"]["before"]["p50"] == pytest.approx(statistics.median(before), rel=0.05)
+    assert rows["CPU"]["verdict"] == "more than usual"
+    assert (rows["memory"]["verdict"], rows["restarts"]["mean"]) == ("as usual", 0)
+
+
+def test_compare_of_a_host_and_of_what_did_not_change(told: Callable[..., str]) -> None:
+    at = datetime.fromtimestamp(FLEET.tick_ms(ONSET) / 1000, UTC).isoformat()
+    shown = told("compare", FLEET.host_name(1), "--last", "2m", "--at", at, "--show-queries")
+    assert "\nmore than usual: CPU, CPU pressure\n" in shown
+    assert shown.count("\n# ") == 5
+    assert "more than usual" not in told("compare", FLEET.host_name(0), "--last", "2m", "--at", at)
+    assert "no start, boot or change of image" in told("compare", "api-1@node-000", code=1)
+    assert "no host, container, unit or image" in told("compare", "nobody", code=1)
+    assert "too few documents after" in told("compare", FLEET.host_name(1), "--at", "now", code=1)

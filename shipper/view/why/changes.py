@@ -23,6 +23,14 @@ _EVENTS: Final = {
     "throttled": "the CPU was throttled because of its temperature",
     "mce": "a machine check",
 }
+FIRST: Final = {"first": {"min": {"field": TIME}}}
+BOOTS: Final = {"boots": {"terms": {"field": "host.boot.id", "size": 5}, "aggs": FIRST}}
+_IMAGES: Final = {"images": {"terms": {"field": "container.image.name", "size": 3}, "aggs": FIRST}}
+_STARTED: Final = {
+    "started": {"max": {"field": "cgroup.start"}},
+    "restarts": {"max": {"field": "cgroup.restarts.count"}},
+}
+STARTS: Final = {"entities": {"terms": {"field": ENTITY, "size": _MOST}, "aggs": {**_IMAGES, **_STARTED}}}
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,12 +45,8 @@ def searches(host: str, onset_ms: int, bucket_ms: int) -> Iterator[Search]:
     """Searches for changes from BEFORE_MS before the onset to shortly after the onset."""
     first_ms, last_ms = onset_ms - BEFORE_MS, onset_ms + 2 * bucket_ms
     near = [term(HOST, host), within(first_ms, last_ms)]
-    firsts = {"first": {"min": {"field": TIME}}}
-    images = {"images": {"terms": {"field": "container.image.name", "size": 3}, "aggs": firsts}}
-    starts = {"started": {"max": {"field": "cgroup.start"}}, "restarts": {"max": {"field": "cgroup.restarts.count"}}}
-    entities = {"entities": {"terms": {"field": ENTITY, "size": _MOST}, "aggs": {**images, **starts}}}
-    yield "cgroup", searched([*near, term("cgroup.aggregate", "false")], entities)
-    yield "host", searched(near, {"boots": {"terms": {"field": "host.boot.id", "size": 5}, "aggs": firsts}})
+    yield "cgroup", searched([*near, term("cgroup.aggregate", "false")], STARTS)
+    yield "host", searched(near, BOOTS)
     rates = [f"system.kernel.log.{name}.count_per_s" for name in _EVENTS]
     any_rate = {"bool": {"should": [{"range": {field: {"gt": 0}}} for field in rates], "minimum_should_match": 1}}
     yield "host", _hits([*near, any_rate], rates)
@@ -50,9 +54,9 @@ def searches(host: str, onset_ms: int, bucket_ms: int) -> Iterator[Search]:
     yield "event", _hits([*near, killed], ["event.start", "process.name", ENTITY, "cgroup.path"])
     yield "agent", _hits([*near, {"exists": {"field": "agent.clock.step.ms"}}], ["agent.clock.step.ms"])
     mounts = {"terms": {"field": "system.filesystem.mount_point", "size": 100}}
-    both = {**firsts, "last": {"max": {"field": TIME}}}
+    both = {**FIRST, "last": {"max": {"field": TIME}}}
     yield "filesystem", searched(near, {"mounts": {**mounts, "aggs": both}})
-    states = {"states": {"terms": {"field": "system.network.operstate", "size": 3}, "aggs": firsts}}
+    states = {"states": {"terms": {"field": "system.network.operstate", "size": 3}, "aggs": FIRST}}
     links = {"links": {"terms": {"field": "system.network.name", "size": 100}, "aggs": states}}
     yield "network", searched(near, links)
 
@@ -65,47 +69,53 @@ def _hits(filters: Sequence[Filter], fields: Sequence[str]) -> dict[str, Any]:
 
 def changes(responses: Sequence[Mapping[str, Any]], onset_ms: int, bucket_ms: int) -> list[Change]:
     """What the responses to ``searches`` say, the nearest to the onset first."""
-    cgroups, boots, kernel, events, clock, mounts, links = responses
+    cgroups, booted, kernel, events, clock, mounts, links = responses
     first_ms, last_ms = onset_ms - BEFORE_MS, onset_ms + 2 * bucket_ms
     found = [
-        *_containers(_buckets(cgroups, "entities")),
-        *_later(_buckets(boots, "boots"), "the host booted"),
+        *images(buckets(cgroups, "entities")),
+        *_starts(buckets(cgroups, "entities")),
+        *boots(buckets(booted, "boots")),
         *(Change(*kind) for kind in _kernel(kernel)),
         *_kills(events),
         *_steps(clock),
-        *_mounts(_buckets(mounts, "mounts")),
+        *_mounts(buckets(mounts, "mounts")),
         *(
             Change(int(state["first"]["value"]), f"link {link['key']} became {state['key']}")
-            for link in _buckets(links, "links")
-            for state in _after_first(link["states"]["buckets"])
+            for link in buckets(links, "links")
+            for state in _in_order(link["states"]["buckets"])[1:]
         ),
     ]
     near = [change for change in found if first_ms <= change.at_ms <= last_ms]
     return sorted(near, key=lambda change: abs(onset_ms - change.at_ms))
 
 
-def _containers(buckets: Sequence[Mapping[str, Any]]) -> Iterator[Change]:
-    for one in buckets:
-        images = sorted(one["images"]["buckets"], key=lambda image: image["first"]["value"])
-        for before, after in pairwise(images):
+def images(entities: Sequence[Mapping[str, Any]]) -> Iterator[Change]:
+    """Changed images, from the buckets of STARTS."""
+    for one in entities:
+        for before, after in pairwise(_in_order(one["images"]["buckets"])):
             words = f"{one['key']} changed its image from {before['key']} to {after['key']}"
             yield Change(int(after["first"]["value"]), words)
+
+
+def _starts(entities: Sequence[Mapping[str, Any]]) -> Iterator[Change]:
+    for one in entities:
         started = one["started"]["value"]
         if started:
             restarts = int(one["restarts"]["value"] or 0)
-            image = f", image {images[-1]['key']}" if images else ""
+            seen = _in_order(one["images"]["buckets"])
+            image = f", image {seen[-1]['key']}" if seen else ""
             again = f", restart number {restarts}" if restarts else ""
             yield Change(int(started), f"{one['key']} started{image}{again}")
 
 
-def _after_first(buckets: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    """All values except the first one."""
-    return sorted(buckets, key=lambda one: one["first"]["value"])[1:]
+def _in_order(seen: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    return sorted(seen, key=lambda one: one["first"]["value"])
 
 
-def _later(buckets: Sequence[Mapping[str, Any]], words: str) -> Iterator[Change]:
-    for one in _after_first(buckets):
-        yield Change(int(one["first"]["value"]), words)
+def boots(seen: Sequence[Mapping[str, Any]]) -> Iterator[Change]:
+    """Boots, from the buckets of BOOTS; the first boot id is that of the time before."""
+    for one in _in_order(seen)[1:]:
+        yield Change(int(one["first"]["value"]), "the host booted")
 
 
 def _kernel(response: Mapping[str, Any]) -> Iterator[tuple[int, str]]:
@@ -131,18 +141,19 @@ def _steps(response: Mapping[str, Any]) -> Iterator[Change]:
         yield Change(at_ms, f"the clock was set {'forward' if step_s > 0 else 'back'} by {abs(step_s):g} s")
 
 
-def _mounts(buckets: Sequence[Mapping[str, Any]]) -> Iterator[Change]:
+def _mounts(seen: Sequence[Mapping[str, Any]]) -> Iterator[Change]:
     """Filesystems that appear after the others, or disappear before the others; all are measured once a minute."""
-    first_ms = min((one["first"]["value"] for one in buckets), default=0)
-    last_ms = max((one["last"]["value"] for one in buckets), default=0)
-    for one in buckets:
+    first_ms = min((one["first"]["value"] for one in seen), default=0)
+    last_ms = max((one["last"]["value"] for one in seen), default=0)
+    for one in seen:
         if one["first"]["value"] > first_ms + _MEASURED_MS:
             yield Change(int(one["first"]["value"]), f"{one['key']} was mounted")
         if one["last"]["value"] < last_ms - _MEASURED_MS:
             yield Change(int(one["last"]["value"]), f"{one['key']} was unmounted")
 
 
-def _buckets(response: Mapping[str, Any], name: str) -> Sequence[Mapping[str, Any]]:
+def buckets(response: Mapping[str, Any], name: str) -> Sequence[Mapping[str, Any]]:
+    """The buckets of an aggregation; none if no index exists."""
     found: Sequence[Mapping[str, Any]] = response.get("aggregations", {}).get(name, {}).get("buckets", ())
     return found
 

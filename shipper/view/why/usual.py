@@ -14,7 +14,7 @@ _DAY_MS: Final = 86_400_000
 _EARLIER: Final = {"yesterday": _DAY_MS, "last week": 7 * _DAY_MS}
 _MOST_PEERS: Final = 1000
 _FEWEST_PEERS: Final = 4
-_TO_SIGMA: Final = 1.4826  # of a normal distribution: https://en.wikipedia.org/wiki/Median_absolute_deviation
+TO_SIGMA: Final = 1.4826  # of a normal distribution: https://en.wikipedia.org/wiki/Median_absolute_deviation
 _UNUSUAL: Final = 3.0
 
 
@@ -82,7 +82,7 @@ def usual(value: float, own: str, peers: Peers, responses: Sequence[Mapping[str,
 
 def deviations(value: float, middle: float, peers: Sequence[float]) -> float | None:
     """How many scaled median absolute deviations ``value`` is above ``middle``."""
-    spread = median(abs(peer - middle) for peer in peers) * _TO_SIGMA
+    spread = median(abs(peer - middle) for peer in peers) * TO_SIGMA
     return (value - middle) / spread if spread else None
 
 
