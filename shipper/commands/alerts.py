@@ -12,8 +12,13 @@ from shipper.base.errors import ConfigError, UserError
 from shipper.settings.config import Config
 from shipper.view import times
 
-HELP = "judge the alert rules against Elasticsearch; exit status 0 ok, 1 warning, 2 critical, 3 unknown"
 SECTIONS = ("elasticsearch", "index")
+EXAMPLES = {
+    "alerts check": "judge all rules now",
+    "alerts check --at -2h --json": "two hours ago, for programs",
+    "alerts check --watch --alertmanager http://127.0.0.1:9093": "repeat, and send to Alertmanager",
+    "alerts install --grafana https://grafana.example --token-file token": "create the rules in Grafana",
+}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -19,7 +19,11 @@ from shipper.kernel import hostview
 from shipper.kernel.source import Reader, Root
 from shipper.settings.config import Config
 
-HELP = "check configuration, host view, spool and (--online) server"
+EXAMPLES = {
+    "check": "this host, without the server",
+    "check --online": "the server, too: version, clock, templates, privileges",
+    "check --host-root /media/root": "as in a container that has the host's / there",
+}
 _MOST_NAMED = 12
 # In the order in which run would fail
 _FIRST = (ConfigError, HostViewError, ServerError, UserError)

@@ -7,8 +7,11 @@ import time
 from shipper.settings.config import Config
 from shipper.view import times
 
-HELP = "compare what a host, container, unit or image uses before and after a change"
 SECTIONS = ("elasticsearch", "index")
+EXAMPLES = {
+    "compare shop/web": "the newest change of this image",
+    "compare node-3 --at 02:10": "a host, before and after ten past two (UTC)",
+}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

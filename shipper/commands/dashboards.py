@@ -7,7 +7,6 @@ from pathlib import Path
 from shipper.base.errors import ConfigError, UserError
 from shipper.settings.config import Config
 
-HELP = "install the dashboards in Grafana or Kibana, or write them into files"
 SECTIONS = ()
 
 

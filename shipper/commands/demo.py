@@ -15,8 +15,8 @@ from shipper.settings.config import Config
 if TYPE_CHECKING:
     from shipper_eslocal import Cluster
 
-HELP = "start Elasticsearch here, ship this machine's metrics to it and read them back"
 SECTIONS = ("collect", "index", "host")
+EXAMPLES = {"demo": "until Ctrl-C", "demo --ticks 5 --stop": "five ticks, then stop Elasticsearch, too"}
 _PERIOD_S: Final = 2
 _NAME: Final = "demo"
 _NEXT: Final = 0.5  # seconds between searches

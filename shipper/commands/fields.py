@@ -12,8 +12,11 @@ from shipper.fields.field import UNITS, Declaration, Field
 from shipper.schema.datasets import Dataset, every_field
 from shipper.settings.config import Config
 
-HELP = "print the fields that match WORD; for a full name also its kernel file, its code and the panels that use it"
 SECTIONS = ()
+EXAMPLES = {
+    "fields memory": "fields with this word in name or description",
+    "fields system.memory.actual.used.pct": "all that is known of one field",
+}
 # What a module calls the function that turns kernel text, or an answer, into values; the first that it has
 _PARSERS: Final = ("parse", "values", "sizes", "sockstat", "nfs", "summary", "collect", "start")
 _LONGEST_DECLARATION: Final = 6  # lines

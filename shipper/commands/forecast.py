@@ -9,8 +9,8 @@ from shipper.base.text import escaped
 from shipper.settings.config import Config
 from shipper.view import times
 
-HELP = "say when filesystems, inodes, swap, memory limits, tasks and kernel tables will be full at their present growth"
 SECTIONS = ("elasticsearch", "index")
+EXAMPLES = {"forecast": "all hosts"}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -1,7 +1,6 @@
 """``shipper once``: read twice and print the documents; no server, no spool."""
 
 import argparse
-import difflib
 import json
 import sys
 import time
@@ -9,6 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from shipper.base.errors import UserError
+from shipper.base.text import suggestion
 from shipper.settings.config import Config
 
 if TYPE_CHECKING:
@@ -17,8 +17,12 @@ if TYPE_CHECKING:
     from shipper.deliver.segment import Entry
     from shipper.kernel.source import Root
 
-HELP = "read twice, one period apart, and print the documents"
 SECTIONS = ("collect", "host")
+EXAMPLES = {
+    "once --dataset host": "the documents of the host",
+    "once --explain system.memory.actual.used.pct": "the kernel file and line of a value",
+    "once --period 1s | head -1": "read for one second; print the first document",
+}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -61,10 +65,8 @@ def _datasets(dataset: str | None, field: str | None) -> tuple[str, ...]:
         dataset.name for dataset in DATASETS.values() if field in {declared.name for declared in dataset.fields}
     )
     if not having:
-        close = difflib.get_close_matches(field, {declared.name for _, declared in every_field()}, n=1)
-        raise UserError(
-            f'no field "{field}"; ' + (f"did you mean {close[0]}?" if close else "run shipper fields to list them")
-        )
+        close = suggestion(field, {declared.name for _, declared in every_field()})
+        raise UserError(f'no field "{field}"{close or "; run shipper fields to list them"}')
     return (dataset,) if dataset in having else having
 
 

@@ -12,8 +12,8 @@ from shipper.deploy import units
 from shipper.schema import reference, templates
 from shipper.settings.config import Config, Index
 
-HELP = "write the rendered files: mappings, dashboards, alert rules, units, documentation"
 SECTIONS = ()
+EXAMPLES = {"render --check": "write nothing; fail if a file differs"}
 SAMPLE = "units/shipper.toml"
 ALERTING = "dashboards/grafana/alerting/shipper.yaml"
 ARCHITECTURE = "docs/architecture.md"  # between two marks

@@ -10,8 +10,8 @@ from shipper.base.errors import ConfigError, UserError
 from shipper.settings.config import Config
 from shipper.view import times
 
-HELP = "write the dashboards for a time range into one HTML page, for offline use or an incident"
 SECTIONS = ("elasticsearch", "index")
+EXAMPLES = {"report --last 6h": "the dashboards of the last six hours"}
 BOARDS: Final = ("overview", "host", "containers", "container", "coreos", "agents")
 
 

@@ -8,10 +8,14 @@ import sys
 from shipper.base.errors import ConfigError
 from shipper.settings.config import Config
 
-HELP = (
-    "collect every period and ship to Elasticsearch until a signal: TERM and INT send the remaining documents and "
-    "stop; HUP (except at a terminal) and USR1 reload the configuration"
+DETAILS = (
+    "TERM and INT send the remaining documents and stop; HUP (except at a terminal) and USR1 reload the configuration."
 )
+EXAMPLES = {
+    "run": "with /etc/shipper/shipper.toml, if it exists",
+    "run --elasticsearch-hosts https://es:9200 --elasticsearch-api-key-file /etc/shipper/api-key": "without a file",
+    "run --period 1s --ticks 5": "five ticks, then stop",
+}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -14,8 +14,13 @@ if TYPE_CHECKING:
     from shipper.deliver import client
     from shipper.server import plan, setup
 
-HELP = "bring Elasticsearch in line with the configuration: templates, data streams, retention; create keys and roles"
 SECTIONS = ("elasticsearch", "index", "collect")
+EXAMPLES = {
+    "setup --dry-run": "show what would change on the server",
+    "setup": "create or update templates and data streams",
+    "setup --create-key > /etc/shipper/api-key": "a key that may only create documents",
+    "setup --remove": "remove the templates, policies and keys; keep the documents",
+}
 _FLAGS = {
     "--print": ("show", "send nothing; print every request in the format of Kibana's console"),
     "--dry-run": ("dry_run", "change nothing; show what would change on the server"),

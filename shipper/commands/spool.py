@@ -13,8 +13,12 @@ from shipper.settings.config import Config
 if TYPE_CHECKING:
     from shipper.deliver.segment import Entry
 
-HELP = "show the documents on disk: those waiting for the server and those it rejected; the agent may be running"
 SECTIONS = ("spool",)
+EXAMPLES = {
+    "spool ls": "what waits, what was rejected and why",
+    "spool show rejected": "rejected documents with the server's reason",
+    "spool replay document_parsing_exception": "resend the rejected documents that have this reason",
+}
 _REJECTED: Final = "rejected"
 
 

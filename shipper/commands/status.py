@@ -11,11 +11,13 @@ from typing import Any
 from shipper.base.text import escaped
 from shipper.settings.config import Config
 
-HELP = (
-    "show the running agent: what became of every document, delivery, last tick, problems; exit status 0 if the agent "
-    "runs and makes ticks, even if the disk is full or the server is down"
-)
 SECTIONS = ("spool",)
+DETAILS = "The exit status is 0 if the agent runs and makes ticks, even if the disk is full or the server is down."
+EXAMPLES = {
+    "status": "for people",
+    "status --strict": "for monitoring: fails if anything is wrong",
+    "status --json": "for programs",
+}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -11,8 +11,12 @@ from shipper.deploy import units
 from shipper.schema import reference
 from shipper.settings import config
 
-HELP = "list, print or install the units, manifests and jobs that run the shipper on every host"
 SECTIONS = ()
+EXAMPLES = {
+    "units list": "the ways to deploy",
+    "units install nspawn --dry-run": "show what would be written",
+    "units show kubernetes/shipper.yaml": "print one file",
+}
 _MARKS = ("Made by `shipper render`", "usage: shipper-nspawn")  # marks of files that may be replaced
 _IMAGE = re.compile(r"[A-Za-z0-9/._:@-]+")  # goes unquoted into units, YAML and HCL
 

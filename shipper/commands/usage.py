@@ -12,8 +12,11 @@ from shipper.base.text import escaped
 from shipper.settings.config import Config
 from shipper.view import times
 
-HELP = "print the core-hours and GiB-hours that each container, image, pod, namespace or label used"
 SECTIONS = ("elasticsearch", "index")
+EXAMPLES = {
+    "usage --by image --last 7d": "per image, in the last seven days",
+    "usage --by label.team --csv": "per value of a label, for a spreadsheet",
+}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

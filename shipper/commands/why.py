@@ -9,10 +9,15 @@ from shipper.base.errors import ConfigError
 from shipper.settings.config import Config
 from shipper.view import times
 
-HELP = "say which resource of a host, container or unit is short, since when, who uses it, and what changed before"
 SECTIONS = ("elasticsearch", "index")
 _WHY_MS: Final = 1_800_000
 _OOM_MS: Final = 86_400_000
+EXAMPLES = {
+    "why node-3": "now",
+    "why node-3 --at 02:10": "at ten past two (UTC)",
+    "why web-1@node-3 --last 2h": "one container",
+    "why --oom": "the last kill for lack of memory",
+}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -5,16 +5,16 @@ not options: they come from files, from ``SECRET_VARIABLES`` or from systemd cre
 connects, so that a Config never holds one.
 """
 
-import difflib
 import re
 import tomllib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final, TypeVar
 
 from shipper.base.errors import ConfigError
+from shipper.base.text import suggestion
 from shipper.fields.dataset import DECLARED
 from shipper.settings.options import (
     PREFIX,
@@ -216,16 +216,19 @@ def load(
     """The configuration from ``path`` (None: DEFAULT_FILE if it exists), ``environ`` and ``flags``.
 
     ``flags`` maps option paths (``collect.period``) to the text given; ``collectors`` are the dataclasses of options
-    that the collectors declare. Raises ConfigError.
+    that the collectors declare. Raises ConfigError with a line for each fault.
     """
     known = {declared.path: declared for declared in all_options(collectors)}
-    file, from_file = _from_file(path or environ.get(FILE_VARIABLE) or None, known)
-    given = [*from_file, *_from_environment(environ, known), *_from_flags(flags, known)]
+    file, content = _read_file(path or environ.get(FILE_VARIABLE) or None)
+    results = [*_from_tables(file, content, known), *_from_environment(environ, known), *_from_flags(flags, known)]
+    given = [result for result in results if not isinstance(result, str)]
     origins = {declared.path: origin for declared, origin, _ in given}
     values = {(declared.section, declared.attribute): value for declared, _, value in given}
     sections = {name: _filled(name, kind, values) for name, kind in SECTIONS.items()}
-    _check_datasets(sections["collect"], origins)
-    _check_hosts(sections["elasticsearch"], origins)
+    faults = [result for result in results if isinstance(result, str)]
+    faults += [*_wrong_datasets(sections["collect"], origins), *_wrong_hosts(sections["elasticsearch"], origins)]
+    if faults:
+        raise ConfigError("\n".join(faults))
     own = tuple(_filled("collect", kind, values) for kind in collectors)
     return Config(**sections, collectors=own, file=file, origins=origins)
 
@@ -236,16 +239,17 @@ def _filled(section: str, kind: Any, values: Mapping[tuple[str, str], Any]) -> A
     return kind(**{name: values[section, name] for name in names if (section, name) in values})
 
 
-_Found = tuple[Option, str, Any]
+# An option with its origin and value, or a fault
+_Result = tuple[Option, str, Any] | str
 
 
-def _from_file(path: str | None, known: Mapping[str, Option]) -> tuple[str, list[_Found]]:
+def _read_file(path: str | None) -> tuple[str, Mapping[str, Any]]:
     file = path or DEFAULT_FILE
     try:
-        content = tomllib.loads(Path(file).read_text(encoding="utf-8"))
+        return file, tomllib.loads(Path(file).read_text(encoding="utf-8"))
     except FileNotFoundError:
         if path is None:
-            return "", []
+            return "", {}
         raise ConfigError(f"{file}: no such file") from None
     except OSError as error:
         raise ConfigError(f"{file}: {error.strerror}") from None
@@ -253,7 +257,6 @@ def _from_file(path: str | None, known: Mapping[str, Option]) -> tuple[str, list
         raise ConfigError(f"{file}: byte {error.start}: not UTF-8") from None
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{file}: {_syntax(str(error))}") from None
-    return file, list(_from_tables(file, content, known))
 
 
 def _syntax(message: str) -> str:
@@ -262,74 +265,72 @@ def _syntax(message: str) -> str:
     return f"{match[2]}: {match[1]}" if match else message
 
 
-def _from_tables(file: str, content: Mapping[str, Any], known: Mapping[str, Option]) -> Iterable[_Found]:
+def _from_tables(file: str, content: Mapping[str, Any], known: Mapping[str, Option]) -> Iterable[_Result]:
     for section, entries in content.items():
         if section not in SECTIONS:
-            raise ConfigError(f"{file}: {_unknown('section', section, SECTIONS)}")
-        if not isinstance(entries, dict):
-            raise ConfigError(f"{file}: {section}: must be a section: [{section}]")
-        for key, value in entries.items():
-            declared = known.get(f"{section}.{key}")
-            if declared is None:
-                keys = [other.key for other in known.values() if other.section == section]
-                raise ConfigError(f"{file}: [{section}] {key}: {_unknown('option', key, keys)}")
-            place = f"{file}: [{section}] {key} = {_brief(value)}"
-            try:
-                yield declared, file, declared.kind.take(value)
-            except NotAllowed:
-                raise ConfigError(f"{place}: must be {declared.kind.allowed}") from None
+            yield f"{file}: {_unknown('section', section, SECTIONS)}"
+        elif not isinstance(entries, dict):
+            yield f"{file}: {section}: must be a section: [{section}]"
+        else:
+            yield from (_from_table(file, section, key, value, known) for key, value in entries.items())
 
 
-def _from_environment(environ: Mapping[str, str], known: Mapping[str, Option]) -> Iterable[_Found]:
+def _from_table(file: str, section: str, key: str, value: object, known: Mapping[str, Option]) -> _Result:
+    declared = known.get(f"{section}.{key}")
+    if declared is None:
+        keys = [other.key for other in known.values() if other.section == section]
+        return f"{file}: [{section}] {key}: {_unknown('option', key, keys)}"
+    return _taken(declared, file, f"{file}: [{section}] {key} = {_brief(value)}", declared.kind.take, value)
+
+
+def _from_environment(environ: Mapping[str, str], known: Mapping[str, Option]) -> Iterable[_Result]:
+    """A variable without a value counts as unset: units and manifests pass on what may be empty."""
     variables = {declared.variable: declared for declared in known.values()}
     for name, value in environ.items():
-        if not name.startswith(f"{PREFIX}_") or name in (*SECRET_VARIABLES, FILE_VARIABLE):
+        if not value or not name.startswith(f"{PREFIX}_") or name in (*SECRET_VARIABLES, FILE_VARIABLE):
             continue
         declared = variables.get(name)
-        if declared is None:
-            if _FOREIGN.search(name):
-                continue
-            raise ConfigError(f"environment: {_unknown('variable', name, variables, listed=False)}")
-        yield declared, f"environment {name}", _read(declared, f"environment {name}={_brief(value)}", value)
+        if declared:
+            origin = f"environment {name}"
+            yield _taken(declared, origin, f"{origin}={_brief(value)}", declared.kind.read, value)
+        elif not _FOREIGN.search(name):
+            yield f"environment: {_unknown('variable', name, variables, listed=False)}"
 
 
-def _from_flags(flags: Mapping[str, str], known: Mapping[str, Option]) -> Iterable[_Found]:
+def _from_flags(flags: Mapping[str, str], known: Mapping[str, Option]) -> Iterable[_Result]:
     for path, value in flags.items():
         declared = known[path]
-        yield declared, f"flag {declared.flags[0]}", _read(declared, f"flag {declared.flags[0]} {_brief(value)}", value)
+        origin = f"flag {declared.flags[0]}"
+        yield _taken(declared, origin, f"{origin} {_brief(value)}", declared.kind.read, value)
 
 
-def _read(declared: Option, place: str, value: str) -> Any:
+def _taken(declared: Option, origin: str, place: str, take: Callable[[Any], Any], value: object) -> _Result:
     try:
-        return declared.kind.read(value)
+        return declared, origin, take(value)
     except NotAllowed:
-        raise ConfigError(f"{place}: must be {declared.kind.allowed}") from None
+        return f"{place}: must be {declared.kind.allowed}"
 
 
-def _check_hosts(elasticsearch: Elasticsearch, origins: Mapping[str, str]) -> None:
-    """Reject Elastic Cloud's managed bulk endpoint: it answers 201 for documents that are only enqueued, and drops
-    metrics.
-    """
+def _wrong_hosts(elasticsearch: Elasticsearch, origins: Mapping[str, str]) -> Iterable[str]:
+    """Elastic Cloud's managed bulk endpoint answers 201 for documents that are only enqueued, and drops metrics."""
     for host in elasticsearch.hosts:
         if host.rstrip("/").endswith(_ENQUEUES):
-            raise ConfigError(
+            yield (
                 f"{origins['elasticsearch.hosts']}: elasticsearch.hosts: {host} only enqueues documents; "
                 "use the address of Elasticsearch itself"
             )
 
 
-def _check_datasets(collect: Collect, origins: Mapping[str, str]) -> None:
+def _wrong_datasets(collect: Collect, origins: Mapping[str, str]) -> Iterable[str]:
     for name in collect.datasets:
         if name not in DECLARED:
-            raise ConfigError(f"{origins['collect.datasets']}: collect.datasets: {_unknown('dataset', name, DECLARED)}")
+            yield f"{origins['collect.datasets']}: collect.datasets: {_unknown('dataset', name, DECLARED)}"
 
 
 def _unknown(what: str, name: str, allowed: Iterable[str], *, listed: bool = True) -> str:
     names = list(allowed)
-    close = difflib.get_close_matches(name, names, n=1)
-    guess = f"; did you mean {close[0]}?" if close else ""
     rest = f" (known: {', '.join(names)})" if listed else ""
-    return f"unknown {what} {name}{guess}{rest}"
+    return f"unknown {what} {name}{suggestion(name, names)}{rest}"
 
 
 def _brief(value: object) -> str:

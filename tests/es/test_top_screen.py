@@ -355,6 +355,11 @@ def test_a_clock_that_is_ahead_holds_up_nobodys_view(
         assert newest and abs(fleet.milliseconds(newest.tick) / 1000 - now_s + 20) < 1
     assert cli.main(["top", "--elasticsearch-hosts", server.url, "--index-namespace", "future"]) == 0
     assert "ignored documents from the future; a clock is or was ahead: ahead (up to 2" in capsys.readouterr().err
+    assert (
+        cli.main(["top", "--json", "--at", "-30s", "--elasticsearch-hosts", server.url, "--index-namespace", "future"])
+        == 0
+    )
+    assert {json.loads(line)["host.name"] for line in capsys.readouterr().out.splitlines()} == set(shipped)
 
 
 def test_without_a_terminal_it_is_lines_of_text(server: shipper_eslocal.Cluster, documents: list[Document]) -> None:

@@ -12,7 +12,6 @@ where = {"host.name" = "ci-*"}
 until = 2027-01-01T00:00:00Z              # optional
 """
 
-import difflib
 import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from shipper.base.errors import ConfigError
+from shipper.base.text import suggestion
 from shipper.view.alerts.model import Rule
 from shipper.view.alerts.rules import RULES
 from shipper.view.dashboards.model import has
@@ -135,12 +135,7 @@ def _tables(content: Mapping[str, Any], name: str) -> list[Mapping[str, Any]]:
 def _known(table: Mapping[str, Any], names: Iterable[str]) -> None:
     for name in table:
         if name not in names:
-            raise ConfigError(f'unknown key "{name}"{_near(name, names)}')
-
-
-def _near(name: str, names: Iterable[str]) -> str:
-    near = difflib.get_close_matches(name, list(names), 1)
-    return f'; did you mean "{near[0]}"?' if near else ""
+            raise ConfigError(f'unknown key "{name}"{suggestion(name, names)}')
 
 
 def _adjust(table: Mapping[str, Any]) -> Adjust:
@@ -174,7 +169,7 @@ def _scope(table: Mapping[str, Any], what: str) -> Scope:
         raise ConfigError(f'{what}: rules must be a list of names or globs, such as ["host-cpu"]')
     for pattern in rules:
         if not any(fnmatchcase(name, pattern) for name in _NAMES):
-            raise ConfigError(f'{what}: no rule is called "{pattern}"{_near(pattern, _NAMES)}')
+            raise ConfigError(f'{what}: no rule is called "{pattern}"{suggestion(pattern, _NAMES)}')
     if not isinstance(where, dict) or not all(isinstance(value, str) for value in where.values()):
         raise ConfigError(f'{what}: where must be a table of texts, such as {{"labels.role" = "batch"}}')
     chosen = Scope(tuple(rules), where)

@@ -182,6 +182,29 @@ def test_variables_that_kubernetes_sets_for_a_service_are_not_ours() -> None:
     assert load(None, environ, {}, OPTIONS) == Config(collectors=tuple(kind() for kind in OPTIONS))
 
 
+def test_a_variable_without_a_value_is_unset(tmp_path: Path) -> None:
+    """Manifests and units pass on variables that may be empty."""
+    file = tmp_path / "shipper.toml"
+    file.write_text('[collect]\nperiod = "1m"\n')
+    loaded = load(str(file), {"SHIPPER_COLLECT_PERIOD": "", "SHIPPER_NONSENSE": ""}, {}, OPTIONS)
+    assert loaded.collect.period_s == 60
+
+
+def test_all_mistakes_are_told_at_once(tmp_path: Path) -> None:
+    file = tmp_path / "shipper.toml"
+    file.write_text('[collect]\nperiod = "7s"\ncolour = 1\n[colect]\nticks = 1\n')
+    with pytest.raises(ConfigError) as error:
+        load(str(file), {"SHIPPER_COLLECT_TICKS": "x"}, {"collect.datasets": "disc"}, OPTIONS)
+    found = str(error.value).splitlines()
+    assert [line.removeprefix(f"{file}: ").partition(":")[0] for line in found] == [
+        '[collect] period = "7s"',
+        "[collect] colour",
+        "unknown section colect; did you mean collect? (known",
+        'environment SHIPPER_COLLECT_TICKS="x"',
+        "flag --collect-datasets",
+    ]
+
+
 def test_flag_beats_variable_beats_file_beats_default(tmp_path: Path) -> None:
     file = tmp_path / "shipper.toml"
     file.write_text('[collect]\nperiod = "1m"\nticks = 1\nhost_root = "/a"\n')
@@ -202,10 +225,8 @@ def test_values_as_text() -> None:
         "SHIPPER_HOST_LABELS": "rack=a1,note=x=y",
         "SHIPPER_SPOOL_MAX_BYTES": "2GiB",
         "SHIPPER_COLLECT_DEADLINE": "2",
-        "SHIPPER_COLLECT_DEVICE_EXCLUDE": "",
-        "SHIPPER_INDEX_REPLICAS": "",
     }
-    loaded = load(None, environ, {}, OPTIONS)
+    loaded = load(None, environ, {"collect.device_exclude": "", "index.replicas": ""}, OPTIONS)
     assert loaded.elasticsearch.hosts == ("http://a:9200", "https://[::1]:9200/es")
     assert dict(loaded.host.labels) == {"rack": "a1", "note": "x=y"}
     assert loaded.spool.max_bytes == 2 << 30
@@ -261,8 +282,13 @@ def test_help_of_each_command_lists_exit_codes(capsys: pytest.CaptureFixture[str
 @pytest.mark.parametrize(
     ("arguments", "code", "expected"),
     [
-        (["nonsense"], 2, "shipper: argument COMMAND: invalid choice: 'nonsense' (choose from "),
-        (["check", "--perod", "1s"], 2, "shipper: unrecognized arguments: --perod 1s (see shipper --help)"),
+        (["nonsense"], 2, "shipper: unknown command nonsense (see shipper --help)"),
+        (["chek"], 2, "shipper: unknown command chek; did you mean check? (see shipper --help)"),
+        (
+            ["check", "--perod", "1s"],
+            2,
+            "shipper: unrecognized arguments: --perod 1s; did you mean --period? (see shipper check --help)",
+        ),
         (["check", "--period", "7s"], 2, f'shipper: flag --period "7s": must be one of {PERIODS}'),
         (["check", "--config", "/nonexistent/x"], 2, "shipper: /nonexistent/x: no such file"),
         (["fields", "nosuchthing"], 1, 'shipper: no field has "nosuchthing" in its name or description'),

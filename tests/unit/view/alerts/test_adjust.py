@@ -21,10 +21,10 @@ def load(directory: Path, text: str) -> adjust.Adjustments:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("[[adjusts]]", 'unknown key "adjusts"; did you mean "adjust"?'),
+        ("[[adjusts]]", 'unknown key "adjusts"; did you mean adjust?'),
         ("adjust = 1", "adjust: must be written as [[adjust]]"),
         ("[[adjust]]\nrules = ['host-cpu']", "adjust: needs warning, critical or both"),
-        ("[[adjust]]\nrules = ['host-cup']\nwarning = 1", 'no rule is called "host-cup"; did you mean "host-cpu"?'),
+        ("[[adjust]]\nrules = ['host-cup']\nwarning = 1", 'no rule is called "host-cup"; did you mean host-cpu?'),
         ("[[adjust]]\nrules = 'host-cpu'\nwarning = 1", "rules must be a list of names or globs"),
         ("[[adjust]]\nrules = ['host-cpu']\nwarning = true", "warning must be a number that is not negative"),
         ("[[adjust]]\nrules = ['host-cpu']\nwarning = nan", "warning must be a number that is not negative"),
