@@ -9,6 +9,7 @@ import logging
 import os
 from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
+from functools import partial
 from time import monotonic, time
 from types import MappingProxyType
 from typing import Any, Final, Self
@@ -25,7 +26,7 @@ from elastic_transport.client_utils import url_to_node_config
 
 from shipper import __version__
 from shipper.base.errors import BadRequest, ConfigError, ServerError, TooLarge, Unavailable
-from shipper.deliver import credentials
+from shipper.deliver import credentials, proxy
 from shipper.deliver.connection import asked, at_most, node_class
 from shipper.deliver.connection_errors import NotElasticsearch, Refused, explain
 from shipper.settings import config as configuration
@@ -103,7 +104,7 @@ def connect(config: configuration.Config, environ: Mapping[str, str] = os.enviro
     ]
     transport = Transport(
         nodes,
-        node_class=node_class(config.bulk.compression),
+        node_class=node_class(config.bulk.compression, partial(proxy.of, configured=wanted.proxy, environ=environ)),
         serializers={NdjsonSerializer.mimetype: _AsItIs()},
         max_retries=0,
         retry_on_timeout=False,

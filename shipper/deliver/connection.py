@@ -11,15 +11,17 @@ import io
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Final
+from urllib.parse import unquote
 
 import elastic_transport
 import urllib3
 from elastic_transport import ApiResponseMeta, HttpHeaders, Urllib3HttpNode
 from elastic_transport._node import NodeApiResponse
 from elastic_transport.client_utils import DEFAULT, DefaultType
+from urllib3.connection import ProxyConfig
 
 from shipper.base.isolate import Aside
 
@@ -27,6 +29,7 @@ ANSWER_MOST: Final = 64 << 20  # bytes, unless ``at_most`` sets another limit
 _PIECE: Final = 64 << 10
 _SMALLEST_COMPRESSED: Final = 512
 _DEFAULT_S: Final = 60.0
+_PROXY_PORT: Final = 80
 _AT_ONCE_S: Final = 0.001  # a socket timeout of 0 means non-blocking
 
 
@@ -131,6 +134,13 @@ def _timed(kind: type[Any]) -> type[Any]:
                 self._dns_host = name
             raise urllib3.exceptions.NewConnectionError(self, "the name resolves to no address")
 
+        def _tunnel(self) -> None:
+            """Ask the proxy for a connection to the server, within the deadline."""
+            plain = self.sock
+            self.sock = _Timed(plain)
+            super()._tunnel()
+            self.sock = plain
+
         def connect(self) -> None:
             super().connect()
             self.sock = _Timed(self.sock)
@@ -154,13 +164,32 @@ def _addresses(name: str, port: int) -> list[str]:
     return list(dict.fromkeys(str(answer[4][0]) for answer in answers))
 
 
-def node_class(level: int) -> type[Urllib3HttpNode]:
-    """A node class that compresses at gzip ``level`` (0: off); the client's own ``http_compress`` always uses 9."""
+def _lead_through(pool: Any, address: str) -> None:
+    """Let ``pool`` reach its server through the proxy at ``address``, as urllib3's ProxyManager does."""
+    proxy = urllib3.util.parse_url(address)
+    pool.proxy = proxy
+    pool.proxy_config = ProxyConfig(None, False, None, None)  # noqa: FBT003 – a named tuple
+    pool.proxy_headers = urllib3.make_headers(proxy_basic_auth=unquote(proxy.auth)) if proxy.auth else {}
+    pool.conn_kw |= {"proxy": proxy, "proxy_config": pool.proxy_config}
+    if pool.scheme == "http":  # the proxy makes the request; for https it only passes on what is encrypted
+        pool.host, pool.port = proxy.host, proxy.port or _PROXY_PORT
+
+
+def node_class(level: int, proxy_of: Callable[[str], str] = lambda _server: "") -> type[Urllib3HttpNode]:
+    """A node class that compresses at gzip ``level`` (0: off); the client's own ``http_compress`` always uses 9.
+
+    ``proxy_of`` gives the URL of the proxy for a server; empty without one.
+    """
 
     class Node(Urllib3HttpNode):
         def __init__(self, config: Any) -> None:
             super().__init__(config)
             self.pool.ConnectionCls = _timed(self.pool.ConnectionCls)
+            proxy = proxy_of(self.base_url)
+            if proxy:
+                _lead_through(self.pool, proxy)
+            # Without TLS, a proxy has to be told the server with each request
+            self._prefix = self.base_url if proxy and self.scheme == "http" else self.path_prefix
             if config.client_cert:  # the base class forgets it where it does not verify by authority
                 pool: Any = self.pool
                 pool.cert_file, pool.key_file = config.client_cert, config.client_key
@@ -184,7 +213,13 @@ def node_class(level: int) -> type[Urllib3HttpNode]:
                 sent["content-encoding"] = "gzip"
             try:
                 response = self.pool.urlopen(
-                    method, self.path_prefix + target, body, sent, retries=False, preload_content=False
+                    method,
+                    self._prefix + target,
+                    body,
+                    sent,
+                    retries=False,
+                    preload_content=False,
+                    assert_same_host=False,  # with a proxy, the target names the server
                 )
                 data = _read(response)
             except (urllib3.exceptions.HTTPError, OSError) as error:

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 import elastic_transport
 from elastic_transport import HttpHeaders
-from urllib3.exceptions import NameResolutionError, ProtocolError
+from urllib3.exceptions import NameResolutionError, ProtocolError, ProxyError
 
 from shipper.deliver.connection import asked
 
@@ -73,7 +73,10 @@ def _explain_transport(error: elastic_transport.TransportError) -> str:
 
 def _explain_cause(cause: BaseException) -> str | None:
     text = None
-    if isinstance(cause, ssl.SSLCertVerificationError):
+    if isinstance(cause, ProxyError):
+        inner = cause.original_error
+        text = f"proxy: {next(filter(None, map(_explain_cause, _causes(inner))), None) or ' '.join(str(inner).split())}"
+    elif isinstance(cause, ssl.SSLCertVerificationError):
         text = f"TLS: the server's certificate is not trusted: {cause.verify_message}"
         if cause.verify_code in _UNKNOWN_AUTHORITY:
             text += "; set elasticsearch.ca_file to the PEM file of its authority"

@@ -48,6 +48,7 @@ _DAY_S: Final = 86_400
 _ENQUEUES: Final = "/_es"
 _MIB: Final = 1 << 20
 _GIB: Final = 1 << 30
+_SERVER: Final = r"https?://([^\s/@:,\[\]]+|\[[0-9a-fA-F:.]+\])(:\d{1,5})?"
 _PATH: Final = text("a path", placeholder="FILE")
 _ABSOLUTE: Final = text("an absolute path", r"/[^\x00-\x1f\x7f]*", "DIR")
 
@@ -61,7 +62,7 @@ class Elasticsearch:
         "Servers of one cluster; when one fails, the next one is tried. The default port is 80 for http, 443 for https",
         words(
             "a list of http(s)://host:port without user or password",
-            r"https?://([^\s/@:,\[\]]+|\[[0-9a-fA-F:.]+\])(:\d{1,5})?(/[^\s@,]*)?",
+            rf"{_SERVER}(/[^\s@,]*)?",
             least=1,
             placeholder="URL,…",
         ),
@@ -79,6 +80,11 @@ class Elasticsearch:
     client_cert_file: str = option("", "PEM file of the client certificate", _PATH)
     client_key_file: str = option("", "PEM file of the client certificate's key, if it is in another file", _PATH)
     verify: bool = option(True, "Verify the server's certificate and name", boolean())  # noqa: FBT003
+    proxy: str = option(
+        "",
+        "HTTP proxy, or none; if empty, HTTPS_PROXY, HTTP_PROXY and NO_PROXY apply, which may have a password",
+        text("none, or http(s)://host:port without user or password", rf"(none|{_SERVER})?", "URL"),
+    )
     timeout_s: int = option(30, "Timeout of one request", duration(1, 600))
 
 

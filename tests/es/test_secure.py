@@ -1,8 +1,11 @@
 """The client against a real server with TLS, passwords and API keys."""
 
 import hashlib
+import socket
 import ssl
+import subprocess
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -124,3 +127,33 @@ def test_set_up_without_the_right_to_know_the_server(
     assert "left out   look_back_time: the server rejects it" in lines
     assert "created    index template metrics-shipper.host-default" in lines
     assert lines[-1].startswith("not yet    data streams: the first document creates them (GET /_resolve/index/")
+
+
+@contextmanager
+def tinyproxy(directory: Path, password: str) -> Iterator[str]:
+    """The address of a proxy on loopback that asks for a password."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    settings = directory / "proxy.conf"
+    settings.write_text(f"Port {port}\nListen 127.0.0.1\nAllow 127.0.0.1\nBasicAuth someone {password}\n")
+    with subprocess.Popen(["tinyproxy", "-d", "-c", settings], stdout=subprocess.PIPE) as process:
+        try:
+            assert process.stdout
+            assert any(b"accepting connections" in line.lower() for line in process.stdout)
+            yield f"127.0.0.1:{port}"
+        finally:
+            process.terminate()
+
+
+@pytest.mark.needs("tinyproxy")
+def test_server_behind_a_proxy(
+    admin: Elasticsearch, secure: shipper_eslocal.Cluster, es9: shipper_eslocal.Cluster, tmp_path: Path
+) -> None:
+    with tinyproxy(tmp_path, "hunter2") as address:
+        through = replace(admin, proxy=f"http://someone:hunter2@{address}")  # as one of the variables may say
+        assert nodes(through) == 1
+        assert nodes(Elasticsearch(hosts=(es9.url,), proxy=through.proxy)) == 1
+        assert refusal(replace(admin, proxy=f"http://{address}")) == (
+            f"{secure.url}: proxy: Tunnel connection failed: 407 Proxy Authentication Required"
+        )
+    assert refusal(through) == f"{secure.url}: proxy: connection refused"
