@@ -17,6 +17,7 @@ HELP: Final[Mapping[str, str]] = {
     "setup": "bring Elasticsearch in line with the configuration: templates, streams, keys",
     "render": "write the rendered files: mappings, dashboards, alert rules, units, documentation",
     "check": "check configuration, host view, spool and (--online) server",
+    "doctor": "find the mistakes that people make most, and say what mends each",
     "status": "show the running agent: what became of every document, delivery, last tick, problems",
     "top": "show all hosts and what runs on them, now or at an earlier time, from Elasticsearch",
     "why": "say which resource of a host, container or unit is short, since when, who uses it, and what changed before",

@@ -4,14 +4,14 @@ import argparse
 import shutil
 import tempfile
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 from shipper.agent.problems import grouped
 from shipper.agent.reload import connection_faults
 from shipper.base.errors import ConfigError, HostViewError, ServerError, UserError
-from shipper.base.findings import Finding, Level, note, ok, wrong
+from shipper.base.findings import Finding, Listing, note, ok, wrong
 from shipper.collect import COLLECTORS
 from shipper.collect.contract import Collector
 from shipper.fields.rates import Reading
@@ -32,29 +32,32 @@ _NAMED = {"disk": "disks", "filesystem": "filesystems", "network": "interfaces"}
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--online", action="store_true", help="check the server, too")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
 
 
 def run(args: argparse.Namespace, config: Config) -> int:
+    listing = Listing(as_json=args.json)
+    codes = examine(listing, config, server=args.online)
+    listing.end()
+    return first(codes)
+
+
+def examine(listing: Listing, config: Config, *, server: bool) -> set[int]:
+    """List what is found. Returns the exit statuses that it gives rise to."""
     root = Root(config.collect.host_root)
     view = hostview.examine(root, config.host.name)
-    codes = {
-        say(configuration(config)) and ConfigError.exit_code,
-        say(view.findings) and config.host.verify and HostViewError.exit_code,
-        say(found(root, config)) and 1,
-        say(spool(Path(config.spool.directory), config.spool.max_bytes)) and 1,
-        args.online and say(online(config)) and ServerError.exit_code,
+    return {
+        listing.add(configuration(config)) and ConfigError.exit_code,
+        listing.add(view.findings) and config.host.verify and HostViewError.exit_code,
+        listing.add(found(root, config)) and 1,
+        listing.add(spool(Path(config.spool.directory), config.spool.max_bytes)) and 1,
+        server and listing.add(online(config)) and ServerError.exit_code,
     }
-    # Of several problems, the one to solve first gives the exit status
+
+
+def first(codes: set[int]) -> int:
+    """The exit status: of several problems, the one to solve first."""
     return next((error.exit_code for error in _FIRST if error.exit_code in codes), 0)
-
-
-def say(findings: Iterable[Finding]) -> bool:
-    """Print each finding. Returns whether any is wrong."""
-    bad = False
-    for finding in findings:
-        print(finding, flush=True)
-        bad |= finding.level is Level.WRONG
-    return bad
 
 
 def configuration(config: Config) -> Iterator[Finding]:
@@ -152,7 +155,7 @@ def online(config: Config) -> Iterator[Finding]:
     except ConfigError:
         yield note("server not checked: see above")
     except ServerError as error:
-        yield wrong(str(error))
+        yield wrong(str(error), "elasticsearch.hosts must name a server that runs; curl shows what it answers")
 
 
 def silence(config: Config, host: str) -> str:

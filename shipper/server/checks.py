@@ -134,6 +134,8 @@ def _rights(connection: client.Connection, config: Config) -> Iterator[Finding]:
         yield note("privileges not checked: security is off on the server, or the credentials do not allow asking")
         return
     if lacking:
-        yield wrong(f"privileges are missing: {', '.join(lacking)}")
+        yield wrong(
+            f"privileges are missing: {', '.join(lacking)}", "shipper setup --create-key, as a user who has them"
+        )
     else:
         yield ok("these credentials may create documents")

@@ -21,6 +21,7 @@ ROOMS = [
     "view",
     "deploy",
     "rooms",
+    "doctor",
     "commands",
     "cli",
 ]

@@ -19,6 +19,7 @@ from moments import HOSTS
 from shipper import cli
 from shipper.deliver import client
 from shipper.deliver.document import Writer
+from shipper.doctor import delivery
 from shipper.schema import stream_names, templates
 from shipper.schema.datasets import DATASETS
 from shipper.server import setup
@@ -205,6 +206,20 @@ def test_late_stream_takes_what_is_old(server: shipper_eslocal.Cluster, namespac
     assert [one["status"] for one in send(server, late, "host", [old], ids=True)] == [201]
     (settings,) = server.request("GET", f"/{late}/_settings?flat_settings=true").values()
     assert settings["settings"].get("index.mode", "standard") == "standard"
+
+
+def test_doctor_knows_the_namespace_that_has_documents(
+    server: shipper_eslocal.Cluster, namespace: str, tmp_path: Path
+) -> None:
+    set_up(server, Index(replicas=0, namespace=namespace))
+    stream = stream_names.stream("host", namespace)
+    assert [one["status"] for one in send(server, stream, "host", documents(tmp_path)["host"][:1], ids=True)] == [201]
+    config = configured(server, Index(namespace=namespace))
+    with client.connect(config) as connection:
+        assert list(delivery.namespace(connection, config)) == []
+        (found,) = delivery.namespace(connection, configured(server, Index(namespace="elsewhere")))
+    assert found.text.startswith("namespace elsewhere has no documents; ")
+    assert namespace in found.text
 
 
 def test_metric_is_found_by_range_and_averaged_without_an_index(

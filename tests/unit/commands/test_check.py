@@ -16,7 +16,7 @@ LINE = re.compile(r"(ok   |note |wrong)  \S.*")
 
 
 def shown(capsys: pytest.CaptureFixture[str]) -> list[str]:
-    lines = capsys.readouterr().out.splitlines()
+    lines = [line for line in capsys.readouterr().out.splitlines() if not line.startswith("       → ")]
     assert [line for line in lines if not LINE.fullmatch(line)] == []
     return lines
 
