@@ -213,7 +213,7 @@ def test_doctor_knows_the_namespace_that_has_documents(
 ) -> None:
     set_up(server, Index(replicas=0, namespace=namespace))
     stream = stream_names.stream("host", namespace)
-    assert [one["status"] for one in send(server, stream, "host", documents(tmp_path)["host"][:1], ids=True)] == [201]
+    assert [one["status"] for one in send(server, stream, "host", documents(tmp_path)["host"][:1], ids=False)] == [201]
     config = configured(server, Index(namespace=namespace))
     with client.connect(config) as connection:
         assert list(delivery.namespace(connection, config)) == []
