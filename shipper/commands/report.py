@@ -12,7 +12,7 @@ from shipper.view import times
 
 SECTIONS = ("elasticsearch", "index")
 EXAMPLES = {"report --last 6h": "the dashboards of the last six hours"}
-BOARDS: Final = ("overview", "host", "containers", "container", "coreos", "agents")
+BOARDS: Final = ("overview", "host", "containers", "container", "compare", "coreos", "agents")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -31,6 +31,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="start of the range, such as 02:10 or -2h; UTC",
     )
     parser.add_argument("--to", dest="end", metavar="TIME", type=times.argument, help="end of the range (default now)")
+    parser.add_argument(
+        "--around",
+        metavar="TIME",
+        type=times.argument,
+        help="compare each --host and --container before and after this time; the range is --last to either side",
+    )
     parser.add_argument(
         "--host", metavar="NAME", action="append", default=[], help="report on this host and what runs on it"
     )
@@ -52,17 +58,29 @@ def run(args: argparse.Namespace, config: Config) -> int:
     for kind in ("host", "container"):
         if kind in args.board and not getattr(args, kind):
             raise ConfigError(f"--board {kind} needs --{kind}")
-    now_ms = round(time.time() * 1000)
-    last_ms = now_ms if args.end is None else args.end
-    first_ms = last_ms - args.last if args.first is None else args.first
+    first_ms, last_ms = _range(args, round(time.time() * 1000))
     if first_ms >= last_ms:
         raise ConfigError("the time range ends before it begins")
-    print(write(args.output, config, first_ms, last_ms, hosts=args.host, entities=args.container, boards=args.board))
+    chosen = {"hosts": args.host, "entities": args.container, "boards": args.board}
+    print(write(args.output, config, first_ms, last_ms, around_ms=args.around, **chosen))
     return 0
 
 
-def write(path: str, config: Config, first_ms: int, last_ms: int, **chosen: Sequence[str]) -> str:
-    """Write the page for what is ``chosen``. Returns its absolute path."""
+def _range(args: argparse.Namespace, now_ms: int) -> tuple[int, int]:
+    if args.around is None:
+        last_ms = now_ms if args.end is None else args.end
+        return last_ms - args.last if args.first is None else args.first, last_ms
+    if not args.host and not args.container:
+        raise ConfigError("--around needs --host or --container")
+    if args.first is not None or args.end is not None:
+        raise ConfigError("--around takes --last, not --from and --to")
+    return args.around - args.last, min(args.around + args.last, now_ms)
+
+
+def write(
+    path: str, config: Config, first_ms: int, last_ms: int, around_ms: int | None = None, **chosen: Sequence[str]
+) -> str:
+    """Write the page for what is ``chosen``, perhaps with a comparison around a time. Returns its absolute path."""
     try:
         from shipper.view import report
     except ImportError as missing:
@@ -71,7 +89,7 @@ def write(path: str, config: Config, first_ms: int, last_ms: int, **chosen: Sequ
     from shipper.deliver import client
 
     with client.connect(config) as connection:
-        page = report.make(connection, config.index, first_ms, last_ms, **chosen)
+        page = report.make(connection, config.index, first_ms, last_ms, around_ms=around_ms, **chosen)
     with open(path, "w", encoding="utf-8", errors="backslashreplace") as file:
         file.write(page)
     return os.path.abspath(path)

@@ -113,7 +113,7 @@ def test_each_choice_offers_what_there_is(day: Proven, uid: str) -> None:
             expected = {host}
         elif variable.field == ENTITY:
             expected = {one for one in expected if not one.startswith("system.slice@")}
-        elif uid == "shipper-containers" and variable.field != "labels.cluster":
+        elif uid in ("shipper-containers", "shipper-compare") and variable.field != "labels.cluster":
             assert offered, variable.name
             expected &= set(offered)
         assert set(offered) == expected, variable.name

@@ -341,3 +341,14 @@ def test_compare_of_a_host_and_of_what_did_not_change(told: Callable[..., str]) 
     assert "no start, boot or change of image" in told("compare", "api-1@node-000", code=1)
     assert "no host, container, unit or image" in told("compare", "nobody", code=1)
     assert "too few documents after" in told("compare", FLEET.host_name(1), "--at", "now", code=1)
+
+
+def test_the_report_compares_around_a_time(told: Callable[..., str], tmp_path: Path) -> None:
+    at = datetime.fromtimestamp(FLEET.tick_ms(ONSET) / 1000, UTC).isoformat()
+    page = tmp_path / "report.html"
+    told("report", "--around", at, "--last", "2m", "--host", FLEET.host_name(1), "--board", "host", "-o", str(page))
+    (section,) = re.findall(r"<summary>Before and after</summary>\s*<pre>(.*?)</pre>", page.read_text(), re.DOTALL)
+    assert "host node-001: 2 min before and after" in section
+    assert "more than usual: CPU, CPU pressure\n" in section
+    assert "--around needs --host or --container" in told("report", "--around", at, code=2)
+    assert "--around takes --last" in told("report", "--around", at, "--host", "x", "--to", "now", code=2)

@@ -27,8 +27,10 @@ _TOP: Final = 900  # pixels
 
 
 def simulated(hosts: int) -> Fleet:
-    """An hour of a fleet, in which the second host restarts and the last one goes silent."""
-    return Fleet(hosts=hosts, containers=9, ticks=120, period_s=30, reboots={1: 70}, gone={hosts - 1: 90})
+    """An hour of a fleet, in which a service is deployed, the second host restarts, and the last one goes silent."""
+    return Fleet(
+        hosts=hosts, containers=9, ticks=120, period_s=30, reboots={1: 70}, gone={hosts - 1: 90}, deploys={"web": 60}
+    )
 
 
 def opened(data: Proven, board: Board, host: str = "node-000") -> Page:

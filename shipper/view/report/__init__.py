@@ -26,8 +26,11 @@ def make(
     hosts: Sequence[str] = (),
     entities: Sequence[str] = (),
     boards: Sequence[str] = (),
+    around_ms: int | None = None,
 ) -> str:
     """The page as HTML, for a time range in ms. ``boards``: keys of NAMES; empty: those for ``hosts`` and ``entities``.
+
+    ``around_ms``: the hosts and entities are compared before and after this time.
 
     Raises UserError if there is nothing to show, and ServerError.
     """
@@ -40,7 +43,8 @@ def make(
         for wanted_page in _pages(NAMES[name], hosts, homes, chosen)
     ]
     filled = (search.fill(connection, index, wanted_page, when) for wanted_page in pages)
-    return page.render([findings.added(connection, index, one) for one in filled])
+    found = (findings.added(connection, index, one) for one in filled)
+    return page.render([findings.compared(connection, index, one, around_ms) for one in found])
 
 
 def _suiting(hosts: Sequence[str], entities: Sequence[str]) -> Sequence[str]:

@@ -34,6 +34,7 @@ class Filled:
     """``answers``: by title of the panel. ``marks``: by name, times in ms with their labels, oldest first.
 
     ``cut``: names of marks of which only the newest were read. ``findings``: lines of what rules find.
+    ``comparison``: lines of what differs before and after a time.
     """
 
     page: Page
@@ -42,6 +43,7 @@ class Filled:
     marks: Mapping[str, list[tuple[int, str]]]
     cut: frozenset[str]
     findings: tuple[str, ...] = ()
+    comparison: tuple[str, ...] = ()
 
 
 def span(connection: Connection, index: Index, first_ms: int, last_ms: int, chosen: Chosen) -> Span:

@@ -1,11 +1,11 @@
-"""The six dashboards."""
+"""The seven dashboards."""
 
 from typing import Final
 
-from shipper.view.dashboards.boards import container, containers, coreos, host, overview, shipper
+from shipper.view.dashboards.boards import compare, container, containers, coreos, host, overview, shipper
 from shipper.view.dashboards.model import Board
 from shipper.view.dashboards.verify import verify
 
 BOARDS: Final[tuple[Board, ...]] = tuple(
-    verify(module.BOARD) for module in (overview, host, containers, container, coreos, shipper)
+    verify(module.BOARD) for module in (overview, host, containers, container, coreos, shipper, compare)
 )
