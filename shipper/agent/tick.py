@@ -16,8 +16,9 @@ from shipper.collect import COLLECTORS
 from shipper.collect.contract import Collect, Collector, Output
 from shipper.deliver.document import Writer
 from shipper.deliver.segment import Entry
+from shipper.fields import dynamic
 from shipper.fields.aliases import PERIOD
-from shipper.fields.dataset import AGENT
+from shipper.fields.dataset import AGENT, METRIC
 from shipper.fields.field import host_label
 from shipper.fields.rates import Reading, Value, kept, rates
 from shipper.kernel.every import Every
@@ -33,6 +34,8 @@ _AGENT_COUNTERS: Final = tuple(counter for counter in DATASETS[AGENT].fields if 
 
 Write = Callable[[dict[str, Value], dict[str, str]], Entry]
 """Values of a document → its entry; faults are added to the second argument."""
+Action = Callable[[dict[str, Value]], bytes]
+"""Values of a document → its bulk action."""
 
 
 @dataclass(slots=True)
@@ -172,7 +175,7 @@ class Ticker:
         self._root = root
         self._crew: Crew[_Turn] = Crew(config.collect.deadline_s)
         wanted = set(config.collect.datasets)
-        collectors = [collector for collector in COLLECTORS if wanted.intersection(collector.outputs)]
+        collectors = [one for one in COLLECTORS if wanted.intersection(one.outputs) and one.used(config)]
         self._jobs = [_Job(collector, root, config) for collector in collectors]
         outputs = Counter(dataset for collector in COLLECTORS for dataset in collector.outputs)
         self._own = [dataset for dataset in wanted if outputs[dataset] == 1]  # those of a single collector
@@ -249,32 +252,47 @@ class Ticker:
         envelope = self._identity.envelope(dataset, tick_ms)
         envelope |= {field.name: self._constants[field.name] for field in dataset.constants}
         action = self._action(dataset, tick_ms)
+        if dataset.name == METRIC:
+            action = _hinted(action, wanted=self._config.index.layout == "datastream")
 
         def write(values: dict[str, Value], faults: dict[str, str]) -> Entry:
             document = {**envelope, **values}
+            act = action(document)
             try:
                 line = writer.write(document)
             except KeyError as unknown:
                 faults[f"dataset {name}"] = f"field {unknown} is not declared"
                 document = writer.known(document)
                 line = writer.write(document)
-            return Entry(action(document), line)
+            return Entry(act, line)
 
         return write
 
-    def _action(self, dataset: Dataset, tick_ms: int) -> Callable[[Mapping[str, Value]], bytes]:
+    def _action(self, dataset: Dataset, tick_ms: int) -> Action:
         """The bulk action of a document; for a dated index it has an id, which a data stream makes itself."""
         if self._config.index.layout == "datastream":
             same = b'{"create":{"_index":"%b"}}' % stream(dataset.name, self._config.index.namespace).encode()
             return lambda _document: same
         index = dated_index(dataset.name, tick_ms).encode()
 
-        def action(document: Mapping[str, Value]) -> bytes:
+        def action(document: dict[str, Value]) -> bytes:
             key = json.dumps([dataset.name, tick_ms, *(document.get(name) for name in dataset.dimensions)])
             id_ = hashlib.sha256(key.encode("utf-8", "backslashreplace")).hexdigest()[:32]
             return b'{"create":{"_index":"%b","_id":"%b"}}' % (index, id_.encode())
 
         return action
+
+
+def _hinted(action: Action, *, wanted: bool) -> Action:
+    """``action`` with the dynamic templates of leaves, which ``document`` has until then."""
+
+    def hinted(document: dict[str, Value]) -> bytes:
+        hints = document.pop(dynamic.HINTS, None)
+        if not hints or not wanted:
+            return action(document)
+        return b'%b,"dynamic_templates":%b}}' % (action(document)[:-2], json.dumps(hints).encode())
+
+    return hinted
 
 
 def _note(name: str, outcome: Outcome[_Turn], report: Report) -> _Turn | None:

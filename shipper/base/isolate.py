@@ -6,6 +6,8 @@ or a stopped FUSE daemon, which no signal interrupts), its thread is abandoned a
 The call is not made again until that thread returns, so threads never pile up. If the host can start no thread (a pids
 limit, a fork bomb), the calls fail with that error.
 
+``Errand`` makes a call that may end after the round that began it.
+
 ``Aside`` does the same for single calls, such as those to a disk: while one hangs, further calls are refused at once.
 """
 
@@ -131,6 +133,40 @@ def _attempt(call: Callable[[], T]) -> Outcome[T]:
         return Outcome(call())
     except Exception as error:  # noqa: BLE001 – a fault in one collector must not end the others
         return Outcome(error=f"{type(error).__name__}: {error}")
+
+
+class Errand(Generic[T]):
+    """Makes one call at a time in a thread of its own, and keeps its outcome until it is taken."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._outcomes: SimpleQueue[Outcome[T]] = SimpleQueue()
+        self.busy = False
+
+    def begin(self, call: Callable[[], T]) -> None:
+        """Start ``call``; only when it is not ``busy``."""
+        self.busy = True
+        try:
+            threading.Thread(target=self._work, args=(call,), name=self._name, daemon=True).start()
+        except RuntimeError:
+            self._outcomes.put(Outcome(error=_NO_THREAD))
+
+    def take(self, wait_s: float) -> Outcome[T] | None:
+        """The outcome of the call, once; None if there is none after ``wait_s``."""
+        if not self.busy:
+            return None
+        try:
+            outcome = self._outcomes.get(timeout=wait_s) if wait_s > 0 else self._outcomes.get_nowait()
+        except Empty:
+            return None
+        self.busy = False
+        return outcome
+
+    def _work(self, call: Callable[[], T]) -> None:
+        began_ns = time.monotonic_ns()
+        outcome = _attempt(call)
+        outcome.duration_ns = time.monotonic_ns() - began_ns
+        self._outcomes.put(outcome)
 
 
 class Aside:

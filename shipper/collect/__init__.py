@@ -27,9 +27,10 @@ from shipper.collect.host import (
     uptime,
     vmstat,
 )
+from shipper.collect.metric import collector as metrics
 from shipper.collect.process import processes
 
-# Processes and events use the names of cgroups, so cgroups run before them
+# Processes, events and metrics use the names of cgroups, so cgroups run before them
 COLLECTORS: tuple[Collector, ...] = (
     uptime.COLLECTOR,
     addresses.COLLECTOR,
@@ -54,6 +55,7 @@ COLLECTORS: tuple[Collector, ...] = (
     cgroups.COLLECTOR,
     kernel_events.COLLECTOR,
     processes.COLLECTOR,
+    metrics.COLLECTOR,
 )
 
 # Dataclasses of the options that collectors declare

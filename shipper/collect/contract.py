@@ -24,6 +24,11 @@ def nothing(_values: Mapping[str, Value], _inputs: Mapping[str, int]) -> dict[st
     return {}
 
 
+def always(_config: Config) -> bool:
+    """``used`` of a collector that needs no configuration."""
+    return True
+
+
 @dataclass(frozen=True, slots=True)
 class Need:
     """The fields ``what`` are absent if none of ``files`` exists; ``why`` says the likely reason."""
@@ -65,7 +70,7 @@ class Collector:
     ``start(reader, config)`` returns the function that is called at every tick, or every ``every_s`` seconds if the files
     are expensive to read and change slowly; the function keeps the state between calls. Each of its readings names a
     dataset of ``outputs``. ``needs`` say why fields may be absent. ``options`` are dataclasses of options; ``config.of``
-    returns their values.
+    returns their values. ``used``: whether the configuration gives it something to read.
     """
 
     name: str
@@ -74,6 +79,7 @@ class Collector:
     needs: tuple[Need, ...] = ()
     every_s: int = 0
     options: tuple[Any, ...] = ()
+    used: Callable[[Config], bool] = always
 
     def absent(self, reader: Reader) -> dict[str, str]:
         """What is absent on this host, and why."""

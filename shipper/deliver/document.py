@@ -4,19 +4,16 @@ A document's leaves are dotted names; the JSON is nested. The set of leaves of a
 the nested text is prepared once per set, with places for the values. This is cheaper than any JSON encoder.
 """
 
-import hashlib
 import json
 from collections.abc import Container, Iterable, Mapping
 from json.encoder import encode_basestring
 from operator import itemgetter
 from typing import Any, Final
 
-from shipper.base.text import utf8
+from shipper.base.text import DIMENSION_BYTES, dimension, utf8
 from shipper.fields.field import Field, Kind, Type
 from shipper.fields.rates import Value
 
-DIMENSION_BYTES: Final = 512  # Elasticsearch 8.7–8.12 reject a dimension of more than 1,024 bytes
-_DIGEST: Final = 16
 _MOST_FORMS: Final = 512
 _PLACES: Final = {Type.LONG: "%d", Type.DOUBLE: "%.7g"}
 _FLAGS: Final = {True: b"true", False: b"false"}
@@ -39,15 +36,6 @@ def _clean(value: Any) -> Any:
         # Elasticsearch rejects the document for a key with a NUL, or one too long for a term
         return {utf8(dimension(key)).replace("\0", "\\x00"): _clean(item) for key, item in value.items()}
     return [_clean(item) for item in value] if isinstance(value, list | tuple) else value
-
-
-def dimension(text: str) -> str:
-    """``text`` as the value of a dimension: over 512 bytes it is cut and made unique by its SHA-256."""
-    raw = utf8(text).encode()
-    if len(raw) <= DIMENSION_BYTES:
-        return text
-    head = raw[: DIMENSION_BYTES - _DIGEST - 1].decode("utf-8", "ignore")
-    return f"{head}~{hashlib.sha256(raw).hexdigest()[:_DIGEST]}"
 
 
 def nested(names: Iterable[str]) -> dict[str, Any]:

@@ -17,6 +17,7 @@ class Declared:
 HOST: Final = "host"
 CGROUP: Final = "cgroup"
 AGENT: Final = "agent"
+METRIC: Final = "metric"
 
 DECLARED: Final = {
     dataset.name: dataset
@@ -31,6 +32,7 @@ DECLARED: Final = {
         Declared("sensor", "a temperature, fan, voltage, current or power sensor"),
         Declared("event", "an OOM kill, from the kernel's log", "shipper"),
         Declared(CGROUP, "a container, service, machine, scope, pod or slice", "shipper"),
+        Declared(METRIC, "a label set of a source of the user's own numbers", "shipper"),
         Declared(AGENT, "the shipper itself: what it delivered, what it cost, what went wrong", "shipper"),
     )
 }

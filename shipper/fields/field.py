@@ -27,6 +27,7 @@ class Type(StrEnum):
     DATE = "date"
     FLATTENED = "flattened"
     IP = "ip"
+    OBJECT = "object"  # whose leaves have names of the user: fields/dynamic.py
 
 
 class Kind(StrEnum):

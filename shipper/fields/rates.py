@@ -8,11 +8,11 @@ spike.
 
 from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final
 
 from shipper.fields.field import Field
 
-Value = int | float | str | bool | list[str] | dict[str, str]
+Value = int | float | str | bool | list[str] | dict[str, str] | dict[str, float]
 
 # In a shorter time the kernel's tick (10 ms at HZ=100) would matter too much
 SHORTEST_NS: Final = 50_000_000
@@ -63,7 +63,7 @@ class Reading:
     most: Mapping[str, Ceiling] = field(default_factory=lambda: _NO_CEILINGS)
     inputs: Mapping[str, int] = field(default_factory=lambda: _NO_INPUTS)
 
-    def allows(self, counter: Field, grown: int, elapsed_ns: int) -> bool:
+    def allows(self, counter: Field, grown: float, elapsed_ns: int) -> bool:
         """Whether the counter can have grown so much in the time."""
         most = self.most.get(counter.name) or self.most.get(counter.unit) or _CEILINGS.get(counter.unit)
         return most is None or most.allows(grown, elapsed_ns)
@@ -79,14 +79,15 @@ def rates(now: Reading, before: Reading | None, counters: Iterable[Field]) -> di
     elapsed_ns = now.at_ns - before.at_ns
     if elapsed_ns < SHORTEST_NS:
         return {}
-    values, former = now.values, before.values
+    values: dict[str, Any] = now.values
+    former: dict[str, Any] = before.values
     per_s = 1e9 / elapsed_ns
     harmless = _HARMLESS * elapsed_ns // _NS_PER_S
     result: dict[str, float] = {}
     for counter in counters:
         name = counter.name
         new, old = values.get(name), former.get(name)
-        if type(new) is not int or type(old) is not int:  # most documents lack most counters of their dataset
+        if new is None or old is None:  # most documents lack most counters of their dataset
             continue
         if new < old:
             if old - new > counter.slack:

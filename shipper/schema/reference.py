@@ -8,8 +8,9 @@ from shipper.collect import OPTIONS
 from shipper.fields.field import Alias, Field
 from shipper.fields.heritage import HERITAGE
 from shipper.schema.datasets import DATASETS, ENVELOPE, Dataset
+from shipper.settings import sources
 from shipper.settings.config import DEFAULT_FILE, SECRET_VARIABLES, SECTIONS, all_options
-from shipper.settings.options import Option
+from shipper.settings.options import Option, quoted
 
 _INTRO = """\
 # Indices and fields
@@ -123,6 +124,19 @@ def _sample_lines() -> Iterator[str]:
         for option in all_options(OPTIONS):
             if option.section == section:
                 yield from _sample_option(option)
+    yield from _sample_sources()
+
+
+def _sample_sources() -> Iterator[str]:
+    """A table for each type of source; the options that all have stand in the first."""
+    yield "\n# The user's own numbers: one table for each source (docs/own-metrics.md), without variables and flags."
+    told: set[str] = set()
+    for type_, kind in sources.TYPES.items():
+        yield f"\n# {' '.join((kind.__doc__ or '').split())}\n#[[{sources.TABLE}]]\n#type = {quoted(type_)}"
+        for key, option in sources.source_options(kind).items():
+            if key not in told or key == "name":
+                yield from _sample_option(option)
+            told |= {key} if hasattr(sources.Source, option.attribute) else set()
 
 
 def _sample_option(option: Option) -> Iterator[str]:

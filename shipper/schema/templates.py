@@ -10,12 +10,13 @@ Two settings keep the server's default on purpose: ``refresh_interval``, so that
 refreshed every second, and the source mode, which depends on the licence.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 from shipper import __version__
-from shipper.fields.field import Alias, Field, Kind, Type, host_label
+from shipper.fields import dynamic
+from shipper.fields.field import Alias, Field, Kind, Type, constant, host_label
 from shipper.schema.datasets import DATASETS, Dataset
 from shipper.schema.stream_names import late_stream, stream
 from shipper.settings.config import Index
@@ -46,6 +47,7 @@ class Features:
     downsampling: bool = True
     failure_store: bool = True  # can be turned off
     names: bool = True  # as dimensions
+    beyond_limit: bool = True  # a document with too many fields can be stored without mapping all of them
     ilm: bool = False  # index lifecycle management, in place of a lifecycle
     routing_path: bool = False  # must be given: the server does not derive it from the dimensions
 
@@ -69,7 +71,7 @@ def render(index: Index, features: Features | None = None) -> list[Template]:
     features = features or Features()
     components, templates = [_custom()], []
     for dataset in DATASETS.values():
-        components.append(_plain_component(dataset))
+        components.append(_plain_component(dataset, features))
         if index.layout == "datastream":
             components.append(_series_component(dataset, features))
             templates += [_series_template(dataset, index, features), _late_template(dataset, index, features)]
@@ -93,17 +95,21 @@ def _component(name: str, settings: Mapping[str, Any], mappings: Mapping[str, An
 
 def _series_component(dataset: Dataset, features: Features) -> Template:
     own_mappings = mappings(dataset.fields, dataset.aliases, series=True, names=features.names)
-    return _component(f"metrics-shipper.{dataset.name}@package", _settings(), own_mappings)
+    return _component(f"metrics-shipper.{dataset.name}@package", _settings(dataset, features), own_mappings)
 
 
-def _plain_component(dataset: Dataset) -> Template:
+def _plain_component(dataset: Dataset, features: Features) -> Template:
     own_mappings = mappings(dataset.fields, dataset.aliases, series=False)
-    return _component(f"shipper-{dataset.name}@package", _settings(), own_mappings)
+    return _component(f"shipper-{dataset.name}@package", _settings(dataset, features), own_mappings)
 
 
-def _settings() -> dict[str, Any]:
+def _settings(dataset: Dataset, features: Features) -> dict[str, Any]:
     """Settings as the server returns them: flat, values as text."""
-    return {"index.codec": "best_compression", "index.mapping.total_fields.limit": FIELDS_LIMIT}
+    settings = {"index.codec": "best_compression", "index.mapping.total_fields.limit": FIELDS_LIMIT}
+    if features.beyond_limit and any(field.type is Type.OBJECT for field in dataset.fields):
+        # If a fleet sends too many names, the server stores them but does not map them
+        settings["index.mapping.total_fields.ignore_dynamic_beyond_limit"] = "true"
+    return settings
 
 
 def _index_template(name: str, pattern: str, component: str, own: Mapping[str, Any], **more: Any) -> Template:
@@ -215,11 +221,27 @@ def mappings(
     """
     dimensions = {Kind.DIMENSION, *([Kind.NAME] if names else [])} if series else set()
     properties: dict[str, Any] = {}
+    fields = tuple(fields)
     for field in fields:
         _place(properties, field.name, _mapping(field, dimensions, series=series))
     for alias in aliases:
         _place(properties, alias.name, {"type": "alias", "path": alias.target})
-    return {"dynamic": False, "date_detection": False, "properties": properties}
+    objects = {field.name for field in fields if field.type is Type.OBJECT}
+    templates = {"dynamic_templates": list(_dynamic(objects, dimensions, series=series))} if objects else {}
+    return {"dynamic": False, "date_detection": False, **templates, "properties": properties}
+
+
+def _dynamic(objects: Container[str], dimensions: Container[Kind], *, series: bool) -> Iterator[dict[str, Any]]:
+    """Dynamic templates of the leaves of ``objects``; the first that matches a leaf decides."""
+    if dynamic.LABELS in objects:
+        labels = constant(f"{dynamic.LABELS}.*", "A label")
+        yield {dynamic.LABELS: {"path_match": labels.name, "mapping": _mapping(labels, dimensions, series=series)}}
+    for suffix, unit in (*dynamic.SUFFIXES.items(), ("", "")):
+        for kind, end in ((Kind.COUNTER, dynamic.TOTAL), (Kind.GAUGE, "")):
+            name = f"{dynamic.METRICS}.*{'_' if suffix else ''}{suffix}{end}"
+            mapping = _mapping(Field(name, Type.DOUBLE, kind, unit, ""), dimensions, series=series)
+            own = dynamic.template(suffix, counter=kind is Kind.COUNTER)
+            yield {own: {"path_match": name, "mapping": mapping}}
 
 
 def _place(properties: dict[str, Any], name: str, mapping: Mapping[str, Any]) -> None:
@@ -234,13 +256,15 @@ def _place(properties: dict[str, Any], name: str, mapping: Mapping[str, Any]) ->
     branch[leaf] = mapping
 
 
-def _mapping(field: Field, dimensions: set[Kind], *, series: bool) -> dict[str, Any]:
+def _mapping(field: Field, dimensions: Container[Kind], *, series: bool) -> dict[str, Any]:
     if field.kind in _METRICS and field.type not in _NUMBERS:
         raise ValueError(f"{field.name}: a {field.kind} cannot be a {field.type}")
     return {"type": str(field.type), **dict(_parameters(field, dimensions, series=series))}
 
 
-def _parameters(field: Field, dimensions: set[Kind], *, series: bool) -> Iterator[tuple[str, Any]]:
+def _parameters(field: Field, dimensions: Container[Kind], *, series: bool) -> Iterator[tuple[str, Any]]:
+    if field.type is Type.OBJECT:
+        yield from {"dynamic": True, "subobjects": False}.items()
     if field.kind in dimensions:
         yield "time_series_dimension", True
     elif field.type in {Type.KEYWORD, Type.FLATTENED}:

@@ -18,6 +18,7 @@ _OLDEST: Final = {"datastream": (8, 7), "dated": (7, 17)}  # time series without
 _LIFECYCLE_SINCE: Final = (8, 11)
 _FAILURE_STORE_SINCE: Final = ((8, 19), (9, 1))  # except 9.0
 _NAMES_SINCE: Final = (8, 13)  # 32,768 dimensions; 21 before, and longer values were rejected
+_BEYOND_LIMIT_SINCE: Final = (8, 14)
 _PAST_SINCE: Final = (9, 5)
 PAST: Final = "data_stream.past_tsdb_index_creation_enabled"
 _UNFIT: Final = (
@@ -97,6 +98,7 @@ def features(server: Server, layout: str) -> Features:
         routing_path=not server.has_data_streams,
         lifecycle=lifecycle,
         names=not server.is_older_than(_NAMES_SINCE),
+        beyond_limit=not server.is_older_than(_BEYOND_LIMIT_SINCE),
         downsampling=server.modules is None or bool(server.modules & _DOWNSAMPLE),
         failure_store=server.has_failure_store,
         ilm=not lifecycle and layout == "datastream" and has_ilm,
@@ -131,6 +133,7 @@ _REFUSALS: Final[dict[str, tuple[str, bool]]] = {
     "look_back_time": ("look_back", False),
     "data_stream_options": ("failure_store", False),
     "failure_store": ("failure_store", False),
+    "beyond_limit": ("beyond_limit", False),
     "routing_path": ("routing_path", True),
     "downsampl": ("downsampling", False),
     "lifecycle": ("lifecycle", False),

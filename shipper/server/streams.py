@@ -216,6 +216,8 @@ def _mapping(index: Backing, wanted: Expected) -> tuple[list[Step], list[str]]:
     added: list[str] = []
     later: list[str] = []
     for name, mapping in after.items():
+        if mapping.get("type") == "object" and name in inner:
+            continue  # it has got leaves, which have names of the user
         if name in before:
             if _differ(before[name], mapping):
                 later.append(name)
@@ -228,6 +230,9 @@ def _mapping(index: Backing, wanted: Expected) -> tuple[list[Step], list[str]]:
     if _text(index.mappings.get("dynamic")) != _text(dynamic):
         body["dynamic"] = dynamic
         added.append(f"dynamic {_text(dynamic)}")
+    if index.mappings.get("dynamic_templates") != wanted.mappings.get("dynamic_templates"):
+        body["dynamic_templates"] = wanted.mappings.get("dynamic_templates", [])
+        added.append("dynamic templates")
     steps = []
     if body:
         request = Request("PUT", f"/{index.name}/_mapping", body)

@@ -14,13 +14,14 @@ from types import MappingProxyType
 from typing import Any, Final, TypeVar
 
 from shipper.base.errors import ConfigError
-from shipper.base.text import suggestion
 from shipper.fields.dataset import DECLARED
+from shipper.settings import sources
 from shipper.settings.options import (
     PREFIX,
     NotAllowed,
     Option,
     boolean,
+    brief,
     choice,
     duration,
     duration_of,
@@ -29,9 +30,11 @@ from shipper.settings.options import (
     size,
     table,
     text,
+    unknown,
     whole,
     words,
 )
+from shipper.settings.sources import Source
 
 DEFAULT_FILE: Final = "/etc/shipper/shipper.toml"
 FILE_VARIABLE: Final = f"{PREFIX}_CONFIG"
@@ -181,7 +184,8 @@ _Options = TypeVar("_Options")
 class Config:
     """All sections. ``file``: the file that was read (empty: none); ``origins``: where each given option came from.
 
-    ``collectors`` are the options that collectors declare, in section ``collect``; see ``of``.
+    ``metrics`` are the sources of the user's own numbers. ``collectors`` are the options that collectors declare, in
+    section ``collect``; see ``of``.
     """
 
     elasticsearch: Elasticsearch = field(default_factory=Elasticsearch)
@@ -190,6 +194,7 @@ class Config:
     spool: Spool = field(default_factory=Spool)
     bulk: Bulk = field(default_factory=Bulk)
     host: Host = field(default_factory=Host)
+    metrics: tuple[Source, ...] = ()
     collectors: tuple[Any, ...] = ()
     file: str = field(default="", compare=False)
     origins: Mapping[str, str] = field(default_factory=dict, compare=False)
@@ -226,17 +231,19 @@ def load(
     """
     known = {declared.path: declared for declared in all_options(collectors)}
     file, content = _read_file(path or environ.get(FILE_VARIABLE) or None)
+    metrics = list(sources.read(file, content.pop(sources.TABLE, [])))
     results = [*_from_tables(file, content, known), *_from_environment(environ, known), *_from_flags(flags, known)]
     given = [result for result in results if not isinstance(result, str)]
     origins = {declared.path: origin for declared, origin, _ in given}
     values = {(declared.section, declared.attribute): value for declared, _, value in given}
     sections = {name: _filled(name, kind, values) for name, kind in SECTIONS.items()}
-    faults = [result for result in results if isinstance(result, str)]
+    faults = [result for result in [*results, *metrics] if isinstance(result, str)]
     faults += [*_wrong_datasets(sections["collect"], origins), *_wrong_hosts(sections["elasticsearch"], origins)]
     if faults:
         raise ConfigError("\n".join(faults))
     own = tuple(_filled("collect", kind, values) for kind in collectors)
-    return Config(**sections, collectors=own, file=file, origins=origins)
+    chosen = tuple(source for source in metrics if not isinstance(source, str))
+    return Config(**sections, metrics=chosen, collectors=own, file=file, origins=origins)
 
 
 def _filled(section: str, kind: Any, values: Mapping[tuple[str, str], Any]) -> Any:
@@ -249,7 +256,7 @@ def _filled(section: str, kind: Any, values: Mapping[tuple[str, str], Any]) -> A
 _Result = tuple[Option, str, Any] | str
 
 
-def _read_file(path: str | None) -> tuple[str, Mapping[str, Any]]:
+def _read_file(path: str | None) -> tuple[str, dict[str, Any]]:
     file = path or DEFAULT_FILE
     try:
         return file, tomllib.loads(Path(file).read_text(encoding="utf-8"))
@@ -274,7 +281,7 @@ def _syntax(message: str) -> str:
 def _from_tables(file: str, content: Mapping[str, Any], known: Mapping[str, Option]) -> Iterable[_Result]:
     for section, entries in content.items():
         if section not in SECTIONS:
-            yield f"{file}: {_unknown('section', section, SECTIONS)}"
+            yield f"{file}: {unknown('section', section, [*SECTIONS, sources.TABLE])}"
         elif not isinstance(entries, dict):
             yield f"{file}: {section}: must be a section: [{section}]"
         else:
@@ -285,8 +292,8 @@ def _from_table(file: str, section: str, key: str, value: object, known: Mapping
     declared = known.get(f"{section}.{key}")
     if declared is None:
         keys = [other.key for other in known.values() if other.section == section]
-        return f"{file}: [{section}] {key}: {_unknown('option', key, keys)}"
-    return _taken(declared, file, f"{file}: [{section}] {key} = {_brief(value)}", declared.kind.take, value)
+        return f"{file}: [{section}] {key}: {unknown('option', key, keys)}"
+    return _taken(declared, file, f"{file}: [{section}] {key} = {brief(value)}", declared.kind.take, value)
 
 
 def _from_environment(environ: Mapping[str, str], known: Mapping[str, Option]) -> Iterable[_Result]:
@@ -298,16 +305,16 @@ def _from_environment(environ: Mapping[str, str], known: Mapping[str, Option]) -
         declared = variables.get(name)
         if declared:
             origin = f"environment {name}"
-            yield _taken(declared, origin, f"{origin}={_brief(value)}", declared.kind.read, value)
+            yield _taken(declared, origin, f"{origin}={brief(value)}", declared.kind.read, value)
         elif not _FOREIGN.search(name):
-            yield f"environment: {_unknown('variable', name, variables, listed=False)}"
+            yield f"environment: {unknown('variable', name, variables, listed=False)}"
 
 
 def _from_flags(flags: Mapping[str, str], known: Mapping[str, Option]) -> Iterable[_Result]:
     for path, value in flags.items():
         declared = known[path]
         origin = f"flag {declared.flags[0]}"
-        yield _taken(declared, origin, f"{origin} {_brief(value)}", declared.kind.read, value)
+        yield _taken(declared, origin, f"{origin} {brief(value)}", declared.kind.read, value)
 
 
 def _taken(declared: Option, origin: str, place: str, take: Callable[[Any], Any], value: object) -> _Result:
@@ -330,18 +337,4 @@ def _wrong_hosts(elasticsearch: Elasticsearch, origins: Mapping[str, str]) -> It
 def _wrong_datasets(collect: Collect, origins: Mapping[str, str]) -> Iterable[str]:
     for name in collect.datasets:
         if name not in DECLARED:
-            yield f"{origins['collect.datasets']}: collect.datasets: {_unknown('dataset', name, DECLARED)}"
-
-
-def _unknown(what: str, name: str, allowed: Iterable[str], *, listed: bool = True) -> str:
-    names = list(allowed)
-    rest = f" (known: {', '.join(names)})" if listed else ""
-    return f"unknown {what} {name}{suggestion(name, names)}{rest}"
-
-
-def _brief(value: object) -> str:
-    """``value`` for a message: one printable line of limited length, without the user and password of a URL."""
-    shown = repr(value) if not isinstance(value, str) else '"' + repr(value)[1:-1] + '"'
-    shown = re.sub(r"//[^\s'\"]*@", "//…@", shown)
-    longest = 60
-    return shown if len(shown) <= longest else shown[:longest] + "…"
+            yield f"{origins['collect.datasets']}: collect.datasets: {unknown('dataset', name, DECLARED)}"

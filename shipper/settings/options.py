@@ -5,10 +5,12 @@ and as text (environment and flags), and describes in words what is allowed.
 """
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import MISSING, dataclass, field, fields
 from types import MappingProxyType
 from typing import Any, Final
+
+from shipper.base.text import suggestion
 
 PREFIX: Final = "SHIPPER"
 _DURATION: Final = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86_400}
@@ -243,3 +245,18 @@ def size(low: int, high: int) -> ValueKind:
     """A number of bytes, written with KiB, MiB, GiB or TiB (a bare number is bytes)."""
     allowed = f"a size from {shown(low, _SIZE)} to {shown(high, _SIZE)}, such as 4MiB or 1GiB"
     return _measure(_SIZE, lambda value: low <= value <= high, allowed, "SIZE")
+
+
+def unknown(what: str, name: str, allowed: Iterable[str], *, listed: bool = True) -> str:
+    """The message for a name that is not one of ``allowed``."""
+    names = list(allowed)
+    rest = f" (known: {', '.join(names)})" if listed else ""
+    return f"unknown {what} {name}{suggestion(name, names)}{rest}"
+
+
+def brief(value: object) -> str:
+    """``value`` for a message: one printable line of limited length, without the user and password of a URL."""
+    shown = repr(value) if not isinstance(value, str) else '"' + repr(value)[1:-1] + '"'
+    shown = re.sub(r"//[^\s'\"]*@", "//…@", shown)
+    longest = 60
+    return shown if len(shown) <= longest else shown[:longest] + "…"

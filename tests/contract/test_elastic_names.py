@@ -23,6 +23,7 @@ OWN: Final = (
     *(f"container.{name}" for name in ("exit_code", "finished", "health", "oom_killed", "restarts.count", "state")),
     *("event.oom.*", "system.process.oom_score", "system.process.memory.pss.bytes", "system.process.io.*"),
     *("system.process.cpu.total.ns", "system.process.summary.disk_sleep"),
+    *("attributes", "metric", "metricset.*.count", "metricset.duration.us", "metricset.series"),
     # Groups that Elastic has not
     *(
         f"system.{group}.*"

@@ -33,12 +33,14 @@ from shipper.collect.host import (
     uptime,
     vmstat,
 )
+from shipper.collect.metric.exposition import Exposition
 from shipper.collect.process import busiest, stat
 from shipper.kernel import mountinfo
 from shipper.kernel.parse import LARGEST, ParseError, pressure
 
 INPUTS: Final = int(os.environ.get("FUZZ", "50"))
 NET: Final = "proc/1/net"
+EXPOSITION: Final = b'# TYPE a counter\na_total{b="c\\n",d="e"} 1.5 17 # {x="y"} 1\n{"f.g",h="i"} 2\n'
 NFS: Final = b"rpc 12 3 12\nproc3 22 1 40 29 94 3 18 4 7 8 0 6 0 6 0 7 0 0 2 4 4 2 3\nproc4 2 10 20\n"
 
 Parser = Callable[[bytes], Any]
@@ -48,6 +50,7 @@ PARSERS: Final[list[tuple[str, Parser, str | bytes]]] = [
     ("softirqs", softirqs.parse, "proc/softirqs"),
     ("cores", cpu.parse_cores, "proc/stat"),
     ("load", load.parse, "proc/loadavg"),
+    ("exposition", lambda text: sum(sample.value > 0 for sample in Exposition(text)), EXPOSITION),
     ("memory", memory.parse, "proc/meminfo"),
     ("vmstat", vmstat.parse, "proc/vmstat"),
     ("pressure", pressure, "proc/pressure/io"),

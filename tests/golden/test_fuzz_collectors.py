@@ -69,7 +69,7 @@ MADE: Final = {
     "dev/kmsg": (Path(__file__).parents[1] / "kmsg/linux-3.10-memcg.txt").read_text(),
 }
 # adjtimex(2) and D-Bus are no files
-NO_FILES: Final = ("clock", "systemd")
+NO_FILES: Final = ("clock", "systemd", "metrics")
 
 
 @dataclass

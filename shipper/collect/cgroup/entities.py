@@ -13,6 +13,8 @@ ENTITY: Final = constant(
     "cgroup.name, else the path; host.name",
 )
 
+_SHORT_ID: Final = 12  # of a container, as docker shows it
+
 
 class Entities:
     """``cgroup.entity`` by path, of the cgroups in this turn of their collector and in the previous one.
@@ -35,6 +37,14 @@ class Entities:
     def name(self, path: str) -> Value | None:
         """The name of the cgroup ``path``; None if it is not known."""
         return self._names.get(path) or self._before.get(path)
+
+    def path(self, unit: str) -> str | None:
+        """The path of a cgroup by the name or id of its container, or by its systemd unit; None if it is not known."""
+        for path, name in self._names.items():
+            last = path.rpartition("/")[2]
+            if unit == last or str(name).rpartition("@")[0] == unit or (len(unit) >= _SHORT_ID and unit in last):
+                return path
+        return None
 
 
 def entities(reader: Reader) -> Entities:

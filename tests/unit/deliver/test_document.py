@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shipper.deliver.document import DIMENSION_BYTES, Writer, dimension, nested
+from shipper.base.text import DIMENSION_BYTES, dimension
+from shipper.deliver.document import Writer, nested
 from shipper.fields.field import Field, Kind, Type, attribute, gauge, real
 from shipper.fields.field import dimension as dimension_field
 

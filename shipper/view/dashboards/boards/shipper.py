@@ -201,7 +201,11 @@ _COLLECTORS = Row(
     (
         _collectors("Time of the host's collectors", "CPU, memory, kernel.", _READ[:9]),
         _collectors("Time of the collectors of devices", "Disks, filesystems, network.", _READ[9:]),
-        _collectors("Time of the other collectors", "Cgroups and the kernel's log.", ("cgroup", "kernel_log")),
+        _collectors(
+            "Time of the other collectors",
+            "Cgroups, the kernel's log, and the sources of own metrics.",
+            ("cgroup", "kernel_log", "metrics"),
+        ),
         _collectors("Time of the slow collectors", "Read once a minute.", _ONCE_A_MINUTE),
         _slowest("Time of the cgroup collector", "cgroup"),
         _slowest("Time of the processes collector", "processes", "Read once a minute. "),

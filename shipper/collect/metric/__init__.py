@@ -1,0 +1,1 @@
+"""The user's own numbers. Sources turn bytes into samples, ``bounds`` limits them, ``documents`` makes readings of them."""

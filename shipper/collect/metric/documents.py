@@ -1,0 +1,85 @@
+"""Label sets → readings: one document each, with the rates of its counters."""
+
+import hashlib
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Final
+
+from shipper.collect.cgroup.entities import entities, membership
+from shipper.collect.cgroup.identity import deepest
+from shipper.collect.metric.bounds import Series
+from shipper.collect.metric.collector import NAME, SERIES
+from shipper.fields import dynamic
+from shipper.fields.dataset import METRIC
+from shipper.fields.field import Declaration, Field, Kind, Type
+from shipper.fields.rates import Reading, Value, kept, rates
+from shipper.kernel.source import Reader
+
+_HASH_BYTES: Final = 8
+_NOWHERE: Final = Declaration("", 0)
+
+
+class Documents:
+    """The readings of one source. It keeps the counters of the previous ones for the rates."""
+
+    def __init__(self, reader: Reader, name: str, unit: str) -> None:
+        """``unit``: the container or systemd unit that all numbers belong to; empty if there is none."""
+        self._reader = reader
+        self._name, self._unit = name, unit
+        self._before: dict[str, Reading] = {}
+        self._counters: dict[str, Field] = {}
+
+    def readings(self, gathered: Iterable[Series], about: Mapping[str, Value], at_ns: int) -> Iterator[Reading]:
+        """A reading for each label set, and for the empty one, which also says what is known ``about`` the source."""
+        latest: dict[str, Reading] = {}
+        of_itself = _key("", self._unit)
+        memberships: dict[str, dict[str, Value]] = {}
+        pending: dict[str, Value] | None = dict(about)
+        for series in gathered:
+            unit = series.unit or self._unit
+            if unit not in memberships:
+                memberships[unit] = self._membership(unit)
+            key = _key(series.labels, unit)
+            values = self._values(key, series, latest) | memberships[unit]
+            if key == of_itself and pending is not None:
+                values, pending = values | pending, None
+            yield Reading(METRIC, f"{self._name} {key}", series.at_ns, values)
+        if pending is not None:
+            values = {NAME: self._name, SERIES: of_itself, **self._membership(self._unit), **pending}
+            yield Reading(METRIC, f"{self._name} {of_itself}", at_ns, values)
+        self._before = latest
+
+    def _values(self, key: str, series: Series, latest: dict[str, Reading]) -> dict[str, Value]:
+        counters = [self._counter(name) for name in series.counters]
+        now = Reading(METRIC, key, series.at_ns, {**series.values})
+        grown = rates(now, self._before.get(key), counters)
+        latest[key] = kept(now, counters)
+        names = series.values | {rate: value for rate, value in grown.items() if rate not in series.values}
+        values: dict[str, Value] = {NAME: self._name, SERIES: key, dynamic.METRICS: names}
+        if series.labels:
+            values[dynamic.LABELS] = dict(series.labels)
+        if hints := dynamic.hints(series.values, series.counters):
+            values[dynamic.HINTS] = hints
+        return values
+
+    def _counter(self, name: str) -> Field:
+        field = self._counters.get(name)
+        if field is None:
+            rate = name + dynamic.RATE
+            field = Field(name, Type.DOUBLE, Kind.COUNTER, "", "", rate=rate, declared=_NOWHERE)
+            self._counters[name] = field
+        return field
+
+    def _membership(self, unit: str) -> dict[str, Value]:
+        if not unit:
+            return {}
+        path = entities(self._reader).path(unit)
+        if not path:
+            return {}
+        return membership(self._reader, *(deepest(path.strip("/").split("/")) or (path, None)))
+
+
+def _key(labels: object, unit: str) -> str:
+    """Hash of a label set and the unit that it belongs to."""
+    text = json.dumps([labels or [], unit], ensure_ascii=True)
+    return hashlib.blake2b(text.encode(), digest_size=_HASH_BYTES).hexdigest()

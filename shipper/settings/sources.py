@@ -1,0 +1,121 @@
+"""The sources of the user's own numbers: the tables ``[[metrics]]`` of the file, each of one type.
+
+A source exists only if the file has its table; there are no variables or flags for it.
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from shipper.settings.options import (
+    NotAllowed,
+    Option,
+    brief,
+    duration,
+    globs,
+    option,
+    options,
+    size,
+    text,
+    unknown,
+    whole,
+)
+
+TABLE: Final = "metrics"
+_PLACE: Final = f"[[{TABLE}]]"
+_KIB: Final = 1 << 10
+_MIB: Final = 1 << 20
+_ABSOLUTE: Final = text("an absolute path", r"/[^\x00-\x1f\x7f]*", "PATH")
+_NAME: Final = re.compile(r"[a-z0-9][a-z0-9_.-]{0,63}")
+
+
+@dataclass(frozen=True)
+class Source:
+    """What every source has."""
+
+    name: str = option(
+        "",
+        "Name of the source, which no other source has: metricset.name of its documents",
+        text("lower-case letters, digits, _, . and - (at most 64)", _NAME.pattern, "NAME"),
+    )
+    unit: str = option(
+        "",
+        "Container, by its name or id, or systemd unit that the metrics belong to",
+        text("a name of at most 255 printable characters", r"[^\x00-\x20\x7f]{0,255}", "NAME"),
+    )
+    accept: tuple[str, ...] = option(("*",), "Metrics to keep", globs())
+    drop: tuple[str, ...] = option((), "Metrics to leave out, of those to keep", globs())
+    max_series: int = option(1000, "Label sets in one tick; further ones are counted and left out", whole(1, 100_000))
+    max_names: int = option(
+        250, "Names of metrics, and of labels, while the agent runs; further ones are left out", whole(1, 1500)
+    )
+    deadline_s: int = option(5, "Time limit of one reading", duration(1, 600))
+
+    @property
+    def type(self) -> str:
+        return next(name for name, kind in TYPES.items() if type(self) is kind)
+
+
+@dataclass(frozen=True)
+class Textfile(Source):
+    """Files *.prom in the Prometheus or OpenMetrics text format, which other programs write and replace."""
+
+    directory: str = option("", "Directory of the files, below the host root", _ABSOLUTE)
+    max_bytes: int = option(2 * _MIB, "Size of all files; further files are left out", size(_KIB, 64 * _MIB))
+
+
+TYPES: Final = {"textfile": Textfile}
+_TYPES: Final = ", ".join(TYPES)
+# Without a value for these, a source has nothing to read
+_NEEDED: Final = ("name", "directory")
+
+
+def read(file: str, entries: object) -> Iterator[Source | str]:
+    """The sources that ``entries``, the tables of ``file``, describe, or a line for each fault."""
+    if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
+        yield f"{file}: {TABLE}: must be tables: {_PLACE}"
+        return
+    names: set[str] = set()
+    for entry in entries:
+        for result in _source(entry):
+            if isinstance(result, str):
+                yield f"{file}: {_PLACE} {result}"
+            elif result.name in names:
+                yield f"{file}: {_PLACE} name = {result.name}: two sources have this name"
+            else:
+                names.add(result.name)
+                yield result
+
+
+def _source(entry: Mapping[str, Any]) -> Iterator[Source | str]:
+    """The source, or its faults."""
+    type_ = entry.get("type")
+    kind = TYPES.get(type_) if isinstance(type_, str) else None
+    if kind is None:
+        yield f"type: {unknown('type', str(type_), TYPES)}" if "type" in entry else f"type: must be one of {_TYPES}"
+        return
+    known = source_options(kind)
+    values: dict[str, Any] = {}
+    faults = [_take(known, key, value, values) for key, value in entry.items() if key != "type"]
+    faults += [f"{name}: must be set" for name in _NEEDED if name in known and not entry.get(name)]
+    yield from filter(None, faults)
+    if not any(faults):
+        yield kind(**values)
+
+
+def _take(known: Mapping[str, Option], key: str, value: object, values: dict[str, Any]) -> str:
+    """The fault of an option; if there is none, ``values`` gets the value."""
+    declared = known.get(key)
+    if declared is None:
+        return f"{key}: {unknown('option', key, known)}"
+    try:
+        values[declared.attribute] = declared.kind.take(value)
+    except NotAllowed:
+        return f"{key} = {brief(value)}: must be {declared.kind.allowed}"
+    return ""
+
+
+def source_options(kind: type[Source]) -> dict[str, Option]:
+    """The options of a type of source by their keys."""
+    return {declared.key: declared for declared in options(TABLE, kind)}

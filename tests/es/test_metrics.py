@@ -1,0 +1,168 @@
+"""The user's own numbers in real servers of both versions and layouts: stored once, found, typed, within bounds."""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+import shipper_eslocal
+
+from shipper.agent.loop import Agent, use_utc
+from shipper.base.log import Log
+from shipper.deliver import client
+from shipper.deliver.bulk import FILTER_PATH
+from shipper.schema import stream_names
+from shipper.server import setup
+from shipper.server.capabilities import examine, features
+from shipper.server.streams import compare, expected, present
+from shipper.settings.config import Bulk, Collect, Config, Elasticsearch, Host, Index, Spool
+from shipper.settings.sources import Textfile
+
+CAPTURED = Path(__file__).parents[1] / "expositions/node_exporter_collectors.txt"
+TEXT = """\
+# TYPE jobs_total counter
+jobs_total{queue="a.b"} %d
+# TYPE a gauge
+a 1
+# TYPE a.b gauge
+{"a.b"} 2.5
+# TYPE size_bytes gauge
+size_bytes 4096
+# TYPE done counter
+done 7
+# TYPE disk_total gauge
+disk_total 9
+"""
+
+Run = Callable[..., Agent]
+
+
+@pytest.fixture(params=["datastream", "dated"])
+def layout(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture
+def config(es: shipper_eslocal.Cluster, namespace: str, layout: str, tmp_path: Path) -> Config:
+    files = tmp_path / "files"
+    files.mkdir()
+    (files / "node.prom").write_bytes(CAPTURED.read_bytes())
+    return Config(
+        elasticsearch=Elasticsearch(hosts=tuple(es.urls)),
+        index=Index(layout=layout, namespace=namespace, replicas=0),
+        collect=Collect(period_s=1, datasets=("metric", "agent"), ticks=3),
+        spool=Spool(directory=str(tmp_path / "spool"), flush_s=30),
+        bulk=Bulk(backoff_max_s=1),
+        host=Host(name=f"host-{namespace}", verify=False),
+        metrics=(Textfile(name="text", directory=str(files)),),
+    )
+
+
+@pytest.fixture
+def run(config: Config) -> Iterator[Run]:
+    use_utc()
+    with client.connect(config) as connection:
+        setup.install(connection, config, lambda _line: None)
+        send = partial(client.bulk, connection, filter_path=FILTER_PATH)
+
+        def start(after_tick: Callable[[int], None] = lambda _tick: None, **changes: Any) -> Agent:
+            agent = Agent(replace(config, **changes), send, Log(journal=False))
+            agent.run(after_tick)
+            agent.ledger.spool.close()
+            return agent
+
+        yield start
+
+
+def target(config: Config) -> str:
+    return ",".join(stream_names.indices(config.index, "metric")[:1])
+
+
+def documents(es: shipper_eslocal.Cluster, config: Config) -> list[Any]:
+    es.request("POST", f"/{target(config)}/_refresh")
+    body = {"size": 1000, "query": {"term": {"host.name": config.host.name}}, "sort": ["@timestamp"]}
+    return [hit["_source"] for hit in es.request("POST", f"/{target(config)}/_search", body)["hits"]["hits"]]
+
+
+def mapped(es: shipper_eslocal.Cluster, config: Config) -> Mapping[str, Any]:
+    """Name → what the server knows of the field."""
+    fields = es.request("GET", f"/{target(config)}/_field_caps?fields=metric.*,attributes.*")["fields"]
+    return {name: next(iter(types.values())) for name, types in fields.items()}
+
+
+def test_a_text_file_is_stored_typed_and_found(es: shipper_eslocal.Cluster, config: Config, run: Run) -> None:
+    file = Path(config.metrics[0].directory) / "jobs.prom"  # type: ignore[attr-defined]
+    file.write_text(TEXT % 10)
+
+    def grow(_tick_ms: int) -> None:
+        new = file.with_suffix(".tmp")
+        new.write_text(TEXT % 30)
+        new.rename(file)
+
+    agent = run(grow)
+    counts = agent.ledger.counts
+    assert (counts.collected, counts.rejected, counts.duplicate) == (counts.stored, 0, 0)
+
+    found = documents(es, config)
+    jobs = [one for one in found if one.get("attributes", {}).get("queue") == "a.b"]
+    assert [one["metric"]["jobs_total"] for one in jobs][0::2] == [10, 30]
+    rates = [one["metric"]["jobs_total_per_s"] for one in jobs if "jobs_total_per_s" in one["metric"]]
+    assert rates[0] > 0
+    plain = [one for one in found if one.get("attributes") == {"textfile": "jobs.prom"}]
+    assert {"a": 1, "a.b": 2.5, "size_bytes": 4096, "done": 7}.items() <= plain[0]["metric"].items()
+    directories = {
+        one["attributes"]["directory"]: one["metric"] for one in found if "directory" in one.get("attributes", {})
+    }
+    assert directories["/usr/bin"]["node_directory_size_bytes"] == 645414912
+    status = [one["metricset"] for one in found if "attributes" not in one]
+    assert len(status) == 3 and status[0]["label_sets"]["count"] == len(found) / 3 - 1
+
+    fields = mapped(es, config)
+    assert {fields[f"metric.{name}"]["type"] for name in ("a", "a.b", "done", "jobs_total_per_s")} == {"double"}
+    assert fields["metric.size_bytes"]["meta"] == {"unit": ["byte"]}
+    if config.index.layout == "datastream":
+        kinds = {
+            name: fields[f"metric.{name}"]["time_series_metric"] for name in ("a", "done", "disk_total", "jobs_total")
+        }
+        assert kinds == {"a": "gauge", "done": "counter", "disk_total": "gauge", "jobs_total": "counter"}
+        assert fields["attributes.queue"]["time_series_dimension"]
+
+
+@pytest.mark.parametrize("layout", ["datastream"], indirect=True)
+def test_too_many_names_reject_no_document_and_setup_finds_nothing_to_change(
+    es: shipper_eslocal.Cluster, config: Config, run: Run
+) -> None:
+    """As if a fleet sent more names than the mapping may have: those that are too many are stored, but not mapped."""
+    names = "".join(f"name_{i} {i}\n" for i in range(1200))
+    source = replace(config.metrics[0], max_names=1500)
+    file = Path(config.metrics[0].directory)  # type: ignore[attr-defined]
+    for number in range(2):
+        (file / "many.prom").write_text(names.replace("name", f"name{number}"))
+        agent = run(metrics=(source,), collect=replace(config.collect, ticks=1))
+    assert agent.ledger.counts.rejected == 0
+    found = documents(es, config)
+    assert sum("name1_1199" in one.get("metric", {}) for one in found) == 1
+    assert 1500 < len(mapped(es, config)) <= 2000
+    with client.connect(config) as connection:
+        server = examine(connection)
+        wanted = expected(connection, config, features(server, "datastream"))
+        (stream,) = [one for one in present(connection, config, server) if one.name == target(config)]
+        comparison = compare(stream, wanted[stream.name])
+    assert (comparison.steps, comparison.later) == ([], [])
+
+
+def test_a_document_of_every_kind_is_what_json_says(config: Config, run: Run, es: shipper_eslocal.Cluster) -> None:
+    """Hostile names and values: whatever a file says, the server takes the document."""
+    lines = [r'{"a\\\"b","\n. ."="x"} 1', r'{"..","q"="x"} 2', r'{" ","_id"="v"} 3', r'{"☂.☂"} 4', r'{"."} 5']
+    labels = ",".join(f'l{number}="x"' for number in range(31))
+    lines += [f'{{"c","q"="{"y" * 9000}"}} 6', f'{{"d","{"l" * 900}"="x"}} 7', f"e{{{labels}}} 8"]
+    file = Path(config.metrics[0].directory, "h.prom")  # type: ignore[attr-defined]
+    file.write_text("\n".join(lines))
+    agent = run(collect=replace(config.collect, ticks=1))
+    assert (agent.ledger.counts.rejected, agent.ledger.spooled) == (0, 0)
+    found: dict[str, float] = {}
+    for one in documents(es, config):
+        found |= one.get("metric", {})
+    assert {"a__b": 1, "_": 3, "_._": 4, "c": 6, "d": 7, "e": 8}.items() <= found.items()
