@@ -6,7 +6,7 @@ A source exists only if the file has its table; there are no variables or flags 
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 from shipper.settings.options import (
     NotAllowed,
@@ -27,12 +27,16 @@ _PLACE: Final = f"[[{TABLE}]]"
 _KIB: Final = 1 << 10
 _MIB: Final = 1 << 20
 _ABSOLUTE: Final = text("an absolute path", r"/[^\x00-\x1f\x7f]*", "PATH")
+_OPTIONAL: Final = text("an absolute path", r"(/[^\x00-\x1f\x7f]*)?", "PATH")
+_ENDPOINT: Final = r"((\d+\.){3}\d+:\d{1,5}|\[[0-9a-fA-F:.]+\]:\d{1,5})?"
 _NAME: Final = re.compile(r"[a-z0-9][a-z0-9_.-]{0,63}")
 
 
 @dataclass(frozen=True)
 class Source:
-    """What every source has."""
+    """What every source has. ``needs``: options without which there is nothing to read."""
+
+    needs: ClassVar[tuple[str, ...]] = ("name",)
 
     name: str = option(
         "",
@@ -61,14 +65,32 @@ class Source:
 class Textfile(Source):
     """Files *.prom in the Prometheus or OpenMetrics text format, which other programs write and replace."""
 
+    needs: ClassVar[tuple[str, ...]] = ("name", "directory")
+
     directory: str = option("", "Directory of the files, below the host root", _ABSOLUTE)
     max_bytes: int = option(2 * _MIB, "Size of all files; further files are left out", size(_KIB, 64 * _MIB))
 
 
-TYPES: Final = {"textfile": Textfile}
+@dataclass(frozen=True)
+class Statsd(Source):
+    """Datagrams of StatsD and DogStatsD clients."""
+
+    needs: ClassVar[tuple[str, ...]] = ("name", "listen or socket")
+
+    listen: str = option(
+        "127.0.0.1:8125",
+        "Address and UDP port; if empty, none",
+        text(
+            "an address and a port, such as 127.0.0.1:8125 or [::1]:8125",
+            r"((\d+\.){3}\d+:\d{1,5}|\[[0-9a-fA-F:.]+\]:\d{1,5})?",
+        ),
+    )
+    socket: str = option("", "Unix datagram socket, below the host root; if empty, none", _OPTIONAL)
+    expiry_s: int = option(300, "A metric is forgotten when no value has come for so long", duration(10, 86_400))
+
+
+TYPES: Final[Mapping[str, type[Source]]] = {"textfile": Textfile, "statsd": Statsd}
 _TYPES: Final = ", ".join(TYPES)
-# Without a value for these, a source has nothing to read
-_NEEDED: Final = ("name", "directory")
 
 
 def read(file: str, entries: object) -> Iterator[Source | str]:
@@ -98,10 +120,11 @@ def _source(entry: Mapping[str, Any]) -> Iterator[Source | str]:
     known = source_options(kind)
     values: dict[str, Any] = {}
     faults = [_take(known, key, value, values) for key, value in entry.items() if key != "type"]
-    faults += [f"{name}: must be set" for name in _NEEDED if name in known and not entry.get(name)]
-    yield from filter(None, faults)
     if not any(faults):
-        yield kind(**values)
+        source = kind(**values)
+        unset = (need for need in kind.needs if not any(getattr(source, name) for name in need.split(" or ")))
+        faults = [f"{need}: must be set" for need in unset]
+    yield from filter(None, faults) if any(faults) else [source]
 
 
 def _take(known: Mapping[str, Option], key: str, value: object, values: dict[str, Any]) -> str:

@@ -44,6 +44,13 @@ FIELDS: Final[tuple[Field, ...]] = (
     counter(
         "metricset.dropped.count", "count", "Numbers left out because they are beyond max_series or max_names", _SOURCE
     ),
+    counter("metricset.received.count", "count", "Datagrams that a source of type statsd received", "recv(2)"),
+    counter(
+        "metricset.lost.count",
+        "count",
+        "Datagrams that the kernel dropped because the buffer was full",
+        "SO_MEMINFO, as drops in proc/net/udp",
+    ),
     counter("metricset.damaged.count", "count", "Lines that are not in the format of the source", _SOURCE),
 )
 

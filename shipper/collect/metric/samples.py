@@ -27,10 +27,11 @@ class Batch:
     """What one reading of a source gives.
 
     ``at_ns``: when it was read. ``values``: fields of the source itself. ``problems``: what cannot be read, and why; it is
-    complete when ``samples`` has ended.
+    complete when ``samples`` has ended. ``dropped``: what the source itself left out so far.
     """
 
     samples: Iterable[Sample]
     at_ns: int
     values: dict[str, int] = field(default_factory=dict)
     problems: dict[str, str] = field(default_factory=dict)
+    dropped: int = 0

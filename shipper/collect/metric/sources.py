@@ -17,7 +17,7 @@ from shipper.fields.rates import Reading, Value
 from shipper.kernel.every import Every
 from shipper.kernel.source import Reader
 from shipper.settings.config import Config
-from shipper.settings.sources import Source, Textfile
+from shipper.settings.sources import Source, Statsd, Textfile
 
 _WAIT_S: Final = 0.25  # of one tick for all sources
 _NS_PER_S: Final = 1_000_000_000
@@ -88,7 +88,7 @@ class _Running:
             "metricset.duration.us": outcome.duration_ns // 1000,
             "metricset.samples.count": self._bounds.samples,
             "metricset.label_sets.count": len(gathered),
-            "metricset.dropped.count": self._bounds.dropped,
+            "metricset.dropped.count": self._bounds.dropped + batch.dropped,
             **batch.values,
         }
         yield from self._documents.readings(gathered, about, batch.at_ns)
@@ -98,4 +98,8 @@ def _read(source: Source, reader: Reader) -> Callable[[], Batch]:
     """The function that reads ``source``."""
     if isinstance(source, Textfile):
         return Textfiles(source, reader.root).read
+    if isinstance(source, Statsd):
+        from shipper.collect.metric import statsd  # noqa: PLC0415 – each type loads only its own
+
+        return statsd.Server(source, reader.root).read
     raise TypeError(source)
