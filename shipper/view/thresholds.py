@@ -97,6 +97,7 @@ THRESHOLDS: Final[dict[str, Steps]] = {
     "cgroup.cpu.throttled.pct": Steps(0.25, 0.5),  # KM, APA 0.25
     "cgroup.memory.limit.pct": Steps(0.8, 0.95),  # APA 0.8
     "cgroup.memory.working_set.pct": Steps(0.8, 0.95),
+    "cgroup.memory.refaults.file.count_per_s": Steps(500, 2000),  # as major faults of a host, NM 500
     "cgroup.pids.used.pct": Steps(0.8, 0.95),  # as for memory
     "cgroup.memory.events.oom_kill.count_per_s": _ANY_RATE,
     "cgroup.pids.events.max.count_per_s": _ANY_RATE,

@@ -14,6 +14,7 @@ from shipper.settings.config import Config, Elasticsearch
 from shipper.view.alerts.adjust import Adjustments
 from shipper.view.alerts.check import Checked, check
 from shipper.view.alerts.model import Found
+from shipper.view.why.explain import Explanation, explain
 
 STEP_MS = 20_000
 MINUTE = 3  # ticks
@@ -56,6 +57,11 @@ class Judged:
         reader = replace(self.config, elasticsearch=Elasticsearch(hosts=(self._es.url,)))
         with client.connect(reader) as connection:
             return check(connection, self.config.index, at_ms or self.now_ms, UNCHANGED)
+
+    def why(self, name: str, first_ms: int) -> Explanation:
+        """Why ``name`` is slow, from ``first_ms`` to the last tick."""
+        with client.connect(replace(self.config, elasticsearch=Elasticsearch(hosts=(self._es.url,)))) as connection:
+            return explain(connection, self.config.index, name, first_ms, self.now_ms)
 
     def alerts(self, at_ms: int = 0) -> dict[tuple[str, str], Found]:
         """The alerts by rule and entity."""

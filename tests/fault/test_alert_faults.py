@@ -109,9 +109,13 @@ def test_a_filesystem_full_without_inodes_and_read_only(judged: Make, disk: Path
     assert of_disk(one, disk) == set()
 
     subprocess.run(["head", "-c", "100000000", "/dev/zero"], stdout=(disk / "full").open("wb"), check=False)
+    filled_ms = one.next_ms
     one.run(6 * MINUTE)
     where = f"{disk} on here"
     assert of_disk(one, disk) == {("filesystem-full", where)}
+    (short,) = (short for short in one.why("here", filled_ms).own.short if short.resource.name == "filesystem")
+    (episode,) = (episode for episode in short.episodes if episode.device == str(disk))
+    assert 0 <= episode.first_ms - filled_ms <= 60_000 and not episode.over  # filesystems are read once a minute
     assert one.alerts()["filesystem-full", where].value > 0.97
     (disk / "full").unlink()
 

@@ -153,6 +153,7 @@ OF_CGROUP: Final[tuple[Resource, ...]] = (
             _cgroup("cgroup.memory.events.oom_kill.count_per_s", _E, "the kernel OOM-killed processes, {}"),
             _cgroup("cgroup.memory.limit.pct", _S, "the working set is {} of the limit"),
             _cgroup("cgroup.pressure.memory.some.avg10.pct", _S, "some task waited for memory {} of the time"),
+            _cgroup("cgroup.memory.refaults.file.count_per_s", _S, "pages of files read back soon after reclaim, {}"),
         ),
     ),
     Resource("disk", (_cgroup("cgroup.pressure.io.some.avg10.pct", _S, "some task waited for I/O {} of the time"),)),

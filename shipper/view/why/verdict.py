@@ -85,8 +85,10 @@ def judge(
 ) -> Judgement:
     """Judge the range from ``first_ms`` to ``last_ms``; ``lines`` may begin earlier, to find the onset."""
     by_signal: dict[Signal, list[Line]] = {}
+    begin_ms = last_ms
     for line in lines:
         by_signal.setdefault(line.signal, []).append(line)
+        begin_ms = min(begin_ms, *line.values)
     short, sound, unknown = [], [], {}
     for resource in resources:
         deciding = [signal for signal in resource.signals if signal.kind is not Kind.UTILISATION]
@@ -94,7 +96,7 @@ def judge(
         if not known:
             unknown[resource.name] = tuple(signal.field for signal in deciding)
             continue
-        found = [episode for line in known if (episode := latest(line, first_ms, last_ms, bucket_ms))]
+        found = [episode for line in known if (episode := latest(line, begin_ms, first_ms, last_ms, bucket_ms))]
         if found:
             found.sort(key=lambda episode: episode.rank, reverse=True)
             short.append(Shortage(resource, tuple(found), all(episode.over for episode in found)))
@@ -104,8 +106,8 @@ def judge(
     return Judgement(tuple(short), tuple(sound), unknown)
 
 
-def latest(line: Line, first_ms: int, last_ms: int, bucket_ms: int) -> Episode | None:
-    """The last episode of a line that reaches into the range."""
+def latest(line: Line, begin_ms: int, first_ms: int, last_ms: int, bucket_ms: int) -> Episode | None:
+    """The last episode of a line that reaches into the range. ``begin_ms``: of the first value of any line."""
     signal, values = line.signal, line.values
     spacing_ms = max(bucket_ms, _spacing_ms(values))  # some values come once a minute, whatever the period
     runs: list[list[int]] = []
@@ -119,7 +121,7 @@ def latest(line: Line, first_ms: int, last_ms: int, bucket_ms: int) -> Episode |
         return None
     run = runs[-1]
     mean = fmean(values[at] for at in run)
-    cut = run[0] - min(values) < spacing_ms
+    cut = run[0] - begin_ms < spacing_ms
     over = run[-1] < last_ms - _CURRENT * spacing_ms
     return Episode(signal, line.device, run[0], run[-1], mean, signal.steps.level(mean) or Level.WARNING, cut, over)
 

@@ -43,23 +43,28 @@ def judged(*lines: Line, first: int = 0, last: int = 20) -> Judgement:
 def test_an_episode_begins_where_the_value_goes_beyond_and_bridges_dips(
     values: str, expected: tuple[int, int, Level, bool] | None
 ) -> None:
-    found = latest(line(values), 0, 20 * STEP, STEP)
+    found = latest(line(values), 0, 0, 20 * STEP, STEP)
     assert (found and (found.first_ms // STEP, found.last_ms // STEP, found.level, found.over)) == expected
 
 
 def test_what_began_before_the_first_document_says_so() -> None:
-    beginning = latest(line("6666666666"), 0, 9 * STEP, STEP)
-    later = latest(line("0066666666"), 0, 9 * STEP, STEP)
+    beginning = latest(line("6666666666"), 0, 0, 9 * STEP, STEP)
+    later = latest(line("0066666666"), 0, 0, 9 * STEP, STEP)
     assert beginning and beginning.cut
     assert later and not later.cut
 
 
+def test_a_signal_that_begins_beyond_its_threshold_began_there_if_others_have_earlier_values() -> None:
+    found = judged(line("." * 10 + "6" * 10), line("1" * 20, "system.cpu.total.norm.pct"))
+    assert [(one.first_ms, one.cut) for one in found.short] == [(10 * STEP, False)]
+
+
 def test_what_ended_before_the_range_is_left_out() -> None:
-    assert latest(line("66660000000000000000"), 10 * STEP, 20 * STEP, STEP) is None
+    assert latest(line("66660000000000000000"), 0, 10 * STEP, 20 * STEP, STEP) is None
 
 
 def test_values_once_a_minute_are_one_episode() -> None:
-    full = latest(line("00099", "system.filesystem.used.pct", 60_000), 0, 240_000, STEP)
+    full = latest(line("00099", "system.filesystem.used.pct", 60_000), 0, 0, 240_000, STEP)
     assert full and (full.first_ms, full.over) == (180_000, False)
 
 
