@@ -80,6 +80,11 @@ def shown(value: float | None, unit: str) -> str:
     return f"{_number(value / form.factor)} {form.suffix}".rstrip()
 
 
+def percent(share: float, sign: str = "") -> str:
+    """``76 %``: without digits after the point. ``sign``: "+" if every value has a sign."""
+    return f"{round(share * 100):{sign}d} %"
+
+
 def together(values: Sequence[float], unit: str) -> str:
     """``0.9, 12.3, 45 MiB/s``: in the prefix that suits the highest one."""
     form = scale(unit, max(map(abs, values)))

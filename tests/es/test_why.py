@@ -24,7 +24,7 @@ from shipper.view.why.explain import Explanation
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "why"
 PERIOD_S = 10
-ONSET = 140
+ONSET = 90
 # By number of the host; the others are quiet
 FAULTS = {
     1: ailing.cpu_hog,
@@ -47,11 +47,11 @@ RIGHT = {
     8: ("CPU", "web-1"),
 }
 FLEET = Ailing(
-    hosts=12, containers=6, ticks=180, period_s=PERIOD_S, namespace="why", faults=FAULTS, onset=ONSET,
+    hosts=18, containers=6, ticks=130, period_s=PERIOD_S, namespace="why", faults=FAULTS, onset=ONSET,
     deploys={"web": ONSET - 3},
 )  # fmt: skip
 LAST_MS = FLEET.tick_ms(FLEET.ticks - 1)
-FIRST_MS = LAST_MS - 900_000
+FIRST_MS = LAST_MS - 600_000
 
 
 @pytest.fixture(scope="module")
@@ -190,7 +190,7 @@ def test_the_command_prints_text_json_and_its_searches(
     monkeypatch.setenv("SHIPPER_ELASTICSEARCH_HOSTS", server.url)
     monkeypatch.setenv("SHIPPER_INDEX_NAMESPACE", FLEET.namespace)
     at = datetime.fromtimestamp(LAST_MS / 1000, UTC).isoformat()
-    words = ["why", FLEET.host_name(1), "--at", at, "--last", "15m"]
+    words = ["why", FLEET.host_name(1), "--at", at, "--last", "10m"]
     assert cli.main([*words, "--show-queries"]) == 0
     shown = capsys.readouterr().out
     assert "CPU: very short since" in shown
@@ -224,7 +224,7 @@ def test_forecast_names_what_is_full_and_when(
     assert cli.main(["forecast", "--last", "4d"]) == 0
     shown = [one for one in capsys.readouterr().out.splitlines() if " filesystem " in f" {one}"]
     (only,) = [one for one in shown if "on node-000" in one and "/var" in one]
-    assert re.fullmatch(r"full in 3\.[01] d +filesystem /var on node-000: (69|70)%, \+10\.0% a day", only)
+    assert re.fullmatch(r"full in 3\.[01] d +filesystem /var on node-000: (69|70) %, \+10\.0 % a day", only)
     assert not [one for one in shown if "node-001" in one]
     assert cli.main(["forecast", "--last", "4d", "--all", "--host", "node-001", "--json"]) == 0
     found = {
@@ -311,7 +311,7 @@ def told(
 
 @pytest.mark.parametrize("name", ["shop/web", "shop/web:2.0", "web-1", "web-1@node-001"])
 def test_compare_finds_the_new_image_and_what_it_uses_more(told: Callable[..., str], name: str) -> None:
-    found = json.loads(told("compare", name, "--last", "2m", "--json"))
+    found = json.loads(told("compare", name, "--last", "1m", "--json"))
     change = {"at_ms": FLEET.tick_ms(ONSET - 3), "words": "the image changed from shop/web:1.2 to shop/web:2.0"}
     assert (found["at_ms"], found["newest_change"]) == (change["at_ms"], change)
     number = 1 if "@" in name else FLEET.hosts
@@ -323,8 +323,8 @@ def test_compare_finds_the_new_image_and_what_it_uses_more(told: Callable[..., s
         if document.dataset == "cgroup" and document.values.get("cgroup.name") == "web-1"
         if "cgroup.cpu.cores" in document.values
     ]
-    after = [one for tick, one in cores if ONSET - 3 <= tick <= ONSET + 9]
-    before = [one for tick, one in cores if ONSET - 15 <= tick < ONSET - 3]
+    after = [one for tick, one in cores if ONSET - 3 <= tick <= ONSET + 3]
+    before = [one for tick, one in cores if ONSET - 9 <= tick < ONSET - 3]
     assert rows["CPU"]["mean"] == pytest.approx(sum(after) / len(after))
     assert rows["CPU"]["before"]["highest"] == pytest.approx(max(before))
     assert rows["CPU"]["before"]["p50"] == pytest.approx(statistics.median(before), rel=0.05)
@@ -334,10 +334,10 @@ def test_compare_finds_the_new_image_and_what_it_uses_more(told: Callable[..., s
 
 def test_compare_of_a_host_and_of_what_did_not_change(told: Callable[..., str]) -> None:
     at = datetime.fromtimestamp(FLEET.tick_ms(ONSET) / 1000, UTC).isoformat()
-    shown = told("compare", FLEET.host_name(1), "--last", "2m", "--at", at, "--show-queries")
+    shown = told("compare", FLEET.host_name(1), "--last", "1m", "--at", at, "--show-queries")
     assert "\nmore than usual: CPU, CPU pressure\n" in shown
     assert shown.count("\n# ") == 5
-    assert "more than usual" not in told("compare", FLEET.host_name(0), "--last", "2m", "--at", at)
+    assert "more than usual" not in told("compare", FLEET.host_name(0), "--last", "1m", "--at", at)
     assert "no start, boot or change of image" in told("compare", "api-1@node-000", code=1)
     assert "no host, container, unit or image" in told("compare", "nobody", code=1)
     assert "too few documents after" in told("compare", FLEET.host_name(1), "--at", "now", code=1)
@@ -346,9 +346,9 @@ def test_compare_of_a_host_and_of_what_did_not_change(told: Callable[..., str]) 
 def test_the_report_compares_around_a_time(told: Callable[..., str], tmp_path: Path) -> None:
     at = datetime.fromtimestamp(FLEET.tick_ms(ONSET) / 1000, UTC).isoformat()
     page = tmp_path / "report.html"
-    told("report", "--around", at, "--last", "2m", "--host", FLEET.host_name(1), "--board", "host", "-o", str(page))
+    told("report", "--around", at, "--last", "1m", "--host", FLEET.host_name(1), "--board", "host", "-o", str(page))
     (section,) = re.findall(r"<summary>Before and after</summary>\s*<pre>(.*?)</pre>", page.read_text(), re.DOTALL)
-    assert "host node-001: 2 min before and after" in section
+    assert "host node-001: 1 min before and after" in section
     assert "more than usual: CPU, CPU pressure\n" in section
     assert "--around needs --host or --container" in told("report", "--around", at, code=2)
     assert "--around takes --last" in told("report", "--around", at, "--host", "x", "--to", "now", code=2)

@@ -18,6 +18,7 @@ from shipper.view.alerts.model import Found, Rule
 from shipper.view.dashboards.clauses import dsl
 from shipper.view.dashboards.model import TIME
 from shipper.view.msearch import searched
+from shipper.view.unit_formats import percent
 
 NOW_S: Final = 600
 THEN_S: Final = 3600  # length of the first part of the window
@@ -56,7 +57,7 @@ def _found(rule: Rule, when: Moment, bucket: Mapping[str, Any]) -> Found | None:
     used = bucket["now"]["used"]["value"]
     if used < URGENT:  # too early to be critical
         seconds = max(seconds, rule.steps.bad + 1)
-    return when.alert(rule, seconds, document_of(bucket), f"{used:.0%} used")
+    return when.alert(rule, seconds, document_of(bucket), f"{percent(used)} used")
 
 
 def full_in_s(then: Mapping[str, Any], now: Mapping[str, Any]) -> float | None:

@@ -8,7 +8,7 @@ from shipper.base.text import escaped
 from shipper.view.compare.compare import WINDOWS, Compared, Row, Spread
 from shipper.view.compare.measures import RESTARTS
 from shipper.view.compare.variation import FEWEST, Verdict
-from shipper.view.unit_formats import ABSENT, moment, shown, together
+from shipper.view.unit_formats import ABSENT, moment, percent, shown, together
 
 _NAME: Final = 18
 _CELL: Final = 30
@@ -62,7 +62,7 @@ def _ratio(row: Row) -> str:
     if not row.usual or row.mean is None or row.verdict is Verdict.USUAL:
         return ""
     ratio = row.mean / row.usual
-    return f" (× {ratio:.1f})" if ratio >= _TIMES else f" ({ratio - 1:+.0%})".replace("%", " %")
+    return f" (× {ratio:.1f})" if ratio >= _TIMES else f" ({percent(ratio - 1, '+')})"
 
 
 def plain(made: Compared) -> dict[str, Any]:

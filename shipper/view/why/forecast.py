@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from shipper.view.dashboards.model import ENTITY, HOST
 from shipper.view.msearch import Filter, Search, searched
+from shipper.view.unit_formats import percent
 from shipper.view.why.series import TIME, within
 
 _HOUR_MS: Final = 3_600_000
@@ -137,5 +138,5 @@ def line(one: Forecast) -> str:
     """``full in 2.1 d  filesystem /var on node-3: 91 %, +4.2 % a day``."""
     where = " on ".join(reversed(one.entity))
     outlook = f"{one.outlook} {one.days:.1f} d" if one.days is not None else str(one.outlook)
-    growth = "" if one.outlook is Outlook.TOO_SHORT else f", {one.per_day:+.1%} a day"
-    return f"{outlook:<22} {one.kind} {where}: {one.now:.0%}{growth}"
+    growth = "" if one.outlook is Outlook.TOO_SHORT else f", {one.per_day * 100:+.1f} % a day"
+    return f"{outlook:<22} {one.kind} {where}: {percent(one.now)}{growth}"

@@ -12,7 +12,7 @@ from shipper.schema.datasets import DATASETS
 from shipper.settings.config import Index
 from shipper.view.dashboards import uses
 from shipper.view.thresholds import Level
-from shipper.view.unit_formats import shown
+from shipper.view.unit_formats import percent, shown
 from shipper.view.why.explain import Explanation, explain
 from shipper.view.why.signals import OF_HOST, Resource, Signal
 from shipper.view.why.verdict import Judgement, Shortage
@@ -94,13 +94,14 @@ def _who(resource: Resource, use: Use | None) -> Iterator[str]:
     unit = _unit(resource)
     yield f"{resource.users or f'{resource.name} use'}, {shown(use.total, unit)} in total:"
     for share in use.named:
-        yield f"  {share.share:4.0%}  {share.name}  {shown(share.used, unit)}{_more(share, unit, resource)}"
-    yield f"  {use.others / use.total:4.0%}  other containers and services"
-    yield f"  {use.unaccounted / use.total:4.0%}  unaccounted: the kernel, and tasks outside containers and services"
+        yield f"  {percent(share.share):>5}  {share.name}  {shown(share.used, unit)}{_more(share, unit, resource)}"
+    yield f"  {percent(use.others / use.total):>5}  other containers and services"
+    left = percent(use.unaccounted / use.total)
+    yield f"  {left:>5}  unaccounted: the kernel, and tasks outside containers and services"
     first = use.named[0]
     if use.processes:
         yield f"  processes of {first.name}: {', '.join(use.processes)}"
-    waiting = [f"{share.name} {share.waits:.0%}" for share in use.victims if (share.waits or 0) >= _FELT]
+    waiting = [f"{share.name} {percent(share.waits or 0)}" for share in use.victims if (share.waits or 0) >= _FELT]
     if waiting:
         yield f"  waiting for {resource.name}: {', '.join(waiting)} of the time"
 
@@ -112,11 +113,11 @@ def _more(share: Share, unit: str, resource: Resource) -> str:
     elif abs(share.grown) >= _CHANGED * share.used:
         parts.append(f"{'grew' if share.grown > 0 else 'shrank'} by {shown(abs(share.grown), unit)}")
     if share.limit is not None:
-        parts.append(f"{share.limit:.0%} of its own limit")
+        parts.append(f"{percent(share.limit)} of its own limit")
     elif resource.limit:
         parts.append("no limit of its own")
     if share.waits is not None and share.waits >= _FELT:
-        parts.append(f"waits {share.waits:.0%} of the time")
+        parts.append(f"waits {percent(share.waits)} of the time")
     return f" ({', '.join(parts)})" if parts else ""
 
 

@@ -43,7 +43,7 @@ def test_what_jumps_about_is_too_irregular() -> None:
 def test_few_values_are_too_short() -> None:
     made = forecast("filesystem", WHOSE, [(0.0, 0.1), (0.25, 0.9)])
     assert made.outlook is Outlook.TOO_SHORT
-    assert line(made) == "too few hours to say   filesystem /var on node-3: 90%"
+    assert line(made) == "too few hours to say   filesystem /var on node-3: 90 %"
 
 
 def test_a_full_one_is_full_now() -> None:
