@@ -29,6 +29,7 @@ PACKAGES = {
     "dbus-daemon": "dbus-daemon",
     "dockerd": "docker.io",
     "faketime": "faketime",
+    "etcd": "etcd-server",
     "ip": "iproute2",
     "mkfs.ext4": "e2fsprogs",
     "mmdebstrap": "mmdebstrap",

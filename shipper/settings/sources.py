@@ -20,6 +20,7 @@ from shipper.settings.options import (
     text,
     unknown,
     whole,
+    words,
 )
 
 TABLE: Final = "metrics"
@@ -29,6 +30,7 @@ _MIB: Final = 1 << 20
 _ABSOLUTE: Final = text("an absolute path", r"/[^\x00-\x1f\x7f]*", "PATH")
 _OPTIONAL: Final = text("an absolute path", r"(/[^\x00-\x1f\x7f]*)?", "PATH")
 _ENDPOINT: Final = r"((\d+\.){3}\d+:\d{1,5}|\[[0-9a-fA-F:.]+\]:\d{1,5})?"
+_URL: Final = r"(https?://[^\s/@\x00-\x1f\x7f]+(/[^\s\x00-\x1f\x7f]*)?)?"
 _NAME: Final = re.compile(r"[a-z0-9][a-z0-9_.-]{0,63}")
 
 
@@ -89,7 +91,47 @@ class Statsd(Source):
     expiry_s: int = option(300, "A metric is forgotten when no value has come for so long", duration(10, 86_400))
 
 
-TYPES: Final[Mapping[str, type[Source]]] = {"textfile": Textfile, "statsd": Statsd}
+@dataclass(frozen=True)
+class Scrape(Source):
+    """An endpoint on this host in the Prometheus text format."""
+
+    needs: ClassVar[tuple[str, ...]] = ("name", "url")
+    url: str = option(
+        "",
+        "Address of the endpoint; its path is /metrics if it has none",
+        text("http(s)://host:port/path without user or password", _URL, "URL"),
+    )
+    socket: str = option("", "Unix socket to connect to, below the host root, instead of host and port", _OPTIONAL)
+    period_s: int = option(60, "Time between readings, rounded to ticks; 0 means each tick", duration(0, 86_400))
+    max_bytes: int = option(4 * _MIB, "Size of an answer; a longer one is not used", size(_KIB, 64 * _MIB))
+    bearer_token_file: str = option("", "File with a bearer token", _OPTIONAL)
+    ca_file: str = option("", "PEM file of the authorities to trust, instead of the system's", _OPTIONAL)
+    client_cert_file: str = option("", "PEM file of the client certificate", _OPTIONAL)
+    client_key_file: str = option("", "PEM file of its key, if it is in another file", _OPTIONAL)
+
+
+@dataclass(frozen=True)
+class Exec(Source):
+    """A command that prints the Prometheus text format, or JSON."""
+
+    needs: ClassVar[tuple[str, ...]] = ("name", "command")
+    command: tuple[str, ...] = option(
+        (), "The command with its arguments; no shell reads them", words("a list of words", r"[^\x00]*")
+    )
+    user: str = option(
+        "", "User to run it as; if empty, the shipper's own, unless that is root", text("a user name", r"[\w.-]*")
+    )
+    period_s: int = option(60, "Time between runs, rounded to ticks", duration(1, 86_400))
+    max_bytes: int = option(_MIB, "Size of the output; a longer one is not used", size(_KIB, 64 * _MIB))
+    max_memory: int = option(256 * _MIB, "Address space of each of its processes", size(_MIB, 1 << 40))
+
+
+TYPES: Final[Mapping[str, type[Source]]] = {
+    "textfile": Textfile,
+    "statsd": Statsd,
+    "scrape": Scrape,
+    "exec": Exec,
+}
 _TYPES: Final = ", ".join(TYPES)
 
 

@@ -164,7 +164,7 @@ class Docker:
 
 
 @contextmanager
-def docker(directory: Path) -> Iterator[Docker]:
+def docker(directory: Path, *options: str) -> Iterator[Docker]:
     directory.mkdir()
     data_root = directory / "data"
     words: list[str | Path] = [
@@ -174,7 +174,7 @@ def docker(directory: Path) -> Iterator[Docker]:
     ]  # fmt: skip
     with ExitStack() as stack:
         stack.enter_context(swept(directory, "docker"))
-        stack.enter_context(daemon(directory, *words))
+        stack.enter_context(daemon(directory, *words, *options))
         engine = Docker(directory, data_root)
         with subprocess.Popen(["tar", "c", "-C", image(directory / "image"), "."], stdout=subprocess.PIPE) as tar:
             command("docker", "-H", f"unix://{directory}/sock", "import", "-", IMAGE, stdin=tar.stdout)

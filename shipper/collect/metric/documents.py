@@ -29,14 +29,20 @@ class Documents:
         self._before: dict[str, Reading] = {}
         self._counters: dict[str, Field] = {}
 
-    def readings(self, gathered: Iterable[Series], about: Mapping[str, Value], at_ns: int) -> Iterator[Reading]:
-        """A reading for each label set, and for the empty one, which also says what is known ``about`` the source."""
+    def readings(
+        self, gathered: Iterable[Series], about: Mapping[str, Value], at_ns: int, found: str = ""
+    ) -> Iterator[Reading]:
+        """A reading for each label set, and for the empty one, which also says what is known ``about`` the source.
+
+        ``found``: the cgroup that the source belongs to, unless the configuration says it.
+        """
         latest: dict[str, Reading] = {}
-        of_itself = _key("", self._unit)
+        own = self._unit or found
+        of_itself = _key("", own)
         memberships: dict[str, dict[str, Value]] = {}
         pending: dict[str, Value] | None = dict(about)
         for series in gathered:
-            unit = series.unit or self._unit
+            unit = series.unit or own
             if unit not in memberships:
                 memberships[unit] = self._membership(unit)
             key = _key(series.labels, unit)
@@ -45,7 +51,7 @@ class Documents:
                 values, pending = values | pending, None
             yield Reading(METRIC, f"{self._name} {key}", series.at_ns, values)
         if pending is not None:
-            values = {NAME: self._name, SERIES: of_itself, **self._membership(self._unit), **pending}
+            values = {NAME: self._name, SERIES: of_itself, **self._membership(own), **pending}
             yield Reading(METRIC, f"{self._name} {of_itself}", at_ns, values)
         self._before = latest
 
@@ -73,7 +79,7 @@ class Documents:
     def _membership(self, unit: str) -> dict[str, Value]:
         if not unit:
             return {}
-        path = entities(self._reader).path(unit)
+        path = unit if unit.startswith("/") else entities(self._reader).path(unit)
         if not path:
             return {}
         return membership(self._reader, *(deepest(path.strip("/").split("/")) or (path, None)))

@@ -17,7 +17,7 @@ from shipper.fields.rates import Reading, Value
 from shipper.kernel.every import Every
 from shipper.kernel.source import Reader
 from shipper.settings.config import Config
-from shipper.settings.sources import Source, Statsd, Textfile
+from shipper.settings.sources import Exec, Scrape, Source, Statsd, Textfile
 
 _WAIT_S: Final = 0.25  # of one tick for all sources
 _NS_PER_S: Final = 1_000_000_000
@@ -70,7 +70,7 @@ class _Running:
         if outcome is None:
             self._note_delay()
         elif outcome.value is None:
-            self._reader.problem(self._place, outcome.error)
+            self._reader.problem(self._place, outcome.error.removeprefix("OSError: "))
         else:
             yield from self._documented(outcome, *outcome.value)
 
@@ -91,7 +91,7 @@ class _Running:
             "metricset.dropped.count": self._bounds.dropped + batch.dropped,
             **batch.values,
         }
-        yield from self._documents.readings(gathered, about, batch.at_ns)
+        yield from self._documents.readings(gathered, about, batch.at_ns, batch.unit)
 
 
 def _read(source: Source, reader: Reader) -> Callable[[], Batch]:
@@ -102,4 +102,12 @@ def _read(source: Source, reader: Reader) -> Callable[[], Batch]:
         from shipper.collect.metric import statsd  # noqa: PLC0415 – each type loads only its own
 
         return statsd.Server(source, reader.root).read
+    if isinstance(source, Scrape):
+        from shipper.collect.metric import scrape  # noqa: PLC0415
+
+        return scrape.Endpoint(source, reader).read
+    if isinstance(source, Exec):
+        from shipper.collect.metric import command  # noqa: PLC0415
+
+        return command.Command(source, reader.root).read
     raise TypeError(source)

@@ -11,7 +11,7 @@ from shipper.schema import reference
 from shipper.settings.config import Config, load
 from shipper.settings.sources import TYPES
 
-NEEDED = {"name": '"s"', "directory": '"/d"'}
+NEEDED = {"name": '"s"', "directory": '"/d"', "url": '"http://localhost:1"', "command": '["true"]'}
 
 
 def loaded(directory: Path, text: str) -> Config:
@@ -25,10 +25,12 @@ def test_each_type_of_the_sample_gives_the_defaults(tmp_path: Path) -> None:
     assert len(tables) == len(TYPES)
     for table, (name, kind) in zip(tables, TYPES.items(), strict=True):
         text = "[[metrics]]\n" + re.sub(r"(?m)^#(?=[a-z_]+ = )", "", table)
+        given: dict[str, Any] = {}
         for key, value in NEEDED.items():
-            text = text.replace(f'\n{key} = ""', f"\n{key} = {value}")
+            if f"\n{key} = " in text:
+                text = re.sub(rf"(?m)^{key} = .*", f"{key} = {value}", text)
+                given[key] = ("true",) if key == "command" else value.strip('"')
         (source,) = loaded(tmp_path, text).metrics
-        given: dict[str, Any] = {key: value.strip('"') for key, value in NEEDED.items() if hasattr(kind, key)}
         assert source == kind(**given)
         assert source.type == name
 
@@ -44,6 +46,8 @@ MISTAKES = {
     '[[metrics]]\ntype = "textfile"\nname = "a"': "[[metrics]] directory: must be set",
     f"{GOOD}max_serie = 3": "[[metrics]] max_serie: unknown option max_serie; did you mean max_series? (known: ",
     f"{GOOD}max_series = 0": "[[metrics]] max_series = 0: must be a whole number from 1 to 100000",
+    '[[metrics]]\ntype = "statsd"\nname = "a"\nlisten = ""': "[[metrics]] listen or socket: must be set",
+    '[[metrics]]\ntype = "scrape"\nname = "a"\nurl = "http://u:p@h/"': '[[metrics]] url = "http://…@h/": must be http(s)://',
     f"{GOOD}{GOOD}": "[[metrics]] name = a: two sources have this name",
 }
 
