@@ -12,7 +12,7 @@ from shipper import __version__
 from shipper.agent.self_metrics import Report, SelfMetrics
 from shipper.base.isolate import Crew, Outcome
 from shipper.base.tick_times import timestamp
-from shipper.collect import COLLECTORS
+from shipper.collect import COLLECTORS, plugins
 from shipper.collect.contract import Collect, Collector, Output
 from shipper.deliver.document import Writer
 from shipper.deliver.segment import Entry
@@ -213,6 +213,7 @@ class Ticker:
         """A turn of each collector that is due; documents of the datasets in ``write`` are made during the turn."""
         now_ns = self._root.now_ns()
         due = {job.collector.name: job for job in self._jobs if job.due(now_ns)}
+        report.failed |= plugins.FAULTS
         outcomes = self._crew.run([(name, partial(job.run, write)) for name, job in due.items()])
         turns = []
         for name, outcome in outcomes.items():

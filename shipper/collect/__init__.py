@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from shipper.collect import plugins
 from shipper.collect.cgroup import cgroups
 from shipper.collect.contract import Collector
 from shipper.collect.events import kernel_events
@@ -31,7 +32,7 @@ from shipper.collect.metric import collector as metrics
 from shipper.collect.process import processes
 
 # Processes, events and metrics use the names of cgroups, so cgroups run before them
-COLLECTORS: tuple[Collector, ...] = (
+_BUILT_IN: tuple[Collector, ...] = (
     uptime.COLLECTOR,
     addresses.COLLECTOR,
     load.COLLECTOR,
@@ -57,6 +58,8 @@ COLLECTORS: tuple[Collector, ...] = (
     processes.COLLECTOR,
     metrics.COLLECTOR,
 )
+
+COLLECTORS: tuple[Collector, ...] = (*_BUILT_IN, *plugins.load(_BUILT_IN))
 
 # Dataclasses of the options that collectors declare
 OPTIONS: tuple[Any, ...] = tuple(dict.fromkeys(kind for collector in COLLECTORS for kind in collector.options))

@@ -12,7 +12,7 @@ from shipper.agent.problems import grouped
 from shipper.agent.reload import connection_faults
 from shipper.base.errors import ConfigError, HostViewError, ServerError, UserError
 from shipper.base.findings import Finding, Listing, note, ok, wrong
-from shipper.collect import COLLECTORS
+from shipper.collect import COLLECTORS, plugins
 from shipper.collect.contract import Collector
 from shipper.fields.rates import Reading
 from shipper.kernel import hostview
@@ -79,8 +79,9 @@ def found(root: Root, config: Config) -> Iterator[Finding]:
     )  # the position in the kernel's log belongs to the agent
     wanted = config.collect.datasets
     by_dataset: dict[str, list[Reading]] = {dataset: [] for dataset in wanted}
+    yield from (wrong(f"collector {name}: {fault}") for name, fault in plugins.FAULTS.items())
     for collector in COLLECTORS:
-        if not collector.outputs.keys() & by_dataset:
+        if not collector.outputs.keys() & by_dataset or not collector.used(config):
             continue
         readings, findings = attempt(collector, root, config)
         yield from findings

@@ -19,7 +19,7 @@ CGROUP: Final = "cgroup"
 AGENT: Final = "agent"
 METRIC: Final = "metric"
 
-DECLARED: Final = {
+DECLARED: Final[dict[str, Declared]] = {
     dataset.name: dataset
     for dataset in (
         Declared(HOST, "the host as a whole"),
@@ -36,3 +36,11 @@ DECLARED: Final = {
         Declared(AGENT, "the shipper itself: what it delivered, what it cost, what went wrong", "shipper"),
     )
 }
+
+
+def declare(name: str, help_: str) -> str:
+    """A dataset of another package's collector; returns its name. Raises ValueError if it exists."""
+    if name in DECLARED or not name.isascii() or not name.isalpha() or not name.islower():
+        raise ValueError(f"dataset {name} exists, or its name is not of lower-case letters")
+    DECLARED[name] = Declared(name, help_, "shipper")
+    return name

@@ -126,7 +126,7 @@ class Collect:
     ticks: int = option(0, "Exit after this many ticks; 0 means no limit", whole(0, 1_000_000_000), "--ticks")
     host_root: str = option("/", "The host's root directory, as mounted here", _ABSOLUTE, "--host-root")
     datasets: tuple[str, ...] = option(
-        tuple(name for name, dataset in DECLARED.items() if dataset.default),
+        lambda: tuple(name for name, dataset in DECLARED.items() if dataset.default),
         "Datasets to collect",
         words("a list of datasets", r"[a-z]+", least=1, placeholder="NAME,…"),
     )

@@ -47,7 +47,19 @@ def test_run_imports_only_what_it_needs_and_stays_small(tmp_path: Path) -> None:
     modules, mib = after_ticks(tmp_path)
     assert {"shipper.agent.loop", "elastic_transport"} <= modules
     assert modules & LEFT_OUT == set()
+    own = {name for name in modules if name.startswith("shipper.collect.metric.")}
+    assert own == {"shipper.collect.metric.collector"}  # no source is configured
     assert mib <= MOST_MIB
+
+
+def test_a_source_imports_only_what_its_type_needs(tmp_path: Path) -> None:
+    file = tmp_path / "shipper.toml"
+    file.write_text(f'[[metrics]]\ntype = "textfile"\nname = "a"\ndirectory = "{tmp_path}"\n')
+    modules, mib = after_ticks(tmp_path, "--config", str(file))
+    assert "shipper.collect.metric.exposition" in modules
+    types = {f"shipper.collect.metric.{name}" for name in ("statsd", "scrape", "command")}
+    assert modules & (LEFT_OUT | types | {"prometheus_client"}) == set()
+    assert mib <= MOST_MIB + 1
 
 
 def test_a_fleet_sends_spread_over_half_a_period() -> None:
