@@ -33,10 +33,12 @@ STAY_DOWN: Final[Mapping[int, str]] = {
 FACTS: Final[Mapping[str, str]] = {
     "description": "Shipper: host and container metrics for Elasticsearch",
     "script": "/opt/bin/shipper-nspawn",
+    "program": "/opt/shipper/bin/shipper",
     "host_root": "/media/root",
     "state": "/var/lib/shipper",
     "credential": "elasticsearch-api-key",
     "key": "/etc/shipper/api-key",
+    "alerts_key": "/etc/shipper/alerts-api-key",
     "stop_s": str(Spool().flush_s + 20),  # a flush, and one last request
     "stay_down": " ".join(map(str, STAY_DOWN)),
     "watchdog": "3min",
@@ -69,12 +71,23 @@ class UnitFile:
 
 @dataclass(frozen=True, slots=True)
 class Way:
-    """One way to deploy; ``after``: commands to run after the installation."""
+    """One way to deploy; ``after``: commands to run after the installation.
+
+    ``unit``: the service on the host, if its files go there; ``key``: the file with the API key, without which systemd
+    does not start the service.
+    """
 
     name: str
     help: str
     files: tuple[UnitFile, ...]
     after: tuple[str, ...] = ()
+    unit: str = ""
+    key: str = ""
+
+    @property
+    def for_hosts(self) -> bool:
+        """Whether the files go onto the host, not to the tools of a cluster."""
+        return all(file.target for file in self.files)
 
 
 _SYSTEMD: Final = "/etc/systemd/system"
@@ -90,18 +103,24 @@ WAYS: Final = (
             UnitFile("systemd/shipper.service", "shipper.service", f"{_SYSTEMD}/shipper.service"),
         ),
         _START,
+        "shipper.service",
+        FACTS["key"],
     ),
     Way(
         "host",
         "systemd, without a container",
         (UnitFile("systemd/shipper-host.service", "shipper-host.service", f"{_SYSTEMD}/shipper-host.service"),),
         ("systemctl daemon-reload", "systemctl enable --now shipper-host.service"),
+        "shipper-host.service",
+        FACTS["key"],
     ),
     Way(
         "quadlet",
         "podman 4.4 or newer, under systemd",
         (UnitFile("quadlet/shipper.container", "shipper.container", "/etc/containers/systemd/shipper.container"),),
         ("systemctl daemon-reload", "systemctl start shipper.service"),
+        "shipper.service",
+        FACTS["key"],
     ),
     Way(
         "fleet",
@@ -112,19 +131,33 @@ WAYS: Final = (
                  (("fleet", f'{_GLOBAL}\nMachineMetadata="role=worker" "disk=ssd"'),)),
             UnitFile("fleet/shipper@.service", "fleet.service", "", (("fleet", "Conflicts=shipper@*.service"),)),
         ),
+        ("fleetctl submit shipper.service && fleetctl start --no-block shipper.service",),
     ),
-    Way("kubernetes", "Kubernetes, as a DaemonSet", (UnitFile("kubernetes/shipper.yaml", "kubernetes.yaml"),)),
-    Way("nomad", "Nomad, as a system job", (UnitFile("nomad/shipper.nomad.hcl", "nomad.hcl"),)),
+    Way(
+        "kubernetes",
+        "Kubernetes, as a DaemonSet",
+        (UnitFile("kubernetes/shipper.yaml", "kubernetes.yaml"),),
+        ("kubectl apply -f shipper.yaml",),
+    ),
+    Way(
+        "nomad",
+        "Nomad, as a system job",
+        (UnitFile("nomad/shipper.nomad.hcl", "nomad.hcl"),),
+        ("nomad job run shipper.nomad.hcl",),
+    ),
     Way(
         "ignition",
         "Flatcar and Fedora CoreOS, at first boot",
         (UnitFile("ignition/flatcar.bu", "flatcar.bu"), UnitFile("ignition/fcos.bu", "fcos.bu")),
+        ("butane --strict --files-dir . flatcar.bu > flatcar.ign",),
     ),
     Way(
         "alerts",
         "systemd, on the one machine that judges the alert rules",
         (UnitFile("alerts/shipper-alerts.service", "shipper-alerts.service", f"{_SYSTEMD}/shipper-alerts.service"),),
         ("systemctl daemon-reload", "systemctl enable --now shipper-alerts.service"),
+        "shipper-alerts.service",
+        FACTS["alerts_key"],
     ),
 )  # fmt: skip
 
@@ -134,9 +167,9 @@ def files() -> dict[str, UnitFile]:
     return {file.path: file for way in WAYS for file in way.files}
 
 
-def render(file: UnitFile, image: str = IMAGE) -> str:
-    """The text of a file for hosts that run ``image``."""
-    return _fill(_template(file.template), {**FACTS, **dict(file.facts), "image": image})
+def render(file: UnitFile, image: str = IMAGE, program: str = FACTS["program"]) -> str:
+    """The text of a file for hosts that run ``image``, or ``program`` without a container."""
+    return _fill(_template(file.template), {**FACTS, **dict(file.facts), "image": image, "program": program})
 
 
 def _fill(text: str, facts: Mapping[str, str]) -> str:

@@ -420,3 +420,13 @@ def submit(one: Node, name: str, text: str) -> None:
     words = one.enter("sh", "-ec", f"{script}; systemctl start {name}")
     done = subprocess.run(words, input=text, capture_output=True, text=True, timeout=90, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_uninstall_leaves_configuration_key_and_spool(fleet: Fleet) -> None:
+    one = fleet.nodes[0]
+    one.run("sh", "-ec", commands("uninstall"))
+    kept = {name: (one.tree / name).exists() for name in ("etc/shipper/api-key", "var/lib/shipper/spool")}
+    assert kept == dict.fromkeys(kept, True)
+    gone = [one.tree / "opt/bin/shipper-nspawn", one.tree / "etc/systemd/system/shipper.service"]
+    assert [path for path in gone if path.exists()] == []
+    assert one.systemctl("show", "--property=LoadState", "--value", "shipper.service") == "not-found"

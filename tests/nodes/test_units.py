@@ -321,6 +321,57 @@ def test_units_install_replaces_nothing_that_is_not_its_own(
     assert unit.is_symlink() if kind == "masked" else "mine" in unit.read_text()
 
 
+def test_units_install_takes_the_key_that_systemd_needs_and_uninstall_keeps_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["host", "--root", str(tmp_path)]
+    assert cli.main(["units", "install", *words]) == 0
+    assert "then       write the API key into /etc/shipper/api-key, mode 0400" in capsys.readouterr().out
+    (tmp_path / "mine").write_text("id:key\n")
+    assert cli.main(["units", "install", *words, "--key-file", str(tmp_path / "mine")]) == 0
+    key = tmp_path / "etc/shipper/api-key"
+    assert (key.read_text(), key.stat().st_mode & 0o777) == ("id:key\n", 0o400)
+    assert "id:key" not in capsys.readouterr().out
+    unit = tmp_path / "etc/systemd/system/shipper-host.service"
+    enabled = unit.parent / "multi-user.target.wants" / unit.name
+    enabled.parent.mkdir()
+    enabled.symlink_to(unit)
+    assert cli.main(["units", "uninstall", *words]) == 1
+    expected = "shipper: shipper-host.service is enabled; first run systemctl disable --now shipper-host.service\n"
+    assert capsys.readouterr().err == expected
+    enabled.unlink()
+    assert cli.main(["units", "uninstall", *words]) == 0
+    assert not unit.exists() and key.exists()
+    assert capsys.readouterr().out.splitlines() == [
+        "removed    /etc/systemd/system/shipper-host.service",
+        "kept       /etc/shipper",
+        "then       systemctl daemon-reload",
+    ]
+
+
+def test_units_install_names_the_program_that_there_is(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["units", "install", "host", "--root", str(tmp_path), "--program", "/usr/bin/shipper"]
+    assert cli.main(words) == 0
+    unit = (tmp_path / "etc/systemd/system/shipper-host.service").read_text()
+    assert "ExecStart=/usr/bin/shipper run\n" in unit
+    assert cli.main([*words[:-1], "/x\nUser=root"]) == 2
+    capsys.readouterr()
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        (["install", "fleet"], "  fleetctl submit shipper.service && fleetctl start --no-block shipper.service"),
+        (["install", "nspwan"], "no way nspwan; did you mean nspawn? (shipper units list names them)"),
+        (["install", "host", "--root", "/nonexistent"], "--root /nonexistent: no such directory"),
+        (["show", "fleet/shiper.service"], "no file fleet/shiper.service; did you mean fleet/shipper.service?"),
+    ],
+)
+def test_units_says_what_to_do_instead(words: list[str], line: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["units", *words]) == 2
+    assert f"shipper: {line}" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("image", ["", "a b", "a\nExecStartPre=/bin/evil", "$(x)", "a;b", "'", '"'])
 def test_units_image_cannot_say_more_than_an_image(image: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["units", "show", "systemd/shipper.service", "--image", image]) == 2
