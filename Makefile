@@ -55,12 +55,15 @@ quick:
 image: setup  ## the image for the nodes: build/shipper-VERSION.tar and -oci.tar (needs mmdebstrap)
 	@$(BIN)/python -m shipper.deploy.image.build $(ARGS)
 
+release: setup  ## everything that people install, in dist/: wheel, deb, rpm, images, zipapp, with checksums (needs mmdebstrap)
+	@$(BIN)/python -m shipper.release $(ARGS)
+
 bench: setup  ## what the agent costs here, as root: per stage, against a C floor, instructions (bench/README.md has more)
 	$(BIN)/python -m bench.agent $(ARGS)
 	$(BIN)/python -m bench.instructions
 
 lock: setup  ## update the locked dependencies in requirements/
-	for extras in "run:" "dev:--extra view --extra notify --extra local --extra dev"; do \
+	for extras in "run:" "dev:--extra view --extra notify --extra local --extra release --extra dev"; do \
 	  $(BIN)/pip-compile --quiet --upgrade --generate-hashes --no-emit-index-url --no-emit-find-links \
 	    --no-emit-trusted-host --allow-unsafe --strip-extras --no-header $${extras#*:} \
 	    --output-file requirements/$${extras%%:*}.txt pyproject.toml; done
@@ -68,4 +71,4 @@ lock: setup  ## update the locked dependencies in requirements/
 clean:  ## remove what make made here (the download cache stays)
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage*
 
-.PHONY: help setup demo test servers faults nodes fuzz check lint types quick bench image lock clean
+.PHONY: help setup demo test servers faults nodes fuzz check lint types quick bench image release lock clean

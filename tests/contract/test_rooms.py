@@ -24,6 +24,7 @@ ROOMS = [
     "doctor",
     "commands",
     "cli",
+    "release",
 ]
 FILES = {"rooms", "cli"}
 # A room that takes less than all before it

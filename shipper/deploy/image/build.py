@@ -7,16 +7,18 @@ requirements/run.txt locks, and the shipper itself. Where user namespaces exist,
 import argparse
 import compileall
 import os
-import re
+import platform
 import shutil
 import subprocess
 import sys
 import tarfile
 import tempfile
 import tomllib
+from functools import partial
 from pathlib import Path
 from typing import Final
 
+from shipper import __version__
 from shipper.deploy.image import oci
 
 REPOSITORY: Final = Path(__file__).resolve().parents[3]
@@ -26,6 +28,7 @@ PYTHON: Final = "3.11"  # of that suite
 PACKAGES: Final = ("base-files", "busybox", f"python{PYTHON}-minimal", f"libpython{PYTHON}-stdlib")
 SOURCES: Final = (Path("/etc/apt/sources.list.d/debian.sources"), Path("/etc/apt/sources.list"))
 HOOKS: Final = "/usr/share/mmdebstrap/hooks/merged-usr"
+PLATFORMS: Final = ("manylinux_2_17", "manylinux2014", "manylinux_2_28")  # tags of wheels that Debian 12 can load
 SITE: Final = "usr/lib/python3/dist-packages"
 # Not needed at run time: package manager, documents, character sets, parts of Python's standard library
 PRUNED: Final = (
@@ -44,7 +47,7 @@ KEPT: Final = ("usr/share/doc",)  # the licences
 # Used only for viewing dashboards and for development
 NOT_ON_NODES: Final = (
     *("shipper_dashboards", "shipper_eslocal"),
-    *("shipper/view/dashboards", "shipper/view/report", "shipper/deploy/image"),
+    *("shipper/view/dashboards", "shipper/view/report", "shipper/deploy/image", "shipper/release"),
 )
 DIRECTORIES: Final = ("etc/shipper", "media/root", "tmp", "var/lib/shipper", "var/tmp", "run", "root")
 FILES: Final = {
@@ -74,11 +77,13 @@ def run(*words: str | Path, **environment: str) -> None:
         sys.exit(f"{words[0]} failed with {done.returncode}")
 
 
-def fill(root: Path) -> None:
+def fill(root: Path, machine: str) -> None:
     """Turn the unpacked packages in ``root`` into the image's tree."""
     licences = [path for path in (root / "usr/share/doc").glob("*/copyright") if path.is_file()]
     kept = {path.relative_to(root): path.read_bytes() for path in licences}
-    install(root / SITE)
+    install(root / SITE, machine)
+    for package in NOT_ON_NODES:
+        remove(root / SITE / package)
     for pattern in PRUNED:
         for path in root.glob(pattern):
             remove(path)
@@ -105,19 +110,34 @@ def remove(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def install(site: Path) -> None:
-    """Install the locked wheels, then the shipper, which is pure Python."""
+def install(site: Path, machine: str) -> None:
+    """Install the locked wheels for ``machine``, then the shipper, which is pure Python."""
     pip: list[str | Path] = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
     pip += ["--root-user-action=ignore", "--no-compile", "--target", site]
     locked = REPOSITORY / "requirements/run.txt"
-    run(*pip, "--require-hashes", "--only-binary=:all:", "--python-version", PYTHON, "--no-deps", "-r", locked)
-    with tempfile.TemporaryDirectory(prefix="shipper-source-") as name:  # setuptools writes files beside the sources
-        for source in ("pyproject.toml", "README.md", "LICENSE", *folders()):
-            copy = shutil.copytree if (REPOSITORY / source).is_dir() else shutil.copy
-            copy(REPOSITORY / source, Path(name, source))
-        run(*pip, "--no-deps", "--no-build-isolation", name, PYTHONWARNINGS="ignore")
-    for package in NOT_ON_NODES:
-        remove(site / package)
+    wheels = [f"--platform={platform}_{machine}" for platform in PLATFORMS]
+    run(
+        *pip,
+        "--require-hashes",
+        "--only-binary=:all:",
+        f"--python-version={PYTHON}",
+        *wheels,
+        "--no-deps",
+        "-r",
+        locked,
+    )
+    with tempfile.TemporaryDirectory(prefix="shipper-source-") as name:
+        source = Path(name, "source")
+        copy_sources(source)
+        run(*pip, "--no-deps", "--no-build-isolation", source, PYTHONWARNINGS="ignore")
+
+
+def copy_sources(target: Path) -> None:
+    """Copy what the distribution is made of: setuptools writes files beside the sources."""
+    target.mkdir()
+    for name in ("pyproject.toml", "README.md", "LICENSE", *folders()):
+        copy = partial(shutil.copytree, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
+        (copy if (REPOSITORY / name).is_dir() else shutil.copy)(REPOSITORY / name, target / name)
 
 
 def folders() -> set[str]:
@@ -135,22 +155,29 @@ def compiled(root: Path) -> None:
     compileall.compile_dir(root / "usr/lib", quiet=1, invalidation_mode=mode, stripdir=str(root), prependdir="/")
 
 
-def build(directory: Path) -> tuple[Path, Path]:
-    """Build the tar and the OCI archive in ``directory``. The same sources and packages give the same bytes."""
-    version = re.search(r'__version__.*"(.+)"', (REPOSITORY / "shipper/__init__.py").read_text())
-    assert version
-    epoch = int(os.environ.get("SOURCE_DATE_EPOCH") or committed())
+def build(directory: Path, machine: str = platform.machine()) -> tuple[Path, Path]:
+    """Build the tar and the OCI archive in ``directory``. The same sources and packages give the same bytes.
+
+    ``machine``: as uname names it; the names of files for another machine than this one end in its architecture.
+    """
+    version, epoch = __version__, source_date_epoch()
     directory.mkdir(parents=True, exist_ok=True)
-    tar = directory / f"shipper-{version[1]}.tar"
+    other = "" if machine == platform.machine() else f"-{oci.ARCHITECTURES[machine]}"
+    tar = directory / f"shipper-{version}{other}.tar"
     with tempfile.TemporaryDirectory(prefix="shipper-image-") as name:
         root = Path(name, "root")
-        unpack(Path(name, "debian.tar"), root)
-        fill(root)
+        unpack(Path(name, "debian.tar"), root, machine)
+        fill(root, machine)
         pack(root, tar, epoch)
-    return tar, oci.archive(tar, version[1], epoch)
+    return tar, oci.archive(tar, version, epoch, machine)
 
 
-def unpack(tar: Path, root: Path) -> None:
+def source_date_epoch() -> int:
+    """The time of all that is built, in seconds since 1970."""
+    return int(os.environ.get("SOURCE_DATE_EPOCH") or committed())
+
+
+def unpack(tar: Path, root: Path, machine: str) -> None:
     """Unpack Debian's packages into ``root``. They are not installed, so the image needs no package manager."""
     sources = next((path for path in SOURCES if path.exists()), None)
     if sources is None:
@@ -160,6 +187,7 @@ def unpack(tar: Path, root: Path) -> None:
     dump = subprocess.run(["apt-config", "dump", "Acquire"], stdout=subprocess.PIPE, text=True, check=True).stdout
     own.write_text("\n".join(line for line in dump.splitlines() if "::IndexTargets" not in line))
     words = ["mmdebstrap", "--quiet", "--variant=extract", f"--include={','.join(PACKAGES)}", f"--aptopt={own}"]
+    words += [f"--architectures={oci.ARCHITECTURES[machine]}"]
     run(*words, f"--hook-dir={HOOKS}", SUITE, tar, sources)
     run("tar", "--extract", "--no-same-owner", "--exclude=./dev/*", "--file", tar, "--directory", root)
 
@@ -190,8 +218,11 @@ def committed() -> str:
 def main() -> None:
     """Build the image; print path and SHA-256 of its two files."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    machines = list(oci.ARCHITECTURES)
+    parser.add_argument("--machine", choices=machines, default=platform.machine(), help="default: this machine's")
     parser.add_argument("directory", nargs="?", type=Path, default=REPOSITORY / "build", help="default: build/")
-    for path in build(parser.parse_args().directory):
+    args = parser.parse_args()
+    for path in build(args.directory, args.machine):
         print(f"{oci.digest(path)}  {path}")  # noqa: T201
 
 

@@ -24,6 +24,11 @@ SETTINGS: Final = {
     "Volumes": {"/var/lib/shipper": {}},
     "StopSignal": "SIGTERM",
 }
+LABELS: Final = {
+    "org.opencontainers.image.title": "shipper",
+    "org.opencontainers.image.description": "Host and container metrics for Elasticsearch",
+    "org.opencontainers.image.licenses": "Apache-2.0",
+}
 _CHUNK: Final = 1 << 20
 
 
@@ -33,33 +38,34 @@ def digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def archive(tar: Path, version: str, epoch: int) -> Path:
-    """Write ``<tar without .tar>-oci.tar`` beside ``tar``: one layer, for this machine's architecture."""
+def archive(tar: Path, version: str, epoch: int, machine: str = platform.machine()) -> Path:
+    """Write ``<tar without .tar>-oci.tar`` beside ``tar``: one layer, for ``machine`` as uname names it."""
     target = tar.with_name(f"{tar.stem}-oci.tar")
     layer = target.with_suffix(".layer")
     with tar.open("rb") as source, gzip.GzipFile("", "wb", 6, layer.open("wb"), mtime=0) as packed:
         shutil.copyfileobj(source, packed, _CHUNK)
     try:
         with tarfile.open(target, "w", format=tarfile.USTAR_FORMAT) as file:
-            _Writer(file, epoch).write(layer, digest(tar), version)
+            _Writer(file, epoch, machine).write(layer, digest(tar), version)
     finally:
         layer.unlink()
     return target
 
 
 class _Writer:
-    def __init__(self, file: tarfile.TarFile, epoch: int) -> None:
+    def __init__(self, file: tarfile.TarFile, epoch: int, machine: str) -> None:
         self._file = file
         self._epoch = epoch
+        self._architecture = ARCHITECTURES.get(machine, machine)
 
     def write(self, layer: Path, diff: str, version: str) -> None:
         created = datetime.fromtimestamp(self._epoch, UTC).isoformat().replace("+00:00", "Z")
-        machine = platform.machine()
+        labels = LABELS | {"org.opencontainers.image.version": version, "org.opencontainers.image.created": created}
         config = {
-            "architecture": ARCHITECTURES.get(machine, machine),
+            "architecture": self._architecture,
             "os": "linux",
             "created": created,
-            "config": SETTINGS | {"Labels": {"org.opencontainers.image.version": version}},
+            "config": SETTINGS | {"Labels": labels},
             "rootfs": {"type": "layers", "diff_ids": [f"sha256:{diff}"]},
             "history": [{"created": created, "created_by": "make image"}],
         }
