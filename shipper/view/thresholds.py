@@ -130,6 +130,7 @@ UNSYNCHRONISED_US: Final = Steps(
     16_000_000, 16_000_000
 )  # NM; the error reaches 1 s between two polls of systemd-timesyncd
 FULL_IN_S: Final = Steps(24 * 3600, 4 * 3600, falling=True)  # NM: 24 h and 4 h
+SOON_S: Final = Steps(24 * 3600, 24 * 3600, falling=True)  # as for filesystems
 RESTARTS: Final = Steps(3, 6)  # NM: more than 2 in 5 min
 VALUES: Final = Steps(2, 2)  # distinct values of a field that should not change
 

@@ -6,7 +6,7 @@ from typing import Final
 
 from shipper.deliver.client import Connection
 from shipper.settings.config import Index
-from shipper.view.alerts import culprits, filling, gone, judge, silence
+from shipper.view.alerts import culprits, filling, gone, judge, silence, trend
 from shipper.view.alerts.adjust import Adjustments
 from shipper.view.alerts.judge import Judging, Moment, within
 from shipper.view.alerts.model import Found, Measure, Rule
@@ -14,7 +14,12 @@ from shipper.view.alerts.rules import RULES
 from shipper.view.dashboards.model import HOST
 from shipper.view.msearch import Search, msearch, searched
 
-_JUDGES: Final = {Measure.SILENCE: silence.judge, Measure.GONE: gone.judge, Measure.FULL_IN: filling.judge}
+_JUDGES: Final = {
+    Measure.SILENCE: silence.judge,
+    Measure.GONE: gone.judge,
+    Measure.FULL_IN: filling.judge,
+    Measure.TREND: trend.judge,
+}
 _SEVERITIES: Final = ("critical", "warning", "notice")
 _LOOK_BACK_S: Final = 12 * 3600
 

@@ -4,7 +4,7 @@ A query (A) gives a series per entity, an expression (B) reduces it to the rule'
 the number in an expression, because Grafana's thresholds exclude the value itself. https://grafana.com/docs/grafana/latest/alerting/set-up/provision-alerting-resources/file-provisioning/
 
 Notices are left out, because they are no alerts. GONE is left out, because Grafana cannot search for values that one
-query returns and another one does not.
+query returns and another one does not, and TREND, because Grafana has no expression for a robust slope.
 """
 
 from collections.abc import Iterator, Mapping
@@ -16,7 +16,7 @@ from shipper.view.alerts.model import PER_CONTAINER, PER_HOST, Measure, Rule
 from shipper.view.alerts.output import DOCS
 from shipper.view.alerts.rules import SUBJECTS
 from shipper.view.dashboards.clauses import lucene_of
-from shipper.view.dashboards.model import TIME, Test, exists
+from shipper.view.dashboards.model import ENTITY, HOST, TIME, Test, exists
 
 HEAD: Final = """# Made by `shipper render`, for /etc/grafana/provisioning/alerting, with the data source of
 # dashboards/grafana/provisioning. docs/alerts.md describes each rule.
@@ -52,7 +52,7 @@ def groups(
 
 def suits(rule: Rule) -> bool:
     """Whether Grafana can judge ``rule``."""
-    return not rule.notice and rule.measure is not Measure.GONE
+    return not rule.notice and rule.measure not in (Measure.GONE, Measure.TREND)
 
 
 def severities(rule: Rule) -> Iterator[tuple[str, float]]:
@@ -83,6 +83,7 @@ def _rule(rule: Rule, severity: str, bound: float, board: Mapping[str, Any], sou
         "annotations": {
             "summary": f"{_who(rule)}: {rule.title}{_number(rule)}",
             "description": f"{rule.means} {rule.first}",
+            "explain": _explain(rule),
             "docs": f"{DOCS}#{rule.name}",
         },
         "labels": {"severity": severity, "rule": rule.name, "source": "shipper"},
@@ -100,6 +101,13 @@ def _pending_s(rule: Rule, severity: str) -> int:
 
 def _who(rule: Rule) -> str:
     return ", ".join(f'{{{{ index $labels "{name}" }}}}' for name in reversed(rule.per))
+
+
+def _explain(rule: Rule) -> str:
+    """The command that explains the alert, with the name quoted for a shell. Templates of Grafana have no time."""
+    name = ENTITY if ENTITY in rule.per else HOST
+    quoted = f"""{{{{ reReplaceAll "'" `'\\''` (index $labels "{name}") }}}}"""
+    return f"{rule.explains} '{quoted}'"
 
 
 def _number(rule: Rule) -> str:

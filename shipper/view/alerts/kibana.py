@@ -15,7 +15,7 @@ from shipper.view.alerts.grafana import severities, suits
 from shipper.view.alerts.model import Measure, Rule
 from shipper.view.alerts.output import DOCS
 from shipper.view.dashboards.clauses import dsl
-from shipper.view.dashboards.model import TIME, Test, exists
+from shipper.view.dashboards.model import ENTITY, HOST, TIME, Test, exists
 
 ROWS_SINCE: Final = (9, 2)
 _TYPE: Final = ".es-query"
@@ -39,7 +39,7 @@ def rules(
                 params = _groups(rule, bound, namespace)
             else:
                 continue
-            yield _id(rule, severity), _body(rule, severity, params)
+            yield _id(rule, severity), _body(rule, severity, params) | (_guide(rule) if version >= ROWS_SINCE else {})
 
 
 def _id(rule: Rule, severity: str) -> str:
@@ -59,6 +59,13 @@ def _body(rule: Rule, severity: str, params: dict[str, Any]) -> dict[str, Any]:
         "consumer": "stackAlerts",
         "enabled": True,
     }
+
+
+def _guide(rule: Rule) -> dict[str, Any]:
+    """How to explain an alert. Kibana expands no names here."""
+    name = ENTITY if ENTITY in rule.per else HOST
+    blob = f"`{rule.explains} NAME --at TIME` explains an alert: NAME is its `{name}`, TIME when it began (UTC)."
+    return {"artifacts": {"investigation_guide": {"blob": f"{blob} {DOCS}#{rule.name} describes the rule."}}}
 
 
 def _rows(rule: Rule, severity: str, bound: float, namespace: str) -> dict[str, Any]:

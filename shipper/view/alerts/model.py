@@ -32,10 +32,11 @@ class Measure(StrEnum):
     SILENCE = "silence"  # seconds since the newest document of a host
     GONE = "gone"  # seconds since the newest document of a container whose host still sends
     FULL_IN = "full in"  # seconds until a filesystem is full, by its growth over the window
+    TREND = "trend"  # seconds until a share is 1, by the robust slope of its hourly means
 
 
 SUSTAINED: Final = frozenset({Measure.AVG, Measure.MIN})  # the entity must have existed for half of the window
-OWN: Final = frozenset({Measure.SILENCE, Measure.GONE, Measure.FULL_IN})  # each has a module of its own
+OWN: Final = frozenset({Measure.SILENCE, Measure.GONE, Measure.FULL_IN, Measure.TREND})  # each has a module of its own
 
 
 class Resource(StrEnum):
@@ -105,6 +106,11 @@ class Rule:
         """Whether the rule reports a state rather than a quantity: thresholds and values add nothing to the title."""
         return self.measure in (Measure.COUNT, Measure.UNIQUE)
 
+    @property
+    def explains(self) -> str:
+        """The command that explains an alert; the name of the entity follows."""
+        return "shipper why --oom" if "oom_kill" in self.field else "shipper why"
+
     def shown(self, value: float) -> str:
         """The number for people."""
         return shown(value, self.unit)
@@ -149,10 +155,8 @@ class Found:
     @property
     def explain(self) -> str:
         """The command that explains the entity at the time of the alert, quoted for a shell."""
-        name = self.entity.get(ENTITY) or self.host
-        return (
-            f"shipper why {shlex.quote(name)} --at {datetime.fromtimestamp(self.at_ms / 1000, UTC):%Y-%m-%dT%H:%M:%S}"
-        )
+        name = shlex.quote(self.entity.get(ENTITY) or self.host)
+        return f"{self.rule.explains} {name} --at {datetime.fromtimestamp(self.at_ms / 1000, UTC):%Y-%m-%dT%H:%M:%S}"
 
     @property
     def severity(self) -> str:

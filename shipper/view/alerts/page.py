@@ -24,6 +24,7 @@ _HOW: Final = {
     Measure.SILENCE: "Time since the newest document of a host that sent any in the last {window}",
     Measure.GONE: "Time from a container's newest document, within the last {window}, to that of its host",
     Measure.FULL_IN: "Time until the filesystem is full, at its growth in the last {window}",
+    Measure.TREND: "Time until `{field}` is 1, by its steady growth in the last {window}",
 }
 _HEAD: Final = """# Alert rules
 
@@ -52,8 +53,14 @@ until = 2027-01-01T00:00:00Z              # optional
 ```
 
 For Grafana the same rules are in `dashboards/grafana/alerting`, and `shipper alerts install --grafana URL` installs
-them; for Kibana: `shipper alerts install --kibana URL`. Grafana and Kibana do not judge notices and `container-gone`,
-do not classify a silence, and name no containers and processes; their alerts link to a panel that shows them.
+them; for Kibana: `shipper alerts install --kibana URL`. Grafana and Kibana do not judge notices, `container-gone` and
+rules about steady growth, do not classify a silence, and name no containers and processes; their alerts link to a panel
+that shows them. Each alert has the command that explains it, such as `shipper why node-3 --at 2026-11-23T02:10:00`:
+with the time in the JSON and in an Alertmanager, without it in Grafana's annotation `explain`. Kibana from 9.2 has the
+command in the rule's investigation guide.
+
+Growth is steady if the median slope of the hourly means (Theil–Sen, as in `shipper forecast`) exceeds 0.2 % a day, and
+the means scatter little around it; what does not grow, or too irregularly, has no alert.
 
 A rule fires when its value reaches the threshold. If the value is a mean, or the lowest value of the window, entities
 that are younger than half of the window are not judged. Sources: NM is the mixin of node_exporter, KM the mixin of

@@ -4,7 +4,7 @@ from typing import Final
 
 from shipper.view.alerts.model import PER_CONTAINER, Measure, Rule
 from shipper.view.dashboards.model import above, below, one_of
-from shipper.view.thresholds import GONE_S, RESTARTS, STATE, VALUES
+from shipper.view.thresholds import GONE_S, RESTARTS, SOON_S, STATE, VALUES
 
 _BOARD: Final = "shipper-container"
 _MINUTE: Final = 60
@@ -36,6 +36,10 @@ RULES: Final = (
          "The working set is nearly as large as the memory limit. At the limit the kernel reclaims memory, then kills processes.",
          "Check whether the working set grows steadily (a leak) or with the load. Raise the limit, or restart the container before the kernel kills it.",
          source="APA: 80 % of the limit, 2 min"),
+    _own("container-memory-fills", "Memory limit reached soon", Measure.TREND, "cgroup.memory.limit.pct", 24 * 60,
+         "At the growth of the last day, the working set will soon be as large as the memory limit. Containers that use less than half of their limit are not judged.",
+         "`shipper forecast` shows the growth. Look for a leak; raise the limit, or restart the container at a time that suits.",
+         where=(*_WORKLOADS, above("cgroup.memory.limit.pct", 0.5)), own_steps=SOON_S, mild=True, source="as for filesystems"),
     _own("container-oom", "OOM kill in the container", Measure.MAX, "cgroup.memory.events.oom_kill.count_per_s", 10,
          "The kernel killed a process of the container or service, because the memory limit was reached or because the host had no memory left.",
          "The event documents (dataset event) name the process and the limit. Raise the limit, or find out which process grows.",
@@ -51,6 +55,10 @@ RULES: Final = (
     _own("container-tasks", "Tasks near the limit", Measure.MIN, "cgroup.pids.used.pct", 5,
          "At the limit the container or service cannot start any process or thread.", "Check whether the program leaks processes or threads. If all of them are needed, raise the limit (`pids.max`).",
          source="as for memory"),
+    _own("container-tasks-fill", "Task limit reached soon", Measure.TREND, "cgroup.pids.used.pct", 24 * 60,
+         "At the growth of the last day, the container or service will soon have as many tasks as it may have. What uses less than half of its limit is not judged.",
+         "`shipper forecast` shows the growth. Look for processes or threads that do not end.",
+         where=(*_WORKLOADS, above("cgroup.pids.used.pct", 0.5)), own_steps=SOON_S, mild=True, source="as for filesystems"),
     _own("container-forks-failed", "Forks failed at the limit", Measure.MAX, "cgroup.pids.events.max.count_per_s", 10,
          "The container or service could not start a process or thread, because its task limit was reached.",
          "Check whether the program leaks processes or threads. If all of them are needed, raise the limit (`pids.max`).", mild=True,

@@ -4,7 +4,7 @@ from typing import Final
 
 from shipper.view.alerts.model import Measure, Resource, Rule
 from shipper.view.dashboards.model import HOST, above, one_of
-from shipper.view.thresholds import FULL_IN_S, STATE, VALUES
+from shipper.view.thresholds import FULL_IN_S, SOON_S, STATE, VALUES
 
 _BOARD: Final = "shipper-host"
 _IDS: Final = {
@@ -49,6 +49,11 @@ RULES: Final = (
             "Without free inodes no file can be created, however much space is left.",
             "Look for directories with many small files: `du --inodes -x MOUNT_POINT | sort -n`.",
             where=_WRITABLE, resource=Resource.IO, source="NM: 95 % and 97 %, 1 h"),
+    _device("filesystem-inodes-fill", "Inodes used up soon", "filesystem", Measure.TREND, "system.filesystem.used_files.pct", 24 * 60,
+            "At the growth of the last day, the filesystem will soon have no free inode. Filesystems with less than half of their inodes used are not judged.",
+            "`shipper forecast` shows the growth. Look for directories with many small files: `du --inodes -x MOUNT_POINT | sort -n`.",
+            where=(*_WRITABLE, above("system.filesystem.used_files.pct", 0.5)), own_steps=SOON_S, mild=True, resource=Resource.IO,
+            source="as for space"),
     _device("filesystem-read-only", "Filesystem became read-only", "filesystem", Measure.UNIQUE, _READ_ONLY, 60,
             "A filesystem that was writable is now read-only, usually after a disk error.",
             "Read the kernel's log: `journalctl -k`. Save the data, check the disk, then run `fsck` and mount the filesystem again.",

@@ -3,8 +3,8 @@
 from typing import Final
 
 from shipper.view.alerts.model import Measure, Resource, Rule
-from shipper.view.dashboards.model import below
-from shipper.view.thresholds import STATE, UNSYNCHRONISED_US
+from shipper.view.dashboards.model import above, below
+from shipper.view.thresholds import SOON_S, STATE, UNSYNCHRONISED_US
 
 _MINUTE: Final = 60
 _BOARD: Final = "shipper-host"
@@ -58,10 +58,18 @@ RULES: Final = (
           "Swap is nearly full; when it is full, the kernel kills processes.",
           "Find out which containers use swap (`cgroup.memory.swap.usage.bytes`), and whether pages are swapped in and out at present.",
           resource=Resource.MEMORY, source="APA: 80 % for 2 min"),
+    _host("host-swap-fills", "Swap full soon", Measure.TREND, "system.memory.swap.used.pct", 24 * 60,
+          "At the growth of the last day, the swap will soon be full. Hosts that use less than half of their swap are not judged.",
+          "`shipper forecast` shows the growth. Find out which container grows, and stop or limit it.",
+          where=(above("system.memory.swap.used.pct", 0.5),), own_steps=SOON_S, mild=True, resource=Resource.MEMORY, source="as for filesystems"),
     _host("host-conntrack", "Connection tracking nearly full", Measure.MIN, "system.conntrack.used.pct", 5,
           "When the table of tracked connections is full, the kernel drops packets of new connections.",
           "Find out which container opens the connections. Raise `net.netfilter.nf_conntrack_max`, or shorten the timeouts of connection tracking.",
           resource=Resource.NETWORK, source="NM: 75 %; APA: 80 % for 5 min"),
+    _host("host-conntrack-fills", "Connection tracking full soon", Measure.TREND, "system.conntrack.used.pct", 24 * 60,
+          "At the growth of the last day, the table of tracked connections will soon be full. Tables that are less than half full are not judged.",
+          "`shipper forecast` shows the growth. Find out which container opens the connections.",
+          where=(above("system.conntrack.used.pct", 0.5),), own_steps=SOON_S, mild=True, resource=Resource.NETWORK, source="as for filesystems"),
     _host("host-files", "Open files near the limit", Measure.MIN, "system.files.used.pct", 15,
           "At the limit no process of the host can open a file or a socket.",
           "Find out which process has most open files (`system.process.fd.open`). If all of them are needed, raise `fs.file-max`.",
