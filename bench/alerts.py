@@ -66,7 +66,7 @@ def _measured(args: argparse.Namespace, state: str) -> Cost:
     with shipper_eslocal.cluster(heap="1g", tuned=True) as cluster:
         load(list(cluster.urls), fleet)
         at = datetime.fromtimestamp(fleet.tick_ms(args.ticks - 1) / 1000, UTC).isoformat()
-        command = [sys.executable, "-c", _MEASURED, "alerts", "check", "--at", at, "--elasticsearch-hosts", cluster.url]
+        command = ["alerts", "check", "--at", at, "--elasticsearch-hosts", cluster.url]
         command += ["--elasticsearch-timeout", "300s"]  # cold, on a busy machine
         for _ in range(_RUNS):  # a new server has not compiled its hot code yet
             _run(command)
@@ -83,9 +83,16 @@ def _timed(command: list[str], server_s: Callable[[], float]) -> tuple[int, floa
 
 def _run(command: list[str]) -> tuple[int, float]:
     """Number of alerts, and the largest resident size in MiB."""
+    output, resident = measured(command)
+    return output.count("["), resident
+
+
+def measured(words: list[str]) -> tuple[str, float]:
+    """What ``shipper`` with these arguments prints, and its largest resident size in MiB."""
+    command = [sys.executable, "-c", _MEASURED, *words]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode in {0, 1, 2}, done.stderr
-    return done.stdout.count("["), int(done.stderr.split()[-1]) / 1024
+    return done.stdout, int(done.stderr.split()[-1]) / 1024
 
 
 if __name__ == "__main__":
