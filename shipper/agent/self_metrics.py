@@ -110,6 +110,9 @@ class SelfMetrics:
             "agent.delivery.twins.count": state.twins,
             "agent.delivery.restarts.count": state.restarts,
         }
+        latency_ms, state.latency_ms = state.latency_ms, None
+        if latency_ms is not None:
+            values["agent.delivery.latency.ms"] = latency_ms
         if state.resting:
             values["agent.delivery.resting"] = [f"{index}: {why}" for index, why in state.resting.items()]
         if state.skew_ms is not None:

@@ -259,9 +259,10 @@ class Delivery:
         body = body_of([item.entry for item in items])
         self.state.requests += 1
         self.state.bytes += len(body)
-        self._beat = time.monotonic()
+        begin = self._beat = time.monotonic()
         response = self._send(body, shard_s)
         self._beat = time.monotonic()
+        self.state.latency_ms = max(round((self._beat - begin) * 1000), self.state.latency_ms or 0)
         now_ms = self._now_ms()
         try:
             answers = response["items"]

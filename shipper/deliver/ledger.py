@@ -70,6 +70,7 @@ class DeliveryState:
     requests: int = 0
     failures: int = 0
     bytes: int = 0
+    latency_ms: int | None = None  # of the slowest request that was answered since it was read
     twins: int = 0  # 409 to a document that was not sent before: another shipper uses this name
     skew_ms: int | None = None  # this host's clock minus the server's; None while unknown
     findings: list[str] = field(default_factory=list)  # what is wrong on the server, checked once

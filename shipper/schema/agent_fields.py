@@ -29,6 +29,7 @@ FIELDS: Final[tuple[Field, ...]] = (
     counter("agent.delivery.requests.count", "count", "Bulk requests", "delivery"),
     counter("agent.delivery.failures.count", "count", "Bulk requests that failed as a whole", "delivery"),
     counter("agent.delivery.bytes", "bytes", "Size of bulk request bodies before compression", "delivery"),
+    gauge("agent.delivery.latency.ms", "ms", "Time from a bulk request to its response: the longest since the previous document; absent if there was none", "delivery"),
     counter("agent.delivery.restarts.count", "count", "Times that the delivery thread ended and was restarted", "delivery"),
     attribute("agent.delivery.resting", "Indices that accept no documents, and why", "delivery"),
     counter("agent.log.dropped.count", "count", "Log lines that standard error did not accept at once", "log"),

@@ -20,7 +20,10 @@ TYPES: Final = {"scaled_float": "double", "half_float": "double"}
 # Below names of Elastic's, but ours: nothing that Elastic makes has these
 OWN: Final = (
     *("agent.[!v]*", "cgroup.*"),
-    *(f"container.{name}" for name in ("exit_code", "finished", "health", "oom_killed", "restarts.count", "state")),
+    *(
+        f"container.{name}"
+        for name in ("exit_code", "finished", "health", "image.changed", "oom_killed", "restarts.count", "state")
+    ),
     *("event.oom.*", "system.process.oom_score", "system.process.memory.pss.bytes", "system.process.io.*"),
     *("system.process.cpu.total.ns", "system.process.summary.disk_sleep"),
     *("attributes", "metric", "metricset.*.count", "metricset.duration.us", "metricset.series"),

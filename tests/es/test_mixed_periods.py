@@ -2,7 +2,6 @@
 
 import json
 import re
-from collections.abc import Iterator
 from dataclasses import replace
 
 import polars as pl
@@ -14,22 +13,22 @@ from proof import Proven, loaded
 
 from shipper.view.dashboards import ask, grafana
 from shipper.view.dashboards.boards import overview
+from shipper.view.dashboards.model import HOST, TIME
 
 BOARD = overview.BOARD
 PER_HOST = "CPU usage, busiest hosts"
 
 
 @pytest.fixture(scope="module")
-def mixed() -> Iterator[Proven]:
+def mixed(es9: shipper_eslocal.Cluster) -> Proven:
     """Half an hour of one host each."""
-    with shipper_eslocal.cluster(heap="512m") as cluster:
-        slow = Fleet(hosts=1, containers=1, ticks=30, period_s=60, names=("sixty",))
-        fast = replace(slow, ticks=180, period_s=10, names=("ten",))
-        parts = [loaded(cluster, fleet) for fleet in (slow, fast)]
-        columns = {
-            name: pl.concat([part.columns[name] for part in parts], how="vertical_relaxed") for name in parts[0].columns
-        }
-        yield replace(parts[0], columns=columns)
+    slow = Fleet(hosts=1, containers=1, ticks=30, period_s=60, names=("sixty",), namespace="mixed")
+    fast = replace(slow, ticks=180, period_s=10, names=("ten",))
+    parts = [loaded(es9, fleet) for fleet in (slow, fast)]
+    columns = {
+        name: pl.concat([part.columns[name] for part in parts], how="vertical_relaxed") for name in parts[0].columns
+    }
+    return replace(parts[0], columns=columns)
 
 
 def floor_ms(data: Proven, host: str) -> int:
@@ -45,6 +44,22 @@ def floor_ms(data: Proven, host: str) -> int:
 def test_the_least_interval_is_the_longest_period(mixed: Proven) -> None:
     assert floor_ms(mixed, ALL) == 60_000
     assert floor_ms(mixed, "ten") == 10_000
+
+
+def test_the_reports_total_is_the_sum_of_the_hosts_means(mixed: Proven) -> None:
+    """The fast host has six documents for one of the slow host: a plain mean would be mostly its own."""
+    panel = next(one for one in BOARD.panels if one.title == "Fleet network")
+    answer = replace(mixed, when=ask.span(mixed.when.first_ms, mixed.when.last_ms, least_s=300)).search(panel)
+    for metric in panel.metrics:
+        column = pl.col(metric.field)
+        hosts = mixed.columns["host"].filter(column.is_not_null())
+        buckets = hosts.with_columns((pl.col(TIME) // 300_000 * 300_000).alias("at"))
+        means = buckets.group_by("at", HOST).agg(column.mean()).group_by("at").agg(column.sum())
+        whole = means.sort("at")[1:-1]  # the first and the last one lack documents of a host
+        right = {row["at"]: row[metric.field] for row in whole.iter_rows(named=True)}
+        shown = dict(zip(answer.times, answer.series[metric.label], strict=True))
+        assert len(right) >= 5
+        assert {at: shown[at] for at in right} == pytest.approx(right, rel=1e-5)
 
 
 @pytest.mark.parametrize(("least_s", "gaps"), [(60, 0), (10, 100)])

@@ -27,16 +27,10 @@ REBOOT = 90
 
 
 @pytest.fixture(scope="module")
-def server() -> Iterator[shipper_eslocal.Cluster]:
-    with shipper_eslocal.cluster(heap="1g") as cluster:
-        yield cluster
-
-
-@pytest.fixture(scope="module")
-def data(server: shipper_eslocal.Cluster) -> Proven:
+def data(es9: shipper_eslocal.Cluster) -> Proven:
     """An hour of three hosts with names that are markup: one rebooted, one gone."""
     return loaded(
-        server,
+        es9,
         Troubled(
             hosts=3,
             containers=6,
@@ -95,6 +89,8 @@ def test_every_panel_shows_what_the_documents_say(data: Proven, browser: Browser
     for seen, (board, chosen) in zip(boards, wanted, strict=True):
         panels = list(NAMES[board].panels)
         assert [one["title"] for one in seen] == [panel.title for panel in panels]
+        courses = {panel.title for panel, one in zip(panels, seen, strict=True) if panel.trend and not one["empty"]}
+        assert courses == {one["title"] for one in seen if one["course"]}
         for one, panel in zip(seen, panels, strict=True):
             problems += [f"{board}, {panel.title}: {problem}" for problem in compared(data, panel, one, board, chosen)]
     assert problems == []
@@ -211,29 +207,31 @@ def test_nothing_to_report_is_one_line(data: Proven, tmp_path: Path, capsys: pyt
     assert not path.exists()
 
 
-def test_a_key_that_may_only_read_is_enough(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    fleet = Fleet(hosts=1, containers=2, ticks=30, period_s=10)
-    with shipper_eslocal.cluster(security=True) as secure:
-        admin = Elasticsearch(
-            hosts=(secure.url,),
-            username=str(secure.username),
-            password_file=str(secure.password_file),
-            ca_file=str(secure.ca_file),
-        )
-        config = Config(elasticsearch=admin, index=Index(replicas=0))
-        with client.connect(config, {}) as connection:
-            setup.install(connection, config, lambda _line: None)
-        for body in fleet.bulk():
-            assert not secure.request("POST", "/_bulk?refresh=true", body.data)["errors"]
-        rights = {"reader": {"index": [{"names": ["metrics-shipper.*"], "privileges": ["read"]}]}}
-        made = secure.request("POST", "/_security/api_key", {"name": "reader", "role_descriptors": rights})
-        key = tmp_path / "key"
-        key.touch(0o600)
-        key.write_text(f"{made['id']}:{made['api_key']}\n")
-        where = ["--elasticsearch-hosts", secure.url, "--elasticsearch-ca-file", str(secure.ca_file)]
-        path = tmp_path / "report.html"
-        as_key = [*where, "--elasticsearch-api-key-file", str(key), "-o", str(path)]
-        assert cli.main(["report", *as_key]) == 0
+def test_a_key_that_may_only_read_is_enough(
+    secure: shipper_eslocal.Cluster, namespace: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fleet = Fleet(hosts=1, containers=2, ticks=30, period_s=10, namespace=namespace)
+    admin = Elasticsearch(
+        hosts=(secure.url,),
+        username=str(secure.username),
+        password_file=str(secure.password_file),
+        ca_file=str(secure.ca_file),
+    )
+    config = Config(elasticsearch=admin, index=Index(replicas=0, namespace=namespace))
+    with client.connect(config, {}) as connection:
+        setup.install(connection, config, lambda _line: None)
+    for body in fleet.bulk():
+        assert not secure.request("POST", "/_bulk?refresh=true", body.data)["errors"]
+    rights = {"reader": {"index": [{"names": ["metrics-shipper.*"], "privileges": ["read"]}]}}
+    made = secure.request("POST", "/_security/api_key", {"name": "reader", "role_descriptors": rights})
+    key = tmp_path / "key"
+    key.touch(0o600)
+    key.write_text(f"{made['id']}:{made['api_key']}\n")
+    where = ["--elasticsearch-hosts", secure.url, "--elasticsearch-ca-file", str(secure.ca_file)]
+    where += ["--index-namespace", namespace]
+    path = tmp_path / "report.html"
+    as_key = [*where, "--elasticsearch-api-key-file", str(key), "-o", str(path)]
+    assert cli.main(["report", *as_key]) == 0
     assert capsys.readouterr().out == f"{path}\n"
     assert fleet.host_name(0) in path.read_text(encoding="utf-8")
     assert made["api_key"] not in path.read_text(encoding="utf-8")

@@ -34,6 +34,7 @@ return [...document.querySelectorAll(".board")].map((board) => [...board.querySe
     title: panel.querySelector("h3").textContent,
     empty: panel.querySelector(".empty") !== null,
     names: [...panel.querySelectorAll(".numbers small")].map((one) => one.textContent),
+    course: panel.querySelector(".course")?.getBoundingClientRect().height ?? 0,
     numbers: [...panel.querySelectorAll(".numbers b")].map((one) => number(one.dataset.value)),
     rows: [...panel.querySelectorAll("tbody tr")].map((row) =>
       [row.cells[0].textContent, [...row.cells].slice(1).map((cell) => number(cell.dataset.value))]),

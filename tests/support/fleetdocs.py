@@ -212,14 +212,24 @@ class _Host:
             if entity.kind.dataset != "process" or tick % pause == 0:
                 self._collected += 1
                 values = entity.at(tick)
-                if entity.kind.dataset == "host" and fleet.reboots.get(self._number) == tick:
-                    values = {**values, "system.boot.first": True}
+                values |= self._firsts(entity, tick)
                 yield self._document(entity, tick, values)
         if "agent" in fleet.datasets:
             self._collected += 1
             yield self._document(
                 self._agent, tick, self._agent.at(tick, **self._ledger(before, tick), **self._goodbye(tick))
             )
+
+    def _firsts(self, entity: Entity, tick: int) -> Values:
+        """What only the first document after a boot, or of a container, says."""
+        rebooted = self._fleet.reboots.get(self._number) == tick
+        if entity.kind.dataset == "host" and rebooted:
+            return {"system.boot.first": True}
+        if entity.kind.dataset != "cgroup" or "container.name" not in entity.kind.values:
+            return {}
+        deployed = self._fleet.deploys.get(SERVICES[int(entity.key) % len(SERVICES)]) == tick
+        changed: Values = {"container.image.changed": True} if deployed else {}
+        return {"cgroup.first": True, **changed} if rebooted or deployed else {}
 
     @cached_property
     def _agent(self) -> Entity:
@@ -240,6 +250,7 @@ class _Host:
         waiting = self._collected - before
         return {**ended, f"{ledger}.collected.count": self._collected, f"{ledger}.spooled.count": waiting,
                 "agent.spool.bytes": waiting * 1500, "agent.tick.count": tick + 1,
+                "agent.delivery.latency.ms": 8 + int(40 * noise(self._seed, tick)),
                 "agent.tick.duration.us": 20_000 + int(20_000 * noise(self._seed, tick))}  # fmt: skip
 
     def _events(self, tick: int) -> None:

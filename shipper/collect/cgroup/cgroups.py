@@ -70,6 +70,18 @@ FIELDS: tuple[Field, ...] = (
         "Times that the cgroup of this service or container name was recreated since the shipper started",
         "inode numbers",
     ),
+    attribute(
+        "cgroup.first",
+        "True in the first document of a cgroup that was created since the shipper's first tick; else absent",
+        "inode numbers, times of its directories",
+        Type.BOOLEAN,
+    ),
+    attribute(
+        "container.image.changed",
+        "True in the first document with another image than the container of this name had before; else absent",
+        "container.image.name",
+        Type.BOOLEAN,
+    ),
     gauge(
         "cgroup.oom_kills.count",
         "count",
@@ -139,7 +151,8 @@ class _Cgroups:
         self._memory: dict[str, int] | None = None
         self._tree: Node | None = None
         self._known: dict[str, Cgroup] = {}
-        self._restarts = Restarts(_MOST_RESTARTED)
+        self._lives = Lives(_MOST_RESTARTED)
+        self._since_ns = 0
         self._log = kernel_log.of(reader, config.spool.directory)
         self._killed = Killed(self._log.killed)
         self._entities = entities(reader)
@@ -147,6 +160,8 @@ class _Cgroups:
     def collect(self) -> Iterable[Reading]:
         """One reading per cgroup, parents first."""
         now_ns = self._reader.now_ns()
+        # What was created less than a period before the first turn was in no document of an earlier run
+        self._since_ns = self._since_ns or now_ns - self._config.collect.period_s * 1_000_000_000
         self._log.read(self._reader)
         self._files.begin()
         self._entities.begin()
@@ -174,16 +189,25 @@ class _Cgroups:
             self._add_io(cgroup, values, at_ns)
             if cgroup.namespace and (cgroup.identity.aggregate or owners[cgroup.namespace] is cgroup):
                 values.update(cgroup.network())
+            described = cgroup.describe()
             if (name := cgroup.name) is not None:
-                values["cgroup.restarts.count"] = self._restarts.of(name, cgroup.inodes)
+                values |= self._life(name, cgroup, described)
                 if self._log.readable:
                     values["cgroup.oom_kills.count"] = self._killed.of(name, cgroup.path)
-            described = cgroup.describe()
             self._entities.add(cgroup.path, described[ENTITY.name])
             inactive = values.pop(controllers.INACTIVE_FILE, None)
             inputs = of_host if inactive is None else {**of_host, _INACTIVE: inactive}
             identity = (cgroup.inodes, cgroup.namespace)
             yield Reading(CGROUP, cgroup.path, at_ns, {**described, **values}, identity, most, inputs)
+
+    def _life(self, name: Hashable, cgroup: Cgroup, described: Mapping[str, Value]) -> dict[str, Value]:
+        life = self._lives.of(name, cgroup.inodes, str(described.get("container.image.name", "")))
+        values: dict[str, Value] = {"cgroup.restarts.count": life.restarts}
+        if life.new and "cgroup.start" in described and cgroup.started_ns > self._since_ns:
+            values["cgroup.first"] = True
+        if life.changed:
+            values["container.image.changed"] = True
+        return values
 
     def _add_io(self, cgroup: Cgroup, values: dict[str, Any], at_ns: int) -> None:
         if self._counts_no_io:
@@ -313,24 +337,37 @@ class Killed:
         return sum(self._by_path.get(cgroup, 0) for cgroup in paths)
 
 
-class Restarts:
-    """How often the cgroup of a name was recreated, for the ``most`` names that were seen last."""
+@dataclass(frozen=True, slots=True)
+class Life:
+    """``restarts``: times that the cgroup of a name was recreated; ``new``: it was not seen before; ``changed``: its
+    image is not the one that the name had.
+    """
+
+    restarts: int
+    new: bool
+    changed: bool
+
+
+class Lives:
+    """The cgroups that each name had, for the ``most`` names that were seen last."""
 
     def __init__(self, most: int) -> None:
         self._most = most
         # Hashes, because names and inodes of removed cgroups would take ten times as much memory
-        self._seen: dict[int, tuple[int, int]] = {}
+        self._seen: dict[int, tuple[int, int, int]] = {}
 
-    def of(self, name: Hashable, inodes: Hashable) -> int:
-        """Times that the cgroup of this name, whose inodes are now ``inodes``, was recreated."""
+    def of(self, name: Hashable, inodes: Hashable, image: str) -> Life:
+        """That of ``name``, whose cgroup has these ``inodes`` now."""
         key, now = hash(name), hash(inodes)
-        before, count = self._seen.pop(key, (now, 0))
+        before, count, ran = self._seen.pop(key, (None, -1, 0))
+        forgets = before is None and len(self._seen) >= self._most  # and may have forgotten this one
         if before != now:
             count += 1
-        self._seen[key] = (now, count)  # now the last in order
+        runs = hash(image) if image else ran
+        self._seen[key] = (now, count, runs)  # now the last in order
         if len(self._seen) > self._most:
             del self._seen[next(iter(self._seen))]
-        return count
+        return Life(count, before != now and not forgets, bool(ran) and runs != ran)
 
 
 def _cores(reader: Reader) -> int:

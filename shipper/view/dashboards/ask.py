@@ -10,6 +10,7 @@ from typing import Any, Final
 from shipper.view.dashboards.clauses import dsl
 from shipper.view.dashboards.model import (
     MOST_SERIES,
+    PERIODS,
     RECENT,
     RECENT_MS,
     TIME,
@@ -96,8 +97,17 @@ def body(panel: Panel, when: Span, chosen: Iterable[Mapping[str, Any]] = ()) -> 
     return {"size": 0, "track_total_hits": False, "query": {"bool": {"filter": filters}}, "aggs": _aggs(panel, when)}
 
 
+def course(panel: Panel) -> Panel:
+    """The values of the whole range that are drawn behind the number of ``panel``."""
+    return replace(panel, view=View.LINES, recent=False, trend=False)
+
+
 def _aggs(panel: Panel, when: Span) -> dict[str, Any]:
-    metrics = {str(i): _metric(metric, when) for i, metric in enumerate(panel.metrics) if metric.stat is not Stat.COUNT}
+    metrics = {
+        str(i): _each(panel, metric) if metric.stat is Stat.TOTAL else _metric(metric, when)
+        for i, metric in enumerate(panel.metrics)
+        if metric.stat is not Stat.COUNT
+    }
     parts = {f"{i}n": _number(metric) for i, metric in enumerate(panel.metrics) if metric.stat is Stat.TOTAL}
     parts |= {
         f"{i}n": _metric(replace(metric, stat=Stat.UNIQUE, recent=True), when)
@@ -123,13 +133,13 @@ def _histogram(when: Span) -> dict[str, Any]:
 
 
 def _metric(metric: Metric, when: Span) -> dict[str, Any]:
-    """The aggregation of a metric; not for COUNT, because every bucket has ``doc_count``."""
+    """The aggregation of a metric; not for COUNT, because every bucket has ``doc_count``, and not for TOTAL."""
     match metric.stat:
         case Stat.UNIQUE | Stat.MISSING:
             made: dict[str, Any] = {"cardinality": {"field": metric.field, "precision_threshold": _PRECISION}}
         case Stat.AGE:
             made = {"max": {"field": TIME}}
-        case Stat.TOTAL | Stat.AVG:
+        case Stat.AVG:
             made = {"avg": {"field": metric.field}}
         case _:
             made = {str(metric.stat): {"field": metric.field}}
@@ -139,6 +149,12 @@ def _metric(metric: Metric, when: Span) -> dict[str, Any]:
         end = {"range": {TIME: {"gte": f"{when.last_ms}||-{RECENT}", "format": "epoch_millis"}}}
         made = {"filter": end, "aggs": {"end": made}}
     return made
+
+
+def _each(panel: Panel, metric: Metric) -> dict[str, Any]:
+    """The mean of an entity: a document counts for its period, so that hosts with a short one do not count for more."""
+    weight = {"field": PERIODS[panel.dataset]}
+    return {"weighted_avg": {"value": {"field": metric.field}, "weight": weight}}
 
 
 def _number(metric: Metric) -> dict[str, Any]:

@@ -7,8 +7,10 @@ Grafana, Kibana and the report draw the same boards. Units and permitted average
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from functools import cache
 from typing import Final
 
+from shipper.fields.aliases import PERIOD
 from shipper.fields.field import Field, Type
 from shipper.schema.datasets import DATASETS, MINUTELY
 from shipper.view.thresholds import MISSING, NOTHING_SENT, SILENT_MS, THRESHOLDS, Steps
@@ -37,11 +39,14 @@ class Stat(StrEnum):
     MIN = "min"
     COUNT = "count"  # of documents; without a field
     UNIQUE = "unique"  # number of a field's distinct values
-    TOTAL = "total"  # sum of the entities' means: mean × number of entities (distinct values of ``per``)
+    TOTAL = "total"  # sum of the entities' means: mean × number of entities (distinct values of ``per``); see PERIODS
     AGE = "age"  # of a row: time from its last document to the end of the range
     MISSING = "missing"  # number of a field's distinct values in the panel's range, but not in its last RECENT
 
 
+# Dataset → field with the period of its documents, the weight in a TOTAL. Grafana and Kibana cannot weight a mean, so
+# their totals are exact only if all hosts have the same period
+PERIODS: Final = {"host": PERIOD.name, "cgroup": PERIOD.name, "agent": "agent.period.ms"}
 COUNTED: Final = frozenset({Stat.COUNT, Stat.UNIQUE, Stat.MISSING})
 
 
@@ -240,6 +245,7 @@ class Variable:
     dataset: str = "host"
     within: str = ""  # another variable: only values of documents that match its choice
     hidden: bool = False  # not shown: its value follows from another variable
+    busiest: bool = False  # values are sorted by their number of documents, among which are those of busy processes
 
 
 @dataclass(frozen=True, slots=True)
@@ -316,13 +322,18 @@ def find(dataset: str, name: str) -> Field:
     """The declared field; for a key below a flattened field, the flattened field. Raises BoardError."""
     if dataset not in DATASETS:
         raise BoardError(f"{dataset}: no such dataset")
-    fields = {declared.name: declared for declared in DATASETS[dataset].fields}
+    fields = _fields(dataset)
     if name in fields:
         return fields[name]
     for declared in fields.values():
         if declared.type is Type.FLATTENED and name.startswith(f"{declared.name}."):
             return declared
     raise BoardError(f"{name}: no field of {dataset}")
+
+
+@cache
+def _fields(dataset: str) -> dict[str, Field]:
+    return {declared.name: declared for declared in DATASETS[dataset].fields}
 
 
 def has(dataset: str, name: str) -> bool:

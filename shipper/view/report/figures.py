@@ -22,7 +22,7 @@ _LEGEND: Final = {
     "y": 0,
     "yref": "container",
     "yanchor": "bottom",
-    "maxheight": 0.35,
+    "maxheight": 0.25,
     "tracegroupgap": 0,
     "font": {"size": 10},
 }
@@ -68,6 +68,19 @@ def figure(panel: Panel, when: Span, answer: Answer, marks: Marks, colours: Mapp
         layout["yaxis2"] = {"overlaying": "y", "range": [0, 1], "visible": False, "fixedrange": True}
         data += [_mark(title, points) for title, points in marks.items() if points]
     return {"data": data, "layout": layout}
+
+
+def course(line: Line) -> str:
+    """``line`` as a path of SVG in a box of one by one, y downward from the highest value; a gap is a gap."""
+    highest, width = max((value for value in line if value is not None), default=0) or 1, max(len(line) - 1, 1)
+    parts, pen = [], "M"
+    for i, value in enumerate(line):
+        if value is None:
+            pen = "M"
+            continue
+        parts.append(f"{pen}{i / width:.4g} {1 - value / highest:.4g}")
+        pen = "L"
+    return "".join(parts)
 
 
 def _layout(when: Span) -> dict[str, Any]:

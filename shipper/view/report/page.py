@@ -18,7 +18,7 @@ from plotly.offline import get_plotlyjs
 from shipper import __version__
 from shipper.view.dashboards.ask import Answer, Span
 from shipper.view.dashboards.model import Metric, Panel, Row, View, key_label, label, sorted_by, steps, unit
-from shipper.view.report.figures import figure, shared
+from shipper.view.report.figures import course, figure, shared
 from shipper.view.report.search import Filled
 from shipper.view.thresholds import Level
 from shipper.view.unit_formats import moment, shown
@@ -46,6 +46,7 @@ class Drawn:
     empty: bool
     figure: dict[str, Any] | None = None
     numbers: list[tuple[str, Cell]] = field(default_factory=list)
+    course: str = ""  # a path of SVG
     headings: list[str] = field(default_factory=list)
     rows: list[tuple[str, list[Cell]]] = field(default_factory=list)
 
@@ -120,6 +121,8 @@ def _drawn(id_: str, filled: Filled, panel: Panel, colours: Mapping[str, int]) -
         return made
     if panel.view is View.STAT:
         made.numbers = list(_numbers(panel, answer))
+        lines = filled.courses.get(panel.title, Answer()).series.values()
+        made.course = course(next(iter(lines), []))
     elif panel.view is View.TABLE:
         made.headings = [key_label(panel), *(label(panel, metric) for metric in panel.metrics)]
         made.rows = list(_rows(panel, answer))

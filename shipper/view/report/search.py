@@ -31,7 +31,8 @@ class Page:
 
 @dataclass(frozen=True, slots=True)
 class Filled:
-    """``answers``: by title of the panel. ``marks``: by name, times in ms with their labels, oldest first.
+    """``answers``: by title of the panel. ``courses``: of numbers, the values of the range, also by title.
+    ``marks``: by name, times in ms with their labels, oldest first.
 
     ``cut``: names of marks of which only the newest were read. ``findings``: lines of what rules find.
     ``comparison``: lines of what differs before and after a time.
@@ -40,6 +41,7 @@ class Filled:
     page: Page
     when: Span
     answers: Mapping[str, Answer]
+    courses: Mapping[str, Answer]
     marks: Mapping[str, list[tuple[int, str]]]
     cut: frozenset[str]
     findings: tuple[str, ...] = ()
@@ -74,14 +76,18 @@ def host_of(connection: Connection, index: Index, entity: str, first_ms: int, la
 def fill(connection: Connection, index: Index, page: Page, when: Span) -> Filled:
     """All panels and marks of ``page``. Raises ServerError."""
     panels = [panel for panel in page.board.panels if panel.view is not View.TEXT]
-    wanted = [(panel.dataset, ask.body(panel, when, _narrowing(page, panel))) for panel in panels]
+    courses = [ask.course(panel) for panel in panels if panel.trend]
+    drawn = [*panels, *courses]
+    wanted = [(panel.dataset, ask.body(panel, when, _narrowing(page, panel))) for panel in drawn]
     wanted += [(mark.dataset, _documents(page, mark, when)) for mark in page.board.marks]
     responses = msearch(connection, index, wanted)
-    answers = {panel.title: _read(panel, when, next(responses)) for panel in panels}
+    answers, lines = (
+        {panel.title: _read(panel, when, next(responses)) for panel in some} for some in (panels, courses)
+    )
     hits_of = {mark: next(responses)["hits"]["hits"] for mark in page.board.marks}
     marks = {mark.name: list(_marks(mark, hits)) for mark, hits in hits_of.items()}
     cut = frozenset(mark.name for mark, hits in hits_of.items() if len(hits) == MOST_MARKS)
-    return Filled(page, when, answers, marks, cut)
+    return Filled(page, when, answers, lines, marks, cut)
 
 
 def _read(panel: Panel, when: Span, response: Mapping[str, Any]) -> Answer:

@@ -21,7 +21,7 @@ CONFIG = replace(Config(), spool=replace(Config().spool, directory=""))
 # Told by names and links of directories, by stat(2), statvfs(2) or psutil's own reads, so by no line of a file. Or told
 # twice (freezer.state, cgroup.events): a change of one changes nothing
 NO_LINE = re.compile(
-    r"cgroup\.(path|kind|name|entity|aggregate|depth|mode|start|uptime\.ms|restarts\.count)|container\.(id|runtime)"
+    r"cgroup\.(path|kind|name|entity|aggregate|depth|mode|start|uptime\.ms|restarts\.count|first)|container\.(id|runtime|image\.changed)"
     r"|event\.module|metricset\.period|host\.(os\.type|architecture)|system\.(reboot_required|sessions\.count)"
     r"|system\.(diskio|network)\.physical|system\.filesystem\.(stuck|total|free|available|used.*|files|free_files)"
     r"|system\.process\.(fd\.open|io\..*|memory\.pss\.bytes)|user\.id|process\.command_line|system\.process\.summary\..*"

@@ -2,6 +2,7 @@
 
 import json
 import threading
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from shipper.agent.self_metrics import Report, SelfMetrics
 from shipper.base.errors import BadRequest, TooLarge, Unavailable
 from shipper.base.log import Log
 from shipper.deliver import replay
@@ -657,6 +659,25 @@ def test_a_delivery_thread_that_ended_is_started_again(ledger: Ledger, server: S
     assert one.state.restarts == 1
     one.stop(30)
     assert ledger.counts == Counts(collected=1, stored=1)
+
+
+def test_the_agent_document_has_the_slowest_request_since_the_one_before(ledger: Ledger, server: Server) -> None:
+    waits_s = [0.03, 0.0]
+
+    def send(body: bytes, shard_s: float) -> Any:
+        time.sleep(waits_s.pop(0))
+        return server(body, shard_s)
+
+    one = delivery(ledger, send)
+    told = SelfMetrics(ledger, one.state)
+    latencies = [told.values(Report(1000)).get("agent.delivery.latency.ms")]
+    for tick in (1, 2):
+        put(ledger, tick, 1)
+        assert one.step()
+    latencies += [told.values(Report(1000)).get("agent.delivery.latency.ms") for _ in range(2)]
+    before, slowest, after = latencies
+    assert (before, after) == (None, None)
+    assert isinstance(slowest, int) and slowest >= 30
 
 
 def test_a_delivery_thread_that_stands_still_is_not_alive(ledger: Ledger, server: Server) -> None:

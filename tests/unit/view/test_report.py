@@ -14,7 +14,7 @@ from shipper.view.dashboards.ask import Answer
 from shipper.view.dashboards.colours import COLOURS
 from shipper.view.dashboards.model import HOST, Panel, Split, View, avg, label
 from shipper.view.report import page
-from shipper.view.report.figures import figure, shared
+from shipper.view.report.figures import course, figure, shared
 from shipper.view.report.search import Filled, Page
 from shipper.view.thresholds import THRESHOLDS
 
@@ -124,6 +124,20 @@ def test_a_host_has_one_colour_on_all_charts() -> None:
     assert shared([(panel, many)]) == {}
 
 
+@pytest.mark.parametrize(
+    ("line", "path"),
+    [
+        ([0.0, 5.0, 10.0], "M0 1L0.5 0.5L1 0"),
+        ([1.0, None, None, 2.0, 2.0], "M0 0.5M0.75 0L1 0"),
+        ([0.0, 0.0], "M0 1L1 1"),
+        ([None, None], ""),
+        ([], ""),
+    ],
+)
+def test_the_course_behind_a_number(line: list[float | None], path: str) -> None:
+    assert course(line) == path
+
+
 def test_the_heaviest_page_is_below_ten_megabytes() -> None:
     """As many series, points and rows as panels can have, of digits that do not repeat, for the fleet and ten hosts."""
     digits = (float(number) / 7 for number in itertools.count(1))
@@ -136,6 +150,7 @@ def test_the_heaviest_page_is_below_ten_megabytes() -> None:
             Page(board, board.title, {}),
             WHEN,
             {panel.title: _full(panel, digits) for panel in board.panels},
+            {panel.title: _full(ask.course(panel), digits) for panel in board.panels if panel.trend},
             {mark.name: [(i * 10_000, f"node-{i}") for i in range(100)] for mark in board.marks},
             frozenset({"Boots"}),
         )

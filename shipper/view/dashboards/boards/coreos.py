@@ -123,9 +123,19 @@ _STORE = Row(
             "Requests per second; at zero, Elasticsearch accepts no requests.",
             "agent.delivery.requests.count_per_s",
             "agent",
+            width=12,
         ),
-        _nodes("Failed requests", "Requests per second.", "agent.delivery.failures.count_per_s", "agent"),
-        _nodes("Documents waiting", "Documents that are not stored yet.", "agent.ledger.spooled.count", "agent"),
+        _nodes("Failed requests", "Requests per second.", "agent.delivery.failures.count_per_s", "agent", width=12),
+        _nodes(
+            "Latency of bulk requests",
+            "Time from a request to its response: the longest of each period, mean.",
+            "agent.delivery.latency.ms",
+            "agent",
+            width=12,
+        ),
+        _nodes(
+            "Documents waiting", "Documents that are not stored yet.", "agent.ledger.spooled.count", "agent", width=12
+        ),
         table(
             "Elasticsearch not reached",
             "Nodes whose last request failed, and the number of periods; their documents were sent later.",

@@ -1,6 +1,6 @@
 """One host in the order of the USE method: utilisation, saturation, errors, for each of its resources."""
 
-from shipper.view.dashboards.boards.common import BOOT_MARK, OOM_MARK, WORKLOADS
+from shipper.view.dashboards.boards.common import BOOT_MARK, IMAGE_MARK, OOM_MARK, START_MARK, WORKLOADS
 from shipper.view.dashboards.boards.host_details import KILLS, ROWS
 from shipper.view.dashboards.model import (
     ENTITY,
@@ -345,6 +345,7 @@ _PROCESSES = Row(
             avg("cgroup.memory.limit.pct", "of limit"),
             most("cgroup.pids.current", "tasks"),
             where=WORKLOADS,
+            width=13,
         ),
         table(
             "Processes by CPU",
@@ -368,5 +369,5 @@ BOARD = Board(
     "One host: utilisation, saturation and errors of each resource.",
     (NAMESPACE, ONE_HOST),
     (_NOW, _CPU, _MEMORY, _DISK, _FILESYSTEMS, _NETWORK, _PROCESSES, *ROWS),
-    (BOOT_MARK, OOM_MARK),
+    (BOOT_MARK, OOM_MARK, START_MARK, IMAGE_MARK),
 )

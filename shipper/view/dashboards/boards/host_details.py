@@ -315,6 +315,7 @@ KILLS = table(
     most("event.oom.usage.bytes", "usage, max"),
     most("event.oom.anon.bytes", "own memory, max"),
     where=(one_of("event.action", "oom_kill"), above("process.pid", 0)),
+    width=11,
 )
 
 ROWS = (CORES, HARDWARE, KERNEL_MEMORY, LIMITS, INTERFACES, PROTOCOLS, STORAGE)

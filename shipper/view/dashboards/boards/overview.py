@@ -1,6 +1,6 @@
 """The whole cluster: which hosts are up, how busy the cluster is, which hosts are in the worst state."""
 
-from shipper.view.dashboards.boards.common import BOOT_MARK, OOM_MARK, WORKLOADS
+from shipper.view.dashboards.boards.common import BOOT_MARK, OOM_MARK, SUM, WORKLOADS
 from shipper.view.dashboards.model import (
     CLUSTER,
     DAY,
@@ -152,7 +152,7 @@ _FLEET = Row(
         ),
         lines(
             "Fleet disk",
-            "Bytes per second, sum over the physical disks of all hosts, which is exact if all have the same period; writes are drawn below zero.",
+            f"Bytes per second on physical disks, {SUM}; writes are drawn below zero.",
             "host",
             total("system.diskio.total.read.bytes_per_s", "read"),
             total("system.diskio.total.write.bytes_per_s", "written", mirrored=True),
@@ -160,7 +160,7 @@ _FLEET = Row(
         ),
         lines(
             "Fleet network",
-            "Bytes per second, sum over the interfaces of all hosts, which is exact if all have the same period; sent bytes are drawn below zero.",
+            f"Bytes per second on physical interfaces, {SUM}; sent bytes are drawn below zero.",
             "host",
             total("system.network.total.in.bytes_per_s", "received"),
             total("system.network.total.out.bytes_per_s", "sent", mirrored=True),
@@ -293,7 +293,7 @@ _DELIVERY = Row(
     (
         lines(
             "Documents collected and stored",
-            "Documents per second, sum over all hosts.",
+            f"Documents per second, {SUM}.",
             "agent",
             total("agent.ledger.collected.count_per_s", "collected"),
             total("agent.ledger.stored.count_per_s", "stored"),

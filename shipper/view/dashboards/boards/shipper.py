@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from shipper.view.dashboards.boards.common import BOOT_MARK
+from shipper.view.dashboards.boards.common import BOOT_MARK, SUM
 from shipper.view.dashboards.model import (
     CLUSTER,
     DAY,
@@ -82,7 +82,7 @@ _LEDGER = Row(
     (
         lines(
             "Ledger",
-            "Documents per second, sum over all hosts; resent documents had been stored before.",
+            f"Documents per second, {SUM}; resent documents had been stored before.",
             "agent",
             total("agent.ledger.collected.count_per_s", "collected"),
             total("agent.ledger.stored.count_per_s", "stored"),
@@ -107,17 +107,27 @@ _LEDGER = Row(
         ),
         lines(
             "Requests",
-            "Bulk requests, and restarts of the delivery thread, per second, sum over all hosts.",
+            f"Bulk requests, and restarts of the delivery thread, per second, {SUM}.",
             "agent",
             total("agent.delivery.requests.count_per_s", "sent"),
             total("agent.delivery.failures.count_per_s", "failed"),
             total("agent.delivery.restarts.count_per_s", "restarts of delivery"),
+            width=6,
+        ),
+        lines(
+            "Latency of bulk requests",
+            "Time from a request to its response, the longest of each period, for the ten hosts with the highest value.",
+            "agent",
+            most("agent.delivery.latency.ms"),
+            split=_WORST,
+            width=6,
         ),
         lines(
             "Bytes to Elasticsearch",
-            "Bytes per second, sum over all hosts.",
+            f"Bytes per second, {SUM}.",
             "agent",
             total("agent.delivery.bytes_per_s", "sent"),
+            width=6,
         ),
         lines(
             "Second shipper of the same name",
@@ -125,6 +135,7 @@ _LEDGER = Row(
             "agent",
             most("agent.delivery.twins.count"),
             split=_WORST,
+            width=6,
         ),
     ),
 )

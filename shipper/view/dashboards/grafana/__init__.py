@@ -19,7 +19,7 @@ from shipper.view.dashboards.grafana.links import carried
 from shipper.view.dashboards.grafana.panels import VIEWS
 from shipper.view.dashboards.grafana.unit_ids import unit_id
 from shipper.view.dashboards.layout import Place, places
-from shipper.view.dashboards.model import Board, Mark, Panel, Row, Variable, View, find, has
+from shipper.view.dashboards.model import Board, Mark, Panel, Row, Variable, View, exists, find, has
 from shipper.view.thresholds import Steps
 
 SCHEMA: Final = 39  # of Grafana 11.0; later versions migrate it on load
@@ -125,7 +125,8 @@ def _filters() -> builders.AdHocVariable:
 def _variable(board: Board, variable: Variable) -> builders.QueryVariable:
     made = builders.QueryVariable(variable.name).label(variable.label).datasource(_SOURCE)
     made.query(json.dumps(choices(board, variable))).refresh(dashboard.VariableRefresh.ON_TIME_RANGE_CHANGED)
-    made.sort(dashboard.VariableSort.ALPHABETICAL_CASE_INSENSITIVE_ASC)
+    if not variable.busiest:
+        made.sort(dashboard.VariableSort.ALPHABETICAL_CASE_INSENSITIVE_ASC)
     if variable.field == "_index":
         made.regex(r"/^\.ds-metrics-shipper\.[^-]+-(.+)-\d{4}\.\d\d\.\d\d-\d+$/")
     if variable.multi or variable.field == "_index":
@@ -151,7 +152,13 @@ def choices(board: Board, variable: Variable) -> dict[str, Any]:
     wanted = [earlier for earlier in before if earlier.name == variable.within] if variable.within else before
     narrowing = [earlier for earlier in wanted if has(variable.dataset, earlier.field)]
     query = lucene(Panel("", "", View.TEXT, variable.dataset, where=variable.where), narrowing)
-    return {"find": "terms", "field": variable.field, "query": query, "size": _MOST_VALUES}
+    terms = {"find": "terms", "field": variable.field, "query": query, "size": _MOST_VALUES}
+    if not variable.busiest:
+        return terms
+    # This data source sorts values by name or by number of documents. Each process among the busiest of its host has a
+    # document a minute
+    busy = lucene(Panel("", "", View.TEXT, "process", where=(exists("container.id"),)), narrowing)
+    return {**terms, "query": f"({query}) OR ({busy})", "orderBy": "doc_count"}
 
 
 def _mark(board: Board, mark: Mark) -> builders.AnnotationQuery:

@@ -101,6 +101,7 @@ def _column(panel: Panel, metric: Metric) -> Iterator[Set]:
     yield Set(id_val="unit", value=unit_id(of, metric.field))
     if of == "pct":
         yield Set(id_val="custom.cellOptions", value={"type": "gauge", "mode": "basic"})
+        yield Set(id_val="decimals", value=1)  # a bar has no room for 0.476%
         yield Set(id_val="min", value=0)
         yield Set(id_val="max", value=1)
         if len(panel.metrics) >= _MANY:

@@ -2,6 +2,9 @@
 
 # ruff: noqa: E501 – tables
 
+import json
+import os
+import time
 from pathlib import Path
 
 import pytest
@@ -259,13 +262,26 @@ def test_a_container_of_the_same_name_is_a_restart(tmp_path: Path) -> None:
         settings=config(cgroup_exclude=()),
     )
     found = []
-    for id_ in ids:
+    for id_, image in zip(ids, ("shop:1", "shop:2"), strict=True):
+        content = {"Name": "/web-1", "Config": {"Image": image}}
         host.tree.write(f"sys/fs/cgroup/docker/{id_}/cpu.stat", "usage_usec 1\n")
-        host.tree.write(f"var/lib/docker/containers/{id_}/config.v2.json", '{"Name": "/web-1"}')
-        found.append(host.tick()["cgroup"][f"/docker/{id_}"])
+        host.tree.write(f"var/lib/docker/containers/{id_}/config.v2.json", json.dumps(content))
+        found += [host.tick()["cgroup"][f"/docker/{id_}"] for _ in range(2)]
         host.tree.remove(f"sys/fs/cgroup/docker/{id_}/cpu.stat")
         Path(host.tree.absolute(f"sys/fs/cgroup/docker/{id_}")).rmdir()
-    assert [values["cgroup.restarts.count"] for values in found] == [0, 1]
+    assert [values["cgroup.restarts.count"] for values in found] == [0, 0, 1, 1]
+    assert [values.get("cgroup.first") for values in found] == [True, None, True, None]
+    assert [values.get("container.image.changed") for values in found] == [None, None, True, None]
+
+
+@pytest.mark.parametrize(("age_s", "first"), [(5, True), (3600, None)])
+def test_what_an_earlier_run_may_have_seen_is_not_first(tmp_path: Path, age_s: int, first: bool | None) -> None:
+    """The first tick finds a cgroup that was created after the tick before, or long ago."""
+    host = v2(tmp_path)
+    directory = tmp_path / f"sys/fs/cgroup{BOX}"
+    created = time.time() - age_s
+    os.utime(directory, (created, created))
+    assert box(host).get("cgroup.first") is first
 
 
 @pytest.mark.parametrize(
