@@ -1,4 +1,4 @@
-"""A quiet day: 24 hours of 50 hosts with events that are no faults; no rule may fire.
+"""A quiet day: 24 hours of 20 hosts with events that are no faults; no rule may fire.
 
 Hosts send every minute in the half hour before each moment that is judged, and every half an hour between.
 """
@@ -13,7 +13,7 @@ from shipper.settings.config import Config, Elasticsearch, Index
 from shipper.view.alerts.adjust import Adjustments
 from shipper.view.alerts.check import check
 
-HOSTS, DAY = 50, 1440
+HOSTS, DAY = 20, 1440
 JUDGED = (479, 959, 1439)
 SENT = {tick for moment in JUDGED for tick in range(moment - 30, moment + 1)} | set(range(0, DAY, 30))
 PAUSES = [tick for tick in range(DAY) if tick not in SENT]
@@ -66,7 +66,7 @@ def quiet(es9: shipper_eslocal.Cluster) -> tuple[shipper_eslocal.Cluster, Calm]:
         silent={host: sorted({*PAUSES, *(SKIPPED if host == 11 else ())}) for host in range(HOSTS)},
         breaches=BUSY, missing=tuple(TASKS), deploys={"web": JUDGED[1] - 12},
     )  # fmt: skip
-    fleetload.load([es9.url], fleet)
+    fleetload.load([es9.url], fleet, workers=1)
     return es9, fleet
 
 

@@ -5,7 +5,9 @@ handed "All" to boards of one host, which were empty then.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cache
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -13,15 +15,15 @@ import pytest
 import shipper_eslocal
 from fleetdocs import ODD_NAMES
 from grafana_target import Page
-from grafanacode import Grafana, grafana
-from pictures import drawn as drawing
+from grafanacode import Drawn, Grafana, grafana
 from pictures import opened
-from proof import Proven, Troubled, drawn, loaded
+from proof import CHOSEN, Proven, Troubled, drawn, loaded
 
 from shipper.view.dashboards import ask
+from shipper.view.dashboards.ask import Answer
 from shipper.view.dashboards.boards import BOARDS
 from shipper.view.dashboards.colours import BAD, GOOD, WARNING
-from shipper.view.dashboards.model import ENTITY, HOST, Board, Panel, Stat, View, key_label, label, steps
+from shipper.view.dashboards.model import ENTITY, HOST, Board, Stat, View, key_label, label, steps
 from shipper.view.thresholds import Level
 
 pytestmark = pytest.mark.needs("chromedriver", "npm")
@@ -34,40 +36,70 @@ _NUMBER = re.compile(r"-?[\d.]+(?=\D*$)")
 
 
 @pytest.fixture(scope="module")
-def fleet() -> Iterator[Proven]:
-    with shipper_eslocal.cluster(heap="512m") as cluster:
-        yield loaded(cluster, Troubled(hosts=len(NAMES), containers=4, ticks=31, period_s=10, names=NAMES))
+def fleet(es9: shipper_eslocal.Cluster) -> Proven:
+    made = Troubled(hosts=len(NAMES), containers=4, ticks=31, period_s=10, names=NAMES, namespace="code")
+    return loaded(es9, made)
 
 
 @pytest.fixture(scope="module", params=["11", "13"])
-def code(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Grafana]:
+def code(request: pytest.FixtureRequest) -> Iterator[Grafana]:
     """The oldest version that the boards are made for, and the newest."""
-    with grafana(request.param, tmp_path_factory.mktemp("grafana")) as packages:
+    with grafana(request.param) as packages:
         yield packages
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A board as it opens: by title of a panel the responses, what they mean, and what Grafana shows of it."""
+
+    page: Page
+    responses: dict[str, list[Any]]
+    right: dict[str, Answer]
+    shown: dict[str, Any]
+
+
+Open = Callable[..., Opened]
 
 
 @pytest.fixture(scope="module")
-def newest(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Grafana]:
-    with grafana("13", tmp_path_factory.mktemp("newest")) as packages:
-        yield packages
+def answered(fleet: Proven) -> Callable[[str, str], tuple[Page, dict[str, list[Any]]]]:
+    """A board with a host chosen, and the responses to its panels: asked once, for both versions."""
+
+    @cache
+    def ask_for(uid: str, host: str) -> tuple[Page, dict[str, list[Any]]]:
+        page = opened(fleet, BY_UID[uid], host)
+        return page, fleet.responses(page, list(page.panels))
+
+    return ask_for
 
 
-def asked(fleet: Proven, code: Grafana, page: Page, panel: Panel) -> Any:
-    drawn_panel = next(rendered for rendered in page.panels if rendered["title"] == panel.title)
-    responses = fleet.cluster.request("POST", "/_msearch", page.msearch(drawn_panel))["responses"]
-    shown = code.panel(page, drawn_panel, responses)
-    assert not isinstance(shown, dict), shown["error"]
-    return shown
+@pytest.fixture(scope="module")
+def open_board(answered: Callable[[str, str], tuple[Page, dict[str, list[Any]]]], code: Grafana) -> Open:
+    @cache
+    def made(uid: str, host: str = NAMES[0]) -> Opened:
+        page, responses = answered(uid, host)
+        right = {panel["title"]: page.answer(panel, responses[panel["title"]]) for panel in page.panels}
+        return Opened(page, responses, right, code.panels(page, list(page.panels), responses))
+
+    return made
+
+
+@pytest.fixture(scope="module")
+def draw(open_board: Open, code: Grafana) -> Callable[[str, int], Drawn]:
+    @cache
+    def made(uid: str, width: int) -> Drawn:
+        board = open_board(uid)
+        return code.draw(board.page, board.responses, width)
+
+    return made
 
 
 @pytest.mark.parametrize("uid", BY_UID)
-def test_tables_show_names_and_numbers_as_they_are(fleet: Proven, code: Grafana, uid: str) -> None:
-    board = BY_UID[uid]
-    page = opened(fleet, board, NAMES[0])
-    tables = [panel for panel in drawn(board) if panel.view is View.TABLE]
+def test_tables_show_names_and_numbers_as_they_are(open_board: Open, uid: str) -> None:
+    board = open_board(uid)
+    tables = [panel for panel in drawn(BY_UID[uid]) if panel.view is View.TABLE]
     for panel in tables:
-        right = fleet.by_grafana(page, panel.title).rows
-        (table,) = asked(fleet, code, page, panel)
+        right, (table,) = board.right[panel.title].rows, board.shown[panel.title]
         names = [column["name"] for column in table["columns"]]
         assert names == [key_label(panel), *(label(panel, metric) for metric in panel.metrics)], panel.title
         assert [row[0]["text"] for row in table["rows"]] == list(right), panel.title
@@ -79,20 +111,21 @@ def test_tables_show_names_and_numbers_as_they_are(fleet: Proven, code: Grafana,
 
 
 @pytest.mark.parametrize("uid", BY_UID)
-def test_a_cell_leads_to_the_board_of_its_name(fleet: Proven, code: Grafana, uid: str) -> None:
-    board = BY_UID[uid]
-    page = opened(fleet, board, NAMES[0])
-    for panel in drawn(board):
+def test_a_cell_leads_to_the_board_of_its_name(fleet: Proven, open_board: Open, uid: str) -> None:
+    """All links of a board's first table of hosts, and of containers, are followed: all are made in the same way."""
+    board, followed_of = open_board(uid), set()
+    for panel in drawn(BY_UID[uid]):
         if panel.view is not View.TABLE or not panel.split or panel.split.field not in (HOST, ENTITY):
             continue
-        (table,) = asked(fleet, code, page, panel)
+        (table,) = board.shown[panel.title]
         for row in table["rows"]:
             (link,) = row[0]["links"]
             target, when, chosen = followed(link)
             variable = "host" if panel.split.field == HOST else "container"
             assert (target.uid, chosen[variable]) == (f"shipper-{variable}", row[0]["text"]), link
-            assert when == (page.when.first_ms, page.when.last_ms), link
-            assert fleet_has(fleet, target, when, chosen), link
+            assert when == (board.page.when.first_ms, board.page.when.last_ms), link
+            assert panel.split.field in followed_of or fleet_has(fleet, target, when, chosen), link
+        followed_of |= {panel.split.field} if table["rows"] else set()
 
 
 def test_the_menu_hands_on_only_what_the_other_board_takes(fleet: Proven, code: Grafana) -> None:
@@ -127,15 +160,13 @@ def fleet_has(fleet: Proven, board: Board, when: tuple[int, int], chosen: dict[s
 
 
 @pytest.mark.parametrize("uid", BY_UID)
-def test_numbers_are_shown_with_their_unit(fleet: Proven, code: Grafana, uid: str) -> None:
-    board = BY_UID[uid]
-    page = opened(fleet, board, NAMES[0])
-    for panel in drawn(board):
+def test_numbers_are_shown_with_their_unit(open_board: Open, uid: str) -> None:
+    board = open_board(uid)
+    for panel in drawn(BY_UID[uid]):
         if panel.view is not View.STAT:
             continue
-        answer = fleet.by_grafana(page, panel.title)
+        answer, shown = board.right[panel.title], board.shown[panel.title]
         right = answer.shown or [None]
-        shown = asked(fleet, code, page, panel)
         assert len(shown) == len(right), panel.title
         if answer.rows:
             assert [number["name"] for number in shown] == list(answer.rows), panel.title
@@ -145,12 +176,14 @@ def test_numbers_are_shown_with_their_unit(fleet: Proven, code: Grafana, uid: st
                 assert float(_NUMBER.findall(number["text"])[0]) == pytest.approx(value * 100, abs=0.051), panel.title
 
 
-def test_colours_follow_the_thresholds(fleet: Proven, code: Grafana) -> None:
+def test_colours_follow_the_thresholds(open_board: Open) -> None:
     seen = set()
     for board in BOARDS:
-        page = opened(fleet, board, NAMES[1])  # a unit of it failed
+        opened_board = open_board(
+            board.uid, NAMES[1] if board.uid in CHOSEN else NAMES[0]
+        )  # a unit of that host failed
         for panel in drawn(board):
-            right, shown = fleet.by_grafana(page, panel.title), asked(fleet, code, page, panel)
+            right, shown = opened_board.right[panel.title], opened_board.shown[panel.title]
             if panel.view is View.STAT:
                 found = [list(zip(panel.metrics, shown, right.shown or [None], strict=True))]
             elif panel.view is View.TABLE:
@@ -167,34 +200,34 @@ def test_colours_follow_the_thresholds(fleet: Proven, code: Grafana) -> None:
     assert seen == set(Level)
 
 
-def test_a_host_has_one_colour_on_a_board(fleet: Proven, code: Grafana) -> None:
+def test_a_host_has_one_colour_on_a_board(open_board: Open) -> None:
     for board in BOARDS:
-        page = opened(fleet, board, NAMES[0])
         colours: dict[str, set[str]] = {}
         for panel in drawn(board):
             if panel.view is View.LINES and panel.split and len(panel.metrics) == 1 and panel.split.field == HOST:
-                for line in asked(fleet, code, page, panel):
+                for line in open_board(board.uid).shown[panel.title]:
                     colours.setdefault(line["name"], set()).add(line["colour"])
         assert all(len(own) == 1 for own in colours.values()), colours
 
 
 @pytest.mark.parametrize("uid", BY_UID)
-def test_what_is_drawn_is_what_is_computed(fleet: Proven, code: Grafana, uid: str) -> None:
-    board = BY_UID[uid]
-    page = opened(fleet, board, NAMES[0])
-    shown = drawing(fleet, code, page, 1280).panels
-    for panel in (panel for row in board.rows if not row.collapsed for panel in row.panels):
+def test_what_is_drawn_is_what_is_computed(open_board: Open, draw: Callable[[str, int], Drawn], uid: str) -> None:
+    board, shown = open_board(uid), draw(uid, 1280).panels
+    for panel in (
+        panel for row in BY_UID[uid].rows if not row.collapsed for panel in row.panels if panel.view is not View.TEXT
+    ):
+        computed = board.shown[panel.title]
         if panel.view is View.STAT:
-            for number in asked(fleet, code, page, panel):
+            for number in computed:
                 assert plain(number["text"]) in plain(shown[panel.title]["text"]), panel.title
         if panel.view is View.TABLE:
-            (table,) = asked(fleet, code, page, panel)
+            (table,) = computed
             right = [[plain(cell["text"]) for cell in row] for row in table["rows"]]
             rows = [[plain(cell) for cell in row] for row in shown[panel.title]["rows"]]
             assert bool(rows) == bool(right), panel.title
             assert all(any(row == whole[: len(row)] for whole in right) for row in rows), (panel.title, rows, right)
         if panel.view is View.LINES:
-            for line in asked(fleet, code, page, panel):
+            for line in computed:
                 assert line["name"] in shown[panel.title]["text"], panel.title
 
 
@@ -202,18 +235,16 @@ def test_what_is_drawn_is_what_is_computed(fleet: Proven, code: Grafana, uid: st
 def test_buckets_are_not_narrower_than_the_period(fleet: Proven, code: Grafana, period: str) -> None:
     """The longest period is a variable's value; without documents it is empty."""
     for board in BOARDS:
-        page = fleet.page(board, period=period)
-        for panel in (panel for panel in page.panels if panel["type"] == "timeseries"):
-            width_ms = code.interval_ms(page, panel)
-            assert width_ms >= int(period or 0) or code.version == "11", panel["title"]
-            assert width_ms >= 10_000 or not period, panel["title"]
+        for title, width_ms in code.intervals_ms(fleet.page(board, period=period)).items():
+            assert width_ms >= int(period or 0) or code.version == "11", title
+            assert width_ms >= 10_000 or not period, title
 
 
+@pytest.mark.parametrize("code", ["13"], indirect=True)
 @pytest.mark.parametrize("width", [1280, 1600])
 @pytest.mark.parametrize("uid", BY_UID)
-def test_legends_and_tables_fit(fleet: Proven, newest: Grafana, uid: str, width: int) -> None:
-    board = BY_UID[uid]
-    shown = drawing(fleet, newest, opened(fleet, board, NAMES[0]), width).panels
+def test_legends_and_tables_fit(draw: Callable[[str, int], Drawn], uid: str, width: int) -> None:
+    shown = draw(uid, width).panels
     wide = []
     for title, panel in shown.items():
         legend = panel["legend"]
@@ -221,8 +252,12 @@ def test_legends_and_tables_fit(fleet: Proven, newest: Grafana, uid: str, width:
             wide.append(f"{title}: legend {legend}")
         if panel["scrolls"]:
             wide.append(f"{title}: scrolls sideways")
+        if panel["cut"]:
+            wide.append(f"{title}: no room for {panel['cut'][:3]}")
     wide += [
-        f"{one.title}: no room for its course" for one in drawn(board) if one.trend and not shown[one.title]["plots"]
+        f"{one.title}: no room for its course"
+        for one in drawn(BY_UID[uid])
+        if one.trend and not shown[one.title]["plots"]
     ]
     assert not wide, "\n".join(wide)
 

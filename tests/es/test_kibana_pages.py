@@ -4,7 +4,7 @@ Hosts: this machine, shipped by the whole product. Containers: a simulated fleet
 What Kibana computes in the browser (counter_rate, differences of two aggregations) is computed here.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from itertools import pairwise
 from statistics import fmean
@@ -24,6 +24,7 @@ from shipper.server import setup
 from shipper.settings.config import Collect, Config, Elasticsearch, Host, Index, Spool
 
 PERIOD_S = 1
+NAMESPACE = "pages"
 TICKS = 6
 STATES = ("user", "system", "nice", "iowait", "irq", "softirq", "steal")
 # Two clocks: shares are of the kernel's ticks of 10 ms, rates of the time between two reads
@@ -42,7 +43,7 @@ class Page:
 
     def ask(self, aggregations: Values, *more: Values) -> Values:
         body = {"size": 0, "query": {"bool": {"filter": [*self._filter, *more]}}, "aggs": aggregations}
-        found: Values = self._es.request("POST", "/metrics-*/_search", body)["aggregations"]
+        found: Values = self._es.request("POST", f"/metrics-*-{NAMESPACE}/_search", body)["aggregations"]
         return found
 
     def of(self, operation: str, field: str, *, exists: str = "") -> float:
@@ -62,10 +63,9 @@ def mean(documents: list[Values], field: str) -> float:
     return fmean(one[field] for one in documents if field in one)
 
 
-@pytest.fixture(scope="module", params=shipper_eslocal.VERSIONS)
-def server(request: pytest.FixtureRequest) -> Iterator[shipper_eslocal.Cluster]:
-    with shipper_eslocal.cluster(version=request.param) as cluster:
-        yield cluster
+@pytest.fixture(scope="module")
+def server(es: shipper_eslocal.Cluster) -> shipper_eslocal.Cluster:
+    return es
 
 
 @pytest.fixture(scope="module")
@@ -73,7 +73,7 @@ def shipped(server: shipper_eslocal.Cluster, tmp_path_factory: pytest.TempPathFa
     """What this machine shipped in six seconds, oldest first."""
     config = Config(
         elasticsearch=Elasticsearch(hosts=(server.url,)),
-        index=Index(replicas=0),
+        index=Index(replicas=0, namespace=NAMESPACE),
         collect=Collect(period_s=PERIOD_S, ticks=TICKS),
         spool=Spool(directory=str(tmp_path_factory.mktemp("spool")), flush_s=10),
         host=Host(name="kibana-page"),
@@ -83,9 +83,11 @@ def shipped(server: shipper_eslocal.Cluster, tmp_path_factory: pytest.TempPathFa
         setup.install(connection, config, lambda _line: None)
         one = Agent(config, partial(client.bulk, connection, filter_path=FILTER_PATH), Log(journal=False))
         one.run()
-    server.request("POST", "/metrics-*/_refresh")
+    server.request("POST", f"/metrics-*-{NAMESPACE}/_refresh")
     query = {"size": 5000, "query": {"term": {"host.name": "kibana-page"}}, "sort": ["@timestamp"]}
-    found = [flat(hit["_source"]) for hit in server.request("POST", "/metrics-*/_search", query)["hits"]["hits"]]
+    found = [
+        flat(hit["_source"]) for hit in server.request("POST", f"/metrics-*-{NAMESPACE}/_search", query)["hits"]["hits"]
+    ]
     assert len(found) == one.ledger.counts.stored
     return found
 
@@ -180,7 +182,7 @@ def test_what_stands_beside_a_host_and_that_it_is_one(page: Page, host: list[Val
     assert page.of("max", "metricset.period") == PERIOD_S * 1000
 
 
-FLEET = Fleet(hosts=2, containers=5, ticks=10, period_s=60, namespace="pages", names=('node"c', "node b/1"))
+FLEET = Fleet(hosts=2, containers=5, ticks=10, period_s=60, namespace=NAMESPACE, names=('node"c', "node b/1"))
 
 
 @pytest.fixture(scope="module")

@@ -19,15 +19,15 @@ TITLES = ("Hosts", "Missing hosts", "Silent hosts")
 
 
 @pytest.fixture(scope="module")
-def fleet() -> Iterator[Proven]:
+def fleet(es9: shipper_eslocal.Cluster) -> Proven:
     """Five minutes of three hosts; the second one is silent for more than three."""
-    with shipper_eslocal.cluster(heap="512m") as cluster:
-        yield loaded(cluster, Fleet(hosts=3, containers=1, ticks=31, period_s=10, gone={1: 10}))
+    made = Fleet(hosts=3, containers=1, ticks=31, period_s=10, gone={1: 10}, namespace="missing")
+    return loaded(es9, made)
 
 
 @pytest.fixture(scope="module", params=["11", "13"])
-def code(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Grafana]:
-    with grafana(request.param, tmp_path_factory.mktemp("grafana")) as packages:
+def code(request: pytest.FixtureRequest) -> Iterator[Grafana]:
+    with grafana(request.param) as packages:
         yield packages
 
 
@@ -40,8 +40,7 @@ def shown(fleet: Proven, code: Grafana) -> list[Any]:
         for answer in (fleet.search(panel), fleet.by_grafana(page, title)):
             assert not list(differences(panel, answer, right, ranked)), title
         drawn = next(one for one in page.panels if one["title"] == title)
-        responses = fleet.cluster.request("POST", "/_msearch", page.msearch(drawn))["responses"]
-        found.append(code.panel(page, drawn, responses))
+        found.append(code.panel(page, drawn, fleet.responses(page, [drawn])[title]))
     return found
 
 

@@ -1,7 +1,6 @@
 """Every panel of every dashboard with this machine's real documents, a real docker container among them."""
 
 import tempfile
-from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
@@ -47,14 +46,11 @@ def test_what_always_has_values_is_on_a_board() -> None:
     assert not ALWAYS - TITLES
 
 
-@pytest.fixture(scope="module", params=shipper_eslocal.VERSIONS)
-def real(request: pytest.FixtureRequest) -> Iterator[Proven]:
+@pytest.fixture(scope="module")
+def real(es: shipper_eslocal.Cluster) -> Proven:
     """What this machine shipped in a few seconds."""
-    with (
-        shipper_eslocal.cluster(version=request.param) as cluster,
-        tempfile.TemporaryDirectory(prefix="s-") as directory,
-    ):
-        yield _as_columns(cluster, _shipped(cluster, directory))
+    with tempfile.TemporaryDirectory(prefix="s-") as directory:
+        return _as_columns(es, _shipped(es, directory))
 
 
 def _shipped(cluster: shipper_eslocal.Cluster, directory: str) -> int:
@@ -88,7 +84,7 @@ def _as_columns(cluster: shipper_eslocal.Cluster, stored: int) -> Proven:
         labels = {key.removeprefix("labels."): value for key, value in document.items() if key.startswith("labels.")}
         times.append(hit["sort"][0])
         columns.add(document["event.dataset"].removeprefix("shipper."), times[-1], {**document, "labels": labels})
-    return Proven(cluster, "real", columns.frames(), ask.span(times[0], times[-1], least_s=1))
+    return Proven(cluster, "real", columns.frames(), ask.span(times[0], times[-1], least_s=1), everywhere=True)
 
 
 @pytest.mark.parametrize("board", BOARDS, ids=lambda board: board.uid)

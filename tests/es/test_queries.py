@@ -70,6 +70,7 @@ QUESTIONS = questions()
 
 @pytest.fixture(scope="module", params=shipper_eslocal.VERSIONS)
 def server(request: pytest.FixtureRequest) -> Iterator[shipper_eslocal.Cluster]:
+    """Servers of its own: the queries name no namespace."""
     with shipper_eslocal.cluster(version=request.param) as cluster:
         fleetload.load([cluster.url], FLEET, workers=1)
         yield cluster

@@ -18,12 +18,6 @@ from shipper.deliver import client
 from shipper.settings.config import Config, Elasticsearch
 
 
-@pytest.fixture(scope="module")
-def secure() -> Iterator[shipper_eslocal.Cluster]:
-    with shipper_eslocal.cluster(version="9.4.3", security=True) as cluster:
-        yield cluster
-
-
 @pytest.fixture
 def admin(secure: shipper_eslocal.Cluster) -> Elasticsearch:
     return Elasticsearch(
@@ -74,7 +68,11 @@ def test_wrong_credentials_are_one_line(admin: Elasticsearch, tmp_path: Path) ->
 
 
 def test_key_that_may_only_ship(
-    admin: Elasticsearch, secure: shipper_eslocal.Cluster, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    admin: Elasticsearch,
+    secure: shipper_eslocal.Cluster,
+    namespace: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     names = ["metrics-shipper.*"]
     rights = {"shipper": {"index": [{"names": names, "privileges": ["create_doc", "auto_configure"]}]}}
@@ -83,6 +81,7 @@ def test_key_that_may_only_ship(
     key.touch(0o600)
     key.write_text(f"{made['id']}:{made['api_key']}\n")
     tls = ["--elasticsearch-hosts", secure.url, "--elasticsearch-ca-file", str(admin.ca_file)]
+    tls += ["--index-namespace", namespace]
     as_key = [*tls, "--elasticsearch-api-key-file", str(key)]
     as_admin = [*tls, "--elasticsearch-username", admin.username, "--elasticsearch-password-file", admin.password_file]
 
@@ -108,7 +107,11 @@ def test_key_that_may_only_ship(
 
 
 def test_set_up_without_the_right_to_know_the_server(
-    admin: Elasticsearch, secure: shipper_eslocal.Cluster, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    admin: Elasticsearch,
+    secure: shipper_eslocal.Cluster,
+    namespace: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     """It is taken for a full one, until it refuses a setting by name."""
     rights = {"setup": {"cluster": ["manage_index_templates"]}}
@@ -116,16 +119,15 @@ def test_set_up_without_the_right_to_know_the_server(
     key = tmp_path / "key"
     key.touch(0o600)
     key.write_text(made["encoded"])
-    for one in secure.request("GET", "/_index_template/metrics-shipper.*")["index_templates"]:
-        secure.request("DELETE", f"/_index_template/{one['name']}")
     tls = ["--elasticsearch-hosts", secure.url, "--elasticsearch-ca-file", str(admin.ca_file)]
+    tls += ["--index-namespace", namespace]
     code = cli.main(["setup", *tls, "--elasticsearch-api-key-file", str(key)])
     shown = capsys.readouterr()
     lines = shown.out.splitlines()
     assert code == 0, shown
     assert lines[0] == "server     Elasticsearch of unknown version (the credentials do not allow asking)"
     assert "left out   look_back_time: the server rejects it" in lines
-    assert "created    index template metrics-shipper.host-default" in lines
+    assert f"created    index template metrics-shipper.host-{namespace}" in lines
     assert lines[-1].startswith("not yet    data streams: the first document creates them (GET /_resolve/index/")
 
 

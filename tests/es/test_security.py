@@ -6,7 +6,6 @@ import logging
 import ssl
 import subprocess
 import sys
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -45,12 +44,6 @@ HOSTILE = {
     "dots": ".a..b.",
     "empty": "",
 }
-
-
-@pytest.fixture(scope="module")
-def secure() -> Iterator[shipper_eslocal.Cluster]:
-    with shipper_eslocal.cluster(version="9.4.3", security=True) as cluster:
-        yield cluster
 
 
 @pytest.fixture(scope="module")
@@ -133,36 +126,35 @@ def test_the_created_key_knows_the_servers_clock(key: Key) -> None:
     assert abs(skew_ms) < 60_000
 
 
-@pytest.mark.parametrize(
-    ("method", "path", "body"),
-    [
-        ("GET", "/metrics-shipper.host-NS/_search", None),
-        ("GET", "/metrics-shipper.host-NS/_count", None),
-        ("POST", "/metrics-shipper.host-NS/_delete_by_query", {"query": {"match_all": {}}}),
-        ("DELETE", "/metrics-shipper.host-NS", None),
-        ("PUT", "/metrics-shipper.host-NS/_mapping", {"properties": {"x": {"type": "keyword"}}}),
-        ("PUT", "/metrics-shipper.host-NS/_settings", {"index.number_of_replicas": 0}),
-        ("GET", "/_index_template/metrics-shipper.host-NS", None),
-        ("PUT", "/_index_template/metrics-shipper.host-NS", {"index_patterns": ["x"]}),
-        ("PUT", "/_component_template/metrics-shipper@custom", {"template": {}}),
-        ("POST", "/other/_doc", {"a": 1}),
-        ("POST", "/metrics-shipper.host-other/_doc", {"@timestamp": TICK}),
-        ("POST", "/shipper-host-2026.11.23/_doc", {"@timestamp": TICK}),
-        ("GET", "/_cluster/state", None),
-        ("GET", "/_nodes/stats", None),
-        ("GET", "/_cat/indices", None),
-        ("POST", "/_security/api_key", {"name": "more"}),
-        ("GET", "/_security/api_key?owner=true", None),
-    ],
+REFUSED: tuple[tuple[str, str, dict[str, Any] | None], ...] = (
+    ("GET", "/metrics-shipper.host-NS/_search", None),
+    ("GET", "/metrics-shipper.host-NS/_count", None),
+    ("POST", "/metrics-shipper.host-NS/_delete_by_query", {"query": {"match_all": {}}}),
+    ("DELETE", "/metrics-shipper.host-NS", None),
+    ("PUT", "/metrics-shipper.host-NS/_mapping", {"properties": {"x": {"type": "keyword"}}}),
+    ("PUT", "/metrics-shipper.host-NS/_settings", {"index.number_of_replicas": 0}),
+    ("GET", "/_index_template/metrics-shipper.host-NS", None),
+    ("PUT", "/_index_template/metrics-shipper.host-NS", {"index_patterns": ["x"]}),
+    ("PUT", "/_component_template/metrics-shipper@custom", {"template": {}}),
+    ("POST", "/other/_doc", {"a": 1}),
+    ("POST", "/metrics-shipper.host-other/_doc", {"@timestamp": TICK}),
+    ("POST", "/shipper-host-2026.11.23/_doc", {"@timestamp": TICK}),
+    ("GET", "/_cluster/state", None),
+    ("GET", "/_nodes/stats", None),
+    ("GET", "/_cat/indices", None),
+    ("POST", "/_security/api_key", {"name": "more"}),
+    ("GET", "/_security/api_key?owner=true", None),
 )
-def test_the_created_key_may_nothing_else(
-    key: Key, tmp_path: Path, method: str, path: str, body: dict[str, Any] | None
-) -> None:
+
+
+def test_the_created_key_may_nothing_else(key: Key, tmp_path: Path) -> None:
     _, delivery = line(key.config, tmp_path / "spool", [entry(key.config.index.namespace)])
     drain(delivery)
-    with client.connect(key.config, {}) as connection, pytest.raises(ServerError) as refused:
-        client.call(connection, method, path.replace("NS", key.config.index.namespace), body)
-    assert refused.value.status == 403
+    with client.connect(key.config, {}) as connection:
+        for method, path, body in REFUSED:
+            with pytest.raises(ServerError) as refused:
+                client.call(connection, method, path.replace("NS", key.config.index.namespace), body)
+            assert refused.value.status == 403, (method, path)
 
 
 def test_an_index_of_another_name_is_held_and_the_own_go_on(key: Key, tmp_path: Path) -> None:

@@ -5,6 +5,8 @@ namespaces, keep the tests apart.
 """
 
 import json
+import os
+import subprocess
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -14,7 +16,9 @@ from typing import Any
 import pytest
 import shipper_eslocal
 from captured import CapturedRoot, Ticks
+from fleetdocs import Fleet
 from moments import HOSTS
+from sites import running
 
 from shipper import cli
 from shipper.deliver import client
@@ -24,6 +28,7 @@ from shipper.schema import stream_names, templates
 from shipper.schema.datasets import DATASETS
 from shipper.server import setup
 from shipper.settings.config import Config, Elasticsearch, Index
+from shipper.view.dashboards.boards import BOARDS
 
 LAYOUTS = ("datastream", "dated")
 NOW_MS = int(time.time()) * 1000
@@ -314,3 +319,32 @@ def test_without_security_there_are_no_keys_and_the_error_says_so(
         error = capsys.readouterr().err
         assert error.count("\n") == 1
         assert "security is off on this server" in error
+
+
+def test_what_compose_provisions_is_what_the_shipper_needs(server: shipper_eslocal.Cluster, tmp_path: Path) -> None:
+    """Templates by curl into a real Elasticsearch take the shipper's documents; dashboards go into Kibana.
+
+    The servers here lack the module that knows look_back_time and fills routing_path.
+    """
+    root = Path(__file__).parents[2]
+    for one in templates.render(Index(), templates.Features(look_back=False, routing_path=True)):
+        file = tmp_path / f"{one.kind}_template" / f"{one.name}.json"
+        file.parent.mkdir(exist_ok=True)
+        file.write_text(json.dumps(one.body))
+        assert (root / "mappings" / file.relative_to(tmp_path)).exists()
+    with running() as kibana_site:
+        environment = {
+            "PATH": os.environ["PATH"],
+            "ELASTICSEARCH": server.url,
+            "KIBANA": kibana_site.url,
+            "TEMPLATES": str(tmp_path),
+            "BOARDS": str(root / "dashboards/kibana/boards"),
+        }
+        for _ in range(2):
+            subprocess.run(["sh", root / "dashboards/compose/provision.sh"], env=environment, check=True, timeout=60)
+        fleet = Fleet(hosts=1, containers=1, ticks=2, period_s=10)
+        for body in fleet.bulk():
+            assert server.request("POST", "/_bulk", body.data)["errors"] is False
+        caps = server.request("GET", "/metrics-shipper.host-default/_field_caps?fields=system.load.1")["fields"]
+        assert caps["system.load.1"]["double"]["time_series_metric"] == "gauge"
+        assert {id_ for _, type_, id_ in kibana_site.objects if type_ == "dashboard"} == {board.uid for board in BOARDS}

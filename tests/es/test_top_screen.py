@@ -7,7 +7,7 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
@@ -50,10 +50,9 @@ def simulated_fleet() -> Fleet:
 
 
 @pytest.fixture(scope="module")
-def server() -> Iterator[shipper_eslocal.Cluster]:
-    with shipper_eslocal.cluster() as cluster:
-        fleetload.load([cluster.url], simulated_fleet(), workers=1)
-        yield cluster
+def server(es9: shipper_eslocal.Cluster) -> shipper_eslocal.Cluster:
+    fleetload.load([es9.url], simulated_fleet(), workers=1)
+    return es9
 
 
 @pytest.fixture(scope="module")
@@ -385,23 +384,25 @@ def test_a_server_that_is_not_there_is_one_line_and_exit_code_4() -> None:
     assert result.stderr == "shipper: http://127.0.0.1:9: connection refused\n"
 
 
-def test_a_key_that_may_only_read_is_enough(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_key_that_may_only_read_is_enough(
+    secure: shipper_eslocal.Cluster, namespace: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     rights = {"index": [{"names": ["metrics-shipper.*"], "privileges": ["read"]}]}
-    with shipper_eslocal.cluster(security=True) as secure:
-        where = ["--elasticsearch-hosts", secure.url, "--elasticsearch-ca-file", str(secure.ca_file)]
-        user = ["--elasticsearch-username", str(secure.username)]
-        assert cli.main(["setup", *where, *user, "--elasticsearch-password-file", str(secure.password_file)]) == 0
-        for one in Fleet(hosts=2, containers=1, ticks=2, period_s=10).documents():
-            secure.request("POST", f"/{one.index}/_doc?op_type=create&refresh=true", json.loads(one.line))
-        key = secure.request("POST", "/_security/api_key", {"name": "looks", "role_descriptors": {"looks": rights}})
-        file = tmp_path / "key"
-        file.write_text(f"{key['id']}:{key['api_key']}\n")
-        file.chmod(0o600)
-        capsys.readouterr()
-        assert cli.main(["top", *where, "--elasticsearch-api-key-file", str(file)]) == 0
-        assert [line.split()[0] for line in capsys.readouterr().out.splitlines()[1:]] == ["node-000", "node-001"]
-        file.write_text(f"{key['id']}:wrong\n")
-        assert cli.main(["top", *where, "--elasticsearch-api-key-file", str(file)]) == 4
-        told = capsys.readouterr()
-        assert (told.out, len(told.err.splitlines())) == ("", 1)
-        assert "401" in told.err
+    where = ["--elasticsearch-hosts", secure.url, "--elasticsearch-ca-file", str(secure.ca_file)]
+    where += ["--index-namespace", namespace]
+    user = ["--elasticsearch-username", str(secure.username)]
+    assert cli.main(["setup", *where, *user, "--elasticsearch-password-file", str(secure.password_file)]) == 0
+    for one in Fleet(hosts=2, containers=1, ticks=2, period_s=10, namespace=namespace).documents():
+        secure.request("POST", f"/{one.index}/_doc?op_type=create&refresh=true", json.loads(one.line))
+    key = secure.request("POST", "/_security/api_key", {"name": "looks", "role_descriptors": {"looks": rights}})
+    file = tmp_path / "key"
+    file.write_text(f"{key['id']}:{key['api_key']}\n")
+    file.chmod(0o600)
+    capsys.readouterr()
+    assert cli.main(["top", *where, "--elasticsearch-api-key-file", str(file)]) == 0
+    assert [line.split()[0] for line in capsys.readouterr().out.splitlines()[1:]] == ["node-000", "node-001"]
+    file.write_text(f"{key['id']}:wrong\n")
+    assert cli.main(["top", *where, "--elasticsearch-api-key-file", str(file)]) == 4
+    told = capsys.readouterr()
+    assert (told.out, len(told.err.splitlines())) == ("", 1)
+    assert "401" in told.err

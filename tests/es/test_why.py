@@ -3,7 +3,7 @@
 import json
 import re
 import statistics
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -55,10 +55,9 @@ FIRST_MS = LAST_MS - 600_000
 
 
 @pytest.fixture(scope="module")
-def server() -> Iterator[shipper_eslocal.Cluster]:
-    with shipper_eslocal.cluster(heap="512m") as cluster:
-        load([cluster.url], FLEET)
-        yield cluster
+def server(es9: shipper_eslocal.Cluster) -> shipper_eslocal.Cluster:
+    load([es9.url], FLEET, workers=1)
+    return es9
 
 
 def explained(

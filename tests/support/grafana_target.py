@@ -33,6 +33,10 @@ class Page:
     scripts: bool = True  # the server has painless; else its one script here, a product, is computed here
 
     @property
+    def uid(self) -> str:
+        return str(self.dashboard["uid"])
+
+    @property
     def panels(self) -> Iterator[dict[str, Any]]:
         for panel in self.dashboard["panels"]:
             if panel["type"] == "row":
@@ -102,7 +106,8 @@ class Page:
         wanted = json.loads(variable["query"])
         assert wanted["find"] == "terms"
         assert variable["refresh"] == 2, "values follow the time range"
-        terms = {"field": wanted["field"], "size": wanted["size"], "order": {"_key": wanted.get("order", "asc")}}
+        by = ("_count", "desc") if wanted.get("orderBy") == "doc_count" else ("_key", wanted.get("order", "asc"))
+        terms = {"field": wanted["field"], "size": wanted["size"], "order": dict([by])}
         body = {"size": 0, "query": self._query(wanted["query"], self.when.first_ms), "aggs": {"1": {"terms": terms}}}
         found = cluster.request("POST", f"/{index}/_search", body)["aggregations"]["1"]["buckets"]
         pattern = variable.get("regex", "").strip("/") or "(.*)"
@@ -156,8 +161,6 @@ class Page:
 
     def answer(self, panel: Mapping[str, Any], responses: Sequence[Mapping[str, Any]]) -> Answer:
         """What is drawn, from the responses to ``msearch``."""
-        for one in responses:
-            assert "error" not in one, one["error"]
         if panel["type"] == "stat":
             return self._stat(panel, responses)
         if panel["type"] == "table":

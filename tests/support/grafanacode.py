@@ -4,6 +4,8 @@ The packages come from npm, pinned by ``tests/support/grafana/<version>/package-
 ``tests/support/grafana/page.js``.
 """
 
+import fcntl
+import hashlib
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -29,7 +31,9 @@ _ALIASES: Final = (
 
 
 Responses = Sequence[Mapping[str, Any]]
-_DRAW: Final = "draw(arguments[0]).then(arguments[1], (error) => arguments[1]({error: `${error.stack}`}))"
+_THEN: Final = "(arguments[0]).then(arguments[1], (error) => arguments[1]({error: `${error.stack}`}))"
+_DISPLAY: Final = f"displays{_THEN}"
+_DRAW: Final = f"draw{_THEN}"
 
 
 @dataclass(frozen=True)
@@ -50,18 +54,27 @@ class Grafana:
 
     def panel(self, page: Page, panel: Mapping[str, Any], responses: Responses) -> Any:
         """What is shown: numbers of a stat, rows of a table, names and colours of the lines."""
-        return self._run(
-            "const done = arguments[1]; display(arguments[0]).then(done, (error) => done({error: `${error.stack}`}))",
-            {**_page(page), "panel": panel, "frames": list(frames(panel, responses))},
-        )
+        return self.panels(page, [panel], {panel["title"]: responses})[panel["title"]]
+
+    def panels(
+        self, page: Page, panels: Sequence[Mapping[str, Any]], responses: Mapping[str, Responses]
+    ) -> dict[str, Any]:
+        """What is shown of each of ``panels``, by title."""
+        framed = [{"panel": one, "frames": list(frames(one, responses[one["title"]]))} for one in panels]
+        shown = self._run(_DISPLAY, {**_page(page), "panels": framed})
+        assert isinstance(shown, list), shown["error"]
+        return {one["title"]: of for one, of in zip(panels, shown, strict=True)}
 
     def menu(self, page: Page) -> Any:
         """Titles and addresses of the dashboard's links."""
         return self._run("arguments[1](menu(arguments[0]))", _page(page))
 
-    def interval_ms(self, page: Page, panel: Mapping[str, Any]) -> int:
-        """The width of the panel's time buckets."""
-        return int(self._run("arguments[1](interval(arguments[0]))", {**_page(page), "panel": panel}))
+    def intervals_ms(self, page: Page) -> dict[str, int]:
+        """The width of the time buckets of each chart, by title."""
+        panels = [one for one in page.panels if one["type"] == "timeseries"]
+        wanted = [{"interval": one["interval"], "maxDataPoints": one["maxDataPoints"]} for one in panels]
+        found = self._run("arguments[1](intervals(arguments[0]))", {**_page(page), "panels": wanted})
+        return {one["title"]: int(width) for one, width in zip(panels, found, strict=True)}
 
     def draw(self, page: Page, responses: Mapping[str, Responses], width: int, theme: str = "dark") -> Drawn:
         """Draw the whole dashboard, as wide as a window of ``width`` pixels. ``responses``: by panel title."""
@@ -92,27 +105,36 @@ def _page(page: Page) -> dict[str, Any]:
     return {"dashboard": page.dashboard, "chosen": {"datasource": "es", **page.chosen}, "range": when}
 
 
-def bundled(version: str, directory: Path) -> Path:
-    """A page with ``page.js`` and the packages of ``version``, which are installed where they are not."""
+def bundled(version: str) -> Path:
+    """A page with ``page.js`` and the packages of ``version``; made where it is not, or of other sources."""
     own = FOLDER / version
-    if not (own / "node_modules/.package-lock.json").exists():
-        install = ("npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--legacy-peer-deps", "--silent")
-        subprocess.run(install, cwd=own, check=True, timeout=_LONGEST_S)
-    bundle = directory / f"grafana-{version}.js"
-    known = (f"--define:GRAFANA={version}", *(_ALIASES if version == "13" else ()), f"--outfile={bundle}")
+    sources = [*sorted(FOLDER.glob("*.js")), *(own / name for name in ("package-lock.json", "table.js"))]
+    known = hashlib.sha256(b"".join([repr(_BUNDLE + _ALIASES).encode(), *(one.read_bytes() for one in sources)]))
+    made = own / "node_modules" / f".page-{known.hexdigest()[:16]}"
+    with (own / "package.json").open("rb") as lock:  # several workers may need it at once
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (own / "node_modules/.package-lock.json").exists():
+            install = ("npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--legacy-peer-deps", "--silent")
+            subprocess.run(install, cwd=own, check=True, timeout=_LONGEST_S)
+        if not (made / "page.html").exists():
+            _bundle(version, own, made)
+    return made / "page.html"
+
+
+def _bundle(version: str, own: Path, directory: Path) -> None:
+    known = (f"--define:GRAFANA={version}", *(_ALIASES if version == "13" else ()), f"--outfile={directory}/page.js")
     bundler = ("node_modules/.bin/esbuild", "../page.js", *_BUNDLE, *known)
     environment = {"NODE_PATH": str(own / "node_modules"), "PATH": "/usr/local/bin:/usr/bin:/bin"}
     subprocess.run(bundler, cwd=own, check=True, timeout=_LONGEST_S, env=environment)
-    page = directory / f"grafana-{version}.html"
-    style = f'<link rel="stylesheet" href="{bundle.stem}.css">'
-    page.write_text(f'<!doctype html><meta charset="utf-8">{style}<body><script src="{bundle.name}"></script>')
-    return page
+    style = '<link rel="stylesheet" href="page.css">'
+    text = f'<!doctype html><meta charset="utf-8">{style}<body><script src="page.js"></script>'
+    (directory / "page.html").write_text(text)  # last: with it the folder is complete
 
 
 @contextmanager
-def grafana(version: str, directory: Path) -> Iterator[Grafana]:
+def grafana(version: str) -> Iterator[Grafana]:
     """Grafana's packages of ``version`` in a browser."""
-    page = bundled(version, directory)
+    page = bundled(version)
     with chromium() as browser:
         browser.driver.get(page.as_uri())
         browser.driver.set_script_timeout(60)

@@ -5,11 +5,10 @@ The data is an hour of a simulated fleet in a real Elasticsearch, in which a hos
 
 import argparse
 import sys
-import tempfile
 from collections.abc import Iterable, Iterator
 from itertools import cycle, product
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import shipper_eslocal
 from fleetdocs import Fleet
@@ -42,11 +41,8 @@ def opened(data: Proven, board: Board, host: str = "node-000") -> Page:
 
 def drawn(data: Proven, code: Grafana, page: Page, width: int, theme: str = "dark") -> Drawn:
     """The dashboard as it opens."""
-    found: dict[str, Any] = {}
-    for panel in page.dashboard["panels"]:
-        if panel["type"] not in ("row", "text"):
-            found[panel["title"]] = data.cluster.request("POST", "/_msearch", page.msearch(panel))["responses"]
-    return code.draw(page, found, width, theme)
+    open_panels = [panel for panel in page.dashboard["panels"] if panel["type"] not in ("row", "text")]
+    return code.draw(page, data.responses(page, open_panels), width, theme)
 
 
 def take(data: Proven, code: Grafana, boards: Iterable[Board], directory: Path) -> Iterator[Path]:
@@ -77,11 +73,7 @@ def main() -> None:
     parser.add_argument("--board", action="append", default=[], help="only this one, such as overview")
     args = parser.parse_args()
     wanted = [board for board in BOARDS if not args.board or board.uid.removeprefix("shipper-") in args.board]
-    with (
-        tempfile.TemporaryDirectory() as scratch,
-        shipper_eslocal.cluster(heap="512m") as cluster,
-        grafana("13", Path(scratch)) as code,
-    ):
+    with shipper_eslocal.cluster(heap="512m") as cluster, grafana("13") as code:
         readme = args.directory.resolve() == IMAGES
         data = loaded(cluster, simulated(3 if readme else args.hosts))
         for path in take_for_readme(data, code) if readme else take(data, code, wanted, args.directory):

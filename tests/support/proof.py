@@ -19,6 +19,7 @@ from straight import Chosen, Gathered, ranks, straight
 from shipper.collect import COLLECTORS
 from shipper.view.dashboards import ask, grafana, kibana
 from shipper.view.dashboards.ask import Answer, Span, name
+from shipper.view.dashboards.boards import BOARDS
 from shipper.view.dashboards.model import ENTITY, HOST, Board, Panel, Stat, View, label, narrowed
 
 _UNIQUE_ERROR = 0.06  # cardinality above its precision threshold
@@ -71,12 +72,17 @@ _TROUBLE: dict[str, dict[str, Any]] = {
 
 @dataclass
 class Proven:
-    """A server that holds the documents of ``columns``, all of one namespace."""
+    """A server that holds the documents of ``columns``, all of one namespace.
+
+    ``everywhere``: ask all streams, as a data source does; else only those with the panel's documents, which costs the
+    server a third.
+    """
 
     cluster: shipper_eslocal.Cluster
     namespace: str
     columns: Mapping[str, pl.DataFrame]
     when: Span
+    everywhere: bool = False
     grafana: dict[str, dict[str, Any]] = field(default_factory=dict)
     kibana: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
 
@@ -90,32 +96,63 @@ class Proven:
         (node,) = self.cluster.request("GET", "/_nodes/_local/plugins")["nodes"].values()
         return any(module["name"] == "lang-painless" for module in node["modules"])
 
+    def responses(self, page: Page, panels: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
+        """Title of each of ``panels``, as they are rendered → the responses to its targets. One request."""
+        datasets = {panel.title: panel.dataset for board in BOARDS for panel in board.panels if board.uid == page.uid}
+        indices = ["metrics-shipper.*" if self.everywhere else self._index(datasets[one["title"]]) for one in panels]
+        bodies = [page.msearch(panel, index) for panel, index in zip(panels, indices, strict=True)]
+        found = iter(self._msearch(b"".join(bodies)))
+        return {panel["title"]: [next(found) for _ in panel["targets"]] for panel in panels}
+
     def search(self, panel: Panel, filters: Iterable[Mapping[str, Any]] = ()) -> Answer:
-        body = ask.body(panel, self.when, filters)
-        found = self.cluster.request("POST", f"/{self._indices}/_search", body)
-        return ask.read(panel, self.when, found)
+        (answer,) = self.searched([(panel, filters)])
+        return answer
+
+    def searched(self, asked: Sequence[tuple[Panel, Iterable[Mapping[str, Any]]]]) -> list[Answer]:
+        """What the report draws of each panel with its filters. One request."""
+        found = self._asked((panel.dataset, ask.body(panel, self.when, filters)) for panel, filters in asked)
+        return [ask.read(panel, self.when, one) for (panel, _), one in zip(asked, found, strict=True)]
 
     def by_grafana(self, page: Page, title: str) -> Answer:
-        panel = next(one for one in page.panels if one["title"] == title)
-        found = self.cluster.request("POST", "/_msearch", page.msearch(panel))
-        return page.answer(panel, found["responses"])
+        return self.all_by_grafana(page, [title])[title]
 
-    def by_kibana(self, board: Board, title: str, chosen: Sequence[Mapping[str, Any]] = ()) -> Answer:
+    def all_by_grafana(self, page: Page, titles: Collection[str]) -> dict[str, Answer]:
+        """Title → what Grafana draws. One request."""
+        panels = [one for one in page.panels if one["title"] in titles]
+        found = self.responses(page, panels)
+        return {one["title"]: page.answer(one, found[one["title"]]) for one in panels}
+
+    def by_kibana(self, board: Board, asked: Sequence[tuple[Panel, Sequence[Mapping[str, Any]]]]) -> list[Answer]:
+        """What Kibana draws of each panel with what is chosen in the controls. One request."""
         if board.uid not in self.kibana:
             saved = json.loads(kibana.render(board).splitlines()[1])
             self.kibana[board.uid] = json.loads(saved["attributes"]["panelsJSON"])
-        panel = next(one for one in self.kibana[board.uid] if one["title"] == title)
-        parts = Lens(panel, self.when, [dict(one) for one in chosen]).parts
-        first, *over = [
-            lens.answer(self.cluster.request("POST", f"/{self._indices}/_search", lens.search())) for lens in parts
+        by_title = {one["title"]: one for one in self.kibana[board.uid]}
+        parts = [Lens(by_title[panel.title], self.when, [dict(one) for one in chosen]).parts for panel, chosen in asked]
+        searches = [
+            (panel.dataset, lens.search()) for (panel, _), own in zip(asked, parts, strict=True) for lens in own
         ]
-        for answer in over:
-            first.series |= answer.series
-        return first
+        found = iter(self._asked(searches))
+        answers = []
+        for own in parts:
+            first, *over = [lens.answer(next(found)) for lens in own]
+            for answer in over:
+                first.series |= answer.series
+            answers.append(first)
+        return answers
 
-    @property
-    def _indices(self) -> str:
-        return f"metrics-shipper.*-{self.namespace}"
+    def _asked(self, searches: Iterable[tuple[str, Mapping[str, Any]]]) -> list[Any]:
+        lines = [json.dumps(line) for dataset, body in searches for line in ({"index": self._index(dataset)}, body)]
+        return self._msearch(("\n".join(lines) + "\n").encode())
+
+    def _msearch(self, body: bytes) -> list[Any]:
+        found: list[Any] = self.cluster.request("POST", "/_msearch", body, timeout=120)["responses"]
+        for one in found:
+            assert "error" not in one, one["error"]
+        return found
+
+    def _index(self, dataset: str) -> str:
+        return f"metrics-shipper.{'' if self.everywhere else dataset}*-{self.namespace}"
 
     def straight(self, panel: Panel, chosen: Chosen | None = None) -> Answer:
         return straight(panel, self.when, self.columns, chosen)
@@ -124,13 +161,13 @@ class Proven:
         return ranks(panel, self.when, self.columns, chosen) if panel.split else {}
 
 
-def loaded(cluster: shipper_eslocal.Cluster, fleet: Fleet) -> Proven:
-    """The columns are written down while the documents are sent: each is made once."""
-    parts = load(list(cluster.urls), fleet, notebook=Gathered).notes
+def loaded(cluster: shipper_eslocal.Cluster, fleet: Fleet, points: int = 240, *, everywhere: bool = False) -> Proven:
+    """The columns are written down while the documents are sent: each is made once. ``points``: of a chart."""
+    parts = load(list(cluster.urls), fleet, workers=1, notebook=Gathered).notes
     columns = {name: pl.concat([part[name] for part in parts], how="vertical_relaxed") for name in parts[0]}
     last_ms = fleet.tick_ms(fleet.ticks - 1)
-    when = ask.span(fleet.tick_ms(0), last_ms, least_s=fleet.period_s)
-    return Proven(cluster, fleet.namespace, columns, when)
+    when = ask.span(fleet.tick_ms(0), last_ms, points, least_s=fleet.period_s)
+    return Proven(cluster, fleet.namespace, columns, when, everywhere)
 
 
 def drawn(board: Board) -> Iterator[Panel]:
@@ -176,38 +213,43 @@ def _equal(one: float | None, other: float | None, tolerance: float) -> bool:
 
 
 # Boards on which one host or container is to be chosen
-_CHOSEN = {"shipper-host": (HOST,), "shipper-container": (HOST, ENTITY)}
+CHOSEN = {"shipper-host": (HOST,), "shipper-container": (HOST, ENTITY)}
 
 
 def check(data: Proven, board: Board, host: str, container: str, quiet: Collection[str] = ()) -> None:
     """``board`` with ``host`` and ``container`` chosen, where it has such a choice. ``quiet`` panels may be empty."""
     values = {HOST: host, ENTITY: container}
-    wanted = {field: values[field] for field in _CHOSEN.get(board.uid, ())}
+    wanted = {field: values[field] for field in CHOSEN.get(board.uid, ())}
     names = {one.field: one.name for one in board.variables}
     page = data.page(board, **{names[field]: value for field, value in wanted.items()})
+    panels = list(drawn(board))
+    own = [
+        {one.field: (wanted[one.field],) for one in narrowed(board, panel) if one.field in wanted} for panel in panels
+    ]
+    right = [
+        (data.straight(panel, chosen), data.ranks(panel, chosen)) for panel, chosen in zip(panels, own, strict=True)
+    ]
+    filters = [[{"terms": {field: list(values)}} for field, values in chosen.items()] for chosen in own]
+    asked = list(zip(panels, filters, strict=True))
+    by_grafana = data.all_by_grafana(page, [panel.title for panel in panels])
     problems = []
-    for panel in drawn(board):
-        own = {one.field: (wanted[one.field],) for one in narrowed(board, panel) if one.field in wanted}
-        filters = [{"term": {field: value}} for field, (value,) in own.items()]
-        right, ranked = data.straight(panel, own), data.ranks(panel, own)
-        asked = {
-            "report": data.search(panel, filters),
-            "Grafana": data.by_grafana(page, panel.title),
-        }
-        for who, shown in asked.items():
-            problems += [f"{panel.title}, {who}: {one}" for one in differences(panel, shown, right, ranked)]
-        if right.empty and panel.title not in quiet:
+    for panel, by_report, (wanted_answer, ranked) in zip(panels, data.searched(asked), right, strict=True):
+        for who, shown in {"report": by_report, "Grafana": by_grafana[panel.title]}.items():
+            problems += [f"{panel.title}, {who}: {one}" for one in differences(panel, shown, wanted_answer, ranked)]
+        if wanted_answer.empty and panel.title not in quiet:
             problems.append(f"{panel.title}: nothing to show")
-        problems += [f"{panel.title}, Kibana: {one}" for one in _in_kibana(data, board, panel, own)]
+    for panel, chosen, by_kibana in zip(panels, own, data.by_kibana(board, asked), strict=True):
+        problems += [f"{panel.title}, Kibana: {one}" for one in _of_kibana(data, board, panel, chosen, by_kibana)]
     assert not problems, "\n".join(problems)
 
 
-def _in_kibana(data: Proven, board: Board, panel: Panel, own: Mapping[str, tuple[str, ...]]) -> Iterator[str]:
+def _of_kibana(
+    data: Proven, board: Board, panel: Panel, own: Mapping[str, tuple[str, ...]], answer: Answer
+) -> Iterator[str]:
     shown, apart = kibana.shown(board, panel)
-    controls: Sequence[Any] = [{"terms": {field: list(values)}} for field, values in own.items()]
     own = {} if apart else own
     right = mirrored(shown, data.straight(shown, own))
-    return differences(shown, data.by_kibana(board, panel.title, controls), right, data.ranks(shown, own))
+    return differences(shown, answer, right, data.ranks(shown, own))
 
 
 def mirrored(panel: Panel, answer: Answer) -> Answer:

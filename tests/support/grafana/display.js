@@ -1,4 +1,4 @@
-// What a panel of a dashboard shows: ../grafanacode.py calls `display` and `menu`.
+// What a panel of a dashboard shows: ../grafanacode.py calls `displays`, `menu` and `intervals`.
 import {
   FieldType,
   formattedValueToString,
@@ -23,8 +23,8 @@ const cell = (field, row) => ({
   links: field.getLinks ? field.getLinks({ valueRowIndex: row }).map((link) => link.href) : [],
 });
 
-window.display = async ({ panel, frames, ...page }) => {
-  const { data, replaceVariables } = await prepared(scene(page), panel, frames);
+async function display(chosen, { panel, frames }) {
+  const { data, replaceVariables } = await prepared(chosen, panel, frames);
   if (panel.type === "stat") {
     const values = getFieldDisplayValues({
       fieldConfig: panel.fieldConfig, reduceOptions: panel.options.reduceOptions, replaceVariables, theme, data, timeZone: "utc",
@@ -42,6 +42,12 @@ window.display = async ({ panel, frames, ...page }) => {
     colour: getFieldSeriesColor(field, theme).color,
     text: shown(field, field.values.at(-1)).text,
   })));
+}
+
+window.displays = async ({ panels, ...page }) => {
+  const found = [];
+  for (const panel of panels) found.push(await display(scene(page), panel));
+  return found;
 };
 
 // The menu adds the time range to the links that keep it
@@ -52,8 +58,11 @@ window.menu = (page) => {
   return page.dashboard.links.map((link) => ({ title: link.title, url: timed(sceneGraph.interpolate(chosen, link.url), link, page) }));
 };
 
-// The width of a time bucket, ms. The scenes of 11.0 leave variables in a panel's least interval as they are
-window.interval = ({ panel, ...page }) => {
-  const least = GRAFANA >= 13 ? sceneGraph.interpolate(scene(page), panel.interval) : panel.interval;
-  return rangeUtil.calculateInterval(timeRange(page.range), panel.maxDataPoints, least).intervalMs;
+// The width of a time bucket of each panel, ms. The scenes of 11.0 leave variables in a panel's least interval as they are
+window.intervals = ({ panels, ...page }) => {
+  const chosen = scene(page);
+  return panels.map(({ interval, maxDataPoints }) => {
+    const least = GRAFANA >= 13 ? sceneGraph.interpolate(chosen, interval) : interval;
+    return rangeUtil.calculateInterval(timeRange(page.range), maxDataPoints, least).intervalMs;
+  });
 };

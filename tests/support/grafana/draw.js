@@ -92,6 +92,9 @@ function measured() {
       legend: own ? { height: 1 - own.height / all.height, width: 1 - own.width / all.width } : null,
       plots: content.querySelectorAll(".uplot").length,
       scrolls: grid ? grid.scrollWidth > grid.clientWidth : null,
+      // Numbers that their cells have no room for; the first cell is a name
+      cut: [...content.querySelectorAll("[role=gridcell],[role=cell]")].filter((cell) => cell.previousElementSibling
+        && [cell, ...cell.querySelectorAll("*")].some((part) => part.scrollWidth > part.clientWidth + 4)).map((cell) => cell.textContent),
       rows: [...content.querySelectorAll("[role=row]")].map((row) =>
         [...row.querySelectorAll("[role=gridcell],[role=cell]")].map((cell) => cell.textContent)).filter((row) => row.length),
     }];
