@@ -65,9 +65,9 @@ def _dashboards() -> dict[str, str]:
         from shipper.view.dashboards import grafana, kibana
     except ImportError as missing:
         raise UserError(f"rendering dashboards needs {missing.name}: make setup") from None
-    from shipper.view.dashboards.boards import BOARDS
+    from shipper.view.dashboards.boards import BOARDS, EXPLORER
 
-    made = {f"dashboards/grafana/boards/{board.uid}.json": grafana.render(board) for board in BOARDS}
+    made = {f"dashboards/grafana/boards/{board.uid}.json": grafana.render(board) for board in (*BOARDS, EXPLORER)}
     made |= _alerts({board.uid: made[f"dashboards/grafana/boards/{board.uid}.json"] for board in BOARDS})
     return made | {f"dashboards/kibana/boards/{board.uid}.ndjson": kibana.render(board) for board in BOARDS}
 

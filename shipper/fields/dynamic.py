@@ -8,6 +8,8 @@ document is rejected because the first value was a whole number. A leaf's name m
 from collections.abc import Collection, Iterable
 from typing import Final
 
+from shipper.fields.field import Field, Kind, Type, attribute
+
 METRICS: Final = "metric"
 LABELS: Final = "attributes"
 
@@ -26,6 +28,16 @@ def unit(name: str) -> str:
     counter = name.removesuffix(RATE)
     found = SUFFIXES.get(_suffix(counter), "")
     return found if counter == name else _RATES.get(found, "per_s")
+
+
+def leaf(name: str) -> Field | None:
+    """What is known of a leaf by its name, such as ``metric.jobs_total`` or a board's choice of one, ``$metric``."""
+    top, dot, rest = name.removeprefix("$").partition(".")
+    if top == METRICS and (dot or name[0] == "$"):
+        return Field(name, Type.DOUBLE, Kind.GAUGE, unit(rest), "A number of the user")
+    if (top == LABELS and dot) or name == "$split":
+        return attribute(name, "A label of a number of the user")
+    return None
 
 
 def hints(names: Iterable[str], counters: Collection[str]) -> dict[str, str]:

@@ -12,7 +12,7 @@ OFF: dict[str, str] = {
     # Shown in another form
     "metricset.period": "for Kibana's own pages; Grafana's boards read it for the least interval",
     "agent.period.ms": "a setting",
-    "metricset.*": "of single sources; the agent's board shows the time of all",
+    "metricset.*": "on the board Own metrics, which only Grafana has",
     "*.network.ingress.bytes": "growth since the document before, for Kibana's own pages; the boards show rates",
     "*.network.egress.bytes": "growth since the document before, for Kibana's own pages; the boards show rates",
     "*.pressure.*.avg60.pct": "the boards show avg10, and the time range the rest",

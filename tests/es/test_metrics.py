@@ -1,13 +1,17 @@
 """The user's own numbers in real servers of both versions and layouts: stored once, found, typed, within bounds."""
 
+import json
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
+from datetime import datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 import shipper_eslocal
+from grafana_target import Page
 
 from shipper.agent.loop import Agent, use_utc
 from shipper.base.log import Log
@@ -19,6 +23,8 @@ from shipper.server.capabilities import examine, features
 from shipper.server.streams import compare, expected, present
 from shipper.settings.config import Bulk, Collect, Config, Elasticsearch, Host, Index, Spool
 from shipper.settings.sources import Textfile
+from shipper.view.dashboards import ask, grafana
+from shipper.view.dashboards.boards import EXPLORER
 
 CAPTURED = Path(__file__).parents[1] / "expositions/node_exporter_collectors.txt"
 TEXT = """\
@@ -128,6 +134,39 @@ def test_a_text_file_is_stored_typed_and_found(es: shipper_eslocal.Cluster, conf
         }
         assert kinds == {"a": "gauge", "done": "counter", "disk_total": "gauge", "jobs_total": "counter"}
         assert fields["attributes.queue"]["time_series_dimension"]
+
+
+@pytest.mark.parametrize("layout", ["datastream"], indirect=True)
+def test_the_board_explores_any_metric_by_any_label(es: shipper_eslocal.Cluster, config: Config, run: Run) -> None:
+    """With the variables as Grafana fills them in: names of fields by their type, put everywhere into the JSON."""
+    run()
+    found = documents(es, config)
+    rendered = grafana.render(EXPLORER)
+    variables = {one["name"]: one for one in json.loads(rendered)["templating"]["list"]}
+    types = {"number": "double", "string": "keyword"}
+    offered = {}
+    for name in ("metric", "split"):
+        wanted = json.loads(variables[name]["query"])
+        pattern = re.compile(variables[name]["regex"].strip("/"))
+        caps = es.request("GET", f"/{target(config)}/_field_caps?fields=*")["fields"]
+        offered[name] = {one for one in caps if types[wanted["type"]] in caps[one] and pattern.search(one)}
+    assert {"metric.node_directory_size_bytes", "metric.inotify_instances"} <= offered["metric"]
+    assert {"attributes.directory", "attributes.command", "host.name", "metricset.name"} <= offered["split"]
+    assert not any(one.startswith(("system.", "metricset.")) for one in offered["metric"])
+
+    chosen = rendered.replace("$metric", "metric.node_directory_size_bytes").replace("$split", "attributes.directory")
+    times = [round(datetime.fromisoformat(one["@timestamp"]).timestamp() * 1000) for one in found]
+    choices = {"namespace": config.index.namespace, "source": "text"}
+    page = Page(json.loads(chosen), ask.span(times[0], times[-1], least_s=1), choices)
+    panels = {panel["title"]: panel for panel in page.panels}
+    for title in ("Mean", "Highest value"):
+        answer = page.answer(panels[title], es.request("POST", "/_msearch", page.msearch(panels[title]))["responses"])
+        assert answer.series.keys() == {"/etc", "/usr/bin", "/var/cache"}
+        assert set(answer.series["/etc"]) <= {3579904.0, None}
+    answer = page.answer(
+        panels["Sources"], es.request("POST", "/_msearch", page.msearch(panels["Sources"]))["responses"]
+    )
+    assert answer.rows["text"][0] == 14
 
 
 @pytest.mark.parametrize("layout", ["datastream"], indirect=True)

@@ -10,6 +10,7 @@ from enum import StrEnum
 from functools import cache
 from typing import Final
 
+from shipper.fields import dynamic
 from shipper.fields.aliases import PERIOD
 from shipper.fields.field import Field, Type
 from shipper.schema.datasets import DATASETS, MINUTELY
@@ -245,6 +246,7 @@ class Variable:
     dataset: str = "host"
     within: str = ""  # another variable: only values of documents that match its choice
     hidden: bool = False  # not shown: its value follows from another variable
+    names: str = ""  # the choice is a field whose name matches this regular expression; panels name it $NAME
     busiest: bool = False  # values are sorted by their number of documents, among which are those of busy processes
 
 
@@ -319,9 +321,14 @@ def text(title: str, body: str, **more: object) -> Panel:
 
 
 def find(dataset: str, name: str) -> Field:
-    """The declared field; for a key below a flattened field, the flattened field. Raises BoardError."""
+    """The declared field; for a key below a flattened field, the flattened field. Raises BoardError.
+
+    A leaf with a name of the user, or the choice of one (``$metric``), is a number or a label.
+    """
     if dataset not in DATASETS:
         raise BoardError(f"{dataset}: no such dataset")
+    if own := dynamic.leaf(name):
+        return own
     fields = _fields(dataset)
     if name in fields:
         return fields[name]

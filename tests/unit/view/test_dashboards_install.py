@@ -9,10 +9,11 @@ import yaml
 from sites import running
 
 from shipper.cli import main
-from shipper.view.dashboards.boards import BOARDS
+from shipper.view.dashboards.boards import BOARDS, EXPLORER
 
 ROOT = Path(__file__).parents[3]
 UIDS = {board.uid for board in BOARDS}
+IN_GRAFANA = {*UIDS, EXPLORER.uid}
 TOKEN = "s3cret-of-the-test"
 
 
@@ -28,15 +29,15 @@ def test_into_grafana_again_and_again(token: str, capsys: pytest.CaptureFixture[
         for times in range(2):
             assert main(["dashboards", "install", "--grafana", f"{site.url}/", "--token-file", token]) == 0
             *lines, hint = capsys.readouterr().out.splitlines()
-            assert len(lines) == len(UIDS)
+            assert len(lines) == len(IN_GRAFANA)
             assert all(line.startswith("unchanged: ") for line in lines) == bool(times)
             assert "no Elasticsearch data source yet" in hint
-        assert set(site.dashboards) == UIDS
-        assert [len(versions) for versions in site.dashboards.values()] == [1] * len(UIDS)
+        assert set(site.dashboards) == IN_GRAFANA
+        assert [len(versions) for versions in site.dashboards.values()] == [1] * len(IN_GRAFANA)
         assert list(site.folders) == ["shipper"]
         site.datasources = [{"type": "elasticsearch"}]
         assert main(["dashboards", "install", "--grafana", site.url, "--token-file", token]) == 0
-        assert len(capsys.readouterr().out.splitlines()) == len(UIDS)
+        assert len(capsys.readouterr().out.splitlines()) == len(IN_GRAFANA)
 
 
 def test_into_grafana_replaces_only_what_differs(token: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -62,7 +63,7 @@ def test_files_for_an_import_by_hand_ask_for_the_data_source(
 ) -> None:
     assert main(["dashboards", "export", "--directory", str(tmp_path / "share")]) == 0
     files = [Path(line) for line in capsys.readouterr().out.splitlines()]
-    assert {file.stem for file in files} == UIDS
+    assert {file.stem for file in files} == IN_GRAFANA
     for file in files:
         text = file.read_text()
         board = json.loads(text)

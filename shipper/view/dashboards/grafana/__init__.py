@@ -129,6 +129,8 @@ def _variable(board: Board, variable: Variable) -> builders.QueryVariable:
         made.sort(dashboard.VariableSort.ALPHABETICAL_CASE_INSENSITIVE_ASC)
     if variable.field == "_index":
         made.regex(r"/^\.ds-metrics-shipper\.[^-]+-(.+)-\d{4}\.\d\d\.\d\d-\d+$/")
+    if variable.names:
+        made.regex(f"/{variable.names}/")
     if variable.multi or variable.field == "_index":
         made.multi(variable.multi).include_all(include_all=True).all_value(all_value(variable))
         made.current(dashboard.VariableOption(selected=True, text="All", value="$__all"))
@@ -148,6 +150,8 @@ def _period(board: Board) -> builders.QueryVariable:
 
 def choices(board: Board, variable: Variable) -> dict[str, Any]:
     """The query for the values of ``variable``: filtered by all variables before it, or only by its ``within``."""
+    if variable.names:
+        return {"find": "fields", "type": "number" if variable.name == "metric" else "string"}
     before = board.variables[: board.variables.index(variable)]
     wanted = [earlier for earlier in before if earlier.name == variable.within] if variable.within else before
     narrowing = [earlier for earlier in wanted if has(variable.dataset, earlier.field)]
