@@ -23,6 +23,8 @@ from shipper.server.capabilities import examine, features
 from shipper.server.streams import compare, expected, present
 from shipper.settings.config import Bulk, Collect, Config, Elasticsearch, Host, Index, Spool
 from shipper.settings.sources import Textfile
+from shipper.view.alerts import adjust
+from shipper.view.alerts.check import check
 from shipper.view.dashboards import ask, grafana
 from shipper.view.dashboards.boards import EXPLORER
 
@@ -167,6 +169,40 @@ def test_the_board_explores_any_metric_by_any_label(es: shipper_eslocal.Cluster,
         panels["Sources"], es.request("POST", "/_msearch", page.msearch(panels["Sources"]))["responses"]
     )
     assert answer.rows["text"][0] == 14
+
+    check_alerts(config, times[-1])
+
+
+ALERTS = """
+[[rule]]
+name = "large-directory"
+title = "Directory is large"
+field = "metric.node_directory_size_bytes"
+measure = "max"
+warning = 10000000
+critical = 100000000
+per = ["host.name", "attributes.directory"]
+where = {"metricset.name" = "text"}
+[[rule]]
+name = "many-samples"
+field = "metricset.samples.count"
+measure = "max"
+warning = 1000
+"""
+
+
+def check_alerts(config: Config, at_ms: int) -> None:
+    """Rules of the operator about these metrics."""
+    file = Path(config.spool.directory).parent / "alerts.toml"
+    file.write_text(ALERTS)
+    with client.connect(config) as connection:
+        checked = check(connection, config.index, at_ms, adjust.load(str(file)), ())
+    told = [(one.severity, one.who, one.text) for one in checked.alerts]
+    name = config.host.name
+    assert told == [
+        ("critical", f"/usr/bin on {name}", "Directory is large: 616 MiB"),
+        ("warning", f"/var/cache on {name}", "Directory is large: 14.3 MiB"),
+    ]
 
 
 @pytest.mark.parametrize("layout", ["datastream"], indirect=True)

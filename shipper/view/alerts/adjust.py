@@ -1,4 +1,4 @@
-"""An operator's changes to the rules, from a TOML file: other thresholds for some entities, or no alerts.
+"""An operator's changes to the rules, from a TOML file: other thresholds for some entities, no alerts, further rules.
 
 [[adjust]]                                # the last table that applies decides
 rules = ["host-cpu", "container-*"]
@@ -10,6 +10,8 @@ critical = 1.0
 rules = ["*"]
 where = {"host.name" = "ci-*"}
 until = 2027-01-01T00:00:00Z              # optional
+
+``own`` has the tables [[rule]].
 """
 
 import tomllib
@@ -22,6 +24,7 @@ from typing import Any, Final
 
 from shipper.base.errors import ConfigError
 from shipper.base.text import suggestion
+from shipper.view.alerts import own
 from shipper.view.alerts.model import Rule
 from shipper.view.alerts.rules import RULES
 from shipper.view.dashboards.model import has
@@ -85,6 +88,7 @@ class Adjustments:
 
     adjust: tuple[Adjust, ...] = ()
     mute: tuple[Mute, ...] = ()
+    rules: tuple[Rule, ...] = ()
 
     def steps(self, rule: Rule, document: Mapping[str, Any]) -> Steps:
         """The thresholds for the entity of ``document``."""
@@ -116,10 +120,11 @@ def load(file: str | None) -> Adjustments:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: {error}") from None
     try:
-        _known(content, {"adjust", "mute"})
+        _known(content, {"adjust", "mute", "rule"})
         return Adjustments(
             tuple(_adjust(table) for table in _tables(content, "adjust")),
             tuple(_mute(table) for table in _tables(content, "mute")),
+            tuple(_own(table) for table in _tables(content, "rule")),
         )
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from None
@@ -161,6 +166,14 @@ def _mute(table: Mapping[str, Any]) -> Mute:
     if until is not None and not (isinstance(until, datetime) and until.tzinfo):
         raise ConfigError("mute: until must be a time with an offset, such as 2027-01-01T00:00:00Z")
     return Mute(_scope(table, "mute"), None if until is None else round(until.timestamp() * 1000))
+
+
+def _own(table: Mapping[str, Any]) -> Rule:
+    _known(table, own.KEYS)
+    made = own.rule(table)
+    if made.name in _NAMES:
+        raise ConfigError(f"rule {made.name}: a rule of the shipper has this name")
+    return made
 
 
 def _scope(table: Mapping[str, Any], what: str) -> Scope:

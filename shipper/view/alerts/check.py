@@ -37,8 +37,9 @@ class Checked:
 def check(
     connection: Connection, index: Index, at_ms: int, adjustments: Adjustments, rules: Sequence[Rule] = RULES
 ) -> Checked:
-    """Judge ``rules`` at a time in ms. Raises ServerError."""
+    """Judge ``rules``, and those of the adjustments, at a time in ms. Raises ServerError."""
     when = Moment(at_ms, adjustments)
+    rules = (*rules, *adjustments.rules)
     judged = [_JUDGES.get(rule.measure, judge.judge)(rule, when) for rule in rules]
     alerts = _named(connection, index, at_ms, sorted(_run(connection, index, judged), key=_order))
     return Checked(at_ms, tuple(alerts), len(rules), _hosts(connection, index, at_ms))

@@ -50,6 +50,16 @@ critical = 1.0
 rules = ["*"]
 where = {{"host.name" = "ci-*"}}
 until = 2027-01-01T00:00:00Z              # optional
+
+[[rule]]                                  # a rule of yours about metrics of your own: docs/own-metrics.md
+name = "queue-long"
+field = "metric.queue_length"
+measure = "max"                           # avg (default), min or max over the window
+window = "10m"
+warning = 100                             # from this value on
+critical = 1000                           # optional, as warning is
+per = ["host.name", "attributes.queue"]   # one alert for each; default: host and source
+where = {{"metricset.name" = "queue"}}      # optional
 ```
 
 For Grafana the same rules are in `dashboards/grafana/alerting`, and `shipper alerts install --grafana URL` installs
