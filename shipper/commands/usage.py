@@ -38,9 +38,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace, config: Config) -> int:
     from shipper.deliver import client
     from shipper.view.dashboards.model import HOST, BoardError
-    from shipper.view.msearch import msearch
+    from shipper.view.msearch import msearch, term
     from shipper.view.why import usage
-    from shipper.view.why.series import term
 
     last_ms = round(time.time() * 1000)
     first_ms = last_ms - args.last

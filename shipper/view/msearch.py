@@ -8,6 +8,7 @@ from shipper.base.errors import ServerError
 from shipper.deliver.client import Connection, call
 from shipper.schema.stream_names import indices
 from shipper.settings.config import Index
+from shipper.view.dashboards.model import TIME
 
 Filter = Mapping[str, Any]  # of query DSL
 Search = tuple[str, Mapping[str, Any]]  # a dataset, and the body of the search
@@ -24,6 +25,22 @@ def msearch(connection: Connection, index: Index, wanted: Iterable[Search]) -> I
             reason = response["error"].get("reason", "no reason given")
             raise ServerError(f"POST /_msearch: {response['status']}: {reason}", response["status"])
         yield response
+
+
+def term(field: str, value: str) -> Filter:
+    """The field has the value."""
+    return {"term": {field: value}}
+
+
+def within(first_ms: int, last_ms: int) -> Filter:
+    """Documents of a time range, both ends included."""
+    return {"range": {TIME: {"gte": first_ms, "lte": last_ms, "format": "epoch_millis"}}}
+
+
+def number(bucket: Mapping[str, Any], name: str) -> float | None:
+    """The value of a metric in a bucket; None if no document has the field, or if there is no such metric."""
+    value: float | None = bucket.get(name, {}).get("value")
+    return value
 
 
 def searched(filters: Sequence[Filter], aggs: Mapping[str, Any]) -> dict[str, Any]:

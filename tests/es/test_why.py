@@ -15,6 +15,7 @@ from ailing import Ailing
 from fleetdocs import Document
 from fleetload import load
 
+from bench.alerts import measured
 from shipper import cli
 from shipper.base.errors import UserError
 from shipper.deliver import client
@@ -143,7 +144,10 @@ def test_a_name_that_is_unknown_or_ambiguous(server: shipper_eslocal.Cluster, na
         explained(server, name)
 
 
-def test_no_more_than_twelve_requests(server: shipper_eslocal.Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_more_than_twelve_requests_and_80_mib(
+    server: shipper_eslocal.Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The most expensive question: a container, of which something is short. bench/why.py has the time."""
     requests: list[str] = []
     send = client.Connection.perform_request
 
@@ -152,8 +156,13 @@ def test_no_more_than_twelve_requests(server: shipper_eslocal.Cluster, monkeypat
         return send(self, method, path, **more)
 
     monkeypatch.setattr(client.Connection, "perform_request", counted)
-    explained(server, f"web-1@{FLEET.host_name(1)}")
+    name = f"web-1@{FLEET.host_name(1)}"
+    explained(server, name)
     assert 0 < len(requests) <= 12
+    where = ["--elasticsearch-hosts", server.url, "--index-namespace", FLEET.namespace]
+    output, resident_mib = measured(["why", name, "--last", "30m", *where])
+    assert "CPU: very short" in output
+    assert resident_mib <= 80
 
 
 @pytest.mark.parametrize("host", FAULTS)

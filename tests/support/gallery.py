@@ -1,5 +1,6 @@
-"""The faults that ``shipper why`` must explain, and what it must say: one declaration for the tests and docs/why.md."""
+"""The faults that ``shipper why`` and ``compare`` must explain: one declaration for the tests and docs/why.md."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
@@ -8,7 +9,7 @@ from typing import Final
 class Fault:
     """``how``: how the fault is made. ``container``: of LIVE faults. ``signals``: fields beyond their thresholds.
 
-    ``within_s``: from the beginning of the fault until the resource is short.
+    ``within_s``: from the beginning of the fault until the resource is short. ``documents``: where they come from.
     """
 
     name: str
@@ -18,6 +19,7 @@ class Fault:
     container: str = ""
     signals: tuple[str, ...] = ()
     within_s: int = 4  # PSI is a mean over 10 s: after 1 s of full stall it reaches the threshold
+    documents: str = "real"
 
 
 def _waits(resource: str) -> tuple[str, ...]:
@@ -70,3 +72,30 @@ LIVE: Final = (
         ("cgroup.pids.used.pct",),
     ),
 )
+# Of tests/fault/test_alert_faults.py, and of tests/es/test_why.py, whose documents are simulated
+OTHERS: Final = (
+    Fault("full filesystem", "a filesystem on a loop device filled", "filesystem", "the mount point"),
+    Fault("new image twice as hungry", "a container replaced by one of a new image", "CPU, memory more", "the image"),
+    Fault("container that sleeps", "beside all these", "nothing", "–"),
+    Fault("CPU hog on a host", "12 of 16 CPUs by one container", "CPU", "the container", documents="simulated"),
+    Fault("memory leak on a host", "1 GiB more per period", "memory", "the container", documents="simulated"),
+    Fault("disk writer on a host", "400 MB/s by one container", "disk", "the container", documents="simulated"),
+    Fault("fork storm on a host", "20,000 tasks in one container", "tasks", "the container", documents="simulated"),
+    Fault("packet loss", "a fifth of the TCP segments sent again", "network", "unknown", documents="simulated"),
+    Fault(
+        "clock step",
+        "90 s back, then a CPU hog",
+        "CPU, after the step",
+        "the container",
+        documents="simulated",
+    ),
+    Fault("ten quiet hosts", "below all thresholds", "nothing", "–", documents="simulated"),
+)
+
+
+def table() -> Iterator[str]:
+    """The table for people."""
+    yield "| fault | made by | verdict | culprit | documents |"
+    yield "|---|---|---|---|---|"
+    for one in (*LIVE, *OTHERS):
+        yield f"| {one.name} | {one.how} | {one.resource} | {one.culprit} | {one.documents} |"

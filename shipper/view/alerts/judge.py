@@ -9,11 +9,12 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from shipper.deliver.document import flat
+from shipper.view import msearch
 from shipper.view.alerts.adjust import Adjustments
 from shipper.view.alerts.model import SUSTAINED, Found, Measure, Rule, matches
 from shipper.view.dashboards.clauses import dsl
 from shipper.view.dashboards.model import HOST, TIME, exists
-from shipper.view.msearch import Search, searched
+from shipper.view.msearch import Filter, Search, searched
 from shipper.view.thresholds import Level
 
 MOST: Final = 1000  # entities per rule: if more have alerts, the rest does not matter
@@ -148,10 +149,9 @@ def document_of(bucket: Mapping[str, Any]) -> dict[str, Any]:
     return flat(bucket["newest"]["hits"]["hits"][0]["_source"])
 
 
-def within(at_ms: int, seconds: float) -> dict[str, Any]:
+def within(at_ms: int, seconds: float) -> Filter:
     """The documents of the last ``seconds`` up to ``at_ms``."""
-    span = {"gt": at_ms - round(seconds * 1000), "lte": at_ms, "format": "epoch_millis"}
-    return {"range": {TIME: span}}
+    return msearch.within(at_ms - round(seconds * 1000) + 1, at_ms)
 
 
 def chosen(per: Keys, names: Sequence[Keys]) -> list[dict[str, Any]]:

@@ -10,8 +10,7 @@ from shipper.view.compare.find import LOOK_BACK_MS, Subject, find
 from shipper.view.compare.measures import OF_CGROUP, OF_HOST, RESTARTS, Measure
 from shipper.view.compare.variation import Verdict, verdict
 from shipper.view.dashboards.model import ENTITY
-from shipper.view.msearch import Asking, Search, searched
-from shipper.view.why.series import term, within
+from shipper.view.msearch import Asking, Search, number, searched, term, within
 
 WINDOWS: Final = 12  # before the change
 _FEWEST: Final = 3  # documents of a window
@@ -127,12 +126,11 @@ def _mean(measure: Measure, window: Mapping[str, Any]) -> float | None:
     if measure is RESTARTS:
         entities = window["entities"]["value"]
         return max(0, window["starts"]["value"] - entities) / entities if entities else None
-    value: float | None = window[measure.field]["value"]
-    return value
+    return number(window, measure.field)
 
 
 def _spread(field: str, window: Mapping[str, Any]) -> Spread | None:
-    highest = window.get(f"highest {field}", {}).get("value")
+    highest = number(window, f"highest {field}")
     if highest is None:
         return None
     p50, p95 = window[field]["values"].values()

@@ -6,10 +6,9 @@ from typing import Any, Final
 
 from shipper.base.errors import UserError
 from shipper.view.dashboards.model import ENTITY, HOST
-from shipper.view.msearch import Asking, Filter, Search, searched
+from shipper.view.msearch import Asking, Filter, Search, searched, term, within
 from shipper.view.why import changes
 from shipper.view.why.changes import Change
-from shipper.view.why.series import term, within
 
 LOOK_BACK_MS: Final = 86_400_000
 IMAGE: Final = "container.image.name"

@@ -13,7 +13,7 @@ from shipper.view.dashboards import ask
 from shipper.view.dashboards.ask import Answer, Span
 from shipper.view.dashboards.clauses import dsl
 from shipper.view.dashboards.model import ENTITY, HOST, TIME, Board, Mark, Panel, View, narrowed, tests
-from shipper.view.msearch import msearch
+from shipper.view.msearch import msearch, within
 
 MOST_MARKS: Final = 100  # of each kind, the newest
 _PERIOD_S: Final = 10  # of documents without a period
@@ -51,7 +51,7 @@ class Filled:
 def span(connection: Connection, index: Index, first_ms: int, last_ms: int, chosen: Chosen) -> Span:
     """The range in buckets not narrower than the agents' period. Raises UserError if the range has no documents."""
     period = {"period": {"max": {"field": PERIOD.name}}}
-    filters = [_within(first_ms, last_ms), *_terms(chosen)]
+    filters = [within(first_ms, last_ms), *_terms(chosen)]
     names = ",".join(indices(index, "host"))
     path = f"/{names}/_search?ignore_unavailable=true"
     answer = call(connection, "POST", path, {"size": 0, "query": {"bool": {"filter": filters}}, "aggs": period})
@@ -64,7 +64,7 @@ def span(connection: Connection, index: Index, first_ms: int, last_ms: int, chos
 
 def host_of(connection: Connection, index: Index, entity: str, first_ms: int, last_ms: int) -> str:
     """The host on which the container or service ``entity`` ran. Raises UserError if the range has none of it."""
-    filters = [_within(first_ms, last_ms), *_terms({ENTITY: (entity,)})]
+    filters = [within(first_ms, last_ms), *_terms({ENTITY: (entity,)})]
     body = {"size": 1, "query": {"bool": {"filter": filters}}, "fields": [HOST], "_source": False}
     names = ",".join(indices(index, "cgroup"))
     hits = call(connection, "POST", f"/{names}/_search?ignore_unavailable=true", body)["hits"]["hits"]
@@ -104,13 +104,9 @@ def _terms(chosen: Chosen) -> list[Mapping[str, Any]]:
     return [{"terms": {name: list(values)}} for name, values in chosen.items()]
 
 
-def _within(first_ms: int, last_ms: int) -> dict[str, Any]:
-    return {"range": {TIME: {"gte": first_ms, "lte": last_ms, "format": "epoch_millis"}}}
-
-
 def _documents(page: Page, mark: Mark, when: Span) -> dict[str, Any]:
     panel = Panel(mark.name, "", View.TEXT, mark.dataset, where=mark.where)
-    filters = [_within(when.first_ms, when.last_ms), *dsl(tests(panel)), *_narrowing(page, panel)]
+    filters = [within(when.first_ms, when.last_ms), *dsl(tests(panel)), *_narrowing(page, panel)]
     return {
         "size": MOST_MARKS,
         "sort": [{TIME: "desc"}],

@@ -6,9 +6,8 @@ from datetime import datetime
 from itertools import pairwise
 from typing import Any, Final
 
-from shipper.view.dashboards.model import ENTITY, HOST
-from shipper.view.msearch import Filter, Search, searched
-from shipper.view.why.series import TIME, term, within
+from shipper.view.dashboards.model import ENTITY, HOST, TIME
+from shipper.view.msearch import Filter, Search, searched, term, within
 
 BEFORE_MS: Final = 30 * 60_000
 _MEASURED_MS: Final = 3 * 60_000

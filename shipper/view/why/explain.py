@@ -8,11 +8,10 @@ from shipper.base.errors import UserError
 from shipper.deliver.client import Connection
 from shipper.fields.aliases import PERIOD
 from shipper.settings.config import Index
-from shipper.view.dashboards.model import ENTITY, HOST
-from shipper.view.msearch import Asking, Filter, Search, searched
+from shipper.view.dashboards.model import ENTITY, HOST, TIME
+from shipper.view.msearch import Asking, Filter, Search, searched, term, within
 from shipper.view.why import changes, series, usual, who
 from shipper.view.why.changes import Change
-from shipper.view.why.series import TIME, term, within
 from shipper.view.why.signals import OF_CGROUP, OF_HOST, Kind, Signal
 from shipper.view.why.usual import Usual
 from shipper.view.why.verdict import Judgement, Shortage, judge

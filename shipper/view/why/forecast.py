@@ -10,10 +10,9 @@ from itertools import combinations
 from statistics import fmean, median
 from typing import Any, Final
 
-from shipper.view.dashboards.model import ENTITY, HOST
-from shipper.view.msearch import Filter, Search, searched
+from shipper.view.dashboards.model import ENTITY, HOST, TIME
+from shipper.view.msearch import Filter, Search, searched, within
 from shipper.view.unit_formats import percent
-from shipper.view.why.series import TIME, within
 
 _HOUR_MS: Final = 3_600_000
 _DAY_MS: Final = 86_400_000

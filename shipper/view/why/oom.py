@@ -9,11 +9,10 @@ from shipper.base.errors import UserError
 from shipper.base.text import escaped
 from shipper.deliver.client import Connection
 from shipper.settings.config import Index
-from shipper.view.dashboards.model import ENTITY, HOST
-from shipper.view.msearch import Filter, Search, msearch, searched
+from shipper.view.dashboards.model import ENTITY, HOST, TIME
+from shipper.view.msearch import Filter, Search, msearch, searched, term, within
 from shipper.view.unit_formats import moment, shown
 from shipper.view.why.forecast import theil_sen
-from shipper.view.why.series import TIME, term, within
 
 _BEFORE_MS: Final = 5 * 60_000
 _BUCKET: Final = "30s"

@@ -4,10 +4,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from shipper.view.dashboards.model import TIME
 from shipper.view.msearch import Filter, Search, searched
 from shipper.view.why.signals import Resource, Signal
 
-TIME: Final = "@timestamp"
 _MOST_DEVICES: Final = 50
 _MOST_BUCKETS: Final = 360
 # Means by the start of their time bucket in ms, oldest first; a bucket without a value is missing
@@ -21,16 +21,6 @@ class Line:
     signal: Signal
     device: str
     values: Series
-
-
-def term(field: str, value: str) -> Filter:
-    """The field has the value."""
-    return {"term": {field: value}}
-
-
-def within(first_ms: int, last_ms: int, field: str = TIME) -> Filter:
-    """Documents of a time range, both ends included."""
-    return {"range": {field: {"gte": first_ms, "lte": last_ms, "format": "epoch_millis"}}}
 
 
 def width_ms(period_ms: int, first_ms: int, last_ms: int) -> int:

@@ -7,8 +7,7 @@ from typing import Any, Final
 from shipper.fields.aliases import PERIOD
 from shipper.fields.field import Type
 from shipper.view.dashboards.model import ENTITY, HOST, BoardError, find
-from shipper.view.msearch import Filter, Search, searched
-from shipper.view.why.series import term, within
+from shipper.view.msearch import Filter, Search, searched, term, within
 
 _HOSTS: Final = 500
 _GROUPS: Final = 120  # of a host; with _HOSTS within the server's limit of buckets

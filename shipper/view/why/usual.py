@@ -6,8 +6,7 @@ from statistics import median
 from typing import Any, Final
 
 from shipper.view.dashboards.model import ENTITY, HOST
-from shipper.view.msearch import Filter, Search, searched
-from shipper.view.why.series import term, within
+from shipper.view.msearch import Filter, Search, number, searched, term, within
 from shipper.view.why.signals import Signal
 
 _DAY_MS: Final = 86_400_000
@@ -71,10 +70,12 @@ def searches(signal: Signal, whose: Sequence[Filter], peers: Peers, first_ms: in
 def usual(value: float, own: str, peers: Peers, responses: Sequence[Mapping[str, Any]]) -> Usual:
     """What the responses to ``searches`` say about ``value``; ``own``: the name of what is compared with its peers."""
     *earlier, alike = responses
-    means = {name: _mean(response.get("aggregations", {})) for name, response in zip(_EARLIER, earlier, strict=True)}
+    means = {
+        name: number(response.get("aggregations", {}), "mean") for name, response in zip(_EARLIER, earlier, strict=True)
+    }
     known = {name: mean for name, mean in means.items() if mean is not None}
     buckets = alike.get("aggregations", {}).get("peers", {}).get("buckets", ())
-    others = [mean for one in buckets if one["key"] != own and (mean := _mean(one)) is not None]
+    others = [mean for one in buckets if one["key"] != own and (mean := number(one, "mean")) is not None]
     middle = median(others) if len(others) >= _FEWEST_PEERS else None
     away = None if middle is None else deviations(value, middle, others)
     return Usual(known, peers.words, len(others), middle, away)
@@ -84,8 +85,3 @@ def deviations(value: float, middle: float, peers: Sequence[float]) -> float | N
     """How many scaled median absolute deviations ``value`` is above ``middle``."""
     spread = median(abs(peer - middle) for peer in peers) * TO_SIGMA
     return (value - middle) / spread if spread else None
-
-
-def _mean(bucket: Mapping[str, Any]) -> float | None:
-    value: float | None = bucket.get("mean", {}).get("value")
-    return value

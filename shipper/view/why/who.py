@@ -5,8 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from shipper.view.dashboards.model import ENTITY, HOST
-from shipper.view.msearch import Search, searched
-from shipper.view.why.series import term, within
+from shipper.view.msearch import Search, number, searched, term, within
 from shipper.view.why.signals import Resource
 
 MOST: Final = 1000  # cgroups of a host
@@ -92,8 +91,8 @@ def use(resource: Resource, responses: Sequence[Mapping[str, Any]], asked: str =
             used,
             used / total,
             _grown(used, earlier, name),
-            _mean(shares[name], "limit"),
-            _mean(shares[name], "waits"),
+            number(shares[name], "limit"),
+            number(shares[name], "waits"),
         )
         for name, used in known.items()
     ]
@@ -124,11 +123,6 @@ def _grown(used: float, earlier: Mapping[str, float | None], name: str) -> float
     return None if was is None else used - was
 
 
-def _mean(bucket: Mapping[str, Any], name: str) -> float | None:
-    value: float | None = bucket.get(name, {}).get("value")
-    return value
-
-
 def _sum(bucket: Mapping[str, Any], fields: Sequence[str]) -> float | None:
-    values = [value for name, _ in _numbered(fields) if (value := _mean(bucket, name)) is not None]
+    values = [value for name, _ in _numbered(fields) if (value := number(bucket, name)) is not None]
     return sum(values) if values else None

@@ -1,3 +1,5 @@
+import random
+
 import pytest
 
 from shipper.view.compare.compare import Compared, Row, Spread
@@ -5,8 +7,8 @@ from shipper.view.compare.find import Subject, repository, subject
 from shipper.view.compare.measures import OF_CGROUP, OF_HOST, RESTARTS
 from shipper.view.compare.text import lines
 from shipper.view.compare.variation import Verdict, verdict
+from shipper.view.msearch import term
 from shipper.view.why.changes import Change
-from shipper.view.why.series import term
 
 STEADY = [1.0, 1.02, 0.98, 1.01, 0.99, 1.0, 1.03]
 WILD = [1.0, 3.0, 0.2, 2.2, 0.5, 1.6, 2.8]
@@ -32,6 +34,15 @@ def test_a_value_is_compared_with_the_variation_before(
     earlier: list[float], value: float | None, least: float, expected: Verdict
 ) -> None:
     assert verdict(earlier, value, least) is expected
+
+
+@pytest.mark.parametrize(("windows", "share"), [(12, 0.006), (6, 0.034)])
+def test_noise_seldom_differs(windows: int, share: float) -> None:
+    """The figures of docs/why.md."""
+    chance = random.Random(1)
+    noise = [[chance.gauss(1, 0.3) for _ in range(windows + 1)] for _ in range(10_000)]
+    differs = sum(verdict(earlier, value, 0) is not Verdict.USUAL for *earlier, value in noise)
+    assert differs / len(noise) == pytest.approx(share, abs=0.003)
 
 
 @pytest.mark.parametrize(
