@@ -39,7 +39,7 @@ fuzz: setup  ## each parser on 10,000 damaged inputs, each collector on 2,000: f
 	FUZZ=10000 $(BIN)/pytest -m fuzz $(ARGS)
 
 check: setup  ## the quick part: lint, types, rendered files, pure, golden and contract tests
-	@$(MAKE) --no-print-directory --jobs --keep-going --output-sync=target lint types quick
+	@$(MAKE) --no-print-directory --jobs --keep-going --output-sync=target lint types quick docs
 
 lint:
 	$(BIN)/ruff check
@@ -51,6 +51,9 @@ types:
 
 quick:
 	$(BIN)/pytest -n 5 --dist worksteal -m "not es and not root and not bench" $(COVERAGE) $(ARGS)
+
+docs: setup  ## build/docs as HTML, with warnings as errors; make check includes it
+	$(BIN)/sphinx-build -q -W -E -b html -c docs . build/docs
 
 image: setup  ## the image for the nodes: build/shipper-VERSION.tar and -oci.tar (needs mmdebstrap)
 	@$(BIN)/python -m shipper.deploy.image.build $(ARGS)
@@ -71,4 +74,4 @@ lock: setup  ## update the locked dependencies in requirements/
 clean:  ## remove what make made here (the download cache stays)
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage*
 
-.PHONY: help setup demo test servers faults nodes fuzz check lint types quick bench image release lock clean
+.PHONY: help setup demo test servers faults nodes fuzz check lint types quick docs bench image release lock clean

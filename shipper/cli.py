@@ -14,7 +14,7 @@ from types import ModuleType
 from typing import Any, Final, NoReturn, cast
 
 from shipper import __version__, commands
-from shipper.base.errors import ConfigError, UserError
+from shipper.base.errors import EXIT_CODES, INTERRUPTED, PIPE_CLOSED, ConfigError, UserError
 from shipper.base.text import suggestion
 from shipper.collect import OPTIONS
 from shipper.settings import config
@@ -27,17 +27,6 @@ EXAMPLES: Final = {
     "run": "the agent",
 }
 _DEBUG: Final = "--debug"
-INTERRUPTED: Final = 130
-PIPE_CLOSED: Final = 141
-EXIT_CODES: Final[Mapping[int, str]] = {
-    0: "success",
-    1: "failed, or check found a problem",
-    2: "the command line or the configuration is invalid",
-    3: "the host root does not show the host",
-    4: "Elasticsearch cannot be reached, or rejects the request",
-    INTERRUPTED: "interrupted",
-    PIPE_CLOSED: "the reader closed the output",
-}
 
 
 class _Parser(argparse.ArgumentParser):

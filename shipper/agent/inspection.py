@@ -5,7 +5,7 @@ import time
 from contextlib import suppress
 from typing import Final
 
-from shipper.base import log
+from shipper.base import log, messages
 from shipper.base.errors import UserError
 from shipper.deliver.ledger import DeliveryState
 from shipper.settings.config import Config
@@ -24,7 +24,7 @@ def _inspect(config: Config, state: DeliveryState, out: log.Log) -> None:
         time.sleep(_NEXT_LOOK_S)
     state.findings = wrong(config)
     for text in state.findings:
-        out.line(log.ERROR, f"server: {text}")
+        out.line(messages.SERVER_FINDING, text=text)
 
 
 def wrong(config: Config) -> list[str]:

@@ -18,7 +18,7 @@ from shipper.agent.problems import grouped
 from shipper.agent.reload import Reload
 from shipper.agent.self_metrics import Report, SelfMetrics
 from shipper.agent.tick import HostIdentity, Ticker
-from shipper.base import log
+from shipper.base import log, messages
 from shipper.base.tick_times import Clock
 from shipper.deliver import replay
 from shipper.deliver.bulk import Delivery, Ready, Send
@@ -134,9 +134,9 @@ class Agent:
         self._asked_to_reload = False
         plan = self._examine_reload()
         if plan.fault:
-            self._log.line(log.ERROR, f"reload failed; keeping the previous configuration: {plan.fault}")
+            self._log.line(messages.NOT_RELOADED, fault=plan.fault)
         elif not self._stopping:
-            self._log.line(log.INFO, "the configuration is valid; restarting with it")
+            self._log.line(messages.RELOADING)
             self._new_spool = plan.spool
             self.reload = self._stopping = True
 
@@ -153,7 +153,7 @@ class Agent:
         self._close()
         self._publish(self._status.now(stopped=True))
         if self.ledger.spooled:
-            self._log.line(log.INFO, f"stopped; {self.ledger.spooled} documents remain in the spool")
+            self._log.line(messages.STOPPED, count=self.ledger.spooled)
 
     def _say_goodbye(self) -> None:
         """Spool a last document, so that a stopped agent is not mistaken for a host that is down."""
@@ -166,16 +166,12 @@ class Agent:
         lost = self.ledger.close()
         if lost:
             why = self.ledger.trouble or "the disk accepted none of them"
-            self._log.line(log.ERROR, f"spool: {lost} documents held in memory are lost: {why}")
+            self._log.line(messages.LOST_AT_STOP, count=lost, why=why)
 
     def _tell_left_behind(self) -> None:
         left, old = self.ledger.spooled, self._config.spool.directory
         if self._new_spool and left:
-            self._log.line(
-                log.WARNING,
-                f"{left} documents remain in {old}, which is no longer the spool; "
-                "to send them, set spool.directory back",
-            )
+            self._log.line(messages.LEFT_BEHIND, count=left, directory=old)
 
     def _loop(self, after_tick: Callable[[int], None]) -> None:
         period_s = self._config.collect.period_s
@@ -214,7 +210,7 @@ class Agent:
             entries = self._ticker.tick(tick_ms, report)
         except Exception as error:  # noqa: BLE001 – one tick is lost, and the watchdog hears nothing of it
             self.ledger.used.note(tick_ms)
-            self._log.once(log.ERROR, f"tick {error!r}", f"the tick failed: {error!r}")
+            self._log.once(messages.TICK_FAILED, f"tick {error!r}", error=repr(error))
             return
         self._spool(tick_ms, entries)
         self.delivery.wake()
@@ -233,9 +229,9 @@ class Agent:
         lost = self.ledger.counts.dropped - dropped
         if lost > 0:
             why = self.ledger.trouble or "the spool is full, or the documents were too old, or their files were removed"
-            self._log.once(log.ERROR, "dropped", f"spool: {lost} documents are lost: {why}")
+            self._log.once(messages.DROPPED, "dropped", count=lost, why=why)
         for problem in replay.take(self.ledger):
-            self._log.once(log.WARNING, problem, problem)
+            self._log.once(messages.REPLAY, problem, problem=problem)
 
     def _oldest(self) -> tuple[int, bool]:
         """The time before which documents are dropped for their age, and whether those of this run can be that old.
@@ -249,46 +245,40 @@ class Agent:
         if server_ms is None:
             return 0, False
         if self.ledger.used.forget_future(server_ms + boot_ms + _FUTURE_MS):
-            self._log.line(log.WARNING, "ignoring the newest tick in the spool: it is in the far future")
+            self._log.line(messages.FUTURE_TICK)
         return server_ms + boot_ms - max_age_ms, boot_ms - self._began_ms > max_age_ms
 
     def _tell_start(self) -> None:
         for name, why in self.ledger.spool.damaged.items():
-            self._log.line(log.ERROR, f"spool: {name}: {why}; moved to damaged/")
+            self._log.line(messages.DAMAGED, name=name, why=why)
         if self.ledger.unreadable:
-            text = f"spool: the ledger cannot be used: {self.ledger.unreadable}; "
-            text += "counting starts now, earlier counts are unknown"
-            self._log.line(log.ERROR, text)
+            self._log.line(messages.LEDGER_UNUSABLE, why=self.ledger.unreadable)
         if self.ledger.spool.unread:
             name, why = next(iter(self.ledger.spool.unread.items()))
             count = len(self.ledger.spool.unread)
-            self._log.line(log.ERROR, f"spool: cannot read {count} files, such as {name}: {why}; retrying")
+            self._log.line(messages.UNREADABLE, count=count, name=name, why=why)
         if self.ledger.recovered > 0:
-            self._log.line(log.ERROR, f"spool: {self.ledger.recovered} documents of earlier runs are lost")
+            self._log.line(messages.RECOVERED, count=self.ledger.recovered)
         watchdog_s = notify.watchdog_s()
         if 0 < watchdog_s < 2 * self._config.collect.period_s:
-            self._log.line(
-                log.WARNING, f"WatchdogSec={watchdog_s:g} is shorter than two periods; systemd will kill this process"
-            )
+            self._log.line(messages.WATCHDOG_SHORT, watchdog=f"{watchdog_s:g}")
 
     def _tell(self, tick_ms: int, report: Report) -> None:
         for name, error in report.failed.items():
-            self._log.once(log.ERROR, f"collector {name} {error[:40]}", f"collector {name} failed: {error}")
+            self._log.once(messages.COLLECTOR_FAILED, f"collector {name} {error[:40]}", name=name, error=error)
         for name in report.stuck:
-            deadline = self._config.collect.deadline_s
-            self._log.once(
-                log.WARNING, f"stuck {name}", f"collector {name} exceeded its deadline of {deadline} s; skipped"
-            )
+            deadline_s = self._config.collect.deadline_s
+            self._log.once(messages.COLLECTOR_SLOW, f"stuck {name}", name=name, deadline=deadline_s)
         for cause, text in grouped(problem for _, problem in report.problems):
-            self._log.once(log.WARNING, cause, f"{text}; their fields are missing")
+            self._log.once(messages.NOT_READ, cause, text=text)
         if self.ledger.trouble:
-            self._log.once(log.ERROR, "spool", f"spool: {self.ledger.trouble}; documents are held in memory")
+            self._log.once(messages.DISK_REFUSES, "spool", trouble=self.ledger.trouble)
         elif self._log.over("spool"):
-            self._log.line(log.INFO, "spool: the disk accepts documents again")
+            self._log.line(messages.DISK_ACCEPTS)
         if report.stepped_ms:
             way = "forward" if report.stepped_ms > 0 else "back"
             seconds = abs(report.stepped_ms) / 1000
-            self._log.once(log.WARNING, f"clock {way}", f"the clock jumped {way} by {seconds:g} s")
+            self._log.once(messages.CLOCK_JUMPED, f"clock {way}", way=way, seconds=f"{seconds:g}")
         content = self._status.tick(tick_ms, report)
         self._publish(content)
         self._keep_alive(status.equation(content["documents"]))
@@ -296,8 +286,7 @@ class Agent:
     def _publish(self, content: dict[str, Any]) -> None:
         def write() -> None:
             if self.ledger.spool.elsewhere():
-                text = f"spool: {self._config.spool.directory} is a different directory now; restart to use it"
-                self._log.once(log.WARNING, "elsewhere", text)
+                self._log.once(messages.ELSEWHERE, "elsewhere", directory=self._config.spool.directory)
             status.write(self._config.spool.directory, content)
 
         with suppress(OSError):
@@ -310,7 +299,7 @@ class Agent:
         if self.delivery.is_alive(limit_s):
             notify.tell(notify.WATCHDOG, notify.status(words))
         else:
-            self._log.once(log.ERROR, "delivery hangs", f"delivery has made no progress for {limit_s:g} s")
+            self._log.once(messages.DELIVERY_HANGS, "delivery hangs", seconds=f"{limit_s:g}")
 
 
 def _scheduler(period_s: int, job: Callable[[], None]) -> schedule.Scheduler:

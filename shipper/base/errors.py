@@ -1,6 +1,19 @@
 """Errors that the user can fix. The message is one line for a terminal or a log; the class gives the exit status."""
 
-from typing import ClassVar
+from collections.abc import Mapping
+from typing import ClassVar, Final
+
+INTERRUPTED: Final = 130
+PIPE_CLOSED: Final = 141
+EXIT_CODES: Final[Mapping[int, str]] = {
+    0: "success",
+    1: "failed, or check found a problem",
+    2: "the command line or the configuration is invalid",
+    3: "the host root does not show the host",
+    4: "Elasticsearch cannot be reached, or rejects the request",
+    INTERRUPTED: "interrupted",
+    PIPE_CLOSED: "the reader closed the output",
+}
 
 
 class UserError(Exception):

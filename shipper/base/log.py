@@ -16,14 +16,12 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Final
 
+from shipper.base import messages
 from shipper.base.isolate import Aside
+from shipper.base.messages import Message
 from shipper.base.text import escaped
 
-ERROR: Final = 3
-WARNING: Final = 4
-INFO: Final = 6
-
-_WORDS: Final = {ERROR: "error", WARNING: "warning", INFO: "info"}
+_WORDS: Final = {messages.ERROR: "error", messages.WARNING: "warning", messages.INFO: "info"}
 _AGAIN_S: Final = 3600.0
 _CAUSES_MOST: Final = 1000
 _LINE_MOST: Final = 4000  # bytes: a pipe that is ready takes PIPE_BUF without waiting, pipe(7)
@@ -43,17 +41,24 @@ class Log:
         self._untold = 0
         self.dropped = 0
 
-    def line(self, priority: int, message: str) -> None:
-        if self._untold and self._write(self._line(WARNING, f"{self._untold} lines of this log could not be written")):
-            self._untold = 0
-        if not self._write(self._line(priority, message)):
+    def line(self, message: Message, **values: object) -> None:
+        """Log ``message`` with ``values`` in its places, and its code."""
+        self._put(message, message.text.format(**values))
+
+    def _put(self, message: Message, text: str) -> None:
+        if self._untold:
+            told = messages.LINES_DROPPED
+            if self._write(self._line(told, told.text.format(count=self._untold))):
+                self._untold = 0
+        if not self._write(self._line(message, text)):
             self._untold += 1
             self.dropped += 1
 
-    def _line(self, priority: int, message: str) -> bytes:
+    def _line(self, message: Message, text: str) -> bytes:
         now = datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
-        prefix = f"<{priority}>shipper:" if self._journal else f"{now} {_WORDS[priority]}: shipper:"
-        return f"{prefix} {escaped(message)}".encode("utf-8", "backslashreplace")[:_LINE_MOST] + b"\n"
+        prefix = f"<{message.priority}>shipper:" if self._journal else f"{now} {_WORDS[message.priority]}: shipper:"
+        line = f"{prefix} {escaped(text)}".encode("utf-8", "backslashreplace")[:_LINE_MOST]
+        return line + f" [{message.code}]\n".encode()
 
     def _write(self, line: bytes) -> bool:
         """Whether standard error accepted the line at once."""
@@ -64,7 +69,7 @@ class Log:
         except OSError:
             return False
 
-    def once(self, priority: int, cause: str, message: str) -> None:
+    def once(self, message: Message, cause: str, **values: object) -> None:
         """Log ``message``, unless ``cause`` was logged in the last hour; then only count it."""
         now = time.monotonic()
         last, count = self._told.get(cause, (-_AGAIN_S, 0))
@@ -74,7 +79,8 @@ class Log:
         if len(self._told) >= _CAUSES_MOST:
             self._told.clear()
         self._told[cause] = (now, 0)
-        self.line(priority, f"{message} (and {count} times more since last logged)" if count else message)
+        text = message.text.format(**values)
+        self._put(message, f"{text} (and {count} times more since last logged)" if count else text)
 
     def over(self, cause: str) -> bool:
         """Whether ``cause`` had been logged. If it occurs again, it is logged again."""

@@ -1,4 +1,4 @@
-"""``shipper render [--check]``: write the committed files that are generated from fields and options."""
+"""``shipper render [--check]``: write the committed files that are generated from the code."""
 
 import argparse
 import json
@@ -7,9 +7,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from shipper import rooms
-from shipper.base.errors import UserError
+from shipper.base.errors import EXIT_CODES, UserError
 from shipper.deploy import units
-from shipper.schema import reference, templates
+from shipper.schema import pages, reference, templates
 from shipper.settings.config import Config, Index
 
 SECTIONS = ()
@@ -33,7 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace, _config: Config) -> int:
     if not args.directory.is_dir():
         raise UserError(f"{args.directory}: no such directory")
-    wanted = rendered(args.directory)
+    wanted = rendered(args.directory, args.whole_parser())
     stale = list(differing(args.directory, wanted))
     if args.check:
         for path in stale:
@@ -45,13 +45,18 @@ def run(args: argparse.Namespace, _config: Config) -> int:
     return 0
 
 
-def rendered(directory: Path) -> dict[str, str]:
-    """The contents of every generated file, by path below the repository."""
+def rendered(directory: Path, parser: argparse.ArgumentParser) -> dict[str, str]:
+    """The contents of every generated file, by path below the repository. ``parser``: of the whole command line."""
     files = {"mappings/README.md": reference.mappings_readme(), SAMPLE: reference.sample()}
     for layout in ("datastream", "dated"):
         for template in templates.render(Index(layout=layout)):
             text = json.dumps(template.body, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
             files[f"mappings/{template.kind}_template/{template.name}.json"] = text
+    files |= {
+        "docs/reference/options.md": pages.options(),
+        "docs/reference/commands.md": pages.commands(parser, EXIT_CODES, units.STAY_DOWN),
+        "docs/reference/messages.md": pages.log_messages(),
+    }
     files |= {f"units/{path}": units.render(file) for path, file in units.files().items()}
     return files | _dashboards() | _architecture(directory / ARCHITECTURE)
 

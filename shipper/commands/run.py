@@ -26,7 +26,7 @@ def run(args: argparse.Namespace, config: Config) -> int:
     from shipper.agent import inspection, process_memory
     from shipper.agent.loop import RELOAD, Agent, use_utc
     from shipper.agent.reload import connection_faults, reload
-    from shipper.base import log
+    from shipper.base import log, messages
     from shipper.deliver import client
     from shipper.deliver.bulk import FILTER_PATH
 
@@ -40,7 +40,7 @@ def run(args: argparse.Namespace, config: Config) -> int:
     try:
         out = log.Log()
         agent = Agent(config, link, out, link.ready, lambda: reload(lambda: load(args), config))
-        out.line(log.INFO, purpose(config, agent.identity.name))
+        out.line(messages.STARTED, purpose=purpose(config, agent.identity.name))
         inspection.start(config, agent.delivery.state, out)
         process_memory.settle()
         agent.run()

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
-from shipper.base import log
+from shipper.base import log, messages
 from shipper.deliver.ledger import Ledger
 from shipper.deliver.segment import Damaged, Entry, Segment
 
@@ -226,10 +226,9 @@ class Selector:
             if segment.sequence not in self._ledger.spool.segments:
                 return
             self._ledger.drop([segment])
-        lost = f"spool: lost {segment.documents} documents of segment {segment.sequence}: {why}"
-        self._log.once(log.ERROR, f"lost {why}", lost)
+        count, sequence = segment.documents, segment.sequence
+        self._log.once(messages.SEGMENT_LOST, f"lost {why}", count=count, sequence=sequence, why=why)
 
     def _cannot(self, segment: Segment, what: str, error: OSError) -> None:
         self.rest(segment.sequence)
-        text = f"spool: segments cannot be {what}: {error.strerror}; keeping them and retrying"
-        self._log.once(log.ERROR, f"segment {what}", text)
+        self._log.once(messages.SEGMENT_KEPT, f"segment {what}", what=what, error=error.strerror)

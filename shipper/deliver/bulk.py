@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any, Final
 
-from shipper.base import log
+from shipper.base import log, messages
 from shipper.base.errors import BadRequest, TooLarge, Unavailable
 from shipper.deliver.batch import Backoff, Batch, Item, Selector
 from shipper.deliver.ledger import DeliveryState, Fate, Ledger
@@ -147,7 +147,7 @@ class Delivery:
             return
         self._thread = thread
         self.state.restarts += 1
-        self._log.line(log.ERROR, "the delivery thread had stopped; restarted it")
+        self._log.line(messages.DELIVERY_RESTARTED)
 
     def is_alive(self, limit_s: float) -> bool:
         """Whether the thread is idle, or has started or finished a request in the last ``limit_s`` seconds."""
@@ -162,7 +162,7 @@ class Delivery:
                 while self.step():
                     pass
             except Exception as error:  # noqa: BLE001 – delivery outlives its own faults: the documents are on disk
-                self._log.once(log.ERROR, f"delivery {error!r}", f"delivery failed; retrying: {error!r}")
+                self._log.once(messages.DELIVERY_FAILED, f"delivery {error!r}", error=repr(error))
                 self._pause(0.0)
             self._on_idle()
             if self._stopping.is_set():
@@ -212,7 +212,7 @@ class Delivery:
             self._size.passed()
         self.state.reachable, self.state.trouble, self.state.circuit = True, "", "closed"
         if self._log.over("unavailable"):
-            self._log.line(log.INFO, f"Elasticsearch is reachable again; {self._ledger.spooled} documents wait")
+            self._log.line(messages.REACHABLE, count=self._ledger.spooled)
 
     def _deliver(self, batch: Batch) -> None:
         try:
@@ -290,7 +290,7 @@ class Delivery:
             self._log.over("skew")
             return
         way = "ahead of" if skew_ms > 0 else "behind"
-        self._log.once(log.WARNING, "skew", f"this host's clock is {abs(skew_ms) / 1000:.0f} s {way} the server's")
+        self._log.once(messages.SKEW, "skew", seconds=f"{abs(skew_ms) / 1000:.0f}", way=way)
 
     def _settle(self, answered: Sequence[tuple[Item, Answer]], stored: Fate) -> None:
         """Record the answers; a document that already existed counts as ``stored``."""
@@ -327,12 +327,7 @@ class Delivery:
         with self._ledger.lock:
             beside_ms = self._ledger.used.move_apart(item.segment.tick_ms)
         if beside_ms:
-            self._log.line(
-                log.ERROR,
-                "another shipper uses this host's name and id, and stored its documents first; this host's documents "
-                f"are kept as rejected, and its ticks shift by {beside_ms} ms so that no more are lost; give each "
-                f"host its own name and /etc/machine-id: {item.entry.action.decode()}",
-            )
+            self._log.line(messages.TWIN, ms=beside_ms, action=item.entry.action.decode())
         reason = "twin: another shipper stored a document with this host's name, id and time"
         return item, Answer(Verdict.REJECTED, answer.status, reason)
 
@@ -341,17 +336,13 @@ class Delivery:
         self._maybe_sent.add(sequence)  # a 503 may come after the document was written
         if answer.verdict in {Verdict.SHUT, Verdict.EARLY}:
             if answer.verdict is Verdict.SHUT and index not in self.state.resting:
-                text = (
-                    f"Elasticsearch rejects all documents for {index}: {answer.reason}; other indices are not affected"
-                )
-                self._log.once(log.WARNING, f"shut {index}", text)
+                self._log.once(messages.RESTING, f"shut {index}", index=index, reason=answer.reason)
                 self.state.resting = {**self.state.resting, index: answer.reason}
             self._selector.shut(index, item.segment.tick_ms if answer.verdict is Verdict.EARLY else 0)
         else:
             self._selector.rest(sequence)
         if answer.verdict is not Verdict.SHUT:
-            text = f"Elasticsearch deferred documents for {index}: {answer.reason}; retrying"
-            self._log.once(log.WARNING, f"deferred {answer.status} {index}", text)
+            self._log.once(messages.DEFERRED, f"deferred {answer.status} {index}", index=index, reason=answer.reason)
 
     def _reopen(self, item: Item) -> None:
         index = item.target if self.state.resting or self._selector.any_shut else ""
@@ -359,7 +350,7 @@ class Delivery:
             self._selector.open(index)
             self.state.resting = {name: why for name, why in self.state.resting.items() if name != index}
             if self._log.over(f"shut {index}"):
-                self._log.line(log.INFO, f"Elasticsearch accepts documents for {index} again")
+                self._log.line(messages.OPEN_AGAIN, index=index)
 
     def _keep_rejected(self, refused: Sequence[tuple[Item, Answer]]) -> bool:
         """Write rejected documents to disk. Returns whether the disk accepted them."""
@@ -370,11 +361,11 @@ class Delivery:
             with self._ledger.lock:  # not while ``shipper spool`` takes the file
                 self._ledger.spool.reject(lines)
         except OSError as error:
-            self._log.once(log.ERROR, "rejected", f"spool: cannot keep rejected documents: {error.strerror}")
+            self._log.once(messages.REJECTED_NOT_KEPT, "rejected", error=error.strerror)
             return False
         for item, answer in refused:
-            text = f"Elasticsearch rejected a document for {item.target}; kept in the spool: {answer.reason}"
-            self._log.once(log.ERROR, f"rejected {kind(answer.status, answer.reason)} {item.target}", text)
+            cause = f"rejected {kind(answer.status, answer.reason)} {item.target}"
+            self._log.once(messages.REJECTED, cause, index=item.target, reason=answer.reason)
         return True
 
     def _shrink(self, items: Sequence[Item]) -> bool:
@@ -383,8 +374,7 @@ class Delivery:
         if len(items) == 1:
             self._refuse_alone(items[0], Answer(Verdict.REJECTED, 413, f"a document of {size} bytes is too large"))
         self._size.refused(size if len(items) > 1 else 2 * size)  # other requests need no smaller size
-        text = f"Elasticsearch rejected a request of {size} bytes (413); retrying with {self._size.now} bytes"
-        self._log.once(log.WARNING, "413", text)
+        self._log.once(messages.TOO_LARGE, "413", size=size, now=self._size.now)
         self._not_before = time.monotonic() + self._refusals.fail()
         return False
 
@@ -406,10 +396,10 @@ class Delivery:
         self.state.failures += 1
         if self._backoff.failures + 1 < error.nodes and not error.retry_after_s:
             self._backoff.fail()
-            self._log.once(log.WARNING, f"server {error}", f"{error}; trying the next server")
+            self._log.once(messages.NEXT_SERVER, f"server {error}", error=error)
             return True
         self.state.reachable, self.state.trouble = False, str(error)
-        self._log.once(log.WARNING, "unavailable", f"{error}; documents stay in the spool")
+        self._log.once(messages.UNAVAILABLE, "unavailable", error=error)
         self._pause(error.retry_after_s)
         return False
 

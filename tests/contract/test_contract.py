@@ -189,7 +189,9 @@ def test_streams_match_their_own_template_alone() -> None:
 
 def test_committed_files_are_as_rendered() -> None:
     """Otherwise: run ``shipper render`` and commit what it changes."""
-    assert list(render.differing(REPOSITORY, render.rendered(REPOSITORY))) == []
+    from shipper import cli
+
+    assert list(render.differing(REPOSITORY, render.rendered(REPOSITORY, cli.whole_parser()))) == []
 
 
 def test_render_writes_removes_and_then_finds_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -19,7 +19,7 @@ from booting import Bridge, Node, node, run, space, until
 from engines import image as busybox
 from readme import README
 
-from shipper import cli
+from shipper.base.errors import EXIT_CODES
 from shipper.deploy import units
 
 UNITS = ("shipper.service", "shipper-host.service", "fleet.service")
@@ -35,7 +35,7 @@ def test_readme_has_the_table() -> None:
     rows = re.findall(r"^\| (\d+) \| (.+) \| (yes|no) \|$", text, re.MULTILINE)
     stay_down = {int(status) for status, _, again in rows if again == "no"}
     assert stay_down == set(units.STAY_DOWN)
-    assert {int(status) for status, _, _ in rows} >= set(units.STAY_DOWN) | set(cli.EXIT_CODES) - {141}
+    assert {int(status) for status, _, _ in rows} >= set(units.STAY_DOWN) | set(EXIT_CODES) - {141}
     assert {int(status): meaning for status, meaning, again in rows if again == "no"} == dict(units.STAY_DOWN)
 
 

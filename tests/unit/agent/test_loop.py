@@ -19,7 +19,7 @@ import pytest
 from shipper import cli
 from shipper.agent import status
 from shipper.agent.loop import Agent
-from shipper.base import log
+from shipper.base import log, messages
 from shipper.deliver.ledger import Fate, Ledger
 from shipper.deliver.segment import Entry
 from shipper.deliver.spool import Spool
@@ -117,7 +117,7 @@ def test_signals_end_the_agent_and_nothing_is_lost(
             f"ships host agent of host {os.uname().nodename} every 1s to metrics-shipper.*-default at http://127"
             in lines[0]
         )
-        assert [line for line in lines if line.endswith("documents remain in the spool")]
+        assert [line for line in lines if "documents remain in the spool [S102]" in line]
     ledger = Ledger.load(Spool(str(tmp_path / "spool"), 1 << 30))
     assert ledger.counts.collected == ledger.spooled > 0
     *earlier, last = spooled(ledger, "shipper.agent")
@@ -244,17 +244,17 @@ def test_a_cause_is_told_once_an_hour_with_its_count(
     out = log.Log(journal=True)
     for second in range(7200):
         now[0] = float(second)
-        out.once(log.WARNING, "cause", "it happened")
+        out.once(messages.NOT_READ, "cause", text="it happened")
     assert capfd.readouterr().err.splitlines() == [
-        "<4>shipper: it happened",
-        "<4>shipper: it happened (and 3599 times more since last logged)",
+        "<4>shipper: it happened; their fields are missing [S108]",
+        "<4>shipper: it happened; their fields are missing (and 3599 times more since last logged) [S108]",
     ]
 
 
 def test_hostile_text_cannot_steer_a_terminal_or_make_a_second_line(capfd: pytest.CaptureFixture[str]) -> None:
-    log.Log(journal=False).line(log.ERROR, "a\n<0>shipper: b\x1b[2J\x9b\u202e")
+    log.Log(journal=False).line(messages.STARTED, purpose="a\n<0>shipper: b\x1b[2J\x9b\u202e")
     time_, rest = capfd.readouterr().err.split(" ", 1)
-    assert rest == "error: shipper: a\\n<0>shipper: b\\x1b[2J\\x9b\\u202e\n"
+    assert rest == "info: shipper: a\\n<0>shipper: b\\x1b[2J\\x9b\\u202e [S101]\n"
     assert abs(datetime.fromisoformat(time_).timestamp() - time.time()) < 60
 
 

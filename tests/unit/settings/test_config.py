@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from shipper import cli
-from shipper.base.errors import ConfigError
+from shipper.base.errors import EXIT_CODES, ConfigError
 from shipper.collect import OPTIONS
 from shipper.collect.host import disk
 from shipper.schema import reference
@@ -276,7 +276,7 @@ def test_help_of_each_command_lists_exit_codes(capsys: pytest.CaptureFixture[str
     for name in cli.built():
         assert cli.main([name, "--help"]) == 0
         shown = capsys.readouterr().out
-        assert all(f"{code:3}  {meaning}" in shown for code, meaning in cli.EXIT_CODES.items())
+        assert all(f"{code:3}  {meaning}" in shown for code, meaning in EXIT_CODES.items())
 
 
 @pytest.mark.parametrize(
