@@ -8,7 +8,15 @@ version = release = __version__
 extensions = ["myst_parser", "sphinxcontrib.mermaid"]
 include_patterns = [
     *("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md"),
-    *("docs/*.md", "docs/**/*.md", "units/*.md", "dashboards/*.md", "mappings/*.md", "bench/*.md", "tests/fault/README.md"),
+    *(
+        "docs/*.md",
+        "docs/**/*.md",
+        "units/*.md",
+        "dashboards/*.md",
+        "mappings/*.md",
+        "bench/*.md",
+        "tests/fault/README.md",
+    ),
 ]
 root_doc = "docs/index"
 myst_heading_anchors = 4
