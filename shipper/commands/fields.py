@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Final
 
 from shipper.base.errors import UserError
+from shipper.fields import dynamic
+from shipper.fields.dataset import METRIC
 from shipper.fields.field import UNITS, Declaration, Field
 from shipper.schema.datasets import Dataset, every_field
 from shipper.settings.config import Config
@@ -56,6 +58,10 @@ def details(name: str) -> Iterator[str]:
         if field.name == name:
             yield name
             yield from (f"  {what:<11}{text}" for what, text in _facts(dataset, field) if text)
+    if own := dynamic.leaf(name):
+        facts = {"meaning": own.help, "dataset": METRIC, "type": own.type, "unit": UNITS.get(own.unit, "")}
+        yield name
+        yield from (f"  {what:<11}{text}" for what, text in {**facts, "source": "docs/own-metrics.md"}.items() if text)
 
 
 def _facts(dataset: Dataset, field: Field) -> Iterator[tuple[str, str]]:

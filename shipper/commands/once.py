@@ -4,8 +4,9 @@ import argparse
 import json
 import sys
 import time
+from collections.abc import Iterator
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from shipper.base.errors import UserError
 from shipper.base.text import suggestion
@@ -57,10 +58,14 @@ def run(args: argparse.Namespace, config: Config) -> int:
 
 def _datasets(dataset: str | None, field: str | None) -> tuple[str, ...]:
     """The datasets to read; empty for all that are configured."""
+    from shipper.fields import dynamic
+    from shipper.fields.dataset import METRIC
     from shipper.schema.datasets import DATASETS, every_field
 
     if not field:
         return (dataset,) if dataset else ()
+    if dynamic.leaf(field):
+        return (METRIC,)
     having = tuple(
         dataset.name for dataset in DATASETS.values() if field in {declared.name for declared in dataset.fields}
     )
@@ -87,6 +92,7 @@ def _documents(config: Config, root: "Root", identity: "HostIdentity") -> "list[
 def _explain(field: str, entries: "list[Entry]", provenance: "Provenance") -> int:
     from shipper.collect.explain import Explainer
     from shipper.deliver.document import flat
+    from shipper.fields import dynamic
     from shipper.schema.datasets import DATASETS
 
     explained = False
@@ -95,7 +101,10 @@ def _explain(field: str, entries: "list[Entry]", provenance: "Provenance") -> in
         fields = {
             declared.name: declared for declared in DATASETS[values["event.dataset"].removeprefix("shipper.")].fields
         }
-        if field in values:
+        if field in values and dynamic.leaf(field):
+            explained = True
+            print("\n".join(_of_source(field, values)))
+        elif field in values:
             explained = True
             print("\n".join(Explainer(values, fields, provenance).lines(field)))
     if not explained:
@@ -103,7 +112,15 @@ def _explain(field: str, entries: "list[Entry]", provenance: "Provenance") -> in
     return 0
 
 
+def _of_source(field: str, values: dict[str, Any]) -> Iterator[str]:
+    """Where a number of the user came from: its source and its labels."""
+    yield f"{field} = {values[field]}"
+    yield f'  from source "{values["metricset.name"]}" of [[metrics]]'
+    yield from (f"  {name} = {value}" for name, value in values.items() if name.startswith(("attributes.", "cgroup.")))
+
+
 def _source(field: str) -> str:
     from shipper.schema.datasets import every_field
 
-    return next(declared.source for _, declared in every_field() if declared.name == field)
+    sources = (declared.source for _, declared in every_field() if declared.name == field)
+    return next(sources, "no source of [[metrics]] gave it")

@@ -256,12 +256,12 @@ class Root:
         """Contents of a file that is closed again. Raises OSError."""
         return _slurp(self.open(path, _FLAGS))
 
-    def read_owned(self, path: str, owner: int | None, most: int) -> bytes:
-        """Contents of a plain file of at most ``most`` bytes. Raises OSError.
+    def read_owned(self, path: str, owner: int | None, most: int, flags: int = 0) -> bytes:
+        """Contents of a plain file of at most ``most`` bytes, opened with further ``flags``. Raises OSError.
 
         The owner of the file must be the user with id ``owner``, root or the user of this process, unless it is None.
         """
-        return _owned(self.open(path, _FLAGS), owner, most)
+        return _owned(self.open(path, _FLAGS | flags), owner, most)
 
     def now_ns(self) -> int:
         """The clock of the rates (ns since boot): it does not jump, and it includes suspend."""

@@ -113,10 +113,22 @@ def count(secure: shipper_eslocal.Cluster, namespace: str) -> int:
 def test_the_created_key_ships(secure: shipper_eslocal.Cluster, key: Key, tmp_path: Path) -> None:
     namespace = key.config.index.namespace
     entries = [entry(namespace), entry(namespace, dataset="agent"), entry(namespace, dataset="host.late")]
+    entries.append(own_metric(namespace))
     ledger, delivery = line(key.config, tmp_path / "spool", entries)
     drain(delivery)
-    assert ledger.counts == Counts(collected=3, stored=3)
-    assert count(secure, namespace) == 3
+    assert ledger.counts == Counts(collected=4, stored=4)
+    assert count(secure, namespace) == 4
+    mapped = secure.request("GET", f"/metrics-shipper.metric-{namespace}/_field_caps?fields=metric.*")["fields"]
+    assert mapped["metric.jobs"]["double"]["time_series_metric"] == "counter"
+
+
+def own_metric(namespace: str) -> Entry:
+    """A document whose fields the server maps when it first meets them."""
+    index = f"metrics-shipper.metric-{namespace}"
+    action = {"create": {"_index": index, "dynamic_templates": {"metric.jobs": "counter"}}}
+    document = {"@timestamp": TICK, "host": {"name": "h", "id": "i"}, "metricset": {"name": "m", "series": "s"}}
+    document |= {"metric": {"jobs": 1}, "attributes": {"queue": "a"}}
+    return Entry(json.dumps(action).encode(), json.dumps(document).encode())
 
 
 def test_the_created_key_knows_the_servers_clock(key: Key) -> None:

@@ -1,5 +1,6 @@
 """What documents of processes and events say of the cgroup they belong to."""
 
+from collections.abc import Iterable
 from typing import Final
 
 from shipper.collect.cgroup.identity import CgroupKind, Identity
@@ -37,6 +38,10 @@ class Entities:
     def name(self, path: str) -> Value | None:
         """The name of the cgroup ``path``; None if it is not known."""
         return self._names.get(path) or self._before.get(path)
+
+    def paths(self) -> Iterable[str]:
+        """The paths of all cgroups that are known."""
+        return self._names.keys()
 
     def path(self, unit: str) -> str | None:
         """The path of a cgroup by the name or id of its container, or by its systemd unit; None if it is not known."""

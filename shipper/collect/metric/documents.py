@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from typing import Final
 
 from shipper.collect.cgroup.entities import entities, membership
@@ -13,9 +14,13 @@ from shipper.fields import dynamic
 from shipper.fields.dataset import METRIC
 from shipper.fields.field import Declaration, Field, Kind, Type
 from shipper.fields.rates import Reading, Value, kept, rates
+from shipper.kernel.every import Every
 from shipper.kernel.source import Reader
 
 _HASH_BYTES: Final = 8
+_INODE: Final = "in-"
+_LOOK_AGAIN_S: Final = 60
+_UNIFIED: Final = ("sys/fs/cgroup", "sys/fs/cgroup/unified")
 _NOWHERE: Final = Declaration("", 0)
 
 
@@ -28,6 +33,8 @@ class Documents:
         self._name, self._unit = name, unit
         self._before: dict[str, Reading] = {}
         self._counters: dict[str, Field] = {}
+        self._inodes: dict[int, str] = {}
+        self._look = Every(_LOOK_AGAIN_S)
 
     def readings(
         self, gathered: Iterable[Series], about: Mapping[str, Value], at_ns: int, found: str = ""
@@ -79,10 +86,26 @@ class Documents:
     def _membership(self, unit: str) -> dict[str, Value]:
         if not unit:
             return {}
-        path = unit if unit.startswith("/") else entities(self._reader).path(unit)
+        path = unit if unit.startswith("/") else self._by_inode(unit) or entities(self._reader).path(unit)
         if not path:
             return {}
         return membership(self._reader, *(deepest(path.strip("/").split("/")) or (path, None)))
+
+    def _by_inode(self, unit: str) -> str | None:
+        """The cgroup with the inode number that a DogStatsD client sends if it does not see the id of its container."""
+        number = unit.removeprefix(_INODE)
+        if number == unit or not number.isdigit():
+            return None
+        if int(number) not in self._inodes and self._look.due(self._reader.now_ns()):
+            self._inodes = dict(self._cgroups())
+        return self._inodes.get(int(number))
+
+    def _cgroups(self) -> Iterator[tuple[int, str]]:
+        """Inode and path of each known cgroup, in the hierarchy of v2."""
+        for path in entities(self._reader).paths():
+            for top in _UNIFIED:
+                with suppress(OSError):
+                    yield self._reader.root.stat(f"{top}{path}").st_ino, path
 
 
 def _key(labels: object, unit: str) -> str:

@@ -208,10 +208,10 @@ def _labels(fields: list[bytes]) -> Labels:
 
 
 def _origin(fields: list[bytes]) -> str:
-    """The id of the sender's container, if it sends one."""
+    """The id of the sender's container, or what else it sends."""
     for field in fields:
         if field.startswith(b"c:"):
-            return field[2:].removeprefix(b"ci-").decode("utf-8", "replace")
+            return field[2:].removeprefix(b"ci-").decode("utf-8", "replace")  # or in-NUMBER: the inode of its cgroup
     return ""
 
 

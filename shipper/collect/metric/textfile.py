@@ -6,6 +6,8 @@ growth between two versions of a file.
 https://github.com/prometheus/node_exporter#textfile-collector
 """
 
+import errno
+import os
 from collections.abc import Iterator
 from typing import Final
 
@@ -43,11 +45,13 @@ class Textfiles:
             path = f"{self._source.directory}/{name}"
             try:
                 status = self._root.stat(path)
-                text = self._root.read_owned(path, None, left)
+                # A link would lead users of the host to files that only this process may read
+                text = self._root.read_owned(path, None, left, os.O_NOFOLLOW)
             except FileNotFoundError:  # removed meanwhile
                 continue
             except OSError as error:
-                batch.problems[path] = error.strerror or type(error).__name__
+                link = error.errno == errno.ELOOP
+                batch.problems[path] = "a symbolic link" if link else error.strerror or type(error).__name__
                 continue
             left -= len(text)
             labels = ((_LABEL, name),)

@@ -130,3 +130,17 @@ def test_on_nodes_which_have_no_dashboards(words: list[str]) -> None:
 def test_a_time_before_now_is_no_option() -> None:
     done = shipper("why", "node-1", "--at", "-30m", "--elasticsearch-hosts", "http://127.0.0.1:1")
     assert (done.returncode, done.stderr) == (4, "shipper: http://127.0.0.1:1: connection refused\n")
+
+
+def test_a_number_of_the_user_is_explained(tmp_path: Path) -> None:
+    (tmp_path / "a.prom").write_text('jobs_bytes{queue="q"} 3\n')
+    file = tmp_path / "shipper.toml"
+    file.write_text(f'[[metrics]]\ntype = "textfile"\nname = "mine"\ndirectory = "{tmp_path}"\n')
+    told = shipper("once", "--config", str(file), *FAST, "--explain", "metric.jobs_bytes").stdout.splitlines()
+    assert told[:3] == ["metric.jobs_bytes = 3.0", '  from source "mine" of [[metrics]]', "  attributes.queue = q"]
+    assert "  unit       bytes" in shipper("fields", "metric.jobs_bytes").stdout.splitlines()
+    absent = shipper("once", "--config", str(file), *FAST, "--explain", "metric.other")
+    assert absent.stderr == "shipper: metric.other is absent here: no source of [[metrics]] gave it\n"
+
+
+FAST = ("--period", "1s", "--host-verify", "false")

@@ -49,10 +49,12 @@ def test_what_is_no_plain_file_or_too_large_is_named(directory: Path) -> None:
     os.mkfifo(directory / "b.prom")
     (directory / "c.prom").mkdir()
     (directory / "d.prom").write_text("x" * 2000)
-    (directory / "e.prom").symlink_to("/dev/zero")
+    (directory.parent / "secret").write_text("secret 1\n")
+    (directory / "e.prom").symlink_to("../secret")
     found, problems = read(directory, max_bytes=1024)
     assert list(found) == ["textfile=a.prom"]
-    assert problems.keys() == {f"/files/{name}.prom" for name in "bcd"}  # e leads out of the host root
+    assert problems.keys() == {f"/files/{name}.prom" for name in "bcde"}
+    assert problems["/files/e.prom"] == "a symbolic link"
     assert problems["/files/d.prom"] == "2000 bytes, more than the limit of 1019"
 
 
