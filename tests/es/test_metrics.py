@@ -228,7 +228,8 @@ def test_too_many_names_reject_no_document_and_setup_finds_nothing_to_change(
     assert (comparison.steps, comparison.later) == ([], [])
 
 
-def test_a_document_of_every_kind_is_what_json_says(config: Config, run: Run, es: shipper_eslocal.Cluster) -> None:
+@pytest.mark.parametrize("layout", ["datastream"], indirect=True)
+def test_hostile_names_and_values_reject_no_document(config: Config, run: Run, es: shipper_eslocal.Cluster) -> None:
     """Hostile names and values: whatever a file says, the server takes the document."""
     lines = [r'{"a\\\"b","\n. ."="x"} 1', r'{"..","q"="x"} 2', r'{" ","_id"="v"} 3', r'{"☂.☂"} 4', r'{"."} 5']
     labels = ",".join(f'l{number}="x"' for number in range(31))

@@ -61,7 +61,11 @@ class _Running:
             self._errand.begin(self._gathered)
 
     def _gathered(self) -> _Gathered:
-        batch = self._read()
+        try:
+            batch = self._read()
+        except OSError as error:
+            place = f"{error.filename}: " if isinstance(error.filename, str) else ""
+            raise OSError(f"{place}{error.strerror or error}") from None
         return batch, self._bounds.gather(batch.samples, batch.at_ns)
 
     def readings(self, end: float) -> Iterator[Reading]:
