@@ -34,6 +34,7 @@ from shipper.collect.host import (
     vmstat,
 )
 from shipper.collect.metric.exposition import Exposition
+from shipper.collect.metric.statsd import Aggregator
 from shipper.collect.process import busiest, stat
 from shipper.kernel import mountinfo
 from shipper.kernel.parse import LARGEST, ParseError, pressure
@@ -50,6 +51,11 @@ PARSERS: Final[list[tuple[str, Parser, str | bytes]]] = [
     ("softirqs", softirqs.parse, "proc/softirqs"),
     ("cores", cpu.parse_cores, "proc/stat"),
     ("load", load.parse, "proc/loadavg"),
+    (
+        "statsd",
+        lambda text: Aggregator(10, 300).take(text),
+        b"a:1|c\nb:2:3|ms|@0.5|#c:d,e\n\xe2\x98\x83:-1|g|c:ci-1\nu:x|s",
+    ),
     ("exposition", lambda text: sum(sample.value > 0 for sample in Exposition(text)), EXPOSITION),
     ("memory", memory.parse, "proc/meminfo"),
     ("vmstat", vmstat.parse, "proc/vmstat"),

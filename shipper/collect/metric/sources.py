@@ -30,14 +30,19 @@ class Sources:
 
     def __init__(self, reader: Reader, config: Config) -> None:
         self._sources = [_Running(source, reader, config) for source in config.metrics]
+        self._first = True
 
     def readings(self) -> Iterator[Reading]:
-        """The readings of all sources that have something new."""
+        """The readings of all sources that have something new.
+
+        No document is made of what the first turn gives: what is read rarely is kept for the second one.
+        """
+        first, self._first = self._first, False
         end = time.monotonic() + _WAIT_S
         for source in self._sources:
             source.begin()
         for source in self._sources:
-            yield from source.readings(end)
+            yield from source.readings(end, first=first)
 
 
 class _Running:
@@ -50,7 +55,9 @@ class _Running:
         self._bounds = Bounds(source)
         self._documents = Documents(reader, source.name, source.unit)
         self._errand: Errand[_Gathered] = Errand(self._place)
-        self._every = Every(getattr(source, "period_s", 0), config.collect.period_s / 2)
+        self._period_s = getattr(source, "period_s", 0)
+        self._every = Every(self._period_s, config.collect.period_s / 2)
+        self._held: Outcome[_Gathered] | None = None
         self._began_ns = 0
 
     def begin(self) -> None:
@@ -68,13 +75,15 @@ class _Running:
             raise OSError(f"{place}{error.strerror or error}") from None
         return batch, self._bounds.gather(batch.samples, batch.at_ns)
 
-    def readings(self, end: float) -> Iterator[Reading]:
+    def readings(self, end: float, *, first: bool) -> Iterator[Reading]:
         """The readings of the source, if it has ended by then (time.monotonic)."""
-        outcome = self._errand.take(max(0.0, end - time.monotonic()))
+        outcome, self._held = self._held or self._errand.take(max(0.0, end - time.monotonic())), None
         if outcome is None:
             self._note_delay()
         elif outcome.value is None:
             self._reader.problem(self._place, outcome.error.removeprefix("OSError: "))
+        elif first and self._period_s:
+            self._held = outcome
         else:
             yield from self._documented(outcome, *outcome.value)
 
