@@ -184,6 +184,13 @@ critical = 100000000
 per = ["host.name", "attributes.directory"]
 where = {"metricset.name" = "text"}
 [[rule]]
+name = "small-directory"
+field = "metric.node_directory_size_bytes"
+measure = "max"
+falling = true
+warning = 4000000
+per = ["host.name", "attributes.directory"]
+[[rule]]
 name = "many-samples"
 field = "metricset.samples.count"
 measure = "max"
@@ -199,8 +206,9 @@ def check_alerts(config: Config, at_ms: int) -> None:
         checked = check(connection, config.index, at_ms, adjust.load(str(file)), ())
     told = [(one.severity, one.who, one.text) for one in checked.alerts]
     name = config.host.name
-    assert told == [
+    assert sorted(told) == [
         ("critical", f"/usr/bin on {name}", "Directory is large: 616 MiB"),
+        ("warning", f"/etc on {name}", "metric.node_directory_size_bytes: 3.41 MiB"),
         ("warning", f"/var/cache on {name}", "Directory is large: 14.3 MiB"),
     ]
 

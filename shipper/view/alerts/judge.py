@@ -43,8 +43,9 @@ class Moment:
         return Found(rule, self.at_ms, entity, value, mild, steps, document, note or _told(rule, document))
 
     def earliest(self, rule: Rule) -> float:
-        """The lowest threshold that may apply to an entity."""
-        return min(steps.warning for steps in self.adjustments.all_steps(rule))
+        """The threshold that is reached first, of those that may apply to an entity."""
+        pick = max if rule.steps.falling else min
+        return pick(steps.warning for steps in self.adjustments.all_steps(rule))
 
 
 def judge(rule: Rule, when: Moment) -> Judging:
@@ -69,7 +70,7 @@ def suspects(rule: Rule, at_ms: int, bound: float) -> dict[str, Any]:
 
 
 def _reaches(rule: Rule, bound: float) -> dict[str, Any]:
-    above: dict[str, Any] = {"range": {rule.field: {"gte": bound}}}
+    above: dict[str, Any] = {"range": {rule.field: {"lte" if rule.steps.falling else "gte": bound}}}
     if not rule.signed:
         return above
     return {"bool": {"should": [above, {"range": {rule.field: {"lte": -bound}}}], "minimum_should_match": 1}}

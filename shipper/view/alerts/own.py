@@ -5,7 +5,7 @@ name = "queue-long"
 field = "metric.queue_length"             # any field of the dataset metric
 measure = "max"                           # avg (default), min or max over the window
 window = "10m"
-warning = 100                             # reached from this value on
+warning = 100                             # reached from this value on; with falling = true, from this value down
 critical = 1000                           # optional
 per = ["host.name", "attributes.queue"]   # one alert for each; default: the host and the source
 where = {"metricset.name" = "queue"}      # optional
@@ -23,7 +23,9 @@ from shipper.view.alerts.model import Measure, Rule, verify
 from shipper.view.dashboards.model import HOST, BoardError, one_of
 from shipper.view.thresholds import Steps
 
-KEYS: Final = frozenset({"name", "title", "field", "measure", "window", "warning", "critical", "per", "where"})
+KEYS: Final = frozenset(
+    {"name", "title", "field", "measure", "window", "warning", "critical", "falling", "per", "where"}
+)
 _MEASURES: Final = (Measure.AVG, Measure.MIN, Measure.MAX)
 _PER: Final = (HOST, "metricset.name")
 _WINDOW: Final = duration(60, 86_400)
@@ -82,6 +84,9 @@ def _steps(name: str, table: Mapping[str, Any]) -> Steps:
     lower = critical if warning is None else warning
     upper = warning if critical is None else critical
     assert lower is not None and upper is not None  # noqa: PT018
-    if upper < lower:
+    falling = table.get("falling", False)
+    if not isinstance(falling, bool):
+        raise ConfigError(f"rule {name}: falling must be true or false")
+    if upper > lower if falling else upper < lower:
         raise ConfigError(f"rule {name}: critical would be reached before warning")
-    return Steps(lower, upper)
+    return Steps(lower, upper, falling)

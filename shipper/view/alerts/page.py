@@ -56,7 +56,7 @@ name = "queue-long"
 field = "metric.queue_length"
 measure = "max"                           # avg (default), min or max over the window
 window = "10m"
-warning = 100                             # from this value on
+warning = 100                             # from this value on; with falling = true, from this value down
 critical = 1000                           # optional, as warning is
 per = ["host.name", "attributes.queue"]   # one alert for each; default: host and source
 where = {{"metricset.name" = "queue"}}      # optional

@@ -46,6 +46,10 @@ def load(directory: Path, text: str) -> adjust.Adjustments:
         ("[[rule]]\nname = 'a'\nfield = 'metric.a'", "rule a: needs warning, critical or both"),
         ("[[rule]]\nname = 'a'\nfield = 'metric.a'\nwarning = 2\ncritical = 1", "rule a: critical would be reached"),
         ("[[rule]]\nname = 'a'\nfield = 'metric.a'\nwarning = 1\nwindow = '1s'", "rule a: window must be a duration"),
+        (
+            "[[rule]]\nname = 'a'\nfield = 'metric.a'\nwarning = 1\ncritical = 2\nfalling = true",
+            "rule a: critical would be reached",
+        ),
         ("[[rule]]\nname = 'a'\nfield = 'metric.a'\nwarning = 1\nper = ['x']", "rule a: x: no field of metric"),
         ("[[rule]]\nname = 'a'\nfield = 'metric.a'\nwarning = 1\nwhere = {'x' = 'y'}", "rule a: x: no field of metric"),
         ("[[mute]]\nrules = ['*']\nwhere = {'nothing' = 'x'}", 'no document has a field "nothing"'),
