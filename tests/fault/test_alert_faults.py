@@ -166,6 +166,7 @@ EXPECTED = {
     ("container-unhealthy", "sick"),
     ("container-gone", "stopped"),
 }
+SHORT = {"memory": {"memory"}, "throttled": {"CPU"}, "tasks": {"tasks"}, "fine": set()}  # by `shipper why`
 # Whether docker waits at the last tick, and how much pressure the kernel counts, is a matter of moments
 SOMETIMES = {"container-restarting", "container-memory-pressure", "container-cpu"}
 
@@ -193,6 +194,10 @@ def test_containers_in_trouble(judged: Make, short_path: Path) -> None:
         assert mine == EXPECTED
         assert ("host-oom", "here") in {(rule, "here") for rule, _ in found}
         assert found["container-memory", "memory"].culprits[0].startswith("its host: ")
+        for name, resources in SHORT.items():
+            short = one.why(f"{name}@here", one.now_ms - 300_000).own.short
+            assert {one.resource.name for one in short} >= resources, name
+            assert resources or not short, name
         engine.run("rm", "-f", *CONTAINERS)
         one.run(35 * MINUTE)
         assert {key for key in one.alerts() if key[1].partition("@")[0] in CONTAINERS} == set()
