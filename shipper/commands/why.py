@@ -37,12 +37,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=times.length(60, 31 * 86_400),
         help="length of the range (default 30m; with --oom a day)",
     )
+    parser.add_argument(
+        "--rules",
+        metavar="FILE",
+        help="also judge the host by the tables [[rule]] in this file (default /etc/shipper/alerts.toml, if it exists)",
+    )
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.add_argument("--show-queries", action="store_true", help="also print the searches behind the numbers")
 
 
 def run(args: argparse.Namespace, config: Config) -> int:
     from shipper.deliver import client
+    from shipper.view.alerts import adjust, check, own
     from shipper.view.msearch import printed
     from shipper.view.why import explain, oom, text
 
@@ -56,11 +62,14 @@ def run(args: argparse.Namespace, config: Config) -> int:
             shown = [line for kill in kills for line in oom.lines(kill)]
             print(json.dumps([oom.plain(kill) for kill in kills], indent=1) if args.json else "\n".join(shown))
             return 0
+        adjustments = adjust.load(args.rules)
         made = explain.explain(connection, config.index, args.name, first_ms, last_ms)
+        reached = check.of_host(connection, config.index, last_ms, adjustments, made.target.host)
     if args.json:
-        print(json.dumps(text.plain(made), indent=1, ensure_ascii=False))
+        told = {**text.plain(made), "own_rules": [own.line(alert) for alert in reached]}
+        print(json.dumps(told, indent=1, ensure_ascii=False))
         return 0
-    print("\n".join(text.lines(made)))
+    print("\n".join([*text.lines(made), *map(own.line, reached)]))
     if args.show_queries:
         print("\n".join(printed(made.searches)))
     return 0

@@ -23,8 +23,8 @@ from shipper.server.capabilities import examine, features
 from shipper.server.streams import compare, expected, present
 from shipper.settings.config import Bulk, Collect, Config, Elasticsearch, Host, Index, Spool
 from shipper.settings.sources import Textfile
-from shipper.view.alerts import adjust
-from shipper.view.alerts.check import check
+from shipper.view.alerts import adjust, own
+from shipper.view.alerts.check import check, of_host
 from shipper.view.dashboards import ask, grafana
 from shipper.view.dashboards.boards import EXPLORER
 
@@ -203,7 +203,14 @@ def check_alerts(config: Config, at_ms: int) -> None:
     file = Path(config.spool.directory).parent / "alerts.toml"
     file.write_text(ALERTS)
     with client.connect(config) as connection:
-        checked = check(connection, config.index, at_ms, adjust.load(str(file)), ())
+        adjustments = adjust.load(str(file))
+        checked = check(connection, config.index, at_ms, adjustments, ())
+        of_this = of_host(connection, config.index, at_ms, adjustments, config.host.name)
+        assert of_this == checked.alerts
+        assert own.line(of_this[0]) == (
+            f"own rule large-directory, critical: /usr/bin on {config.host.name}: Directory is large: 616 MiB"
+        )
+        assert of_host(connection, config.index, at_ms, adjustments, "other") == ()
     told = [(one.severity, one.who, one.text) for one in checked.alerts]
     name = config.host.name
     assert sorted(told) == [

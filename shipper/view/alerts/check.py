@@ -45,6 +45,13 @@ def check(
     return Checked(at_ms, tuple(alerts), len(rules), _hosts(connection, index, at_ms))
 
 
+def of_host(connection: Connection, index: Index, at_ms: int, adjustments: Adjustments, host: str) -> tuple[Found, ...]:
+    """The alerts of the operator's own rules about ``host``. Raises ServerError."""
+    if not adjustments.rules:
+        return ()
+    return tuple(alert for alert in check(connection, index, at_ms, adjustments, ()).alerts if alert.host == host)
+
+
 def _run(connection: Connection, index: Index, judged: Iterable[Judging]) -> list[Found]:
     """What the judges find. All searches of one step go into one request."""
     alerts: list[Found] = []

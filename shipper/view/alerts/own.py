@@ -16,10 +16,11 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from shipper.base.errors import ConfigError
+from shipper.base.text import escaped
 from shipper.fields import dynamic
 from shipper.fields.dataset import METRIC
 from shipper.settings.options import NotAllowed, duration
-from shipper.view.alerts.model import Measure, Rule, verify
+from shipper.view.alerts.model import Found, Measure, Rule, verify
 from shipper.view.dashboards.model import HOST, BoardError, one_of
 from shipper.view.thresholds import Steps
 
@@ -66,6 +67,11 @@ def rule(table: Mapping[str, Any]) -> Rule:
         raise ConfigError(f"rule {name}: window must be {_WINDOW.allowed}") from None
     except BoardError as error:
         raise ConfigError(f"rule {name}: {error}") from None
+
+
+def line(alert: Found) -> str:
+    """An alert of such a rule, for people."""
+    return escaped(f"own rule {alert.rule.name}, {alert.severity}: {alert.who}: {alert.text}")
 
 
 def _texts(name: str, value: object) -> list[str]:
