@@ -1,9 +1,10 @@
 """What documents cost the server: bytes on disk after a force merge, and CPU to index them; ``python -m bench.index``.
 
-A real Elasticsearch stores the same simulated hosts (made by the product's code from captured ones) three times: in
-time series data streams, in dated indices, and in the form in which Metricbeat would write the same content
-(``bench.metricbeat``: standard index, Metricbeat's codec, one document per metricset). One node, no replica, the
-templates of ``shipper setup``.
+A real Elasticsearch stores the same simulated hosts (made by the product's code from captured ones) four times: in
+time series data streams with a stored and with a synthetic ``_source``, in dated indices, and in the form in which
+Metricbeat would write the same content (``bench.metricbeat``: standard index, Metricbeat's codec, one document per
+metricset). One node, no replica, the templates of ``shipper setup``. A Basic licence stores ``_source``; the server of
+this benchmark, which checks no licence, would make it synthetic.
 """
 
 import argparse
@@ -30,7 +31,8 @@ from fleetdocs import Document, Fleet
 _MOST_BYTES = 2 << 20
 _FILTER = "errors,items.*.error"
 _DAY_S = 86_400
-_SHAPES = ("time series", "dated", "like Metricbeat")
+_SERIES, _SYNTHETIC, _DATED, _BEAT = _SHAPES = ("time series", "time series, synthetic", "dated", "like Metricbeat")
+_MODES = {_SERIES: "stored", _SYNTHETIC: "synthetic"}
 Lines = Callable[[Document], Iterable[tuple[str, bytes]]]
 
 
@@ -133,14 +135,19 @@ def set_up(cluster: shipper_eslocal.Cluster, layout: str, namespace: str = "defa
 def measure(cluster: shipper_eslocal.Cluster, fleet: Fleet, shape: str) -> tuple[float, int, list[Stored]]:
     """CPU seconds, number of documents and disk usage of one shape."""
     lines: Lines
-    if shape == "like Metricbeat":
+    if shape == _BEAT:
         cluster.request("PUT", f"/_index_template/{metricbeat.TEMPLATE}", metricbeat.template())
         lines, pattern = like_metricbeat, metricbeat.TEMPLATE + "-{}"
+    elif shape == _DATED:
+        set_up(cluster, "dated")
+        lines, pattern = dated(fleet.tick_ms), "shipper-{}-*"
     else:
-        set_up(cluster, "dated" if shape == "dated" else "datastream")
-        lines, pattern = (
-            (dated(fleet.tick_ms), "shipper-{}-*") if shape == "dated" else (ours, "metrics-shipper.{}-default")
-        )
+        mode = _MODES[shape]
+        set_up(cluster, "datastream", mode)
+        settings = {"index.mapping.source.mode": mode}
+        cluster.request("PUT", "/_component_template/metrics-shipper@custom", {"template": {"settings": settings}})
+        fleet = replace(fleet, namespace=mode)
+        lines, pattern = ours, f"metrics-shipper.{{}}-{mode}"
     cpu, sizes, number = fill(cluster, fleet, lines)
     return cpu, number, [stored(cluster, shape, name, pattern.format(name), size) for name, size in sizes.items()]
 
@@ -162,17 +169,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _print(results: dict[str, tuple[float, int, list[Stored]]], host_days: float) -> None:
-    datasets = [name for name in DATASETS if any(name == row.dataset for row in results["time series"][2])]
+    datasets = [name for name in DATASETS if any(name == row.dataset for row in results[_SERIES][2])]
     by = {(row.shape, row.dataset): row for _, _, rows in results.values() for row in rows}
     rows = []
     for dataset in datasets:
-        series, plain, beat = (by[shape, dataset] for shape in _SHAPES)
+        series, synthetic, plain, beat = (by[shape, dataset] for shape in _SHAPES)
         rows.append(
             {
                 "dataset": dataset,
                 "documents": series.documents,
                 "JSON bytes": series.json_bytes / series.documents,
                 "time series": series.disk_bytes / series.documents,
+                "synthetic": synthetic.disk_bytes / series.documents,
                 "dated": plain.disk_bytes / plain.documents,
                 "like Metricbeat: documents": beat.documents / series.documents,
                 "like Metricbeat: bytes": beat.disk_bytes / series.documents,
