@@ -2,6 +2,7 @@
 
 import argparse
 import inspect
+import json
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -28,10 +29,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "word", metavar="WORD", nargs="?", default="", help="name of a field, or part of a name or description"
     )
+    parser.add_argument("--json", action="store_true", help="print one JSON object a field")
 
 
 def run(args: argparse.Namespace, _config: Config) -> int:
-    lines = list(details(args.word)) or list(table(matching(args.word)))
+    lines = list(map(as_json, matching(args.word))) if args.json else []
+    lines = lines or list(details(args.word)) or list(table(matching(args.word)))
     if not lines:
         raise UserError(f'no field has "{args.word}" in its name or description')
     print("\n".join(lines))
@@ -42,6 +45,12 @@ def matching(word: str) -> list[Field]:
     """Fields with ``word`` in name or help, each once, ordered by name."""
     matching = {field.name: field for _, field in every_field() if word.lower() in f"{field.name} {field.help}".lower()}
     return [matching[name] for name in sorted(matching)]
+
+
+def as_json(field: Field) -> str:
+    """What a program may want to know of a field."""
+    facts = {"name": field.name, "type": field.type, "kind": field.kind, "unit": field.unit}
+    return json.dumps({**facts, "rate": field.rate, "help": field.help, "source": field.source})
 
 
 def table(fields: Iterable[Field]) -> Iterator[str]:

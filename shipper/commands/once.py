@@ -81,6 +81,8 @@ def _documents(config: Config, root: "Root", identity: "HostIdentity") -> "list[
 
     ticker = Ticker(config, root, identity, SelfMetrics(None, None))
     ticker.prime()
+    if sys.stderr.isatty():
+        print(f"reading again in {config.collect.period_s} s …", file=sys.stderr)
     time.sleep(config.collect.period_s)
     report = Report(period_ms=config.collect.period_s * 1000, ticks=1)
     entries = ticker.tick(time.time_ns() // 1_000_000, report)

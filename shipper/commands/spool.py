@@ -36,6 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         f"show, export: the number of a segment, or {_REJECTED} (default: all segments). replay, discard: text in the "
         "reason or index of the documents to select, such as 'document_parsing_exception' (default: all)"
     )
+    parser.add_argument("--json", action="store_true", help="ls: print JSON; the other actions do so anyway")
     parser.add_argument("what", nargs="?", default="", metavar="WHAT", help=what)
 
 
@@ -47,6 +48,8 @@ def run(args: argparse.Namespace, config: Config) -> int:
         "replay": replay,
         "discard": discard,
     }
+    if args.json and args.action == "ls":
+        actions = {"ls": ls_json}
     try:
         return actions[args.action](config.spool.directory, args.what)
     except FileNotFoundError:
@@ -55,11 +58,8 @@ def run(args: argparse.Namespace, config: Config) -> int:
 
 def ls(directory: str, _what: str) -> int:
     """List segments, rejected documents and damaged files."""
-    from collections import Counter
-
     from shipper.base.tick_times import timestamp
     from shipper.deliver import spool
-    from shipper.deliver.replay import rejected
 
     for path, content in spool.look(directory):
         if isinstance(content, str):
@@ -68,19 +68,44 @@ def ls(directory: str, _what: str) -> int:
             print(
                 f"{content.sequence}  {timestamp(content.tick_ms)}  {content.documents} documents  {content.size} bytes"
             )
+    for kind, index, count, example in _kinds(directory):
+        text = f"{_REJECTED}  {count} × {kind} {index}, such as: {example}"
+        print(escaped(text if kind else f"{count} lines cannot be read"))
+    for name in spool.damaged(directory):
+        print(escaped(f"set aside  {name}"))
+    return 0
+
+
+def ls_json(directory: str, _what: str) -> int:
+    """The same as one JSON object."""
+    from dataclasses import asdict
+
+    from shipper.deliver import spool
+
+    found = list(spool.look(directory))
+    segments = [asdict(content) for _, content in found if not isinstance(content, str)]
+    keys = ("kind", "index", "count", "example")
+    groups = [dict(zip(keys, group, strict=True)) for group in _kinds(directory)]
+    unread = {path: content for path, content in found if isinstance(content, str)}
+    aside = list(spool.damaged(directory))
+    _line({"segments": segments, "rejected": groups, "unreadable": unread, "damaged": aside})
+    return 0
+
+
+def _kinds(directory: str) -> "Iterator[tuple[str, str, int, str]]":
+    """Rejected documents by kind and index: how many, and the reason of one. Lines without a kind cannot be read."""
+    from collections import Counter
+
+    from shipper.deliver.replay import rejected
+
     kinds: Counter[tuple[str, str]] = Counter()
     example: dict[tuple[str, str], str] = {}
     for document in rejected(directory):
         group = (document.kind, document.index) if document else ("", "")
         kinds[group] += 1
         example.setdefault(group, document.reason if document else "")
-    for group, count in kinds.most_common():
-        kind, index = group
-        text = f"{_REJECTED}  {count} × {kind} {index}, such as: {example[group]}"
-        print(escaped(text if kind else f"{count} lines cannot be read"))
-    for name in spool.damaged(directory):
-        print(escaped(f"set aside  {name}"))
-    return 0
+    for (kind, index), count in kinds.most_common():
+        yield kind, index, count, example[kind, index]
 
 
 def show(directory: str, what: str) -> int:

@@ -15,7 +15,7 @@ from shipper.fields.field import Field, Kind, Type
 from shipper.fields.rates import Value
 
 _MOST_FORMS: Final = 512
-_PLACES: Final = {Type.LONG: "%d", Type.DOUBLE: "%.7g"}
+_PLACES: Final = {Type.LONG: "%d", Type.FLOAT: "%.7g", Type.DOUBLE: "%.7g"}
 _FLAGS: Final = {True: b"true", False: b"false"}
 
 

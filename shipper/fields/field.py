@@ -22,12 +22,16 @@ class Type(StrEnum):
 
     KEYWORD = "keyword"
     LONG = "long"
-    DOUBLE = "double"
+    FLOAT = "float"  # holds the seven digits that documents have
+    DOUBLE = "double"  # numbers of the user
     BOOLEAN = "boolean"
     DATE = "date"
     FLATTENED = "flattened"
     IP = "ip"
     OBJECT = "object"  # whose leaves have names of the user: fields/dynamic.py
+
+
+NUMBERS: Final = frozenset({Type.LONG, Type.FLOAT, Type.DOUBLE})
 
 
 class Kind(StrEnum):
@@ -120,7 +124,7 @@ class Field:
         unit = self.rate.rpartition(".")[2]
         unit = unit if unit in ("pct", "cores") else _RATE_UNITS[self.unit]
         help_ = f"Rate of {self.name}"
-        return Field(self.rate, Type.DOUBLE, Kind.GAUGE, unit, help_, self.source, declared=self.declared)
+        return Field(self.rate, Type.FLOAT, Kind.GAUGE, unit, help_, self.source, declared=self.declared)
 
     def delta_field(self) -> "Field":
         """The gauge of the growth of this counter."""
@@ -145,7 +149,7 @@ def gauge(name: str, unit: str, help_: str, source: str, type_: Type = Type.LONG
 
 def real(name: str, unit: str, help_: str, source: str) -> Field:
     """A level with a fraction."""
-    return gauge(name, unit, help_, source, Type.DOUBLE)
+    return gauge(name, unit, help_, source, Type.FLOAT)
 
 
 def counter(name: str, unit: str, help_: str, source: str, delta: str = "") -> Field:

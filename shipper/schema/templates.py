@@ -16,13 +16,13 @@ from typing import Any, Final, Literal
 
 from shipper import __version__
 from shipper.fields import dynamic
-from shipper.fields.field import Alias, Field, Kind, Type, constant, host_label
+from shipper.fields.field import NUMBERS, Alias, Field, Kind, Type, constant, host_label
 from shipper.schema.datasets import DATASETS, Dataset
 from shipper.schema.stream_names import late_stream, stream
 from shipper.settings.config import Index
 
 # Increase it with every change that is released: setup replaces older templates and keeps newer ones
-TEMPLATE_VERSION: Final = 2
+TEMPLATE_VERSION: Final = 3
 # Elastic's own template for metrics-*-* has 100, and its packages have 200; version 1 of ours, which was for
 # all namespaces at once, had 500
 PRIORITY: Final = 510
@@ -34,7 +34,6 @@ CUSTOM: Final = "metrics-shipper@custom"
 
 # https://www.elastic.co/guide/en/elasticsearch/reference/8.19/mapping-field-meta.html
 _META_UNITS: Final = {"bytes": "byte", "pct": "percent", "ns": "nanos", "us": "micros", "ms": "ms", "s": "s"}
-_NUMBERS: Final = frozenset({Type.LONG, Type.DOUBLE})
 _METRICS: Final = frozenset({Kind.GAUGE, Kind.COUNTER})
 
 
@@ -257,7 +256,7 @@ def _place(properties: dict[str, Any], name: str, mapping: Mapping[str, Any]) ->
 
 
 def _mapping(field: Field, dimensions: Container[Kind], *, series: bool) -> dict[str, Any]:
-    if field.kind in _METRICS and field.type not in _NUMBERS:
+    if field.kind in _METRICS and field.type not in NUMBERS:
         raise ValueError(f"{field.name}: a {field.kind} cannot be a {field.type}")
     return {"type": str(field.type), **dict(_parameters(field, dimensions, series=series))}
 

@@ -16,7 +16,7 @@ from shipper.fields.field import Field
 from shipper.schema.datasets import DATASETS, every_field
 
 TABLE: Final = Path(__file__).parents[1] / "elastic_names.md"
-TYPES: Final = {"scaled_float": "double", "half_float": "double"}
+TYPES: Final = {"scaled_float": "float", "half_float": "float", "double": "float"}
 # Below names of Elastic's, but ours: nothing that Elastic makes has these
 OWN: Final = (
     *("agent.[!v]*", "cgroup.*"),

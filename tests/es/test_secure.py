@@ -91,7 +91,7 @@ def test_key_that_may_only_ship(
     capsys.readouterr()
     wanted = ["check", "--online", "--host-name", "a", "--spool", str(tmp_path)]
     assert cli.main([*wanted, *as_admin]) == 0
-    assert "ok     templates of version 2 are installed" in capsys.readouterr().out.splitlines()
+    assert "ok     templates of version 3 are installed" in capsys.readouterr().out.splitlines()
     code = cli.main([*wanted, *as_key])
     shown = capsys.readouterr().out
     assert code == 0, shown

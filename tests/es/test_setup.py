@@ -346,5 +346,5 @@ def test_what_compose_provisions_is_what_the_shipper_needs(server: shipper_esloc
         for body in fleet.bulk():
             assert server.request("POST", "/_bulk", body.data)["errors"] is False
         caps = server.request("GET", "/metrics-shipper.host-default/_field_caps?fields=system.load.1")["fields"]
-        assert caps["system.load.1"]["double"]["time_series_metric"] == "gauge"
+        assert caps["system.load.1"]["float"]["time_series_metric"] == "gauge"
         assert {id_ for _, type_, id_ in kibana_site.objects if type_ == "dashboard"} == {board.uid for board in BOARDS}

@@ -22,7 +22,7 @@ NOT_MISSED = ("/arch", "/ifindex", "/speed")
 # People's files need no newline at their end; -1 without one is still -1
 NOT_CUT = ("etc/os-release", "/speed")
 TYPES: dict[Type, tuple[type, ...]] = {
-    Type.LONG: (int,), Type.DOUBLE: (int, float), Type.KEYWORD: (str, list), Type.BOOLEAN: (bool,),
+    Type.LONG: (int,), Type.FLOAT: (int, float), Type.KEYWORD: (str, list), Type.BOOLEAN: (bool,),
     Type.FLATTENED: (dict,), Type.DATE: (str,), Type.IP: (list,),
 }  # fmt: skip
 

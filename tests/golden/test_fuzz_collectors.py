@@ -25,7 +25,7 @@ from shipper.collect import COLLECTORS
 from shipper.collect.contract import Collector
 from shipper.collect.events import kernel_log
 from shipper.deliver.document import Writer
-from shipper.fields.field import Type
+from shipper.fields.field import NUMBERS
 from shipper.schema.datasets import DATASETS, ENVELOPE
 
 INPUTS: Final = int(os.environ.get("FUZZ", "50")) // 5
@@ -163,7 +163,7 @@ def check_values(collector: Collector, dataset: str, documents: Documents) -> No
     for values in documents.get(dataset, {}).values():
         assert set(values) <= set(declared)
         for name, value in values.items():
-            if declared[name].type in (Type.LONG, Type.DOUBLE):
+            if declared[name].type in NUMBERS:
                 assert isinstance(value, int | float) and not isinstance(value, bool), name
                 assert math.isfinite(value) and abs(value) < 1 << 63, name
                 assert value >= 0 or name.endswith(SIGNED), name

@@ -9,12 +9,11 @@ from fleetdocs import Document
 from fleetsim import noise
 
 from shipper.deliver.document import Writer
-from shipper.fields.field import Kind, Type
+from shipper.fields.field import NUMBERS, Kind, Type
 from shipper.schema.datasets import DATASETS, ENVELOPE
 from shipper.schema.stream_names import late_stream, stream
 
 _MOST: Final = {"pct": 0.9, "bytes": 1 << 30, "hz": 3e9, "per_s": 4, "bytes/s": 1e6, "celsius": 70, "rpm": 2000}
-_NUMBERS: Final = (Type.LONG, Type.DOUBLE)
 _KILLED_EVERY: Final = 10  # ticks
 # Dataset → what names its entities, beside those that the simulated fleet has
 _ENTITIES: Final[dict[str, tuple[dict[str, Any], ...]]] = {
@@ -33,7 +32,7 @@ class Filler:
         self._namespace = namespace
         self._writers = {name: Writer(dataset.fields) for name, dataset in DATASETS.items()}
         self._gauges = {
-            name: [field for field in dataset.fields if field.kind is Kind.GAUGE and field.type in _NUMBERS]
+            name: [field for field in dataset.fields if field.kind is Kind.GAUGE and field.type in NUMBERS]
             for name, dataset in DATASETS.items()
         }
 

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any, Final
 
-from shipper.fields.field import Type
+from shipper.fields.field import NUMBERS
 from shipper.view.dashboards.model import ENTITY, HOST, Test, find
 from shipper.view.thresholds import THRESHOLDS, Level, Steps
 from shipper.view.unit_formats import shown
@@ -194,6 +194,6 @@ def verify(rule: Rule) -> Rule:
     for name in filter(None, (rule.field, rule.tells, *rule.per, *tested)):
         find(rule.dataset, name)
     if rule.measure in SUSTAINED | {Measure.MAX, Measure.GROWTH}:
-        assert find(rule.dataset, rule.field).type in (Type.LONG, Type.DOUBLE), rule.name
+        assert find(rule.dataset, rule.field).type in NUMBERS, rule.name
     assert rule.measure not in (Measure.GROWTH, Measure.UNIQUE) or rule.suspects or rule.dataset == "agent", rule.name
     return rule

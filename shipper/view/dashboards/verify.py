@@ -3,7 +3,7 @@
 from dataclasses import replace
 from typing import Final
 
-from shipper.fields.field import UNITS, Kind, Type
+from shipper.fields.field import NUMBERS, UNITS, Kind, Type
 from shipper.view.dashboards.model import (
     MINUTELY_TOLD,
     MOST_SERIES,
@@ -81,7 +81,7 @@ def _verify_metric(panel: Panel, metric: Metric) -> None:
     declared = find(panel.dataset, metric.field)
     if declared.kind is Kind.COUNTER and metric.stat in _AVERAGED:
         raise BoardError(f"{metric.field}: the {metric.stat} of a counter is meaningless; use {declared.rate}")
-    if metric.stat in _AVERAGED and declared.type not in (Type.LONG, Type.DOUBLE):
+    if metric.stat in _AVERAGED and declared.type not in NUMBERS:
         raise BoardError(f"{metric.field}: cannot compute the {metric.stat} of a {declared.type}")
     if metric.unit and metric.unit not in UNITS:
         raise BoardError(f"{metric.unit}: no such unit")

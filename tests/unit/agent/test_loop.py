@@ -372,6 +372,10 @@ def test_spool_ls(capfd: pytest.CaptureFixture[str], filled: str) -> None:
         "rejected  2 × 400 metrics-shipper.host-default, such as: no \\x1b number",
         "set aside  bad\\x1b",
     ]
+    told = json.loads(spool_command(capfd, filled, "ls", "--json"))
+    assert [(one["sequence"], one["documents"]) for one in told["segments"]] == [(1, 2)]
+    assert [(one["count"], one["example"]) for one in told["rejected"]] == [(2, "no \x1b number")]
+    assert told["damaged"] == ["bad\x1b"]
 
 
 def test_spool_show_and_export(capfd: pytest.CaptureFixture[str], filled: str) -> None:

@@ -51,7 +51,7 @@ def test_each_kind_of_field_in_a_time_series() -> None:
                 "used": {
                     "properties": {
                         "pct": {
-                            "type": "double",
+                            "type": "float",
                             "time_series_metric": "gauge",
                             "meta": {"unit": "percent"},
                         }
@@ -86,7 +86,7 @@ def test_growth_of_a_counter_is_a_gauge_beside_its_rate() -> None:
     fields = with_rates([counter("a.read.bytes", "bytes", "x", "f", delta="b.bytes")])
     assert [(one.name, one.kind, one.type) for one in fields] == [
         ("a.read.bytes", Kind.COUNTER, Type.LONG),
-        ("a.read.bytes_per_s", Kind.GAUGE, Type.DOUBLE),
+        ("a.read.bytes_per_s", Kind.GAUGE, Type.FLOAT),
         ("b.bytes", Kind.GAUGE, Type.LONG),
     ]
 
