@@ -36,7 +36,8 @@ def tick_of(moment: datetime) -> int:
 
 
 FLEET = Fleet(
-    hosts=4, containers=8, ticks=TICKS, period_s=PERIOD_S, start_ms=int(START.timestamp() * 1000),
+    hosts=4, containers=8, services=1, ticks=TICKS, period_s=PERIOD_S, start_ms=int(START.timestamp() * 1000),
+    datasets=("host", "filesystem", "cgroup"),
     reboots={2: tick_of(MIDNIGHT - 3 * HOUR)}, gone={1: tick_of(MIDNIGHT + 5 * HOUR)},
     late={0: range(tick_of(MIDNIGHT - HOUR), tick_of(MIDNIGHT + HOUR)), 3: range(TICKS)},
     deploys={"web": tick_of(MIDNIGHT + 2 * HOUR)},
