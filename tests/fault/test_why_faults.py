@@ -171,7 +171,7 @@ def test_the_post_mortem_of_the_leak(gallery: Gallery) -> None:
         first_ms = gallery.onset_ms["leak"]
         kill, *_ = oom.find(connection, gallery.config.index, first_ms, gallery.last_ms, "leak@here")
     assert kill.limit == 48 << 20
-    assert kill.growth > 60 << 20
+    assert max(kill.usage.values()) > 32 << 20  # the leak may lie within one time bucket, which has no slope
     assert kill.fields["process.name"].startswith("python")
 
 
