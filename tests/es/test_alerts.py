@@ -67,7 +67,7 @@ def _whole(values: dict[str, Any]) -> dict[str, Any]:
 
 
 def _fault(rule: Rule) -> Breach:
-    """Documents that breach ``rule``; the last value is equal to the threshold, which is included."""
+    """Documents that breach ``rule``: the threshold itself if it is whole, else just above, as floats are inexact."""
     entity = ENTITIES[rule.dataset]
 
     def values(tick: int) -> dict[str, Any]:
@@ -82,7 +82,8 @@ def _fault(rule: Rule) -> Breach:
             case Measure.TREND:  # for hours; what is used less than half is not judged
                 return {rule.field: 0.1 if tick >= END else 0.1 + 0.001 * tick}
             case _:
-                return met | _whole({rule.field: -rule.steps.bad if rule.signed else rule.steps.bad})
+                bound = rule.steps.bad * 1.000001 if isinstance(rule.steps.bad, float) else rule.steps.bad
+                return met | _whole({rule.field: -bound if rule.signed else bound})
 
     if rule.measure is Measure.TREND:
         return Breach(rule.dataset, FILLING, range(TICKS), values, entity)
