@@ -46,16 +46,21 @@ NFS: Final = b"rpc 12 3 12\nproc3 22 1 40 29 94 3 18 4 7 8 0 6 0 6 0 7 0 0 2 4 4
 
 Parser = Callable[[bytes], Any]
 # Parser, and the captured file (by the end of its name) or the text that it is for
+
+
+def _numbers_of(datagram: bytes) -> int:
+    """How many numbers a StatsD datagram gives."""
+    aggregator = Aggregator(10, 300)
+    aggregator.take(datagram)
+    return len(aggregator.samples(0))
+
+
 PARSERS: Final[list[tuple[str, Parser, str | bytes]]] = [
     ("cpu", cpu.parse, "proc/stat"),
     ("softirqs", softirqs.parse, "proc/softirqs"),
     ("cores", cpu.parse_cores, "proc/stat"),
     ("load", load.parse, "proc/loadavg"),
-    (
-        "statsd",
-        lambda text: Aggregator(10, 300).take(text),
-        b"a:1|c\nb:2:3|ms|@0.5|#c:d,e\n\xe2\x98\x83:-1|g|c:ci-1\nu:x|s",
-    ),
+    ("statsd", _numbers_of, b"a:1|c\nb:2:3|ms|@0.5|#c:d,e\n\xe2\x98\x83:-1|g|c:ci-1\nu:x|s"),
     ("exposition", lambda text: sum(sample.value > 0 for sample in Exposition(text)), EXPOSITION),
     ("memory", memory.parse, "proc/meminfo"),
     ("vmstat", vmstat.parse, "proc/vmstat"),
