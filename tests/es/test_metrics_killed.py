@@ -128,7 +128,7 @@ def test_kills_and_a_flood_lose_and_double_nothing(
     assert (ledger.spooled, counts.rejected, counts.dropped, counts.late) == (0, 0, 0, 0)
     assert found(es9, namespace) == counts.collected == counts.stored
     agents, hosts = (found(es9, namespace, dataset) for dataset in ("agent", "host"))
-    assert agents - 1 == hosts > 5  # the last document says goodbye
+    assert agents - 1 == hosts >= 3  # a tick a life at least; the last document says goodbye
     check_documents(es9, namespace)
 
 

@@ -381,6 +381,18 @@ def test_docker_by_hand(fleet: Fleet) -> None:
     assert ledger(one).spooled == 0
 
 
+def test_uninstall_leaves_configuration_key_and_spool(fleet: Fleet) -> None:
+    one = fleet.nodes[0]
+    one.run("sh", "-ec", commands("uninstall"))
+    kept = {name: (one.tree / name).exists() for name in ("etc/shipper/api-key", "var/lib/shipper/spool")}
+    assert kept == dict.fromkeys(kept, True)
+    gone = [one.tree / "opt/bin/shipper-nspawn", one.tree / "etc/systemd/system/shipper.service"]
+    assert [path for path in gone if path.exists()] == []
+    assert one.systemctl("show", "--property=LoadState", "--value", "shipper.service") == "not-found"
+    run(sys.executable, "-m", "shipper", "units", "install", "nspawn", "--root", one.tree)
+    one.run("systemctl", "daemon-reload")
+
+
 def test_fleets_template_moves_to_a_free_host_when_its_own_is_lost(fleet: Fleet) -> None:
     """fleetd.Engine decides as fleet's engine does; the units are real, and systemd runs them."""
     for one in fleet.nodes:
@@ -420,13 +432,3 @@ def submit(one: Node, name: str, text: str) -> None:
     words = one.enter("sh", "-ec", f"{script}; systemctl start {name}")
     done = subprocess.run(words, input=text, capture_output=True, text=True, timeout=90, check=False)
     assert done.returncode == 0, done.stderr
-
-
-def test_uninstall_leaves_configuration_key_and_spool(fleet: Fleet) -> None:
-    one = fleet.nodes[0]
-    one.run("sh", "-ec", commands("uninstall"))
-    kept = {name: (one.tree / name).exists() for name in ("etc/shipper/api-key", "var/lib/shipper/spool")}
-    assert kept == dict.fromkeys(kept, True)
-    gone = [one.tree / "opt/bin/shipper-nspawn", one.tree / "etc/systemd/system/shipper.service"]
-    assert [path for path in gone if path.exists()] == []
-    assert one.systemctl("show", "--property=LoadState", "--value", "shipper.service") == "not-found"

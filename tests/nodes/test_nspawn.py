@@ -240,7 +240,9 @@ def test_what_is_not_usable_is_told_in_one_line_by_its_own_code(place: Place, sm
 def test_without_an_engine_a_name_is_nothing(place: Place) -> None:
     for name in ("sh", "env", "sed", "cut", "find", "id", "tail", "cat", "sort", "readlink"):
         (place.base / "bin" / name).symlink_to(shutil.which(name) or "")
-    assert "none of docker, podman, ctr" in place.fails(69, "shipper:0.1.0", PATH=str(place.base / "bin"))
+    assert "no engine (docker, podman, ctr) is installed" in place.fails(
+        69, "shipper:0.1.0", PATH=str(place.base / "bin")
+    )
 
 
 def test_only_root_may(place: Place, small: Callable[..., Path]) -> None:

@@ -18,7 +18,7 @@ class Fault:
     culprit: str
     container: str = ""
     signals: tuple[str, ...] = ()
-    within_s: int = 4  # PSI is a mean over 10 s: after 1 s of full stall it reaches the threshold
+    within_s: int = 6  # PSI is a mean over 10 s: after 1 s of full stall it reaches the threshold
     documents: str = "real"
 
 

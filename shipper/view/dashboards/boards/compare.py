@@ -58,6 +58,12 @@ _IMAGES = Row(
         ),
         _course("CPU by image", "CPU usage in CPUs", "cgroup.cpu.cores"),
         _course("Memory by image", "Working set", "cgroup.memory.working_set.bytes"),
+    ),
+)  # fmt: skip
+
+_MORE = Row(
+    "Throttling, I/O and OOM kills by image",
+    (
         _course(
             "Throttling by image", "Share of the quota's periods with throttling", "cgroup.cpu.throttled.pct"
         ),
@@ -65,6 +71,7 @@ _IMAGES = Row(
         _course("Sent by image", "Bytes per second sent, for containers with their own network", "cgroup.network.out.bytes_per_s"),
         _course("OOM kills by image", "OOM kills per second", "cgroup.memory.events.oom_kill.count_per_s"),
     ),
+    collapsed=True,
 )  # fmt: skip
 
 _UNITS = Row(
@@ -81,6 +88,7 @@ _UNITS = Row(
             "cgroup.memory.working_set.bytes",
         ),
     ),
+    collapsed=True,
 )
 
 BOARD = Board(
@@ -88,7 +96,7 @@ BOARD = Board(
     "Before and after",
     "What an image, unit or container uses before and after a change. Choose the unit or its images, and a time range around the change.",
     (NAMESPACE, CLUSTER, HOSTS, UNIT, IMAGE),
-    (_IMAGES, _UNITS),
+    (_IMAGES, _MORE, _UNITS),
     (BOOT_MARK, START_MARK, KILL_MARK),
     last="6h",
 )
