@@ -6,14 +6,13 @@ from itertools import pairwise
 from typing import Final
 
 from shipper.base.findings import Finding, note, ok, wrong
+from shipper.collect.host import clock_sync
 from shipper.kernel import mountinfo
 from shipper.kernel.hierarchy import CGROUP_ROOT
 from shipper.kernel.source import Reader, Root
-from shipper.kernel.timex import Timex
 
 _KERNEL_LINE: Final = "to the kernel's command line, then boot"
 _NEEDED: Final[Mapping[str, int]] = {"CAP_DAC_READ_SEARCH": 2, "CAP_SYS_PTRACE": 19}  # linux/capability.h
-_ERROR: Final = 5  # adjtimex(2): TIME_ERROR, the clock is not synchronised
 _UNCONFINED: Final = "unconfined"
 
 
@@ -52,14 +51,12 @@ def memory_controller(host: Reader) -> Iterator[Finding]:
 
 def clock(host: Reader) -> Iterator[Finding]:
     """Whether a time service keeps the clock right."""
-    answer: tuple[int, Timex] | None = host.attempt("adjtimex(2)", host.root.adjtimex)
-    if answer is None:
-        return
-    if answer[0] == _ERROR:
-        text = "no time service synchronises the clock; documents from the future are rejected"
-        yield note(text, "timedatectl set-ntp true")
-    else:
-        yield ok("the clock is synchronised")
+    for reading in clock_sync.collect(host):
+        if reading.values["system.clock.synchronised"]:
+            yield ok("the clock is synchronised")
+        else:
+            text = "no time service synchronises the clock; documents from the future are rejected"
+            yield note(text, "timedatectl set-ntp true")
 
 
 def capabilities(status: bytes) -> Iterator[Finding]:

@@ -20,7 +20,7 @@ from shipper import __version__
 from shipper.deploy.image import build, oci
 from shipper.release import packages, papers
 
-MACHINES = tuple(packages.ARCHITECTURES)
+MACHINES = tuple(oci.ARCHITECTURES)
 
 
 def main() -> None:
@@ -76,10 +76,8 @@ def plain(archive: Path, target: Path, epoch: int) -> Path:
     packed = io.BytesIO()
     with tarfile.open(archive) as old, tarfile.open(fileobj=packed, mode="w", format=tarfile.PAX_FORMAT) as new:
         for entry in sorted(old, key=lambda entry: entry.name):
-            entry.uid = entry.gid = 0
-            entry.uname = entry.gname = ""
-            entry.mtime, entry.pax_headers = epoch, {}
-            new.addfile(entry, old.extractfile(entry))
+            entry.pax_headers = {}
+            new.addfile(build.anonymous(entry, epoch), old.extractfile(entry))
     with gzip.GzipFile("", "wb", 9, target.open("wb"), mtime=0) as file:
         file.write(packed.getvalue())
     return target

@@ -17,14 +17,13 @@ from argparse_manpage.manpage import Manpage
 from shipper import cli
 from shipper.base.tick_times import timestamp
 from shipper.deploy import units
-from shipper.deploy.image import build
+from shipper.deploy.image import build, oci
 from shipper.schema import reference
 from shipper.settings.config import DEFAULT_FILE
 
 NAME: Final = "metrics-shipper"
 SITE: Final = f"usr/lib/{NAME}"
 PROGRAM: Final = "/usr/bin/shipper"
-ARCHITECTURES: Final = {"x86_64": "amd64", "aarch64": "arm64"}
 _MAINTAINER: Final = "metrics-shipper maintainers <maintainers@metrics-shipper.invalid>"
 _LAUNCHER: Final = f"""#!/usr/bin/python3 -I
 import sys
@@ -142,7 +141,7 @@ def _settings(root: Path, machine: str, version: str, epoch: int) -> dict[str, A
     scripts = {name: str(here.joinpath(f"{name}.sh")) for name in ("postinstall", "preremove", "postremove")}
     return {
         "name": NAME,
-        "arch": ARCHITECTURES[machine],
+        "arch": oci.ARCHITECTURES[machine],
         "platform": "linux",
         "version": version,
         "section": "admin",

@@ -112,10 +112,10 @@ def test_wheel_installs_with_its_dependencies(dist: Path, tmp_path: Path) -> Non
 
 @pytest.mark.needs("skopeo")
 def test_image_for_the_other_architecture(tmp_path: Path) -> None:
-    (other,) = set(packages.ARCHITECTURES) - {MACHINE}
+    (other,) = set(oci.ARCHITECTURES) - {MACHINE}
     tar, archive = build.build(tmp_path, other)
     config = json.loads(run("skopeo", "inspect", "--config", f"oci-archive:{archive}"))
-    assert config["architecture"] == packages.ARCHITECTURES[other]
+    assert config["architecture"] == oci.ARCHITECTURES[other]
     assert config["config"]["Labels"]["org.opencontainers.image.licenses"] == "Apache-2.0"
     shutil.unpack_archive(tar, tmp_path / "tree", "tar", filter="tar")
     machines = {"x86_64": 62, "aarch64": 183}  # e_machine of elf.h
@@ -158,7 +158,7 @@ def test_package_is_installed_upgraded_removed_and_purged(node: Node, dist: Path
     seen = told()
     assert not [one for one in seen["problems"] if "denied" in one]  # type: ignore[attr-defined]
     before = seen["documents"]["collected"]  # type: ignore[index]
-    node.run("dpkg", "--install", f"/opt/metrics-shipper_{NEXT}_{packages.ARCHITECTURES[MACHINE]}.deb")
+    node.run("dpkg", "--install", f"/opt/metrics-shipper_{NEXT}_{oci.ARCHITECTURES[MACHINE]}.deb")
     until(lambda: told().get("ticks"), "a tick after the upgrade")
     after = told()["documents"]
     assert after["collected"] == after["spooled"] > before  # type: ignore[index]

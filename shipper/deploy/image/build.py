@@ -194,18 +194,19 @@ def unpack(tar: Path, root: Path, machine: str) -> None:
 
 def pack(root: Path, tar: Path, epoch: int) -> None:
     """Write the tar, sorted by name, with root as owner and ``epoch`` as time of every file."""
-
-    def plain(entry: tarfile.TarInfo) -> tarfile.TarInfo:
-        entry.uid = entry.gid = 0
-        entry.uname = entry.gname = ""
-        entry.mtime = epoch
-        return entry
-
     partial = tar.with_suffix(".part")
     with tarfile.open(partial, "w", format=tarfile.GNU_FORMAT) as file:
         for path in (root, *sorted(root.rglob("*"))):
-            file.add(path, f"./{path.relative_to(root)}", recursive=False, filter=plain)
+            file.add(path, f"./{path.relative_to(root)}", recursive=False, filter=lambda entry: anonymous(entry, epoch))
     partial.rename(tar)
+
+
+def anonymous(entry: tarfile.TarInfo, epoch: int) -> tarfile.TarInfo:
+    """``entry`` without owner and time of this machine."""
+    entry.uid = entry.gid = 0
+    entry.uname = entry.gname = ""
+    entry.mtime = epoch
+    return entry
 
 
 def committed() -> str:

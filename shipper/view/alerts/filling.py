@@ -4,13 +4,14 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from shipper.view.alerts.judge import (
-    MOST,
+    NOW_S,
     Judging,
     Moment,
     by_entity,
     chosen,
     document_of,
     entities,
+    meeting,
     newest,
     within,
 )
@@ -20,7 +21,6 @@ from shipper.view.dashboards.model import TIME
 from shipper.view.msearch import searched
 from shipper.view.unit_formats import percent
 
-NOW_S: Final = 600
 THEN_S: Final = 3600  # length of the first part of the window
 AVAILABLE: Final = "system.filesystem.available"
 _USED: Final = "system.filesystem.used.pct"
@@ -30,8 +30,7 @@ URGENT: Final = 0.8  # NM: critical only if so much is used
 def judge(rule: Rule, when: Moment) -> Judging:
     """Alerts of the rule that measures FULL_IN."""
     now = within(when.at_ms, NOW_S)
-    (answer,) = yield [(rule.dataset, searched([now, *dsl(rule.tests)], by_entity(rule.per, MOST, {})))]
-    names = [keys for keys, _ in entities(rule, answer)]
+    names = yield from meeting(rule, now)
     if not names:
         return []
     then = within(when.at_ms - (rule.window_s - THEN_S) * 1000, THEN_S)

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from shipper.settings.options import shown_duration
-from shipper.view.alerts import filling
+from shipper.view.alerts import filling, judge
 from shipper.view.alerts.model import PER_CONTAINER, PER_HOST, Measure, Rule
 from shipper.view.alerts.output import DOCS
 from shipper.view.alerts.rules import SUBJECTS
@@ -182,7 +182,7 @@ def _grown(rule: Rule, tests: tuple[Test, ...], bound: float) -> list[dict[str, 
 def _filling(rule: Rule, bound: float, *, urgent: bool) -> list[dict[str, Any]]:
     """The available space in the first hour of the window and now, and how long the space lasts at this rate."""
     available, used = ({"type": "avg", "field": filling.AVAILABLE}, {"type": "max", "field": rule.field})
-    then, now = (rule.window_s, rule.window_s - filling.THEN_S), (filling.NOW_S, 0)
+    then, now = (rule.window_s, rule.window_s - filling.THEN_S), (judge.NOW_S, 0)
     seconds = f"$E / ($D - $E) * {sum(then) // 2 - sum(now) // 2}"
     least = f" && $B >= {filling.URGENT:g}" if urgent else ""
     return [

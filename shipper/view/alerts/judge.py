@@ -18,6 +18,7 @@ from shipper.view.msearch import Filter, Search, searched
 from shipper.view.thresholds import Level
 
 MOST: Final = 1000  # entities per rule: if more have alerts, the rest does not matter
+NOW_S: Final = 600  # how old a document may be that says what is full now: filesystems are read once a minute
 _LONG_ENOUGH: Final = 0.5  # part of the window that the documents must cover
 _MOST_TOLD: Final = 3
 Responses = Sequence[Mapping[str, Any]]
@@ -174,6 +175,12 @@ def by_entity(per: Keys, size: int, aggs: Mapping[str, Any], order: Mapping[str,
 def entities(rule: Rule, answer: Mapping[str, Any]) -> Iterator[tuple[Keys, Mapping[str, Any]]]:
     """The entities of a response and their buckets; nothing if no index exists."""
     yield from below(answer.get("aggregations", {}), len(rule.per))
+
+
+def meeting(rule: Rule, now: Filter) -> Generator[list[Search], Responses, list[Keys]]:
+    """The entities of which a document that passes ``now`` meets the rule's conditions."""
+    (answer,) = yield [(rule.dataset, searched([now, *dsl(rule.tests)], by_entity(rule.per, MOST, {})))]
+    return [keys for keys, _ in entities(rule, answer)]
 
 
 def below(level: Mapping[str, Any], depth: int, keys: Keys = ()) -> Iterator[tuple[Keys, Mapping[str, Any]]]:

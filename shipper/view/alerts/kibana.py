@@ -10,7 +10,7 @@ import uuid
 from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
-from shipper.view.alerts import filling
+from shipper.view.alerts import filling, judge
 from shipper.view.alerts.grafana import severities, suits
 from shipper.view.alerts.model import Measure, Rule
 from shipper.view.alerts.output import DOCS
@@ -140,8 +140,8 @@ def _number(rule: Rule, severity: str, bound: float, now: str) -> tuple[str, str
 def _filling(rule: Rule, severity: str, bound: float, now: str) -> tuple[str, str]:
     available, used = _name(filling.AVAILABLE), _name(rule.field)
     then = f"{TIME} <= {now} - {rule.window_s - filling.THEN_S} seconds"
-    recent = f"{TIME} > {now} - {filling.NOW_S} seconds"
-    between_s = rule.window_s - filling.THEN_S // 2 - filling.NOW_S // 2
+    recent = f"{TIME} > {now} - {judge.NOW_S} seconds"
+    between_s = rule.window_s - filling.THEN_S // 2 - judge.NOW_S // 2
     stats = (
         f"before = AVG(CASE({then}, {available}, NULL)), after = AVG(CASE({recent}, {available}, NULL)), "
         f"used = MAX(CASE({recent}, {used}, NULL))"

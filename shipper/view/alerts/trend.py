@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from shipper.view.alerts.judge import (
-    MOST,
+    NOW_S,
     Judging,
     Keys,
     Moment,
@@ -12,6 +12,7 @@ from shipper.view.alerts.judge import (
     chosen,
     document_of,
     entities,
+    meeting,
     newest,
     within,
 )
@@ -22,16 +23,13 @@ from shipper.view.msearch import searched
 from shipper.view.unit_formats import percent
 from shipper.view.why.forecast import forecast
 
-_NOW_S: Final = 600
 _DAY_MS: Final = 86_400_000
 _HOURLY: Final = {"field": TIME, "fixed_interval": "1h", "min_doc_count": 1}
 
 
 def judge(rule: Rule, when: Moment) -> Judging:
     """Alerts of a rule that measures TREND. Only what is already used to the degree of the conditions is judged."""
-    now = within(when.at_ms, _NOW_S)
-    (answer,) = yield [(rule.dataset, searched([now, *dsl(rule.tests)], by_entity(rule.per, MOST, {})))]
-    names = [keys for keys, _ in entities(rule, answer)]
+    names = yield from meeting(rule, within(when.at_ms, NOW_S))
     if not names:
         return []
     means = {"times": {"date_histogram": _HOURLY, "aggs": {"mean": {"avg": {"field": rule.field}}}}}
