@@ -58,7 +58,7 @@ def test_the_reports_total_is_the_sum_of_the_hosts_means(mixed: Proven) -> None:
         whole = means.sort("at")[1:-1]  # the first and the last one lack documents of a host
         right = {row["at"]: row[metric.field] for row in whole.iter_rows(named=True)}
         shown = dict(zip(answer.times, answer.series[metric.label], strict=True))
-        assert len(right) >= 5
+        assert len(right) >= 4  # of 30 minutes
         assert {at: shown[at] for at in right} == pytest.approx(right, rel=1e-5)
 
 
