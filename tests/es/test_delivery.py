@@ -41,7 +41,7 @@ def configure(es: shipper_eslocal.Cluster, namespace: str, tmp_path: Path) -> Ca
             elasticsearch=Elasticsearch(hosts=tuple(es.urls)),
             index=Index(layout=layout, namespace=namespace),
             collect=Collect(period_s=PERIOD_S, **collect),
-            spool=SpoolOptions(directory=str(tmp_path / "spool"), flush_s=10),
+            spool=SpoolOptions(directory=str(tmp_path / "spool"), flush_s=120),
             bulk=Bulk(backoff_max_s=1),
             host=Host(name=f"host-{namespace}", labels={"rack.row": 'a"1', "tier": "web"}),
         )
@@ -249,7 +249,7 @@ def test_a_server_stopped_and_started_mid_run_loses_nothing(tmp_path: Path, name
             elasticsearch=Elasticsearch(hosts=tuple(es.urls), timeout_s=5),
             index=Index(namespace=namespace),
             collect=Collect(period_s=PERIOD_S),
-            spool=SpoolOptions(directory=str(tmp_path / "spool"), flush_s=30),
+            spool=SpoolOptions(directory=str(tmp_path / "spool"), flush_s=120),
             bulk=Bulk(backoff_max_s=1),
             host=Host(name=f"host-{namespace}"),
         )

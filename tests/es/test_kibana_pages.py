@@ -75,7 +75,7 @@ def shipped(server: shipper_eslocal.Cluster, tmp_path_factory: pytest.TempPathFa
         elasticsearch=Elasticsearch(hosts=(server.url,)),
         index=Index(replicas=0, namespace=NAMESPACE),
         collect=Collect(period_s=PERIOD_S, ticks=TICKS),
-        spool=Spool(directory=str(tmp_path_factory.mktemp("spool")), flush_s=10),
+        spool=Spool(directory=str(tmp_path_factory.mktemp("spool")), flush_s=120),
         host=Host(name="kibana-page"),
     )
     use_utc()

@@ -62,7 +62,7 @@ def _shipped(cluster: shipper_eslocal.Cluster, directory: str) -> int:
             index=Index(replicas=0, namespace="real"),
             collect=Collect(period_s=1, ticks=TICKS),
             collectors=(containers.Options(docker_roots=(str(engine.data_root),)),),
-            spool=Spool(directory=f"{directory}/spool", flush_s=10),
+            spool=Spool(directory=f"{directory}/spool", flush_s=120),
             host=Host(name=HOST),
         )
         use_utc()
