@@ -49,21 +49,24 @@ class Account:
 
 
 @contextmanager
-def cgroups(count: int, *, busy: bool = False) -> Iterator[str]:
-    """``count`` containers, named like those of docker's cgroupfs driver; yields the name of their parent cgroup."""
+def cgroups(count: int, *, busy: bool = False, occupied: bool = True) -> Iterator[str]:
+    """``count`` containers, named like those of docker's cgroupfs driver; yields the name of their parent cgroup.
+
+    Each has a process if they are ``occupied``.
+    """
     name = f"shipper-bench-{secrets.token_hex(3)}"
     ids = [secrets.token_hex(32) for _ in range(count)]
     command = [compiled("sleeper"), "busy" if busy else "idle"]
     bases = _directories(name)
     processes: list[subprocess.Popen[bytes]] = []
     try:
-        for id_ in ids:
+        for directory in (base / id_ for base in bases for id_ in ids):
+            directory.mkdir(parents=True, exist_ok=True)
+        for id_ in ids if occupied else ():
             process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
             processes.append(process)
             for base in bases:
-                directory = base / id_
-                directory.mkdir(parents=True, exist_ok=True)
-                (directory / "cgroup.procs").write_text(str(process.pid))
+                (base / id_ / "cgroup.procs").write_text(str(process.pid))
         time.sleep(_BUSY_S if busy and count else 0)
         yield name
     finally:

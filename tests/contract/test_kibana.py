@@ -85,6 +85,7 @@ def test_working_set_of_the_smallest_limit_or_else_of_the_host(
         "sys/fs/cgroup/cgroup.controllers": "memory\n",
         "proc/meminfo": f"MemTotal:       {total_kb} kB\n",
         "sys/fs/cgroup/a.slice/memory.max": f"{limit}\n",
+        "sys/fs/cgroup/a.slice/memory.current": "2060\n",
         f"{at}/memory.current": "2060\n",
         f"{at}/memory.stat": "inactive_file 12\n",
     }

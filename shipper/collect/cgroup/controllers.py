@@ -16,7 +16,7 @@ from shipper.collect.host import pressure
 from shipper.fields.field import Field, Kind, Type, attribute, counter, cpu_time, gauge, real
 from shipper.fields.rates import Value
 from shipper.kernel.hierarchy import UNIFIED, Layout, Mode
-from shipper.kernel.parse import LARGEST, Keyed, ParseError, integer, lines, shown, signed, then
+from shipper.kernel.parse import LARGEST, Keyed, ParseError, integer, lines, shown, then
 from shipper.kernel.parse import pressure as parse_pressure
 
 # Values of fields, and a few from which fields are made: see INACTIVE_FILE and below
@@ -29,13 +29,13 @@ FIELDS: Final[tuple[Field, ...]] = (
     counter("cgroup.cpu.periods.count", "count", "Quota periods in which it used CPU time", "cpu.stat nr_periods"),
     counter("cgroup.cpu.throttled.count", "count", "Quota periods in which it was throttled", "cpu.stat nr_throttled"),
     cpu_time("cgroup.cpu.throttled.ns", "Time for which it was throttled, summed over its CPUs", "cpu.stat throttled_usec; v1 throttled_time", "cgroup.cpu.throttled.cores"),
-    real("cgroup.cpu.limit.cores", "cores", "CPUs that its own quota allows; absent if it has no quota", "cpu.max; v1 cpu.cfs_quota_us / cpu.cfs_period_us"),
+    real("cgroup.cpu.limit.cores", "cores", "CPUs that its own quota allows; absent if it has no quota; read once a minute", "cpu.max; v1 cpu.cfs_quota_us / cpu.cfs_period_us"),
     Field("cgroup.cpu.weight", Type.LONG, Kind.ATTRIBUTE, "", "CPU weight relative to its siblings; 100 is the default", "cpu.weight; v1 cpu.shares × 100 / 1024"),
     gauge("cgroup.memory.usage.bytes", "bytes", "Memory usage, including page cache", "memory.current; v1 memory.usage_in_bytes"),
     gauge("cgroup.memory.peak.bytes", "bytes", "Highest memory usage so far", "memory.peak (Linux 5.19); v1 memory.max_usage_in_bytes"),
-    gauge("cgroup.memory.limit.bytes", "bytes", "Its own hard memory limit; absent if it has none", "memory.max; v1 memory.limit_in_bytes"),
-    gauge("cgroup.memory.high.bytes", "bytes", "Usage above which it is slowed down and reclaimed; absent if it has none", "memory.high"),
-    gauge("cgroup.memory.limit.effective.bytes", "bytes", "The smallest memory limit of it and its ancestors; absent if there is none", "memory.max of it and its ancestors; v1 memory.stat hierarchical_memory_limit"),
+    gauge("cgroup.memory.limit.bytes", "bytes", "Its own hard memory limit; absent if it has none; read once a minute", "memory.max; v1 memory.limit_in_bytes"),
+    gauge("cgroup.memory.high.bytes", "bytes", "Usage above which it is slowed down and reclaimed; absent if it has none; read once a minute", "memory.high"),
+    gauge("cgroup.memory.limit.effective.bytes", "bytes", "The smallest memory limit of it and its ancestors; absent if there is none; read once a minute, in v1 at every tick", "memory.max of it and its ancestors; v1 memory.stat hierarchical_memory_limit"),
     gauge("cgroup.memory.low.bytes", "bytes", "Usage below which it is reclaimed only if nothing else can be", "memory.low"),
     gauge("cgroup.memory.min.bytes", "bytes", "Usage below which it is never reclaimed", "memory.min"),
     gauge("cgroup.memory.anon.bytes", "bytes", "Anonymous memory", "memory.stat anon; v1 total_rss"),
@@ -80,7 +80,7 @@ FIELDS: Final[tuple[Field, ...]] = (
 # What files give beside fields; code that makes a field of such a value removes it
 INACTIVE_FILE: Final = "inactive file"
 INHERITED_LIMIT: Final = "inherited memory limit"
-_QUOTA: Final = "quota us"
+QUOTA: Final = "quota us"
 QUOTA_PERIOD: Final = "period us"
 _IO: Final = {"bytes": "io bytes", "count": "io count"}  # direction → device MAJ:MIN → number
 
@@ -209,17 +209,6 @@ def _cpu_stat() -> Parse:
     return Keyed({key: (field, scaled[key]) for key, field in {**_TIMES, **_PERIODS}.items()})
 
 
-def _cpu_max(text: bytes) -> Mapping[str, Value]:
-    """``max 100000`` or ``50000 100000``: quota and period in µs."""
-    quota, _, period = text.strip().partition(b" ")
-    return {} if quota == b"max" else {_QUOTA: integer(quota), QUOTA_PERIOD: integer(period)}
-
-
-def _cfs_quota(text: bytes) -> Mapping[str, Value]:
-    quota = signed(text)
-    return {_QUOTA: quota} if quota > 0 else {}
-
-
 _IO_KEYS: Final = {
     b"rbytes": ("bytes", "read"), b"wbytes": ("bytes", "write"), b"dbytes": ("bytes", "discard"),
     b"rios": ("count", "read"), b"wios": ("count", "write"), b"dios": ("count", "discard"),
@@ -281,7 +270,7 @@ def _device(number: bytes) -> str:
 
 def finish(values: MutableMapping[str, Any], stacked: Mapping[str, bool]) -> dict[str, int]:
     """Make fields of quota and per-device I/O in ``values``. Returns the bytes per device so far, without ``stacked`` ones."""
-    quota, period = values.pop(_QUOTA, None), values.pop(QUOTA_PERIOD, None)
+    quota, period = values.pop(QUOTA, None), values.pop(QUOTA_PERIOD, None)
     if quota and period:
         values["cgroup.cpu.limit.cores"] = quota / period
     devices: dict[str, int] = {}
@@ -308,11 +297,8 @@ _PRESSURE: Final = [CgroupFile(UNIFIED, f"{name}.pressure", _pressure(name)) for
 
 _V2: Final = [
     CgroupFile(UNIFIED, "cpu.stat", _cpu_stat()),
-    CgroupFile(UNIFIED, "cpu.max", _kept(_cpu_max), needs="cpu"),
     single(UNIFIED, "memory.current", "cgroup.memory.usage.bytes", needs="memory"),
     single(UNIFIED, "memory.peak", "cgroup.memory.peak.bytes", needs="memory"),
-    CgroupFile(UNIFIED, "memory.max", limit("cgroup.memory.limit.bytes"), needs="memory"),
-    CgroupFile(UNIFIED, "memory.high", limit("cgroup.memory.high.bytes"), needs="memory"),
     CgroupFile(UNIFIED, "memory.stat", _keys({
         b"anon": "cgroup.memory.anon.bytes",
         b"file": "cgroup.memory.file.bytes",
@@ -357,10 +343,8 @@ _V1: Final = [
         {b"user": "cgroup.cpu.user.ns", b"system": "cgroup.cpu.system.ns"}, _NS_PER_TICK
     ), unless="cgroup.cpu.user.ns"),
     CgroupFile("cpu", "cpu.stat", _keys({**_PERIODS, b"throttled_time": "cgroup.cpu.throttled.ns"})),
-    CgroupFile("cpu", "cpu.cfs_quota_us", _kept(_cfs_quota)),
     single("memory", "memory.usage_in_bytes", "cgroup.memory.usage.bytes"),
     single("memory", "memory.max_usage_in_bytes", "cgroup.memory.peak.bytes"),
-    CgroupFile("memory", "memory.limit_in_bytes", limit("cgroup.memory.limit.bytes")),
     # total_ includes the cgroups below, as everything in v2 does
     CgroupFile("memory", "memory.stat", _memory_stat_v1({
         b"total_rss": "cgroup.memory.anon.bytes",

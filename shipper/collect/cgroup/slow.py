@@ -1,5 +1,5 @@
-"""What is read less often than at every tick: processes and freezer once a minute, settings and rare controllers every five
-minutes.
+"""What is read less often than at every tick: processes, freezer and limits once a minute, other settings and rare controllers
+every five minutes.
 
 ``cgroup.procs`` is expensive for large cgroups: the kernel builds, and in v1 sorts, the whole list (pidlist_array_load in
 kernel/cgroup/cgroup-v1.c). A reader in its own pid namespace sees only the processes of that namespace (v1) or zeros (v2).
@@ -9,12 +9,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any, Final
 
-from shipper.collect.cgroup.controllers import QUOTA_PERIOD, CgroupFile, limit, number, weight_of_shares
+from shipper.collect.cgroup.controllers import QUOTA, QUOTA_PERIOD, CgroupFile, limit, number, weight_of_shares
 from shipper.fields.field import Field, Type, attribute, gauge
 from shipper.fields.rates import Value
 from shipper.kernel.hierarchy import UNIFIED, Layout, Mode, Node, rare
 from shipper.kernel.namespace import own_processes
-from shipper.kernel.parse import LARGEST, ParseError, integer, key_values, lines, then
+from shipper.kernel.parse import LARGEST, ParseError, integer, key_values, lines, signed, then
 from shipper.kernel.source import Reader
 
 _SIZES: Final = ("64KB", "2MB", "32MB", "512MB", "1GB", "16GB")
@@ -85,6 +85,17 @@ def _misc(text: bytes) -> Mapping[str, Value]:
     return {**key_values(text, {key: f"cgroup.misc.{name}.count" for key, name in _MISC.items()})}
 
 
+def _cpu_max(text: bytes) -> Mapping[str, Value]:
+    """``max 100000`` or ``50000 100000``: quota and period in µs."""
+    quota, _, period = text.strip().partition(b" ")
+    return {} if quota == b"max" else {QUOTA: integer(quota), QUOTA_PERIOD: integer(period)}
+
+
+def _cfs_quota(text: bytes) -> Mapping[str, Value]:
+    quota = signed(text)
+    return {QUOTA: quota} if quota > 0 else {}
+
+
 _V2: Final = [
     CgroupFile(UNIFIED, "cpu.weight", number("cgroup.cpu.weight"), needs="cpu"),
     CgroupFile(UNIFIED, "memory.low", limit("cgroup.memory.low.bytes"), needs="memory"),
@@ -103,7 +114,12 @@ _V1: Final = [
     CgroupFile("misc", "misc.current", _misc),
 ]
 _STATE: Final = [
+    CgroupFile("cpu", "cpu.cfs_quota_us", _cfs_quota),
     CgroupFile("cpu", "cpu.cfs_period_us", number(QUOTA_PERIOD)),
+    CgroupFile(UNIFIED, "cpu.max", _cpu_max, needs="cpu"),
+    CgroupFile("memory", "memory.limit_in_bytes", limit("cgroup.memory.limit.bytes")),
+    CgroupFile(UNIFIED, "memory.max", limit("cgroup.memory.limit.bytes"), needs="memory"),
+    CgroupFile(UNIFIED, "memory.high", limit("cgroup.memory.high.bytes"), needs="memory"),
     CgroupFile("pids", "pids.max", limit("cgroup.pids.limit")),
     CgroupFile(UNIFIED, "pids.max", limit("cgroup.pids.limit"), unless="cgroup.pids.limit", needs="pids"),
     CgroupFile("freezer", "freezer.state", _freezer),

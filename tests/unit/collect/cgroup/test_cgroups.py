@@ -174,6 +174,36 @@ def test_cpu_memory_and_io_agree_with_the_process_itself(own: OwnCgroup, reader:
         assert values[f"cgroup.io.{way}.count"] != 0
 
 
+class Minutes(Root):
+    """A host whose clock can be moved on."""
+
+    later_ns = 0
+
+    def now_ns(self) -> int:
+        return super().now_ns() + self.later_ns
+
+
+def test_a_limit_that_is_changed_by_hand_is_seen_within_a_minute(own: OwnCgroup) -> None:
+    def limit(bytes_: int) -> None:
+        files = [one / name for one in own.directories.values() for name in ("memory.limit_in_bytes", "memory.max")]
+        [file] = [one for one in files if one.exists()]
+        file.write_text(str(bytes_))
+
+    def seen() -> tuple[object, object]:
+        reading = of(list(collect()), own.path)
+        assert reading
+        values = reading.values
+        return values.get("cgroup.memory.limit.bytes"), values.get("cgroup.memory.limit.effective.bytes")
+
+    root = Minutes("/", Descriptors(1000))
+    collect = cgroups.COLLECTOR.start(Reader(root), Config())
+    limit(64 * MIB)
+    assert seen() == (64 * MIB, 64 * MIB)
+    limit(32 * MIB)
+    root.later_ns = 60_000_000_000
+    assert seen() == (32 * MIB, 32 * MIB)
+
+
 def test_a_cgroup_that_is_gone_has_no_document_and_a_new_one_no_rate(own: OwnCgroup, reader: Reader) -> None:
     collect = cgroups.COLLECTOR.start(reader, Config())
     first = of(list(collect()), own.path)

@@ -82,7 +82,7 @@ V1_BASE = "sys/fs/cgroup"
 def v2(directory: Path, *paths: str, excluded: tuple[str, ...] = ()) -> Host:
     base = "sys/fs/cgroup"
     own = {f"{base}{path}/{name}": text for path in paths or (BOX,) for name, text in V2.items()}
-    around = {f"{base}/box.slice/memory.max": "1500\n"}
+    around = {f"{base}/box.slice/memory.max": "1500\n", f"{base}/box.slice/memory.current": "1000\n"}
     files = {**SHARED, f"{base}/cgroup.controllers": "cpu memory\n", **around, **own}
     return Host(Tree(directory, files), cgroups.COLLECTOR, settings=config(cgroup_exclude=excluded))
 
@@ -173,12 +173,15 @@ def test_what_is_read_each_minute_and_every_five(tmp_path: Path) -> None:
         ("cgroup.events", "frozen 0\n"),
         ("cgroup.procs", "1\n"),
         ("memory.swap.max", "max\n"),
+        ("memory.max", "1250\n"),
+        ("cpu.max", "max 100000\n"),
     ):
         host.tree.write(f"sys/fs/cgroup{BOX}/{name}", text)
     assert box(host)["cgroup.frozen"] is True
     values = box(host, 60)
     assert (values["cgroup.frozen"], values["cgroup.processes.count"]) == (False, 1)
-    assert "cgroup.pids.limit" not in values
+    assert values["cgroup.memory.limit.bytes"] == values["cgroup.memory.limit.effective.bytes"] == 1250
+    assert not {"cgroup.pids.limit", "cgroup.cpu.limit.cores"} & values.keys()
     assert "cgroup.memory.swap.limit.bytes" not in box(host, 300)
 
 
