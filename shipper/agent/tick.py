@@ -93,7 +93,7 @@ class _Job:
             output = self.outputs.get(reading.dataset)
             if output is None:  # its dataset is not configured
                 continue
-            before = self._before[reading.dataset].get(reading.entity)
+            before = self._before[reading.dataset].pop(reading.entity, None)  # frees it now, not after the turn
             grown = rates(reading, before, output.counters)
             latest[reading.dataset][reading.entity] = kept(reading, output.counters)
             if late and before:

@@ -15,6 +15,7 @@ import resource
 import stat
 import sys
 import time
+from array import array
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
@@ -164,7 +165,7 @@ class Files:
         """``path`` gives the path of a file below the root by its number; it is called only to open the file."""
         self._root = root
         self._path = path
-        self._fds = [-1] * count
+        self._fds = array("i", [-1]) * count
 
     def read(self, at: int) -> bytes:
         """All of file number ``at``. Raises OSError."""

@@ -11,7 +11,7 @@ from shipper.collect.cgroup import block_devices, container_network, controllers
 from shipper.collect.cgroup.block_devices import Devices
 from shipper.collect.cgroup.entities import ENTITY, entities
 from shipper.collect.cgroup.identity import identify, looks_like_a_container
-from shipper.collect.cgroup.member import Cgroup, HostCgroups
+from shipper.collect.cgroup.member import Cgroup, HostCgroups, inodes
 from shipper.collect.cgroup.runtime import containers, unit_files
 from shipper.collect.cgroup.runtime.containers import RuntimeFiles
 from shipper.collect.cgroup.slow import Slow
@@ -255,7 +255,7 @@ class _Cgroups:
             if self._is_excluded(path, known_excluded):
                 continue
             cgroup = known.get(path)
-            if cgroup is None or cgroup.inodes != tuple(sorted(node.inodes.items())):
+            if cgroup is None or cgroup.inodes != inodes(node):
                 cgroup = Cgroup(host, path, node, identity)
             else:
                 del known[path]

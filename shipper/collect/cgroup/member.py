@@ -3,6 +3,7 @@
 from collections.abc import Hashable
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain
 from typing import Any, Final
 from zlib import crc32
 
@@ -57,7 +58,7 @@ class Cgroup:
     def __init__(self, host: HostCgroups, path: str, node: Node, identity: Identity) -> None:
         self.path = path
         self.node, self.identity = node, identity
-        self.inodes: Hashable = tuple(sorted(node.inodes.items()))
+        self.inodes = inodes(node)
         self.namespace = ""
         self.missed = False  # a file that existed before
         self._host = host
@@ -208,6 +209,11 @@ class Cgroup:
     def close(self) -> None:
         """Close all files."""
         self._files.close()
+
+
+def inodes(node: Node) -> Hashable:
+    """What changes when the cgroup is recreated."""
+    return tuple(chain(*sorted(node.inodes.items())))
 
 
 def _file(host: HostCgroups, path: str, at: int) -> str:
