@@ -61,7 +61,7 @@ def config(es: shipper_eslocal.Cluster, namespace: str, layout: str, tmp_path: P
         elasticsearch=Elasticsearch(hosts=tuple(es.urls)),
         index=Index(layout=layout, namespace=namespace, replicas=0),
         collect=Collect(period_s=1, datasets=("metric", "agent"), ticks=3),
-        # a busy server may take many seconds for the first mapping of some hundred fields, and the agent then sends again
+        # a busy server may take many seconds to map some hundred new fields, and the agent then sends again
         spool=Spool(directory=str(tmp_path / "spool"), flush_s=300),
         bulk=Bulk(backoff_max_s=1),
         host=Host(name=f"host-{namespace}", verify=False),
