@@ -149,6 +149,15 @@ def test_a_gap_is_a_gap_unless_values_come_once_a_minute(one: Board) -> None:
         assert shown["interval"] == "0${period}ms 10s"
 
 
+def test_the_line_behind_a_share_goes_from_nothing_to_the_whole() -> None:
+    """Scaled to its own values, it would make a cliff of 1 % and cross the number."""
+    shares = {(board.uid, one.title) for board in BOARDS for one in board.panels if one.trend and one.unit == "pct"}
+    shown = [
+        panel["fieldConfig"]["defaults"] for uid in UIDS for panel in panels(uid) if (uid, panel["title"]) in shares
+    ]
+    assert [(defaults["min"], defaults["max"]) for defaults in shown] == [(0, 1)] * 4
+
+
 @pytest.mark.parametrize("uid", UIDS)
 def test_a_legend_takes_a_quarter_of_the_panel_at_most(uid: str) -> None:
     for panel in (panel for panel in panels(uid) if panel["type"] == "timeseries"):

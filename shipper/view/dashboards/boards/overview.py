@@ -64,6 +64,7 @@ _NOW = Row(
             avg("system.cpu.total.norm.pct"),
             recent=True,
             trend=True,
+            top=1,
             width=3,
         ),
         stat(
@@ -73,6 +74,7 @@ _NOW = Row(
             avg("system.memory.actual.used.pct"),
             recent=True,
             trend=True,
+            top=1,
             width=3,
         ),
         stat(

@@ -78,6 +78,9 @@ def _stat(_board: Board, panel: Panel) -> stat_builder.Panel:
     if panel.trend:
         # The number of the last minutes, at the beginning of time, then the values of the range, which are drawn
         made.with_transformation(dashboard.DataTransformerConfig(id_val="merge", options={}))
+        made.min(0)  # else the line of a quiet day fills the panel and crosses the number
+        if panel.top is not None:
+            made.max(panel.top)
     if len(panel.metrics) > 1:
         for i, metric in enumerate(panel.metrics):
             look = [Set(id_val="displayName", value=label(panel, metric)), own_thresholds(steps(panel, metric))]
