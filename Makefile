@@ -30,7 +30,7 @@ servers:
 	$(BIN)/pytest -n logical --dist loadfile $(BIG) $(ARGS) tests/es
 
 faults:
-	$(BIN)/pytest $(BIG) $(ARGS) tests/fault
+	$(BIN)/pytest -n 2 --dist loadfile $(BIG) $(ARGS) tests/fault
 
 nodes:
 	FUZZ=500 $(BIN)/pytest $(BIG) --ignore=tests/es --ignore=tests/fault $(ARGS)
