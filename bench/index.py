@@ -1,10 +1,10 @@
 """What documents cost the server: bytes on disk after a force merge, and CPU to index them; ``python -m bench.index``.
 
-A real Elasticsearch stores the same simulated hosts (made by the product's code from captured ones) four times: in
-time series data streams with a stored and with a synthetic ``_source``, in dated indices, and in the form in which
-Metricbeat would write the same content (``bench.metricbeat``: standard index, Metricbeat's codec, one document per
-metricset). One node, no replica, the templates of ``shipper setup``. A Basic licence stores ``_source``; the server of
-this benchmark, which checks no licence, would make it synthetic.
+A real Elasticsearch stores the same simulated hosts (made by the product's code from captured ones) five times: in
+time series data streams with a stored and with a synthetic ``_source``, with a stored one as lean documents, in dated
+indices, and in the form in which Metricbeat would write the same content (``bench.metricbeat``: standard index,
+Metricbeat's codec, one document per metricset). One node, no replica, the templates of ``shipper setup``. A Basic
+licence stores ``_source``; the server of this benchmark, which checks no licence, would make it synthetic.
 """
 
 import argparse
@@ -20,6 +20,7 @@ import shipper_eslocal
 
 from bench import metricbeat, table
 from shipper.deliver import client
+from shipper.fields import lean
 from shipper.schema.datasets import DATASETS
 from shipper.schema.stream_names import dated_index
 from shipper.server import setup
@@ -31,8 +32,16 @@ from fleetdocs import Document, Fleet
 _MOST_BYTES = 2 << 20
 _FILTER = "errors,items.*.error"
 _DAY_S = 86_400
-_SERIES, _SYNTHETIC, _DATED, _BEAT = _SHAPES = ("time series", "time series, synthetic", "dated", "like Metricbeat")
-_MODES = {_SERIES: "stored", _SYNTHETIC: "synthetic"}
+_SERIES, _LEAN, _SYNTHETIC, _DATED, _BEAT = _SHAPES = (
+    *("time series", "time series, lean", "time series, synthetic"),
+    *("dated", "like Metricbeat"),
+)
+# Namespace, source mode and detail of the documents
+_MODES = {
+    _SERIES: ("stored", "stored", lean.FULL),
+    _LEAN: ("lean", "stored", lean.LEAN),
+    _SYNTHETIC: ("synthetic", "synthetic", lean.FULL),
+}
 Lines = Callable[[Document], Iterable[tuple[str, bytes]]]
 
 
@@ -142,12 +151,12 @@ def measure(cluster: shipper_eslocal.Cluster, fleet: Fleet, shape: str) -> tuple
         set_up(cluster, "dated")
         lines, pattern = dated(fleet.tick_ms), "shipper-{}-*"
     else:
-        mode = _MODES[shape]
-        set_up(cluster, "datastream", mode)
+        namespace, mode, detail = _MODES[shape]
+        set_up(cluster, "datastream", namespace)
         settings = {"index.mapping.source.mode": mode}
         cluster.request("PUT", "/_component_template/metrics-shipper@custom", {"template": {"settings": settings}})
-        fleet = replace(fleet, namespace=mode)
-        lines, pattern = ours, f"metrics-shipper.{{}}-{mode}"
+        fleet = replace(fleet, namespace=namespace, detail=detail)
+        lines, pattern = ours, f"metrics-shipper.{{}}-{namespace}"
     cpu, sizes, number = fill(cluster, fleet, lines)
     return cpu, number, [stored(cluster, shape, name, pattern.format(name), size) for name, size in sizes.items()]
 
@@ -173,18 +182,20 @@ def _print(results: dict[str, tuple[float, int, list[Stored]]], host_days: float
     by = {(row.shape, row.dataset): row for _, _, rows in results.values() for row in rows}
     rows = []
     for dataset in datasets:
-        series, synthetic, plain, beat = (by[shape, dataset] for shape in _SHAPES)
+        series, short, synthetic, plain, beat = (by[shape, dataset] for shape in _SHAPES)
         rows.append(
             {
                 "dataset": dataset,
                 "documents": series.documents,
                 "JSON bytes": series.json_bytes / series.documents,
                 "time series": series.disk_bytes / series.documents,
+                "lean": short.disk_bytes / short.documents,
                 "synthetic": synthetic.disk_bytes / series.documents,
                 "dated": plain.disk_bytes / plain.documents,
                 "like Metricbeat: documents": beat.documents / series.documents,
                 "like Metricbeat: bytes": beat.disk_bytes / series.documents,
                 "time series / Metricbeat": series.disk_bytes / beat.disk_bytes,
+                "lean / Metricbeat": short.disk_bytes / beat.disk_bytes,
             }
         )
     table.show("bytes on disk per document of ours, one segment", rows)

@@ -16,7 +16,7 @@ from shipper.collect import COLLECTORS, plugins
 from shipper.collect.contract import Collect, Collector, Output
 from shipper.deliver.document import Writer
 from shipper.deliver.segment import Entry
-from shipper.fields import dynamic
+from shipper.fields import dynamic, lean
 from shipper.fields.aliases import PERIOD
 from shipper.fields.dataset import AGENT, METRIC
 from shipper.fields.field import host_label
@@ -180,9 +180,14 @@ class Ticker:
         outputs = Counter(dataset for collector in COLLECTORS for dataset in collector.outputs)
         self._own = [dataset for dataset in wanted if outputs[dataset] == 1]  # those of a single collector
         labels = [host_label(key) for key in config.index.label_fields]
-        self._writers = {name: Writer((*DATASETS[name].fields, *labels)) for name in wanted}
+        self._writers = {
+            name: Writer((*fields, *labels), lean.left_out(fields, config.collect.detail))
+            for name in wanted
+            if (fields := DATASETS[name].fields)
+        }
         self._constants: dict[str, Value] = {
             "agent.version": __version__,
+            "agent.detail": config.collect.detail,
             PERIOD.name: config.collect.period_s * 1000,
         }
 

@@ -14,6 +14,7 @@ from shipper.base.errors import ConfigError, HostViewError, ServerError, UserErr
 from shipper.base.findings import Finding, Listing, note, ok, wrong
 from shipper.collect import COLLECTORS, plugins
 from shipper.collect.contract import Collector
+from shipper.fields import lean
 from shipper.fields.rates import Reading
 from shipper.kernel import hostview
 from shipper.kernel.source import Reader, Root
@@ -79,6 +80,8 @@ def found(root: Root, config: Config) -> Iterator[Finding]:
     )  # the position in the kernel's log belongs to the agent
     wanted = config.collect.datasets
     by_dataset: dict[str, list[Reading]] = {dataset: [] for dataset in wanted}
+    if config.collect.detail == lean.LEAN:
+        yield ok('documents leave out the fields marked "absent" in column lean of mappings/README.md (collect.detail)')
     yield from (wrong(f"collector {name}: {fault}") for name, fault in plugins.FAULTS.items())
     for collector in COLLECTORS:
         if not collector.outputs.keys() & by_dataset or not collector.used(config):

@@ -12,6 +12,7 @@ from shipper.base.errors import UserError
 from shipper.fields import dynamic
 from shipper.fields.dataset import METRIC
 from shipper.fields.field import UNITS, Declaration, Field
+from shipper.fields.lean import leaves_out
 from shipper.schema.datasets import Dataset, every_field
 from shipper.settings.config import Config
 
@@ -50,7 +51,8 @@ def matching(word: str) -> list[Field]:
 def as_json(field: Field) -> str:
     """What a program may want to know of a field."""
     facts = {"name": field.name, "type": field.type, "kind": field.kind, "unit": field.unit}
-    return json.dumps({**facts, "rate": field.rate, "help": field.help, "source": field.source})
+    more = {"rate": field.rate, "lean": not leaves_out(field), "help": field.help, "source": field.source}
+    return json.dumps({**facts, **more})
 
 
 def table(fields: Iterable[Field]) -> Iterator[str]:
@@ -80,6 +82,7 @@ def _facts(dataset: Dataset, field: Field) -> Iterator[tuple[str, str]]:
     yield "type", field.type
     yield "unit", ": ".join(dict.fromkeys((field.unit, UNITS[field.unit]))) if field.unit else ""
     yield "kind", f"{field.kind}; its rate is {field.rate}" if field.rate else field.kind
+    yield "lean", "absent" if leaves_out(field) else ""
     yield "source", field.source
     yield "declared", f"{field.declared.path}:{field.declared.line}"
     yield "read", ", ".join(_reading_lines(field.declared, [field.name, *(counter.name for counter in counters)]))

@@ -93,10 +93,14 @@ class Form:
 
 
 class Writer:
-    """Documents of one dataset as JSON lines. ``write`` raises KeyError for a name that the registry does not know."""
+    """Documents of one dataset as JSON lines, without the leaves ``left_out``.
 
-    def __init__(self, fields: Iterable[Field]) -> None:
+    ``write`` raises KeyError for a name that the registry does not know.
+    """
+
+    def __init__(self, fields: Iterable[Field], left_out: Container[str] = ()) -> None:
         fields = tuple(fields)
+        self._left_out = left_out
         self._types = {field.name: field.type for field in fields}
         self._dimensions = {field.name for field in fields if field.kind in {Kind.DIMENSION, Kind.NAME}}
         self._forms: dict[tuple[str, ...], Form] = {}
@@ -112,5 +116,6 @@ class Writer:
         if form is None:
             if len(self._forms) >= _MOST_FORMS:
                 self._forms.clear()
-            form = self._forms[key] = Form(key, self._types, self._dimensions)
+            kept = tuple(name for name in key if name not in self._left_out)
+            form = self._forms[key] = Form(kept, self._types, self._dimensions)
         return form.fill(values)

@@ -10,6 +10,7 @@ _LEDGER: Final = "documents since the ledger was created"
 
 FIELDS: Final[tuple[Field, ...]] = (
     attribute("agent.version", "Version of the shipper", "shipper/__init__.py"),
+    attribute("agent.detail", "Which fields its documents have: all (full), or those that are in use (lean)", "configuration: collect.detail"),
     attribute("agent.stopped", "True in the last document before a clean stop, 1 ms after the last tick; else absent", "loop", Type.BOOLEAN),
     gauge("agent.period.ms", "ms", "Time between ticks", "configuration: collect.period"),
     counter("agent.ledger.collected.count", "count", f"Collected: {_LEDGER}", "ledger"),

@@ -45,8 +45,9 @@ class Dataset:
         return tuple(field.name for field in self.fields if field.kind is Kind.DIMENSION)
 
 
-# Also on the host document, which has what does not change
-_VERSION: Final = next(field for field in FIELDS if field.name == "agent.version")
+_AGENT: Final = {field.name: field for field in FIELDS}
+# What does not change while the agent runs; the version is also on the host document
+_CONSTANTS: Final = {HOST: (_AGENT["agent.version"], PERIOD), AGENT: (_AGENT["agent.detail"],)}
 
 
 _MINUTE: Final = "One document per minute (or per tick, if the period is longer) and"
@@ -69,7 +70,7 @@ def _cadence(dataset: str) -> str:
 
 def _dataset(declared: Declared) -> Dataset:
     name = declared.name
-    constants = (_VERSION, PERIOD) if name == HOST else ()
+    constants = _CONSTANTS.get(name, ())
     own = with_rates(FIELDS) if name == AGENT else constants
     outputs = [collector.outputs[name] for collector in COLLECTORS if name in collector.outputs]
     return Dataset(

@@ -7,6 +7,7 @@ from pathlib import PurePath
 from shipper.collect import OPTIONS
 from shipper.fields.field import Alias, Field
 from shipper.fields.heritage import HERITAGE
+from shipper.fields.lean import leaves_out
 from shipper.schema.datasets import DATASETS, ENVELOPE, Dataset
 from shipper.settings import sources
 from shipper.settings.config import DEFAULT_FILE, SECRET_VARIABLES, SECTIONS, all_options
@@ -38,7 +39,8 @@ curl -X PUT http://127.0.0.1:9200/_component_template/metrics-shipper@custom -H 
 
 Run `shipper setup` again to apply it to existing data streams; changes that need a new backing index also need `--rollover`.
 
-An absent field could not be read, which is not the same as zero. `pct` is a fraction: 1 means 100 %. `cores` is CPU time per
+An absent field could not be read, which is not the same as zero. With `collect.detail = "lean"` documents leave out the fields
+that are marked *absent* in the column *lean*; the agent's documents say so in `agent.detail`. `pct` is a fraction: 1 means 100 %. `cores` is CPU time per
 second, in CPUs. A counter only grows until its source restarts; the next row is its rate.
 """  # noqa: E501
 
@@ -83,10 +85,13 @@ def _about(dataset: Dataset) -> str:
 
 def _field_table(fields: Iterable[Field]) -> str:
     rows = (
-        (f"`{field.name}`", field.type, field.kind, field.unit, field.help, field.source, _code(field))
+        (
+            *(f"`{field.name}`", field.type, field.kind, field.unit, "absent" if leaves_out(field) else ""),
+            *(field.help, field.source, _code(field)),
+        )
         for field in fields
     )
-    return markdown(("field", "type", "kind", "unit", "meaning", "source", "code"), rows)
+    return markdown(("field", "type", "kind", "unit", "lean", "meaning", "source", "code"), rows)
 
 
 def _code(field: Field) -> str:

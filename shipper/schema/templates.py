@@ -22,7 +22,7 @@ from shipper.schema.stream_names import late_stream, stream
 from shipper.settings.config import Index
 
 # Increase it with every change that is released: setup replaces older templates and keeps newer ones
-TEMPLATE_VERSION: Final = 3
+TEMPLATE_VERSION: Final = 4
 # Elastic's own template for metrics-*-* has 100, and its packages have 200; version 1 of ours, which was for
 # all namespaces at once, had 500
 PRIORITY: Final = 510

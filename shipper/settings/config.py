@@ -14,6 +14,7 @@ from types import MappingProxyType
 from typing import Any, Final, TypeVar
 
 from shipper.base.errors import ConfigError
+from shipper.fields import lean
 from shipper.fields.dataset import DECLARED
 from shipper.settings import sources
 from shipper.settings.options import (
@@ -129,6 +130,11 @@ class Collect:
         lambda: tuple(name for name, dataset in DECLARED.items() if dataset.default),
         "Datasets to collect",
         words("a list of datasets", r"[a-z]+", least=1, placeholder="NAME,…"),
+    )
+    detail: str = option(
+        lean.FULL,
+        "All fields, or only those that dashboards, alert rules and commands use (mappings/README.md marks the others)",
+        choice(lean.FULL, lean.LEAN),
     )
     deadline_s: int = option(5, "Time limit of one collector; a slower one is skipped", duration(1, 600))
 

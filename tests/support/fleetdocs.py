@@ -30,6 +30,7 @@ from shipper import __version__
 from shipper.agent.tick import HostIdentity
 from shipper.collect.cgroup.member import _entity
 from shipper.deliver.document import Writer
+from shipper.fields import lean
 from shipper.fields.aliases import PERIOD
 from shipper.schema.datasets import DATASETS
 from shipper.schema.stream_names import late_stream, stream
@@ -73,6 +74,7 @@ class Fleet:
     start_ms: int = 0  # of the first tick; 0: such that the last one is just over
     seed: int = 1
     namespace: str = "default"
+    detail: str = lean.FULL
     datasets: tuple[str, ...] = tuple(name for name, one in DATASETS.items() if one.default)
     names: Sequence[str] = ()
     gone: Mapping[int, int] = field(default_factory=dict)
@@ -135,6 +137,7 @@ class _Host:
         self._identity = HostIdentity(self.name, _digest(self.name)[:32], labels)
         self._seed = int(_digest(fleet.seed, self.name)[:15], 16)
         self._writers = {name: Writer(DATASETS[name].fields) for name in fleet.datasets}
+        self._left_out = {name: lean.left_out(DATASETS[name].fields, fleet.detail) for name in fleet.datasets}
         self._entities = [one for one in self._all() if one.kind.dataset in fleet.datasets]
         self._collected = 0
 
@@ -233,7 +236,9 @@ class _Host:
 
     @cached_property
     def _agent(self) -> Entity:
-        return self._entity(agent(), "", **{"agent.period.ms": self._fleet.period_s * 1000})
+        return self._entity(
+            agent(), "", **{"agent.period.ms": self._fleet.period_s * 1000, "agent.detail": self._fleet.detail}
+        )
 
     def _goodbye(self, tick: int) -> Values:
         """Of every second host that goes, the shipper was stopped."""
@@ -267,6 +272,7 @@ class _Host:
     def _document(self, entity: Entity, tick: int, values: Values) -> Document:
         dataset, late = entity.kind.dataset, tick in self._fleet.late.get(self._number, ())
         values = self._identity.envelope(DATASETS[dataset], self._fleet.tick_ms(tick)) | values
+        values = {name: value for name, value in values.items() if name not in self._left_out[dataset]}
         index = (late_stream if late else stream)(dataset, self._fleet.namespace)
         return Document(dataset, self._number, tick, late, index, values, self._writers[dataset].write(values))
 

@@ -12,12 +12,14 @@ network. TCP counts IPv4 and IPv6 together, UDP in ``snmp`` only IPv4. https://d
 import os
 from collections.abc import Iterable, Mapping
 
-from shipper.collect.contract import Collector, Output, host_reading, plain
+from shipper.collect.contract import Collect, Collector, Output, host_reading
+from shipper.fields import lean
 from shipper.fields.dataset import HOST
 from shipper.fields.field import counter, gauge, real
 from shipper.fields.rates import Reading, Value
 from shipper.kernel.parse import ParseError, key_values, merged, pick, scaled, whole
 from shipper.kernel.source import Reader
+from shipper.settings.config import Config
 
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 # field: key, help
@@ -229,12 +231,13 @@ def _sockets(reader: Reader, net: str) -> dict[str, int]:
     return counts
 
 
-def collect(reader: Reader) -> Iterable[Reading]:
+def collect(reader: Reader, *, with_ipv6: bool) -> Iterable[Reading]:
     """The reading of the host."""
     net = directory(reader)
     values: dict[str, Value] = {**_sockets(reader, net)}
     values |= reader.parse(f"{net}/snmp", lambda text: paired(text, _WANTED_SNMP)) or {}
-    values |= reader.parse(f"{net}/snmp6", lambda text: key_values(whole(text), _WANTED_SNMP6)) or {}
+    if with_ipv6:
+        values |= reader.parse(f"{net}/snmp6", lambda text: key_values(whole(text), _WANTED_SNMP6)) or {}
     values |= reader.parse(f"{net}/netstat", lambda text: paired(text, _WANTED_NETSTAT)) or {}
     return host_reading(reader, values)
 
@@ -247,4 +250,10 @@ def derive(values: Mapping[str, Value], _inputs: Mapping[str, int]) -> dict[str,
     return {}
 
 
-COLLECTOR = Collector("protocols", plain(collect), {HOST: Output(FIELDS, derive)})
+def start(reader: Reader, config: Config) -> Collect:
+    """Lean documents have no field of ``snmp6``."""
+    with_ipv6 = config.collect.detail != lean.LEAN
+    return lambda: collect(reader, with_ipv6=with_ipv6)
+
+
+COLLECTOR = Collector("protocols", start, {HOST: Output(FIELDS, derive)})

@@ -79,3 +79,8 @@ def test_forms_are_kept_per_set_of_leaves() -> None:
 
 def test_nested_names() -> None:
     assert nested(["a.b", "a.c.d", "e"]) == {"a": {"b": "a.b", "c": {"d": "a.c.d"}}, "e": "e"}
+
+
+def test_leaves_that_are_left_out() -> None:
+    writer = Writer(FIELDS, {"d.text", "d.n.bytes"})
+    assert writer.write({"d.path": "/", "d.text": "t", "d.n.bytes": 1, "d.flag": True}) == b'{"d":{"path":"/","flag":true}}'
