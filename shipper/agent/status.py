@@ -4,6 +4,7 @@ import errno
 import json
 import os
 import time
+import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import asdict, replace
@@ -12,15 +13,13 @@ from typing import Any, Final
 from shipper import __version__
 from shipper.agent.problems import grouped
 from shipper.agent.self_metrics import Report
-from shipper.base.durable import NEW, no_links
-from shipper.base.durable import replace as replace_file
+from shipper.base.durable import no_links, overwrite
 from shipper.base.tick_times import timestamp
 from shipper.deliver.ledger import DeliveryState, Ledger
 
 FILE: Final = "status.json"
 _MOST: Final = 1 << 20
 _TICKS_LATE: Final = 3
-_BLOCK: Final = 4096  # a file grows within its last block without allocating space
 _SKEW_MS: Final = 10_000
 _FULL: Final = (os.strerror(errno.ENOSPC), os.strerror(errno.EDQUOT))
 _READS, _READ_AGAIN_S = 5, 0.02
@@ -85,29 +84,14 @@ def _now_ms() -> int:
 
 
 def write(directory: str, content: Mapping[str, Any]) -> None:
-    """Replace the file; if the disk has no room for a second one, overwrite it."""
-    path = os.path.join(directory, FILE)
-    data = json.dumps(content).encode()
-    try:
-        replace_file(path, data)
-    except OSError:
-        with suppress(OSError):
-            os.unlink(path + NEW)
-        with suppress(OSError):
-            if len(data) <= _room(path):
-                _overwrite(path, data)
+    """Overwrite the file; if the disk has no room, it stays as it was. ``check`` tells a reader whether it is whole."""
+    text = json.dumps(content)
+    with suppress(OSError):
+        overwrite(os.path.join(directory, FILE), f'{text[:-1]}, "check": {_check(text)}}}'.encode())
 
 
-def _overwrite(path: str, data: bytes) -> None:
-    fd = os.open(path, os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
-    with open(fd, "wb") as file:
-        file.write(data)
-        file.truncate()
-
-
-def _room(path: str) -> int:
-    """How many bytes the file can hold in its allocated blocks."""
-    return -(-os.stat(path).st_size // _BLOCK) * _BLOCK
+def _check(text: str) -> int:
+    return zlib.crc32(text.encode())
 
 
 def read(directory: str) -> dict[str, Any]:
@@ -118,10 +102,11 @@ def read(directory: str) -> dict[str, Any]:
                 content = json.loads(file.read(_MOST))
         except FileNotFoundError:
             return {}
-        except (ValueError, RecursionError):  # it is being overwritten
-            time.sleep(_READ_AGAIN_S)
-            continue
-        return content if isinstance(content, dict) else {}
+        except (ValueError, RecursionError):
+            content = None
+        if isinstance(content, dict) and content.pop("check", None) in (None, _check(json.dumps(content))):
+            return content
+        time.sleep(_READ_AGAIN_S)  # it is being overwritten
     return {}
 
 

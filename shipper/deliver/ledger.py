@@ -1,7 +1,10 @@
 """Where every document ended: collected = stored + late + spooled + rejected + dropped, kept across restarts.
 
-``ledger.json`` in the spool directory is replaced atomically whenever fates change; that step is the acknowledgement. A
-segment in ``settled`` is finished, whether or not its file still exists. ``open`` lists, by position, the unsettled
+The files ``SLOTS`` in the spool directory are overwritten in turn whenever fates change; that step is the
+acknowledgement. A crash damages at most the file that is being written, which was the older one; the other has what was
+acknowledged before. Of two whole files, the one with the higher ``serial`` counts.
+
+A segment in ``settled`` is finished, whether or not its file still exists. ``open`` lists, by position, the unsettled
 documents of partly settled segments. ``last`` is the highest sequence number ever used. ``duplicate`` is how many of
 the stored documents already existed at a resend. While nothing is delivered, the ledger is saved at each tick instead,
 so that it knows how many documents the directory must hold, whatever happens to them while no agent runs.
@@ -28,8 +31,9 @@ from shipper.base.tick_times import Used
 from shipper.deliver.segment import Entry, Segment
 from shipper.deliver.spool import Spool
 
-FILE: Final = "ledger.json"
-FORMAT: Final = 2
+SLOTS: Final = ("ledger.0.json", "ledger.1.json")
+FORMER: Final = "ledger.json"  # until format 2, replaced atomically
+FORMAT: Final = 3
 HELD_TICKS: Final = 30  # ticks kept in memory while the disk accepts none
 _REASONS_MOST: Final = 50
 OTHER: Final = "other"
@@ -97,6 +101,7 @@ class Ledger:
     lock: threading.RLock = field(default_factory=threading.RLock)  # ticks write, deliveries settle
     _known_last: int = 0  # the highest segment that the ledger knew when it was loaded
     _behind: bool = False  # documents were collected since the ledger was saved
+    _serial: int = 0  # of the file that was written last
 
     @classmethod
     def load(cls, spool: Spool) -> "Ledger":
@@ -105,9 +110,9 @@ class Ledger:
         Documents whose segment is lost or damaged count as dropped. Without a readable ledger, counting starts with the
         documents that wait; earlier counts are unknown.
         """
-        content, unreadable = _read(spool)
+        content, serial, unreadable = _read(spool)
         ledger = cls(spool, _counts(content), _open(content), _whole_numbers(content.get("settled")))
-        ledger.unreadable = unreadable
+        ledger.unreadable, ledger._serial = unreadable, serial
         ledger.reasons = _reasons(content)
         ledger.used = Used.of(_whole_numbers(content.get("clock")))
         ledger.since_ms = max([0, *_whole_numbers([content.get("since_ms")])])
@@ -124,6 +129,9 @@ class Ledger:
             ledger._begin()
         spool.last = ledger._known_last = max(spool.last, known)
         ledger._commit()
+        if ledger._serial > serial:
+            with suppress(OSError):
+                spool.remove(FORMER)
         return ledger
 
     def _begin(self) -> None:
@@ -295,13 +303,15 @@ class Ledger:
     def _commit(self) -> None:
         """Save the ledger, then unlink settled segments; if that fails, the next commit does it."""
         self._behind = False
+        serial = self._serial + 1
         try:
-            self.settled = self.spool.settle(FILE, self._content(), self.settled)
+            self.settled = self.spool.settle(SLOTS[serial % len(SLOTS)], self._content(serial), self.settled)
+            self._serial = serial
         except OSError as error:
             self.trouble = _reason(error)
         self.settled = [sequence for sequence in self.settled if sequence in self.spool.segments]
 
-    def _content(self) -> bytes:
+    def _content(self, serial: int) -> bytes:
         content = {
             "counts": asdict(self.counts),
             "open": self.open,
@@ -312,43 +322,65 @@ class Ledger:
             "since_ms": self.since_ms,
         }
         text = json.dumps(content)
-        return b'{"format": %d, "check": %d, "ledger": %b}' % (FORMAT, _check(text), text.encode())
+        check = _check(text, serial)
+        return b'{"format": %d, "serial": %d, "check": %d, "ledger": %b}' % (FORMAT, serial, check, text.encode())
 
 
 def _reason(error: OSError) -> str:
     return error.strerror or type(error).__name__
 
 
-def _check(text: str) -> int:
-    return zlib.crc32(text.encode())
+def _check(text: str, serial: int = 0) -> int:
+    return zlib.crc32(text.encode(), serial)
 
 
-def _read(spool: Spool) -> tuple[dict[str, Any], str]:
-    """The content, or why it cannot be used. Then the file is kept under another name for inspection."""
-    path = os.path.join(spool.directory, FILE)
+def _read(spool: Spool) -> tuple[dict[str, Any], int, str]:
+    """The newest content, its serial number, and why there is none that can be used.
+
+    Files that cannot be used are kept under another name for inspection, unless one can.
+    """
+    whole: list[tuple[tuple[int, int], dict[str, Any]]] = []
+    damaged: dict[str, str] = {}
+    for name in (FORMER, *SLOTS):
+        path = os.path.join(spool.directory, name)
+        try:
+            content, serial = _read_one(path)
+        except FileNotFoundError:
+            continue
+        except ValueError as error:
+            damaged[path] = str(error)
+        else:
+            last = max([0, *_whole_numbers([content.get("last")])])
+            whole.append(((last, serial), content))
+    if whole:
+        (_, serial), content = max(whole, key=lambda found: found[0])
+        return content, serial, ""
+    for path in damaged:
+        with suppress(OSError):
+            os.replace(path, f"{path}.unreadable")
+    return {}, 0, next(iter(damaged.values()), "")
+
+
+def _read_one(path: str) -> tuple[dict[str, Any], int]:
+    """Content and serial number. Raises FileNotFoundError; ValueError with why it cannot be used."""
+    found: Any = None
     try:
         with open(path, "rb", opener=no_links) as file:
             found = json.loads(file.read())
     except FileNotFoundError:
-        return {}, ""
+        raise
     except (OSError, ValueError, RecursionError):
         found = None
-    why = "it is damaged"
-    if isinstance(found, dict):
-        if found.get("format") == 1:
-            return found, ""
-        content = found.get("ledger")
-        if (
-            found.get("format") == FORMAT
-            and isinstance(content, dict)
-            and found.get("check") == _check(json.dumps(content))
-        ):
-            return content, ""
-        if found.get("format") != FORMAT:
-            why = f"its format is {str(found.get('format'))[:20]}"
-    with suppress(OSError):
-        os.replace(path, f"{path}.unreadable")
-    return {}, why
+    found = found if isinstance(found, dict) else {"format": FORMAT}
+    content, form, serial = found.get("ledger"), found.get("format"), found.get("serial", 0)
+    if form == 1:
+        return found, 0
+    if form not in (2, FORMAT):
+        raise ValueError(f"its format is {str(form)[:20]}")
+    numbered = type(serial) is int and 0 <= serial < 1 << 32
+    if not isinstance(content, dict) or not numbered or found.get("check") != _check(json.dumps(content), serial):
+        raise ValueError("it is damaged")
+    return content, serial
 
 
 def _counts(content: Mapping[str, Any]) -> Counts:

@@ -23,7 +23,7 @@ from contextlib import suppress
 from functools import partial
 from typing import Final, TypeVar
 
-from shipper.base.durable import NEW, remove, write_all, write_durably
+from shipper.base.durable import NEW, overwrite, remove, write_all, write_durably
 from shipper.base.errors import UserError
 from shipper.base.isolate import Aside
 from shipper.deliver.segment import Entry, Segment, body_of, examine, read
@@ -142,9 +142,9 @@ class Spool:
         return self.on_disk(lambda: read(self._segment_path(segment.sequence), segment))
 
     def settle(self, name: str, data: bytes, done: Sequence[int]) -> list[int]:
-        """Replace the file ``name`` durably, then remove the segments ``done``, which that file records.
+        """Overwrite the file ``name`` durably, then remove the segments ``done``, which that file records.
 
-        Returns those that could not be unlinked. Raises OSError if the file could not be replaced.
+        Returns those that could not be unlinked. Raises OSError if the file could not be overwritten.
         """
         memory_only = [sequence for sequence in done if sequence in self.held and sequence not in self._landed]
         for sequence in memory_only:
@@ -221,30 +221,37 @@ class Spool:
             os.unlink(self._path(_RESERVE))
         except OSError:
             return False
+        self._reserved = False
         return True
 
     def _reserve(self) -> None:
+        self._reserved = False
         with suppress(OSError):
             flags = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
             fd = os.open(self._path(_RESERVE), flags, 0o600)
             try:
                 os.posix_fallocate(fd, 0, _RESERVED)
+                self._reserved = True
             except OSError:
                 self.release()
             finally:
                 os.close(fd)
 
     def save(self, name: str, data: bytes) -> None:
-        """Replace a small file of the directory durably; on a full disk, use the reserved space. Raises OSError."""
+        """Overwrite a small file of the directory durably; on a full disk, use the reserved space. Raises OSError."""
         path = self._path(name)
         try:
-            write_durably(path, data)
+            overwrite(path, data, sync=True)
         except OSError as error:
             if error.errno not in _NO_ROOM or not self.release():
                 raise
-            write_durably(path, data)
-        if not os.path.lexists(self._path(_RESERVE)):
+            overwrite(path, data, sync=True)
+        if not self._reserved:
             self._reserve()
+
+    def remove(self, name: str) -> None:
+        """Remove a file of the directory, if there is one. Raises OSError."""
+        self.on_disk(lambda: remove(self._path(name)))
 
     def close(self) -> None:
         os.close(self._lock)

@@ -15,8 +15,9 @@ import shipper_eslocal
 from fault.line import Line, balanced, found
 from fault.proxy import Proxy
 from fault.test_delivery_faults import all_found
+from spooling import newest
 
-from shipper.deliver.ledger import Ledger
+from shipper.deliver.ledger import SLOTS, Ledger
 from shipper.deliver.segment import Entry
 from shipper.deliver.spool import Spool
 
@@ -211,7 +212,7 @@ def test_a_full_disk_then_a_stop(es: shipper_eslocal.Cluster, between: Proxy, ma
     held = len(line.ledger.spool.held)
     assert held > 0
     collected = line.ledger.counts.collected
-    killed = json.loads((small_disk / "spool" / "ledger.json").read_text())["ledger"]
+    killed = json.loads(newest(small_disk / "spool").read_text())["ledger"]
     assert killed["counts"]["collected"] == collected  # known, even if nobody can say goodbye
     lost = line.ledger.close()
     assert lost >= held
@@ -260,11 +261,11 @@ def test_a_ledger_that_is_lost_claims_nothing(tmp_path: Path, harm: str) -> None
     ledger.settle({1: dict.fromkeys(range(3), Fate.STORED)})
     ledger.close()
     ledger.spool.close()
-    path = tmp_path / "spool" / "ledger.json"
-    if harm == "missing":
-        path.unlink()
-    else:
-        path.write_bytes(path.read_bytes().replace(b"stored", b"stoled"))
+    for path in (tmp_path / "spool" / name for name in SLOTS):
+        if harm == "missing":
+            path.unlink()
+        else:
+            path.write_bytes(path.read_bytes().replace(b"stored", b"stoled"))
     before_ms = time.time_ns() // 1_000_000
     again = Ledger.load(Spool(str(tmp_path / "spool"), 1 << 30))
     assert (again.counts.collected, again.counts.dropped, again.spooled) == (9, 0, 9)

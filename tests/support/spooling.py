@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from shipper.deliver.ledger import Ledger
+from shipper.deliver.ledger import SLOTS, Ledger
 from shipper.deliver.segment import Entry
 from shipper.deliver.spool import Spool
 
@@ -37,9 +37,19 @@ def reopen(ledger: Ledger) -> Ledger:
     return Ledger.load(Spool(ledger.spool.directory, ledger.spool.max_bytes))
 
 
+def newest(directory: Path) -> Path:
+    """The file of the ledger that was written last."""
+    return max((directory / name for name in SLOTS if (directory / name).exists()), key=_serial)
+
+
+def _serial(slot: Path) -> int:
+    serial: int = json.loads(slot.read_text())["serial"]
+    return serial
+
+
 def balanced(ledger: Ledger) -> bool:
     return ledger.counts.collected == ledger.counts.ended + ledger.spooled
 
 
-def no_space(_fd: int, _data: bytes) -> int:
+def no_space(*_arguments: object) -> int:
     raise OSError(errno.ENOSPC, "No space left on device")

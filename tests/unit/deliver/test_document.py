@@ -83,4 +83,7 @@ def test_nested_names() -> None:
 
 def test_leaves_that_are_left_out() -> None:
     writer = Writer(FIELDS, {"d.text", "d.n.bytes"})
-    assert writer.write({"d.path": "/", "d.text": "t", "d.n.bytes": 1, "d.flag": True}) == b'{"d":{"path":"/","flag":true}}'
+    assert (
+        writer.write({"d.path": "/", "d.text": "t", "d.n.bytes": 1, "d.flag": True})
+        == b'{"d":{"path":"/","flag":true}}'
+    )

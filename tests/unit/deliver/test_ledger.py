@@ -7,11 +7,11 @@ import zlib
 from pathlib import Path
 
 import pytest
-from spooling import balanced, entries, no_space, reopen
+from spooling import balanced, entries, newest, no_space, open_spool, reopen
 
 from shipper.agent.loop import Agent
 from shipper.base.log import Log
-from shipper.deliver.ledger import Counts, Fate, Ledger
+from shipper.deliver.ledger import FORMER, SLOTS, Counts, Fate, Ledger
 from shipper.deliver.spool import Spool
 from shipper.settings.config import Collect, Config, Host
 from shipper.settings.config import Spool as SpoolOptions
@@ -41,10 +41,11 @@ def test_a_crash_between_ledger_and_unlink_neither_resends_nor_recounts(ledger: 
     path = Path(ledger.spool.directory, "segments", f"{1:016d}.ndjson")
     segment = path.read_bytes()
     ledger.settle({1: {0: Fate.STORED, 1: Fate.STORED}})
-    saved = Path(ledger.spool.directory, "ledger.json")
-    content = json.loads(saved.read_text())["ledger"]
-    text = json.dumps({**content, "settled": [1]})
-    saved.write_text(f'{{"format": 2, "check": {zlib.crc32(text.encode())}, "ledger": {text}}}')
+    saved = newest(Path(ledger.spool.directory))
+    found = json.loads(saved.read_text())
+    text = json.dumps({**found["ledger"], "settled": [1]})
+    check = zlib.crc32(text.encode(), found["serial"])
+    saved.write_text(f'{{"format": 3, "serial": {found["serial"]}, "check": {check}, "ledger": {text}}}')
     path.write_bytes(segment)
     again = reopen(ledger)
     assert again.due() == []
@@ -65,7 +66,8 @@ def test_a_crash_before_the_ledger_is_saved_loses_no_count(ledger: Ledger) -> No
 )
 def test_any_ledger_file_starts_and_balances(ledger: Ledger, content: str) -> None:
     ledger.put(1000, entries(2))
-    Path(ledger.spool.directory, "ledger.json").write_text(content)
+    for name in (FORMER, *SLOTS):
+        Path(ledger.spool.directory, name).write_text(content)
     again = reopen(ledger)
     assert balanced(again)
     assert again.spooled == 2
@@ -76,7 +78,7 @@ def test_fates_that_the_disk_does_not_take_count_once_and_resend_after_a_crash(
 ) -> None:
     ledger.put(1000, entries(2))
     with monkeypatch.context() as full:
-        full.setattr(os, "write", no_space)
+        full.setattr(os, "pwrite", no_space)
         ledger.settle({1: {0: Fate.STORED, 1: Fate.STORED}})
         assert (ledger.counts.stored, ledger.spooled, ledger.due()) == (2, 0, [])
         assert ledger.trouble == "No space left on device"
@@ -91,25 +93,77 @@ def test_fates_that_the_disk_does_not_take_count_once_and_resend_after_a_crash(
 
 @pytest.mark.parametrize(
     ("content", "why"),
-    [('{"format": 9}', "its format is 9"), ('{"format": 2, "check": 1, "ledger": {}}', "it is damaged")],
+    [('{"format": 9}', "its format is 9"), ('{"format": 3, "serial": 1, "check": 1, "ledger": {}}', "it is damaged")],
 )
 def test_a_ledger_that_cannot_be_trusted_is_kept_aside(ledger: Ledger, content: str, why: str) -> None:
     ledger.put(1000, entries(2))
-    file = Path(ledger.spool.directory, "ledger.json")
-    file.write_text(content)
+    files = [Path(ledger.spool.directory, name) for name in SLOTS]
+    for file in files:
+        file.write_text(content)
     again = reopen(ledger)
     assert (again.unreadable, again.spooled, balanced(again)) == (why, 2, True)
-    assert Path(f"{file}.unreadable").read_text() == content
+    assert [Path(f"{file}.unreadable").read_text() for file in files] == [content] * 2
 
 
 def test_a_flipped_bit_in_the_ledger_is_noticed(ledger: Ledger) -> None:
     ledger.put(1000, entries(3))
     ledger.settle({1: {0: Fate.STORED}})
-    file = Path(ledger.spool.directory, "ledger.json")
-    file.write_bytes(file.read_bytes().replace(b'"stored": 1', b'"stored": 3'))
+    for name in SLOTS:
+        file = Path(ledger.spool.directory, name)
+        if file.exists():
+            file.write_bytes(file.read_bytes().replace(b'"stored": ', b'"stored": 3'))
     again = reopen(ledger)
     assert again.unreadable == "it is damaged"
     assert (again.counts.stored, again.spooled, balanced(again)) == (0, 3, True)
+
+
+def test_a_torn_write_leaves_what_was_acknowledged_before(ledger: Ledger) -> None:
+    ledger.put(1000, entries(3))
+    ledger.settle({1: {0: Fate.STORED}})
+    directory = Path(ledger.spool.directory)
+    slots = {directory / name: (directory / name).read_bytes() for name in SLOTS}
+    ledger.settle({1: {1: Fate.STORED}})
+    ledger.spool.close()
+    target = newest(directory)
+    before, after = slots[target], target.read_bytes()
+    for cut in (place for place in range(len(after)) if before[place] != after[place]):
+        for path, content in slots.items():
+            path.write_bytes(content)
+        target.write_bytes(after[:cut] + before[cut:])
+        again = Ledger.load(open_spool(directory))
+        assert (again.counts.stored, again.spooled, again.unreadable, balanced(again)) == (1, 2, "", True), cut
+        again.spool.close()
+
+
+def test_the_former_ledger_is_read_and_goes(ledger: Ledger) -> None:
+    ledger.put(1000, entries(3))
+    ledger.settle({1: {0: Fate.STORED}})
+    directory = Path(ledger.spool.directory)
+    content = json.loads(newest(directory).read_text())["ledger"]
+    for name in SLOTS:
+        (directory / name).unlink()
+    former = directory / FORMER
+    former.write_text(json.dumps({"format": 2, "check": zlib.crc32(json.dumps(content).encode()), "ledger": content}))
+    again = reopen(ledger)
+    assert (again.counts, again.spooled, again.unreadable) == (ledger.counts, 2, "")
+    assert not former.exists()
+    assert reopen(again).counts == ledger.counts
+
+
+def test_a_former_ledger_written_after_the_slots_counts(ledger: Ledger) -> None:
+    """An older version ran in between."""
+    ledger.put(1000, entries(3))
+    directory = Path(ledger.spool.directory)
+    content = {
+        **json.loads(newest(directory).read_text())["ledger"],
+        "last": 7,
+        "counts": {"collected": 9, "stored": 6},
+    }
+    former = directory / FORMER
+    former.write_text(json.dumps({"format": 2, "check": zlib.crc32(json.dumps(content).encode()), "ledger": content}))
+    again = reopen(ledger)
+    assert (again.counts, again.spooled) == (Counts(collected=9, stored=6), 3)
+    assert reopen(again).counts == again.counts
 
 
 def test_documents_too_old_are_dropped_and_counted(ledger: Ledger) -> None:

@@ -4,9 +4,9 @@ import json
 import os
 from pathlib import Path
 
-from spooling import balanced, entries, open_spool, reopen
+from spooling import balanced, entries, newest, open_spool, reopen
 
-from shipper.deliver.ledger import Ledger
+from shipper.deliver.ledger import SLOTS, Ledger
 from shipper.deliver.segment import Damaged
 
 
@@ -19,10 +19,11 @@ def test_every_flipped_bit_of_a_segment_is_noticed(tmp_path: Path) -> None:
     first.spool.close()
     path = directory / "segments" / f"{2:016d}.ndjson"
     content = path.read_bytes()
-    ledger_file = (directory / "ledger.json").read_bytes()
+    ledger_file = newest(directory).read_bytes()
     for place in range(len(content)):
         path.write_bytes(content[:place] + bytes([content[place] ^ (1 << place % 8)]) + content[place + 1 :])
-        (directory / "ledger.json").write_bytes(ledger_file)
+        for name in SLOTS:
+            (directory / name).write_bytes(ledger_file)
         again = Ledger.load(open_spool(directory))
         found = 0
         for segment in again.due():

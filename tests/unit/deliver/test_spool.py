@@ -9,7 +9,7 @@ from spooling import balanced, entries, no_space, open_spool, reopen, tmpfs
 
 from shipper.agent import status
 from shipper.base.errors import UserError
-from shipper.deliver.ledger import HELD_TICKS, Counts, Fate, Ledger
+from shipper.deliver.ledger import HELD_TICKS, SLOTS, Counts, Fate, Ledger
 from shipper.deliver.segment import Damaged
 
 
@@ -176,7 +176,7 @@ def test_a_link_in_place_of_a_directory_is_refused(tmp_path: Path, name: str) ->
 def test_links_in_place_of_files_are_not_followed(ledger: Ledger, tmp_path: Path) -> None:
     directory, target = Path(ledger.spool.directory), tmp_path / "target"
     target.write_text("mine")
-    for name in ("rejected.ndjson", "ledger.json.new", "status.json.new"):
+    for name in ("rejected.ndjson", *SLOTS, "status.json"):
         (directory / name).unlink(missing_ok=True)
         (directory / name).symlink_to(target)
     with pytest.raises(OSError, match="symbolic links"):
@@ -184,7 +184,7 @@ def test_links_in_place_of_files_are_not_followed(ledger: Ledger, tmp_path: Path
     ledger.put(1000, entries(1))
     ledger.settle({1: {0: Fate.STORED}})
     assert ledger.trouble == "Too many levels of symbolic links"
-    status.write(str(directory), {})
+    status.write(str(directory), {"a": 1})
     assert target.read_text() == "mine"
 
 
