@@ -206,7 +206,8 @@ class Link:
         self._filter_path = filter_path
         self._environ = environ
         self._asked_s = -_CLOCK_S
-        self._seen = credentials.stamps(config.elasticsearch, environ)
+        self._files = credentials.files(config.elasticsearch, environ)
+        self._seen = credentials.stamps(self._files)
         self._client = connect(config, environ)
 
     def __call__(self, body: bytes, shard_s: float) -> Any:
@@ -241,7 +242,7 @@ class Link:
         self._client.close()
 
     def _fresh(self) -> Connection:
-        stamps = credentials.stamps(self._config.elasticsearch, self._environ)
+        stamps = credentials.stamps(self._files)
         if stamps != self._seen:
             try:
                 client = connect(self._config, self._environ)

@@ -5,7 +5,7 @@ import logging
 import os
 import ssl
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -13,6 +13,7 @@ from shipper.base.errors import ConfigError
 from shipper.settings import config as configuration
 
 _LOG: Final = logging.getLogger(__name__)
+_OPTIONS: Final = ("api_key_file", "password_file", "bearer_token_file")
 _DIRECTORY: Final = "CREDENTIALS_DIRECTORY"  # systemd: LoadCredential=elasticsearch-api-key:…
 
 
@@ -82,8 +83,8 @@ def _secret(option: str, path: str, variable: str, environ: Mapping[str, str]) -
     """From the named file, the variable, or the systemd credential; empty if none of them exists."""
     if not path and environ.get(variable):
         return environ[variable].strip()
-    file = Path(path) if path else _credential(option, environ)
-    if file is None:
+    file = Path(path or _credential(option, environ))
+    if not path and not file.is_file():
         return ""
     try:
         text = file.read_text(encoding="utf-8").strip()
@@ -97,16 +98,21 @@ def _secret(option: str, path: str, variable: str, environ: Mapping[str, str]) -
     return text
 
 
-def _credential(option: str, environ: Mapping[str, str]) -> Path | None:
-    file = Path(environ.get(_DIRECTORY, "/nonexistent")) / f"elasticsearch-{option.removesuffix('_file')}".replace(
-        "_", "-"
-    )
-    return file if file.exists() else None
+def _credential(option: str, environ: Mapping[str, str]) -> str:
+    """The path at which systemd puts the credential; empty without systemd."""
+    directory = environ.get(_DIRECTORY)
+    return f"{directory}/elasticsearch-{option.removesuffix('_file').replace('_', '-')}" if directory else ""
 
 
-def stamps(wanted: configuration.Elasticsearch, environ: Mapping[str, str]) -> list[tuple[int, ...]]:
-    """A value that changes when a file with a secret or certificate changes."""
-    return [_stamp(path) for path in _files(wanted, environ)]
+def files(wanted: configuration.Elasticsearch, environ: Mapping[str, str]) -> tuple[str, ...]:
+    """Paths of the files with a secret or certificate that exist or may exist later."""
+    secrets = (getattr(wanted, option) or _credential(option, environ) for option in _OPTIONS)
+    return tuple(filter(None, (*secrets, wanted.ca_file, wanted.client_cert_file, wanted.client_key_file)))
+
+
+def stamps(paths: Iterable[str]) -> list[tuple[int, ...]]:
+    """A value that changes when one of the files changes, appears or goes."""
+    return [_stamp(path) for path in paths]
 
 
 def _stamp(path: str) -> tuple[int, ...]:
@@ -115,11 +121,3 @@ def _stamp(path: str) -> tuple[int, ...]:
     except OSError:
         return ()
     return status.st_mtime_ns, status.st_ino, status.st_size
-
-
-def _files(wanted: configuration.Elasticsearch, environ: Mapping[str, str]) -> Iterator[str]:
-    for option in ("api_key_file", "password_file", "bearer_token_file"):
-        path = getattr(wanted, option) or _credential(option, environ)
-        if path:
-            yield str(path)
-    yield from filter(None, (wanted.ca_file, wanted.client_cert_file, wanted.client_key_file))
