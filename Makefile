@@ -66,7 +66,7 @@ bench: setup  ## what the agent costs here, as root: per stage, against a C floo
 	$(BIN)/python -m bench.instructions
 
 lock: setup  ## update the locked dependencies in requirements/
-	for extras in "run:" "dev:--extra view --extra notify --extra local --extra release --extra dev"; do \
+	for extras in "run:" "dev:--extra fast --extra view --extra notify --extra local --extra release --extra dev"; do \
 	  $(BIN)/pip-compile --quiet --upgrade --generate-hashes --no-emit-index-url --no-emit-find-links \
 	    --no-emit-trusted-host --allow-unsafe --strip-extras --no-header $${extras#*:} \
 	    --output-file requirements/$${extras%%:*}.txt pyproject.toml; done

@@ -6,7 +6,6 @@ that answers one byte per second holds nobody up. An answer is read in pieces an
 request can need: it may be endless, or unpack to gigabytes.
 """
 
-import gzip
 import io
 import socket
 import threading
@@ -24,6 +23,7 @@ from elastic_transport.client_utils import DEFAULT, DefaultType
 from urllib3.connection import ProxyConfig
 
 from shipper.base.isolate import Aside
+from shipper.deliver.compression import compress
 
 ANSWER_MOST: Final = 64 << 20  # bytes, unless ``at_most`` sets another limit
 _PIECE: Final = 64 << 10
@@ -209,7 +209,7 @@ def node_class(level: int, proxy_of: Callable[[str], str] = lambda _server: "") 
             sent = self._headers.copy()
             sent.update(headers or {})
             if body and level and len(body) >= _SMALLEST_COMPRESSED and "content-encoding" not in sent:
-                body = gzip.compress(body, level, mtime=0)
+                body = compress(body, level)
                 sent["content-encoding"] = "gzip"
             try:
                 response = self.pool.urlopen(
