@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import PurePath
 
 from shipper.collect import OPTIONS
+from shipper.fields import metricbeat
 from shipper.fields.field import Alias, Field
 from shipper.fields.heritage import HERITAGE
 from shipper.fields.lean import leaves_out
@@ -32,7 +33,8 @@ Discover can group by them. Keys of `index.label_fields` become such fields, `ho
 Your own settings and fields belong in the component template `metrics-shipper@custom`, which overrides ours. `shipper setup`
 creates it empty if it is absent, and never overwrites it. For example, two replicas:
 
-```
+<!-- test: custom -->
+```sh
 curl -X PUT http://127.0.0.1:9200/_component_template/metrics-shipper@custom -H 'content-type: application/json' \\
   -d '{"template": {"settings": {"index.number_of_replicas": 2}}}'
 ```
@@ -57,9 +59,18 @@ brackets> is a dimension of the document here.
 
 """
 
+_METRICBEAT = """\
+## From Metricbeat
+
+Names of Metricbeat that have the same meaning and unit as a field here under another name. With `[index] aliases =
+["metricbeat"]`, searches may use them. The other names of its modules `system` and `docker` that this page has are
+the same there.
+
+"""
+
 
 def mappings_readme() -> str:
-    """The text of mappings/README.md: layouts, fields of every dataset, and successors of Diamond's metrics."""
+    """The text of mappings/README.md: layouts, fields of every dataset, and names of other collectors for them."""
     envelope = {field.name for field in ENVELOPE}
     parts = [_INTRO, "## On every document\n\n" + _field_table(ENVELOPE)]
     for dataset in DATASETS.values():
@@ -67,7 +78,7 @@ def mappings_readme() -> str:
         parts.append(f"## {dataset.name}\n\n{_about(dataset)}\n\n{_field_table(own)}")
         if dataset.aliases:
             parts.append(f"{_OTHER_NAMES}\n\n{_alias_table(dataset.aliases)}")
-    return "\n".join([*parts, _HERITAGE + _heritage_table()])
+    return "\n".join([*parts, _HERITAGE + _heritage_table(), _METRICBEAT + _metricbeat_table()])
 
 
 def _heritage_table() -> str:
@@ -75,6 +86,15 @@ def _heritage_table() -> str:
         (f"`{successor.metric}`", f"`{successor.field}`", successor.dataset, successor.note) for successor in HERITAGE
     )
     return markdown(("Diamond, below `servers.<host>.`", "here", "dataset", "difference"), rows)
+
+
+def _metricbeat_table() -> str:
+    rows = (
+        (f"`{alias.name}`", f"`{alias.target}`", dataset)
+        for dataset in DATASETS
+        for alias in metricbeat.aliases(dataset)
+    )
+    return markdown(("Metricbeat", "here", "dataset"), rows)
 
 
 def _about(dataset: Dataset) -> str:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 from shipper import __version__
-from shipper.fields import dynamic
+from shipper.fields import dynamic, metricbeat
 from shipper.fields.field import NUMBERS, Alias, Field, Kind, Type, constant, host_label
 from shipper.schema.datasets import DATASETS, Dataset
 from shipper.schema.stream_names import late_stream, stream
@@ -125,22 +125,24 @@ def _index_template(name: str, pattern: str, component: str, own: Mapping[str, A
 
 def _series_template(dataset: Dataset, index: Index, features: Features) -> Template:
     name, component = stream(dataset.name, index.namespace), f"metrics-shipper.{dataset.name}@package"
-    own = _own(index, features, series=dataset) | _lifecycle(index, features, series=True)
+    own = _own(dataset, index, features, series=True) | _lifecycle(index, features, series=True)
     return _index_template(name, name, component, own, data_stream={})
 
 
 def _late_template(dataset: Dataset, index: Index, features: Features) -> Template:
     name, component = late_stream(dataset.name, index.namespace), f"shipper-{dataset.name}@package"
-    own = _own(index, features) | _lifecycle(index, features, series=False)
+    own = _own(dataset, index, features, series=False) | _lifecycle(index, features, series=False)
     return _index_template(name, name, component, own, data_stream={})
 
 
 def _dated_template(dataset: Dataset, index: Index) -> Template:
     name = f"shipper-{dataset.name}"
-    return _index_template(name, f"{name}-*", f"{name}@package", _own(index, Features(ilm=False)))
+    return _index_template(
+        name, f"{name}-*", f"{name}@package", _own(dataset, index, Features(ilm=False), series=False)
+    )
 
 
-def _own(index: Index, features: Features, *, series: Dataset | None = None) -> dict[str, Any]:
+def _own(dataset: Dataset, index: Index, features: Features, *, series: bool) -> dict[str, Any]:
     """What the namespace's configuration chooses, except for the lifecycle; and the mode of a time ``series``.
 
     The mode is set here because a server rejects a component that has the mode without a ``routing_path``, which the
@@ -149,20 +151,20 @@ def _own(index: Index, features: Features, *, series: Dataset | None = None) -> 
     settings: dict[str, Any] = {}
     if series:
         settings["index.mode"] = "time_series"
-        settings |= {"index.routing_path": list(series.dimensions)} if features.routing_path else {}
+        settings |= {"index.routing_path": list(dataset.dimensions)} if features.routing_path else {}
         settings |= {"index.look_back_time": LOOK_BACK} if features.look_back else {}
     if index.shards != 1:  # otherwise CUSTOM may set it
         settings["index.number_of_shards"] = str(index.shards)
     if index.replicas is not None:
         settings["index.number_of_replicas"] = str(index.replicas)
     if features.ilm:
-        settings["index.lifecycle.name"] = policy(index, series=series is not None)
-    labels = mappings(map(host_label, index.label_fields), series=series is not None, names=features.names)[
-        "properties"
-    ]
+        settings["index.lifecycle.name"] = policy(index, series=series)
+    aliases = metricbeat.aliases(dataset.name) if metricbeat.NAME in index.aliases else ()
+    labels = map(host_label, index.label_fields)
+    properties = mappings(labels, aliases, series=series, names=features.names)["properties"]
     return {
         **({"settings": settings} if settings else {}),
-        **({"mappings": {"properties": labels}} if labels else {}),
+        **({"mappings": {"properties": properties}} if properties else {}),
     }
 
 

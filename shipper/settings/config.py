@@ -115,6 +115,12 @@ class Index:
         "Keys of host.labels that also become fields host.labels.KEY, by which PromQL and ES|QL can group",
         words("a list of keys of letters, digits, _ and -", r"[A-Za-z0-9_-]{1,64}", placeholder="KEY,…"),
     )
+    aliases: tuple[str, ...] = option(
+        (),
+        "Other collectors whose names for our fields searches may use too: metricbeat",
+        words("a list of: metricbeat", "metricbeat", placeholder="NAME,…"),
+        "--aliases",
+    )
     shards: int = option(1, "Primary shards of each index", whole(1, 1024))
     replicas: int | None = option(None, "Replicas of each index; if unset, the server's default applies", whole(0, 100))
 
