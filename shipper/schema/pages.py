@@ -10,6 +10,7 @@ from shipper.settings import config, sources
 from shipper.settings.options import Option
 
 _MADE: Final = "<!-- Made by `shipper render`. -->"
+_EXAMPLES: Final = "<!-- not run: example names, parsed by the tests -->"
 _PRIORITIES: Final = {messages.ERROR: "error", messages.WARNING: "warning", messages.INFO: "info"}
 
 
@@ -60,7 +61,9 @@ def commands(parser: argparse.ArgumentParser, statuses: Mapping[int, str], down:
         lines += ["| argument | meaning |", "|---|---|", *rows] if rows else []
         examples = str(command.epilog).partition("examples:\n")[2].partition("\n\n")[0]
         lines += (
-            ["", *(line.removeprefix("  ").join(("    ", "")) for line in examples.splitlines())] if examples else []
+            ["", _EXAMPLES, "```sh", *(line.removeprefix("  ") for line in examples.splitlines()), "```"]
+            if examples
+            else []
         )
     lines += ["", "## Exit statuses", "| status | meaning | a unit restarts |", "|---|---|---|"]
     lines += [f"| {code} | {meaning} | {'no' if code in down else 'yes'} |" for code, meaning in statuses.items()]

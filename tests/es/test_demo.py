@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import requests
+from readme import REPOSITORY, commands
 from rich.console import Console
 
 from shipper.view.demo_screen import Screen, plain, shown
@@ -28,10 +29,10 @@ def environ(tmp_path: Path) -> Iterator[dict[str, str]]:
 
 
 def test_the_demo_shows_ticks_read_back_and_its_questions_have_answers(environ: dict[str, str], tmp_path: Path) -> None:
+    demo = commands("README.md", "demo").replace("make demo", f"make -C {REPOSITORY} demo ARGS='--ticks 4'")
     result = subprocess.run(
-        [SHIPPER, "demo", "--ticks", "4"],
+        ["sh", "-ec", demo],
         env=environ,
-        cwd=tmp_path,
         capture_output=True,
         text=True,
         timeout=180,
@@ -48,15 +49,15 @@ def test_the_demo_shows_ticks_read_back_and_its_questions_have_answers(environ: 
     collected, *ends = (int(word) for word in ledger.replace("=", "+").split() if word.isdigit())
     assert collected == sum(ends) > 0
 
-    path = tmp_path / "report.html"
+    path = REPOSITORY / "build/report.html"
     assert f"The dashboards as one page, for any browser: {path}" in lines
     page = path.read_text(encoding="utf-8")
     assert platform.node() in page
     assert "<h1><bdi>CoreOS</bdi></h1>" in page
 
-    commands = [shlex.split(line) for line in lines if line.startswith("curl ")]
-    assert len(commands) == 3
-    for _, _, url, _, header, _, body in commands:
+    asked = [shlex.split(line) for line in lines if line.startswith("curl ")]
+    assert len(asked) == 3
+    for _, _, url, _, header, _, body in asked:
         name, _, value = header.partition(": ")
         answer = requests.post(url, data=body, headers={name: value}, timeout=30)
         assert answer.ok

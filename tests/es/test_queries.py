@@ -446,7 +446,7 @@ def test_what_the_page_says_of_esql(server: shipper_eslocal.Cluster) -> None:
 @pytest.mark.needs("curl")
 @pytest.mark.parametrize("server", ["8.19.21"], indirect=True)
 def test_the_shell_function_of_the_page_sends_a_block(server: shipper_eslocal.Cluster) -> None:
-    (function,) = re.findall(r"^    (esql\(\) .*?)    # then", PAGE, flags=re.MULTILINE | re.DOTALL)
+    (function,) = re.findall(r"^(esql\(\) .*?)    # then", PAGE, flags=re.MULTILINE | re.DOTALL)
     done = subprocess.run(
         ["bash", "-c", f"{function}\nesql"],
         input="FROM metrics-shipper.host-* | STATS hosts = COUNT_DISTINCT(host.name)",

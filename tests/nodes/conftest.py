@@ -6,7 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import shipper_eslocal
 from imaging import Image, built, copied
+from releasing import released
 
 
 @pytest.fixture(scope="session")
@@ -27,6 +29,19 @@ def tree(image: Image, tmp_path_factory: pytest.TempPathFactory) -> Path:
     with tarfile.open(image.tar) as file:
         file.extractall(directory, filter="fully_trusted")
     return directory
+
+
+@pytest.fixture(scope="session")
+def dist(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What people install, but for the image."""
+    return released(tmp_path_factory.mktemp("dist"))
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[shipper_eslocal.Cluster]:
+    """With TLS, passwords and API keys."""
+    with shipper_eslocal.cluster(security=True) as cluster:
+        yield cluster
 
 
 @pytest.fixture

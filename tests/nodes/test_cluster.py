@@ -3,11 +3,9 @@
 One test after the other on the same nodes: each leaves them running.
 """
 
-import hashlib
 import os
 import shutil
 import signal
-import ssl
 import subprocess
 import sys
 import tarfile
@@ -28,6 +26,7 @@ from booting import PROGRAM, SERVER, Bridge, Node, node, run, space, until
 from engines import image as busybox
 from imaging import Image
 from readme import REPOSITORY, commands
+from served import agent_key, fingerprint
 
 from shipper.deliver.ledger import Ledger
 from shipper.deliver.spool import Spool
@@ -90,15 +89,14 @@ def missing(ticks: list[int]) -> int:
 
 
 @pytest.fixture(scope="module")
-def fleet(image: Image, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
+def fleet(image: Image, server: shipper_eslocal.Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
     with ExitStack() as stack:
-        es = stack.enter_context(shipper_eslocal.cluster(security=True))
         base = stack.enter_context(space(tmp_path_factory.mktemp("nodes")))
-        where = urlsplit(es.url)
+        where = urlsplit(server.url)
         bridge = stack.enter_context(Bridge((str(where.hostname), int(where.port or 0))).made())
         nodes = [stack.enter_context(node(base, bridge, number)) for number in (2, 3, 4)]
-        found = Fleet(es, f"t{os.getpid()}", bridge, nodes, image)
-        key = set_up(found)
+        found = Fleet(server, f"t{os.getpid()}", bridge, nodes, image)
+        key = agent_key(server, found.namespace)
         for one in nodes:
             configure(found, one, key)
             one.boot()
@@ -108,23 +106,11 @@ def fleet(image: Image, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fl
         yield found
 
 
-def set_up(fleet: Fleet) -> str:
-    """The templates, and a key that may ship only."""
-    es = fleet.es
-    words = [sys.executable, "-m", "shipper", "setup", "--index-namespace", fleet.namespace]
-    words += ["--elasticsearch-hosts", es.url, "--elasticsearch-ca-file", str(es.ca_file)]
-    words += ["--elasticsearch-username", str(es.username), "--elasticsearch-password-file", str(es.password_file)]
-    run(*words)
-    return run(*words, "--create-key").strip()
-
-
 def configure(fleet: Fleet, one: Node, key: str) -> None:
-    certificate = ssl.PEM_cert_to_DER_cert((fleet.es.root / "tls/node.crt").read_text())
-    fingerprint = hashlib.sha256(certificate).hexdigest()
     etc = one.tree / "etc/shipper"
     # A node is a container of this machine: what tells so must not keep the shipper from it
     etc.joinpath("shipper.toml").write_text(
-        f'[elasticsearch]\nhosts = ["https://{SERVER}:9200"]\nca_fingerprint = "{fingerprint}"\n'
+        f'[elasticsearch]\nhosts = ["https://{SERVER}:9200"]\nca_fingerprint = "{fingerprint(fleet.es)}"\n'
         'api_key_file = "/etc/shipper/api-key"\n'
         f'[index]\nnamespace = "{fleet.namespace}"\n[collect]\nperiod = "{PERIOD_S}s"\n[bulk]\nbackoff_max = "2s"\n'
         "[host]\nverify = false\n"
@@ -142,7 +128,7 @@ def install_from_docker(one: Node, image: Image) -> None:
     one.run("systemctl", "enable", "--now", "docker.service")
     one.run("docker", "import", "/opt/web.tar", "shop/web:1.2")
     one.run(*WEB.format("web-1").split())
-    one.run("sh", "-ec", "cd /opt\n" + commands("engine"))
+    one.run("sh", "-ec", "cd /opt\n" + commands("units/README.md", "engine"))
 
 
 def install_from_podman(one: Node, image: Image) -> None:
@@ -159,7 +145,7 @@ def install_from_podman(one: Node, image: Image) -> None:
 
 def install_from_file(one: Node, image: Image) -> None:
     shutil.copy(image.tar, one.tree / "opt" / image.tar.name)
-    one.run("sh", "-ec", f"cd {REPOSITORY}\n" + commands("file"))
+    one.run("sh", "-ec", f"cd {REPOSITORY}\n" + commands("units/README.md", "file"))
 
 
 def test_hosts_and_containers_appear_under_their_own_names(fleet: Fleet) -> None:
@@ -264,7 +250,7 @@ def test_upgrade_leaves_a_gap_of_two_ticks_at_most(fleet: Fleet) -> None:
     changed = one.tree / "opt/new/shipper-0.1.1.tar"
     changed.parent.mkdir()
     upgraded(fleet.image, changed)
-    one.run("sh", "-ec", "cd /opt/new\n" + commands("upgrade"))
+    one.run("sh", "-ec", "cd /opt/new\n" + commands("units/README.md", "upgrade"))
     fleet.until_newer(one, time.time() + PERIOD_S)
     assert "shipper:0.1.1" in one.systemctl("show", "--property=ExecStart", "shipper.service")
     assert (one.tree / "var/lib/shipper-nspawn/current/etc/upgraded").exists()
@@ -353,7 +339,7 @@ def test_without_a_container_and_the_clock_wrong_at_boot(fleet: Fleet) -> None:
     clock = one.tree / "opt/clock"
     clock.write_text(f"-{BEHIND_S}\n")
     began = time.time()
-    one.run("sh", "-ec", commands("host"))
+    one.run("sh", "-ec", commands("units/README.md", "host"))
     until(lambda: min(fleet.ticks(one)) < began - BEHIND_S + 60, "documents of the wrong time")
     clock.write_text("+0\n")
     fleet.until_newer(one, time.time() + PERIOD_S)
@@ -370,7 +356,7 @@ def test_without_a_container_and_the_clock_wrong_at_boot(fleet: Fleet) -> None:
 def test_docker_by_hand(fleet: Fleet) -> None:
     one = fleet.nodes[0]
     began = time.time()
-    one.run("sh", "-ec", commands("docker"))
+    one.run("sh", "-ec", commands("units/README.md", "docker"))
     try:
         fleet.until_newer(one, began + PERIOD_S)
         named = {each["container"]["name"] for each in fleet.search("cgroup", one) if "container" in each}
@@ -383,7 +369,7 @@ def test_docker_by_hand(fleet: Fleet) -> None:
 
 def test_uninstall_leaves_configuration_key_and_spool(fleet: Fleet) -> None:
     one = fleet.nodes[0]
-    one.run("sh", "-ec", commands("uninstall"))
+    one.run("sh", "-ec", commands("units/README.md", "uninstall"))
     kept = {name: (one.tree / name).exists() for name in ("etc/shipper/api-key", "var/lib/shipper/spool")}
     assert kept == dict.fromkeys(kept, True)
     gone = [one.tree / "opt/bin/shipper-nspawn", one.tree / "etc/systemd/system/shipper.service"]

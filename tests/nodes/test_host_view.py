@@ -197,7 +197,7 @@ def booted(image: Image, tmp_path_factory: pytest.TempPathFactory) -> Iterator[N
         program.write_text(PROGRAM)
         program.chmod(0o755)
         one.boot()
-        one.run("sh", "-ec", f"cd {REPOSITORY}\n" + commands("file"))
+        one.run("sh", "-ec", f"cd {REPOSITORY}\n" + commands("units/README.md", "file"))
         one.run("systemctl", "stop", "shipper.service")
         yield one
 
@@ -228,7 +228,7 @@ def test_on_a_v2_node_as_the_unit(booted: Node, image: Image) -> None:
 
 
 def test_the_unit_without_a_container(booted: Node) -> None:
-    booted.run("sh", "-ec", commands("host").replace("systemctl enable --now", "systemctl cat"))
+    booted.run("sh", "-ec", commands("units/README.md", "host").replace("systemctl enable --now", "systemctl cat"))
     host = booted.enter(sys.executable, "-m", "shipper", *ONCE)
 
     def inside() -> Entities:

@@ -161,7 +161,7 @@ def _rule(rule: Rule) -> Iterator[str]:
     yield f"- Judged: {how}, per {per}; warning: {warning}, critical: {critical}."
     yield f"- Board: `{rule.board}`{'' if suits(rule) else '; not in Grafana and Kibana'}\n"
     if rule.measure not in OWN:
-        yield f"```\nGET metrics-shipper.{rule.dataset}*/_search\n{_query(rule)}\n```\n"
+        yield f"```text\nGET metrics-shipper.{rule.dataset}*/_search\n{_query(rule)}\n```\n"
 
 
 def _query(rule: Rule) -> str:
