@@ -46,10 +46,11 @@ def run(args: argparse.Namespace, config: Config) -> int:
     except shipper_eslocal.Error as error:
         raise UserError(str(error)) from None
     try:
-        first_ms = round(time.time() * 1000)
         with tempfile.TemporaryDirectory(prefix="shipper-demo-") as spool:
             configured = _configured(config, es, spool)
-            _ship(configured, Screen())
+            period_ms = configured.collect.period_s * 1000
+            first_ms = round(time.time() * 1000) // period_ms * period_ms
+            _ship(configured, Screen(), first_ms)
         print(
             f"\nThe dashboards as one page, for any browser: {_report(args.report, configured, first_ms)}", flush=True
         )
@@ -70,7 +71,7 @@ def _configured(config: Config, es: "Cluster", spool: str) -> Config:
     )
 
 
-def _ship(config: Config, screen: Any) -> None:
+def _ship(config: Config, screen: Any, first_ms: int) -> None:
     from functools import partial
 
     from shipper.agent.loop import Agent, use_utc
@@ -84,7 +85,9 @@ def _ship(config: Config, screen: Any) -> None:
         setup.install(connection, config, lambda _line: None)
         agent = Agent(config, partial(client.bulk, connection, filter_path=FILTER_PATH), log.Log(journal=False))
         done = threading.Event()
-        watcher = threading.Thread(target=_watch, args=(reading, config, agent.identity.id, screen, done))
+        watcher = threading.Thread(
+            target=_watch, args=(reading, config, agent.identity.id, screen, done), kwargs={"first_ms": first_ms}
+        )
         with screen:
             watcher.start()
             try:
@@ -94,13 +97,14 @@ def _ship(config: Config, screen: Any) -> None:
                 watcher.join()
 
 
-def _watch(connection: Any, config: Config, host_id: str, screen: Any, done: threading.Event) -> None:
-    """Show each tick as soon as search finds it, and finally the last one."""
+def _watch(connection: Any, config: Config, host_id: str, screen: Any, done: threading.Event, *, first_ms: int) -> None:
+    """Show each tick as soon as search finds it, and finally the last one; not those of earlier runs."""
     from shipper.base.errors import ServerError
+    from shipper.base.tick_times import timestamp
     from shipper.deliver.client import call
     from shipper.view.last_tick import latest
 
-    last = ""
+    last = timestamp(first_ms - 1)
     ended = False
     while not ended:
         ended = done.wait(_NEXT)
@@ -110,15 +114,14 @@ def _watch(connection: Any, config: Config, host_id: str, screen: Any, done: thr
             view = latest(connection, config.index, host_id)
         except ServerError:
             continue  # while a stream's first shard starts; the agent's own log reports a server that stays unreachable
-        if view and view.tick != last:
+        if view and view.tick > last:
             last = view.tick
             screen.show(view)
 
 
 def _report(path: str, config: Config, first_ms: int) -> str:
     """Write the report from the first tick on. Returns its path."""
-    period_ms = config.collect.period_s * 1000
-    return report.write(path, config, first_ms // period_ms * period_ms, round(time.time() * 1000))
+    return report.write(path, config, first_ms, round(time.time() * 1000))
 
 
 def _tell(es: "Cluster", config: Config, *, stays: bool) -> None:

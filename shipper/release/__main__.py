@@ -47,11 +47,14 @@ def main() -> None:
 def release(directory: Path, machines: tuple[str, ...], *, images: bool) -> Iterator[Path]:
     """Each file as soon as it is made."""
     epoch = build.source_date_epoch()
+    build.tell("wheel and sdist")
     yield from distributions(directory, epoch)
     for machine in machines:
+        build.tell(f"deb and rpm for {machine}")
         with tempfile.TemporaryDirectory(prefix="shipper-package-") as name:
             packages.tree(Path(name), machine, __version__, epoch)
             yield from packages.pack(Path(name), directory, machine, __version__, epoch)
+        build.tell(f"zipapp for {machine}")
         yield zipapp(directory, machine, epoch)
         if images:
             yield image(directory, machine)

@@ -5,6 +5,7 @@ import platform
 import shlex
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import requests
 from readme import REPOSITORY, commands
 from rich.console import Console
 
+from shipper.base.tick_times import timestamp
 from shipper.view.demo_screen import Screen, plain, shown
 from shipper.view.last_tick import LastTick
 
@@ -63,6 +65,7 @@ def test_the_demo_shows_ticks_read_back_and_its_questions_have_answers(environ: 
         assert answer.ok
         (groups,) = answer.json()["aggregations"].values()
         assert groups["buckets"], url
+    began = timestamp(round(time.time() * 1000) // 2000 * 2000)
     again = subprocess.run(
         [SHIPPER, "demo", "--ticks", "1", "--stop"],
         env=environ,
@@ -73,6 +76,8 @@ def test_the_demo_shows_ticks_read_back_and_its_questions_have_answers(environ: 
         check=False,
     )
     assert again.returncode == 0
+    shown_ticks = {line.split()[0] for line in again.stdout.splitlines() if " ledger: " in line}
+    assert all(tick >= began for tick in shown_ticks), "of the run before"
     status = subprocess.run(
         [sys.executable, "-m", "shipper_eslocal", "status"],
         env=environ,

@@ -27,6 +27,7 @@ from shipper.kernel.hierarchy import detect
 from shipper.kernel.source import Reader, Root
 
 BOOT_S = 60.0
+_RUN_S = 240  # pip and apt on a busy machine
 NETWORK = "10.123.45."
 SERVER = f"{NETWORK}1"
 # The operator's part of /etc: of the machine's own no unit, no container and no shipper is to be seen
@@ -39,7 +40,7 @@ _CLONE_NEWNET = 0x40000000
 
 
 def run(*words: str | Path) -> str:
-    done = subprocess.run(list(map(str, words)), capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(list(map(str, words)), capture_output=True, text=True, timeout=_RUN_S, check=False)
     assert done.returncode == 0, f"{words}: {done.stdout}{done.stderr}"
     return done.stdout
 

@@ -77,6 +77,11 @@ def run(*words: str | Path, **environment: str) -> None:
         sys.exit(f"{words[0]} failed with {done.returncode}")
 
 
+def tell(step: str) -> None:
+    """Name the step that begins: some take a minute."""
+    print(f"{step} …", file=sys.stderr, flush=True)  # noqa: T201
+
+
 def fill(root: Path, machine: str) -> None:
     """Turn the unpacked packages in ``root`` into the image's tree."""
     licences = [path for path in (root / "usr/share/doc").glob("*/copyright") if path.is_file()]
@@ -166,10 +171,13 @@ def build(directory: Path, machine: str = platform.machine()) -> tuple[Path, Pat
     tar = directory / f"shipper-{version}{other}.tar"
     with tempfile.TemporaryDirectory(prefix="shipper-image-") as name:
         root = Path(name, "root")
+        tell(f"image for {machine}: getting Debian's packages")
         unpack(Path(name, "debian.tar"), root, machine)
+        tell(f"image for {machine}: installing the shipper and its locked wheels")
         fill(root, machine)
+        tell(f"image for {machine}: packing")
         pack(root, tar, epoch)
-    return tar, oci.archive(tar, version, epoch, machine)
+        return tar, oci.archive(tar, version, epoch, machine)
 
 
 def source_date_epoch() -> int:
