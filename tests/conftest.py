@@ -29,6 +29,7 @@ PACKAGES = {
     "dbus-daemon": "dbus-daemon",
     "dockerd": "docker.io",
     "faketime": "faketime",
+    "fish": "fish",
     "etcd": "etcd-server",
     "ip": "iproute2",
     "mkfs.ext4": "e2fsprogs",
@@ -42,6 +43,7 @@ PACKAGES = {
     "systemd-analyze": "systemd",
     "systemd-nspawn": "systemd-container",
     "valgrind": "valgrind",
+    "zsh": "zsh",
 }
 
 

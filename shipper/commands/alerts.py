@@ -1,16 +1,20 @@
 """``shipper alerts``: judge the alert rules against Elasticsearch, or install them in Grafana or Kibana."""
 
 import argparse
+import json
 import os
 import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from shipper.base.errors import ConfigError, UserError
 from shipper.settings.config import Config
 from shipper.view import times
+
+if TYPE_CHECKING:
+    from shipper.view.alerts.model import Rule
 
 SECTIONS = ("elasticsearch", "index")
 EXAMPLES = {
@@ -25,7 +29,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "action",
         choices=["check", "list", "install"],
-        help="check: judge all rules; list: print their names; install: create them in Grafana or Kibana",
+        help="check: judge all rules; list: print their names, with --json also thresholds; "
+        "install: create them in Grafana or Kibana",
     )
     parser.add_argument(
         "--at", metavar="TIME", type=times.argument, help="judge the rules at this time, such as 02:10 or -2h; UTC"
@@ -68,18 +73,38 @@ def run(args: argparse.Namespace, config: Config) -> int:
     if (args.action == "install") != bool(args.grafana or args.kibana) or (args.grafana and args.kibana):
         raise ConfigError("install needs either --grafana or --kibana, which the other actions do not take")
     if args.action == "list":
-        return _list()
+        return _list(as_json=args.json)
     if args.action == "install":
         return _install(args, config)
     return _watch(args, config) if args.watch else _check(args, config)
 
 
-def _list() -> int:
+def _list(*, as_json: bool) -> int:
     from shipper.view.alerts.rules import RULES
 
+    if as_json:
+        print(json.dumps([_described(rule) for rule in RULES], ensure_ascii=False))
+        return 0
     for rule in RULES:
         print(f"{rule.name:<28} {rule.title}")
     return 0
+
+
+def _described(rule: "Rule") -> dict[str, Any]:
+    return {
+        "name": rule.name,
+        "title": rule.title,
+        "dataset": rule.dataset,
+        "field": rule.field,
+        "unit": rule.unit,
+        "window_s": rule.window_s,
+        "per": list(rule.per),
+        "warning": rule.steps.warning,
+        "critical": rule.steps.bad,
+        "notice": rule.notice,
+        "means": rule.means,
+        "what_to_do": rule.first,
+    }
 
 
 def _check(args: argparse.Namespace, config: Config) -> int:

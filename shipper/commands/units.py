@@ -34,6 +34,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     listed.add_argument("--json", action="store_true", help="print JSON")
     show = actions.add_parser("show", help="print one file")
     show.add_argument("file", metavar="FILE", help="as `shipper units list` names it")
+    show.add_argument(
+        "--json", action="store_true", help="print JSON: path below units/, path on a host, mode and text"
+    )
     install = actions.add_parser("install", help="write the files of one way to this host; start nothing")
     uninstall = actions.add_parser("uninstall", help="remove the files of one way; keep configuration, key and spool")
     ways = ", ".join(way.name for way in units.WAYS if way.for_hosts)
@@ -60,7 +63,7 @@ def run(args: argparse.Namespace, _config: config.Config) -> int:
         list_ways(as_json=args.json)
         return 0
     if args.action == "show":
-        print(units.render(_file(args.file), _image(args)), end="")
+        show(_file(args.file), _image(args), as_json=args.json)
         return 0
     way = _way(args.way)
     if not args.root.is_dir():
@@ -132,6 +135,14 @@ def _key_steps(args: argparse.Namespace, key: str) -> list[str]:
         file.write(text.strip() + "\n")
     print(f"wrote      {key}")
     return []
+
+
+def show(file: units.UnitFile, image: str, *, as_json: bool) -> None:
+    """Print one file."""
+    text = units.render(file, image)
+    if as_json:
+        text = json.dumps({"path": file.path, "target": file.target, "mode": f"{file.mode:04o}", "text": text}) + "\n"
+    print(text, end="")
 
 
 def list_ways(*, as_json: bool) -> None:

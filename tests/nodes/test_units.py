@@ -1,5 +1,6 @@
 """The rendered files: they agree, and each is what the system that it is for takes."""
 
+import json
 import re
 import subprocess
 from pathlib import Path
@@ -281,6 +282,10 @@ def test_units_show_prints_the_file(path: str, capsys: pytest.CaptureFixture[str
     assert cli.main(["units", "show", path]) == 0
     assert capsys.readouterr().out == text(path)
     assert not re.search(r"@[a-z_0-9]+@", text(path)), "a place that nothing filled"
+    assert cli.main(["units", "show", path, "--json"]) == 0
+    shown = json.loads(capsys.readouterr().out)
+    assert (shown["path"], shown["text"]) == (path, text(path))
+    assert shown["mode"] == ("0755" if path == "nspawn/shipper-nspawn" else "0644")
 
 
 def test_units_install_shows_first_then_writes_then_has_nothing_to_do(

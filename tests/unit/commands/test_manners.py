@@ -1,11 +1,14 @@
 """What a person at a terminal meets: help, mistakes, an error nobody expected, a terminal that only knows ASCII."""
 
+import json
 import os
 import subprocess
 import sys
 from collections.abc import Mapping
+from pathlib import Path
 
 import pytest
+import shtab
 
 from shipper import cli, commands
 
@@ -70,6 +73,43 @@ def test_bash_takes_the_completion() -> None:
     ended = subprocess.run(["bash", "-c", script.replace("python3", sys.executable)], capture_output=True, check=False)
     assert (ended.returncode, ended.stderr) == (0, b"")
     assert b" shipper" in ended.stdout
+
+
+@pytest.mark.needs("zsh")
+def test_zsh_proposes_status(tmp_path: Path) -> None:
+    (tmp_path / "_shipper").write_text(shtab.complete(cli.whole_parser(), "zsh"))
+    script = f"""
+    zmodload zsh/zpty
+    zpty z zsh -f -i
+    zpty -w z 'fpath=({tmp_path} $fpath); autoload -Uz compinit; compinit -u -D; print rea""dy'
+    zpty -r -m z shown '*ready*'
+    zpty -n -w z $'shipper sta\\t'
+    zpty -r -m z shown '*status*'
+    print -r -- "$shown"
+    """
+    ended = subprocess.run(["zsh", "-f", "-c", script], capture_output=True, text=True, timeout=60, check=True)
+    assert "shipper status" in ended.stdout
+
+
+@pytest.mark.needs("fish")
+def test_fish_proposes_status(tmp_path: Path) -> None:
+    (tmp_path / "shipper.fish").write_text(shtab.complete(cli.whole_parser(), "fish"))
+    script = f"source {tmp_path}/shipper.fish; complete -C 'shipper sta'"
+    ended = subprocess.run(
+        ["fish", "--no-config", "-c", script],
+        env={**os.environ, "HOME": str(tmp_path)}, capture_output=True, text=True, timeout=60, check=True,
+    )  # fmt: skip
+    assert [line.split("\t")[0] for line in ended.stdout.splitlines()] == ["status"]
+
+
+def test_alert_rules_for_programs(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["alerts", "list"]) == 0
+    named = [line.split()[0] for line in capsys.readouterr().out.splitlines()]
+    assert cli.main(["alerts", "list", "--json"]) == 0
+    rules = {rule["name"]: rule for rule in json.loads(capsys.readouterr().out)}
+    assert list(rules) == named
+    busy = rules["host-cpu"]
+    assert (busy["field"], busy["warning"], busy["critical"]) == ("system.cpu.total.norm.pct", 0.85, 0.95)
 
 
 def _run(code: str, environ: Mapping[str, str] | None = None) -> "subprocess.CompletedProcess[str]":
