@@ -163,7 +163,7 @@ def measure(cluster: shipper_eslocal.Cluster, fleet: Fleet, shape: str) -> tuple
 
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    for name, default in (("hosts", 2), ("containers", 30), ("ticks", 180)):
+    for name, default in (("hosts", 6), ("containers", 30), ("ticks", 360)):
         parser.add_argument(f"--{name}", type=int, default=default, help="(%(default)s)")
     args = parser.parse_args(arguments)
     fleet = Fleet(hosts=args.hosts, containers=args.containers, ticks=args.ticks, period_s=10)

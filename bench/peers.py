@@ -3,8 +3,9 @@
 Peers are programs that you have installed; only those that you name are measured. Each reads this host every second,
 and, if it can, the files of the same real cgroups. It sends to ``bench.sink`` through its Elasticsearch output, if it
 has one; node_exporter is scraped. Each runs twice, with and without the cgroups: the difference is the cost of the
-containers' samples. CPU time is that of the process and its children during the measured seconds, without the start.
-Needs root.
+containers' samples. The shipper is measured with full and with lean documents, and also without the dataset of cgroups,
+because other cgroups of the machine count for its host figure. CPU time is that of the process and its children during
+the measured seconds, without the start. Needs root.
 """
 
 import argparse
@@ -15,7 +16,7 @@ import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Self
@@ -25,9 +26,11 @@ import psutil
 from bench import peer_settings, table
 from bench.bare import command
 from bench.cgroups import Account, cgroups
+from shipper.fields import lean
 
 _START_S = 6.0
 _SHIPPER = "shipper"
+_HOST_DATASETS = "host,disk,filesystem,network,raid,sensor,agent"
 
 
 @dataclass
@@ -168,10 +171,10 @@ def scraped(arguments: Sequence[str], url: str, seconds: int) -> Sample:
     return Sample(seconds, cpu_after - cpu, rss, seconds, numbers, wire)
 
 
-def shipper(url: str, directory: Path, datasets: str) -> list[str]:
+def shipper(url: str, directory: Path, datasets: str, detail: str) -> list[str]:
     """The command line of the agent."""
     run = ["run", "--period", "1s", "--spool", str(directory / "spool"), "--host-verify", "false"]
-    run += ["--elasticsearch-hosts", url, "--collect-datasets", datasets]
+    run += ["--elasticsearch-hosts", url, "--collect-datasets", datasets, "--collect-detail", detail]
     return command(*run)
 
 
@@ -202,6 +205,19 @@ def compare(peer: str, sample: Callable[[str], Sample], count: int, *, reads_cgr
     return result
 
 
+def _ours(count: int, seconds: int) -> Iterator[Result]:
+    """The shipper with full and lean documents, and both without the dataset of cgroups."""
+    for detail in (lean.FULL, lean.LEAN):
+        for datasets in (f"{_HOST_DATASETS},cgroup", _HOST_DATASETS):
+
+            def sample(_parent: str, detail: str = detail, datasets: str = datasets) -> Sample:
+                return pushed(lambda url, directory: shipper(url, directory, datasets, detail), seconds)
+
+            alone = datasets == _HOST_DATASETS
+            name = f"{_SHIPPER}, {detail}{', host only' if alone else ''}"
+            yield compare(name, sample, count, reads_cgroups=not alone)
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     for name in peer_settings.PUSHED:
@@ -210,12 +226,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--cgroups", type=int, default=100, help="containers (%(default)s)")
     parser.add_argument("--seconds", type=int, default=20, help="seconds to measure in each run (%(default)s)")
     args = parser.parse_args(arguments)
-    datasets = "host,disk,filesystem,network,raid,sensor,cgroup,agent"
-
-    def ours(_parent: str) -> Sample:
-        return pushed(lambda url, directory: shipper(url, directory, datasets), args.seconds)
-
-    results = [compare(_SHIPPER, ours, args.cgroups, reads_cgroups=True)]
+    results = list(_ours(args.cgroups, args.seconds))
     for name, settings in peer_settings.PUSHED.items():
         path = getattr(args, name)
         if path:
@@ -233,7 +244,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         results.append(
             compare("node_exporter", lambda _parent: scraped(line, url, args.seconds), 0, reads_cgroups=False)
         )
-    for result in results[1:]:
+    for result in results[1:]:  # the first is the shipper with full documents
         if result.container_us and results[0].container_us:
             result.times_shipper = result.container_us / results[0].container_us
     rows = [asdict(result) for result in results]
