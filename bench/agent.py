@@ -79,7 +79,7 @@ def run(ticks: int, *options: str, before: Sequence[str] = ()) -> Run:
         arguments = ["run", "--period", "1s", "--ticks", str(ticks), "--spool", spool, "--host-verify", "false"]
         environ = {**os.environ, "SHIPPER_ELASTICSEARCH_HOSTS": f"http://127.0.0.1:{port}"}
         agent = subprocess.Popen([*before, *command(*arguments, *options)], env=environ)
-        memory = _Memory(agent.pid)
+        memory = Memory(agent.pid)
         _, status, usage = os.wait4(agent.pid, 0)
         agent.returncode = os.waitstatus_to_exitcode(status)
     sink.stdin.close()
@@ -99,7 +99,7 @@ def run(ticks: int, *options: str, before: Sequence[str] = ()) -> Run:
     )
 
 
-class _Memory:
+class Memory:
     """Samples a process's memory until the process ends; the result is the median."""
 
     def __init__(self, pid: int) -> None:

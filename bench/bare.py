@@ -7,6 +7,7 @@ than on a node.
 import importlib.metadata
 import re
 import sys
+from collections.abc import Container
 from pathlib import Path
 
 _LOCKED = Path(__file__).parent.parent / "requirements" / "run.txt"
@@ -31,6 +32,10 @@ def hidden() -> list[str]:
     )
 
 
-def command(*arguments: str, module: str = "shipper.cli") -> list[str]:
-    """The command line of ``shipper ARGUMENT…``, or of another module's ``main``, with only the packages of a node."""
-    return [sys.executable, "-c", _RUN, ",".join(hidden()), module, *arguments]
+def command(*arguments: str, module: str = "shipper.cli", visible: Container[str] = ()) -> list[str]:
+    """The command line of ``shipper ARGUMENT…``, or of another module's ``main``, with only the packages of a node.
+
+    ``visible``: further modules that it finds.
+    """
+    concealed = [name for name in hidden() if name not in visible]
+    return [sys.executable, "-c", _RUN, ",".join(concealed), module, *arguments]

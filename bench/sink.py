@@ -2,11 +2,13 @@
 
 Runs as a separate process (``python -m bench.sink``), so that its CPU time is not counted as the agent's. It prints its
 port as the first line, then its counts as JSON for every line on standard input, and when standard input closes. With
-``--numbers`` it also counts the numbers in everything that is posted.
+``--numbers`` it also counts the numbers in everything that is posted; with ``--tls=DIRECTORY`` it speaks TLS, with
+``node.crt`` and ``node.key`` from there.
 """
 
 import gzip
 import json
+import ssl
 import sys
 import threading
 import zlib
@@ -57,10 +59,11 @@ class Handler(BaseHTTPRequestHandler):
                 COUNTS[name] += more
         stored = b'{"%b":{"status":201}}' % operation
         items = b",".join([stored] * documents)
-        self._answer(b'{"took":1,"errors":false,"items":[' + items + b"]}" if bulk else b"{}")
+        self._answer(b'{"took":1,"errors":false,"items":[' + items + b"]}" if bulk else b'{"cluster":{},"index":{}}')
 
     def do_GET(self) -> None:
-        self._answer(_ROOT if self.path.split("?")[0] == "/" else b"{}")
+        no_streams = b'{"data_streams":[]}' if self.path.startswith("/_data_stream") else b"{}"
+        self._answer(_ROOT if self.path.split("?")[0] == "/" else no_streams)
 
     def do_PUT(self) -> None:
         if "_bulk" in self.path:
@@ -97,6 +100,11 @@ class Handler(BaseHTTPRequestHandler):
 def main() -> None:
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.daemon_threads = True
+    folder = next((word.partition("=")[2] for word in sys.argv if word.startswith("--tls=")), "")
+    if folder:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(f"{folder}/node.crt", f"{folder}/node.key")
+        server.socket = context.wrap_socket(server.socket, server_side=True)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     print(server.server_port, flush=True)
     for _ in sys.stdin:
