@@ -219,8 +219,30 @@ _BLKIO_KEYS: Final = {b"Read": "read", b"Write": "write", b"Discard": "discard"}
 _Moved = dict[str, dict[str, int]]
 
 
+# As all kernels since 5.0 write the line of a device with I/O
+_IO_AS_ALWAYS: Final = re.compile(
+    rb"(?m)^([0-9]+:[0-9]+) rbytes=([0-9]{1,18}) wbytes=([0-9]{1,18}) rios=([0-9]{1,18}) wios=([0-9]{1,18})"
+    rb" dbytes=([0-9]{1,18}) dios=([0-9]{1,18})\n"
+)
+
+
 def _io_stat(text: bytes) -> Mapping[str, Any]:
     """A line ``253:0 rbytes=4096 wbytes=0 rios=1 wios=0 dbytes=0 dios=0`` per device; without I/O it may have no keys."""
+    rows = _IO_AS_ALWAYS.findall(text)
+    if not rows or len(rows) != text.count(b"\n") or not text.endswith(b"\n"):
+        return _io_stat_carefully(text)
+    numbers, *columns = zip(*rows, strict=True)
+    devices = [number.decode() for number in numbers]
+    read, write, reads, writes, discarded, discards = (
+        dict(zip(devices, map(int, column), strict=True)) for column in columns
+    )
+    return {
+        _IO["bytes"]: {"read": read, "write": write, "discard": discarded},
+        _IO["count"]: {"read": reads, "write": writes, "discard": discards},
+    }
+
+
+def _io_stat_carefully(text: bytes) -> Mapping[str, Any]:
     moved: dict[str, _Moved] = {"bytes": {}, "count": {}}
     bad = ""
     for line in text.split(b"\n"):

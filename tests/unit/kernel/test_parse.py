@@ -165,7 +165,9 @@ def test_name_that_is_no_utf8_survives() -> None:
 
 
 WORDS = st.sampled_from([b"anon", b"file", b"total", b"other", b"7", b"0", b"-1", b"9" * 19, b"x", b"1_0", b""])
-KEYED_LINES = st.lists(st.lists(WORDS, min_size=0, max_size=3).map(b" ".join), max_size=6)
+PAIRS = st.tuples(st.sampled_from([b"anon", b"file", b"total", b"other"]), WORDS).map(b" ".join)
+JUNK = st.lists(WORDS, min_size=0, max_size=3).map(b" ".join)
+KEYED_LINES = st.lists(PAIRS, max_size=4) | st.lists(PAIRS | JUNK, max_size=6)
 
 
 def outcome(call: Callable[[], dict[str, int]]) -> tuple[str, dict[str, int] | None]:
@@ -176,11 +178,16 @@ def outcome(call: Callable[[], dict[str, int]]) -> tuple[str, dict[str, int] | N
         return str(error), error.partial
 
 
-@given(lines=KEYED_LINES, end=st.sampled_from([b"\n", b""]), scale=st.sampled_from([1, 1000]))
-def test_learnt_places_change_no_value(lines: list[bytes], end: bytes, scale: int) -> None:
+@given(
+    seen=st.lists(KEYED_LINES.map(b"\n".join), max_size=10),
+    lines=KEYED_LINES,
+    end=st.sampled_from([b"\n", b""]),
+    scale=st.sampled_from([1, 1000]),
+)
+def test_learnt_patterns_change_no_value(seen: list[bytes], lines: list[bytes], end: bytes, scale: int) -> None:
     wanted = {b"anon": "a", b"file": "f", b"total": "t"}
     text = b"\n".join(lines) + end
     learnt = parse.Keyed({key: (field, scale) for key, field in wanted.items()})
-    for known in (b"anon 1\nfile 2\ntotal 3\n", b"file 2\nanon 1\n", text):
+    for known in (*(one + b"\n" for one in seen), b"anon 1\nfile 2\ntotal 3\n", b"file 2\nanon 1\n", text):
         outcome(lambda known=known: learnt(known))  # type: ignore[misc]
     assert outcome(lambda: learnt(text)) == outcome(lambda: parse.key_values(text, wanted, scale))

@@ -8,11 +8,14 @@ import time
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from trees import Host, Tree, config
 
-from shipper.collect.cgroup import cgroups
+from shipper.collect.cgroup import cgroups, controllers
 from shipper.fields.rates import Value
 from shipper.kernel.hierarchy import Walker
+from shipper.kernel.parse import ParseError
 from shipper.kernel.source import Reader, Root
 
 BOX = "/box.slice/a.service"
@@ -77,6 +80,7 @@ V2_ALONE = {
     "cgroup.memory.events.high.count": 42, "cgroup.memory.events.oom.count": 44, "cgroup.memory.events.oom_group_kill.count": 46,
 }  # fmt: skip
 V1_BASE = "sys/fs/cgroup"
+IO_LINE = "8:0 rbytes=61 wbytes=62 rios=63 wios=64 dbytes=65 dios=66\n"
 
 
 def v2(directory: Path, *paths: str, excluded: tuple[str, ...] = ()) -> Host:
@@ -118,6 +122,20 @@ def test_each_field_of_v1(tmp_path: Path, hybrid: bool) -> None:
     assert picked(values, expected) == expected
     assert not V2_ALONE.keys() & values.keys()
     assert host.problems == {}
+
+
+IO_WORDS = st.sampled_from(["8:0", "8:16", "253:1", " ", "rbytes=1", "x", "\n", "8:0 rbytes=", "7", IO_LINE, IO_LINE])
+
+
+@given(words=st.lists(IO_WORDS, max_size=8))
+def test_the_usual_form_of_io_stat_changes_no_value(words: list[str]) -> None:
+    def outcome(parse: controllers.Parse) -> object:
+        try:
+            return parse("".join(words).encode())
+        except ParseError as error:
+            return str(error), error.partial
+
+    assert outcome(controllers._io_stat) == outcome(controllers._io_stat_carefully)
 
 
 def test_busiest_device_is_named_with_its_rate(tmp_path: Path) -> None:
