@@ -3,9 +3,13 @@
 import re
 import subprocess
 import tomllib
+from importlib.metadata import distributions
 from pathlib import Path
 
+from packaging.specifiers import SpecifierSet
+
 ROOT = Path(__file__).parents[2]
+DEBIAN_12 = "3.11.2"  # its Python
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 
 
@@ -30,3 +34,11 @@ def test_every_text_installs_this_project() -> None:
 
 def test_the_command_has_a_second_name_that_is_the_projects() -> None:
     assert PROJECT["scripts"]["shipper"] == PROJECT["scripts"][PROJECT["name"]]
+
+
+def test_every_locked_package_takes_the_python_of_debian_12() -> None:
+    """The machine of the tests may have a newer one."""
+    key = "Requires-Python"
+    wanted = {one.name: one.metadata[key] for one in distributions() if key in one.metadata}
+    assert len(wanted) > 50
+    assert {name: python for name, python in wanted.items() if DEBIAN_12 not in SpecifierSet(python)} == {}
