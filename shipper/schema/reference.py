@@ -78,7 +78,7 @@ def mappings_readme() -> str:
         parts.append(f"## {dataset.name}\n\n{_about(dataset)}\n\n{_field_table(own)}")
         if dataset.aliases:
             parts.append(f"{_OTHER_NAMES}\n\n{_alias_table(dataset.aliases)}")
-    return "\n".join([*parts, _HERITAGE + _heritage_table(), _METRICBEAT + _metricbeat_table()])
+    return "\n".join([*parts, _METRICBEAT + _metricbeat_table(), _HERITAGE + _heritage_table()])
 
 
 def _heritage_table() -> str:

@@ -5,7 +5,6 @@ requirements/run.txt locks, and the shipper itself. Where user namespaces exist,
 """
 
 import argparse
-import compileall
 import os
 import platform
 import shutil
@@ -153,11 +152,12 @@ def folders() -> set[str]:
 
 def compiled(root: Path) -> None:
     """Write bytecode, with hashes that nobody checks: the root is read-only later, and all times in it are equal."""
-    if f"{sys.version_info.major}.{sys.version_info.minor}" != PYTHON:
-        run("chroot", root, "python3", "-m", "compileall", "-q", "--invalidation-mode", "unchecked-hash", "/usr/lib")
-        return
-    mode = compileall.py_compile.PycInvalidationMode.UNCHECKED_HASH  # type: ignore[attr-defined]
-    compileall.compile_dir(root / "usr/lib", quiet=1, invalidation_mode=mode, stripdir=str(root), prependdir="/")
+    same = f"{sys.version_info.major}.{sys.version_info.minor}" == PYTHON
+    python = sys.executable if same else shutil.which(f"python{PYTHON}")
+    if python is None:
+        sys.exit(f"only Python {PYTHON} can compile the image's bytecode: apt-get install python{PYTHON}")
+    words: list[str | Path] = [python, "-m", "compileall", "-q", "--invalidation-mode", "unchecked-hash"]
+    run(*words, "-s", root, "-p", "/", root / "usr/lib")
 
 
 def build(directory: Path, machine: str = platform.machine()) -> tuple[Path, Path]:
