@@ -10,7 +10,8 @@ from packaging.specifiers import SpecifierSet
 
 ROOT = Path(__file__).parents[2]
 DEBIAN_12 = "3.11.2"  # its Python
-PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+WHOLE = tomllib.loads((ROOT / "pyproject.toml").read_text())
+PROJECT = WHOLE["project"]
 
 
 def texts() -> dict[str, str]:
@@ -34,6 +35,13 @@ def test_every_text_installs_this_project() -> None:
 
 def test_the_command_has_a_second_name_that_is_the_projects() -> None:
     assert PROJECT["scripts"]["shipper"] == PROJECT["scripts"][PROJECT["name"]]
+
+
+def test_every_package_is_in_the_distribution() -> None:
+    """An editable installation has them all."""
+    there = {str(path.parent.relative_to(ROOT)).replace("/", ".") for path in ROOT.glob("shipper/**/__init__.py")}
+    assert there <= set(WHOLE["tool"]["setuptools"]["packages"])
+    assert len(there) > 20
 
 
 def test_every_locked_package_takes_the_python_of_debian_12() -> None:

@@ -78,8 +78,13 @@ def test_wheel_installs_with_its_dependencies(dist: Path, tmp_path: Path) -> Non
     run(tmp_path / "bin/pip", "install", "--quiet", "--disable-pip-version-check", wheel)
     for name in ("shipper", "metrics-shipper"):
         assert run(tmp_path / "bin" / name, "--version") == f"shipper {__version__}\n"
-    refused = subprocess.run([tmp_path / "bin/shipper", "report"], capture_output=True, text=True, check=False)
-    assert refused.stderr.endswith("pip install 'metrics-shipper[view]'\n")
+    for command, library in (("report", "jinja2"), ("top", "rich"), ("completion bash", "shtab")):
+        words = [str(tmp_path / "bin/shipper"), *command.split()]
+        refused = subprocess.run(words, capture_output=True, text=True, check=False)
+        needs = f"shipper: {command.split()[0]} needs {library}: pip install 'metrics-shipper[view]'\n"
+        assert refused.stderr == needs
+    compared = subprocess.run([tmp_path / "bin/shipper", "compare", "a"], capture_output=True, text=True, check=False)
+    assert "127.0.0.1:9200" in compared.stderr, "no module is missing"
 
 
 @pytest.mark.needs("skopeo")

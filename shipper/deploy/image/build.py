@@ -187,6 +187,8 @@ def source_date_epoch() -> int:
 
 def unpack(tar: Path, root: Path, machine: str) -> None:
     """Unpack Debian's packages into ``root``. They are not installed, so the image needs no package manager."""
+    if shutil.which("mmdebstrap") is None:
+        sys.exit("mmdebstrap is missing: apt-get install mmdebstrap")
     sources = next((path for path in SOURCES if path.exists()), None)
     if sources is None:
         sys.exit(f"no apt sources: neither of {' '.join(map(str, SOURCES))}")
