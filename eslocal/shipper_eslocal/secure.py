@@ -29,10 +29,15 @@ def make_certificates(folder: Path) -> None:
     issuer = _name("eslocal throw-away CA")
     root = _certificate(issuer, authority.public_key(), issuer)
     root = root.add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+    # Python 3.13 and newer verify strictly by RFC 5280, which asks for these three
+    root = root.add_extension(_signs_certificates(), critical=True)
+    root = root.add_extension(x509.SubjectKeyIdentifier.from_public_key(authority.public_key()), critical=False)
     key = ec.generate_private_key(ec.SECP256R1())
     node = _certificate(_name("localhost"), key.public_key(), issuer)
     names = [x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
     node = node.add_extension(x509.SubjectAlternativeName(names), critical=False)
+    identifier = x509.AuthorityKeyIdentifier.from_issuer_public_key(authority.public_key())
+    node = node.add_extension(identifier, critical=False)
     pem = serialization.Encoding.PEM
     folder.mkdir(exist_ok=True)
     (folder / "ca.crt").write_bytes(root.sign(authority, hashes.SHA256()).public_bytes(pem))
@@ -43,6 +48,20 @@ def make_certificates(folder: Path) -> None:
 
 def _name(common: str) -> x509.Name:
     return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common)])
+
+
+def _signs_certificates() -> x509.KeyUsage:
+    return x509.KeyUsage(
+        key_cert_sign=True,
+        crl_sign=True,
+        **dict.fromkeys(
+            (
+                *("digital_signature", "content_commitment", "key_encipherment", "data_encipherment"),
+                *("key_agreement", "encipher_only", "decipher_only"),
+            ),
+            False,
+        ),
+    )
 
 
 def _certificate(subject: x509.Name, key: ec.EllipticCurvePublicKey, issuer: x509.Name) -> x509.CertificateBuilder:

@@ -15,6 +15,7 @@ import shipper_eslocal
 from shipper import cli
 from shipper.base.errors import ServerError
 from shipper.deliver import client
+from shipper.schema.templates import TEMPLATE_VERSION
 from shipper.settings.config import Config, Elasticsearch
 
 
@@ -91,7 +92,7 @@ def test_key_that_may_only_ship(
     capsys.readouterr()
     wanted = ["check", "--online", "--host-name", "a", "--spool", str(tmp_path)]
     assert cli.main([*wanted, *as_admin]) == 0
-    assert "ok     templates of version 3 are installed" in capsys.readouterr().out.splitlines()
+    assert f"ok     templates of version {TEMPLATE_VERSION} are installed" in capsys.readouterr().out.splitlines()
     code = cli.main([*wanted, *as_key])
     shown = capsys.readouterr().out
     assert code == 0, shown
