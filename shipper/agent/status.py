@@ -7,7 +7,7 @@ import time
 import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from dataclasses import asdict, replace
+from dataclasses import replace
 from typing import Any, Final
 
 from shipper import __version__
@@ -29,7 +29,7 @@ _PARTS: Final = ("stored", "late", "spooled", "rejected", "dropped")
 def gather(tick_ms: int, report: Report, ledger: Ledger, delivery: DeliveryState) -> dict[str, Any]:
     """The content of ``status.json`` after the tick of ``tick_ms``."""
     with ledger.lock:
-        documents = {**asdict(ledger.counts), "spooled": ledger.spooled}
+        documents = {**vars(ledger.counts), "spooled": ledger.spooled}
         return {
             "version": __version__,
             "pid": os.getpid(),
@@ -42,7 +42,7 @@ def gather(tick_ms: int, report: Report, ledger: Ledger, delivery: DeliveryState
             "rejected": ledger.rejected_for(),
             "bytes": ledger.spool.size,
             "disk": ledger.trouble,
-            "delivery": asdict(delivery),
+            "delivery": {**vars(delivery), "findings": [*delivery.findings], "resting": {**delivery.resting}},
             "failed": report.failed,
             "stuck": report.stuck,
             "problems": [text for _, text in grouped(problem for _, problem in report.problems)][:20],

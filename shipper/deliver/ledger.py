@@ -313,7 +313,7 @@ class Ledger:
 
     def _content(self, serial: int) -> bytes:
         content = {
-            "counts": asdict(self.counts),
+            "counts": vars(self.counts),
             "open": self.open,
             "settled": self.settled,
             "reasons": self.reasons,
