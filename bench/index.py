@@ -126,7 +126,11 @@ def fill(cluster: shipper_eslocal.Cluster, fleet: Fleet, lines: Lines) -> tuple[
 
 
 def stored(cluster: shipper_eslocal.Cluster, shape: str, dataset: str, pattern: str, json_bytes: int) -> Stored:
-    """What the server holds of one dataset after a force merge to one segment."""
+    """What the server holds of one dataset after a force merge to one segment.
+
+    It is flushed before: then the merge drops the ids of documents that no recovery needs, as merges do over time.
+    """
+    cluster.request("POST", f"/{pattern}/_flush", timeout=120)
     cluster.request("POST", f"/{pattern}/_forcemerge?max_num_segments=1", timeout=600)
     cluster.request("POST", f"/{pattern}/_flush", timeout=120)
     stats: Any = cluster.request("GET", f"/{pattern}/_stats/store,docs")["_all"]["primaries"]
