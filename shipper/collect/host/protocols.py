@@ -11,6 +11,7 @@ network. TCP counts IPv4 and IPv6 together, UDP in ``snmp`` only IPv4. https://d
 
 import os
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 
 from shipper.collect.contract import Collect, Collector, Output, host_reading
 from shipper.fields import lean
@@ -22,6 +23,7 @@ from shipper.kernel.source import Reader
 from shipper.settings.config import Config
 
 _PAGE = os.sysconf("SC_PAGE_SIZE")
+_MOST_HEADERS = 64
 # field: key, help
 _SOCKETS = {
     "system.socket.used.count": (b"sockets.used", "Sockets of all kinds"),
@@ -198,19 +200,28 @@ def sockstat(text: bytes, wanted: Mapping[bytes, str]) -> dict[str, int]:
     return merged(text, parse_line)
 
 
+@lru_cache(maxsize=_MOST_HEADERS)
+def _columns(names: bytes) -> tuple[bytes, int, tuple[tuple[int, bytes], ...]]:
+    """Protocol and number of the names of a line, and the place of each that is wanted. A kernel's lines never change."""
+    protocol, _, rest = names.partition(b":")
+    keys = [protocol + b"." + key for key in rest.split()]
+    wanted = _WANTED_SNMP.keys() | _WANTED_NETSTAT.keys()
+    return protocol, len(keys), tuple((place, key) for place, key in enumerate(keys) if key in wanted)
+
+
 def paired(text: bytes, wanted: Mapping[bytes, str]) -> dict[str, int]:
     """Pairs of lines, names and values after the name of a protocol, as ``Tcp.ActiveOpens``. Raises ParseError."""
     *lines, _ = whole(text).split(b"\n")
     table: dict[bytes, bytes] = {}
     damage = "" if len(lines) % 2 == 0 else "a line of names without values"
     for names, values in zip(lines[::2], lines[1::2], strict=False):
-        protocol, _, keys = names.partition(b":")
-        same, _, numbers = values.partition(b":")
-        pair = keys.split(), numbers.split()
-        if protocol != same or len(pair[0]) != len(pair[1]):
+        protocol, count, columns = _columns(names)
+        same, _, rest = values.partition(b":")
+        numbers = rest.split()
+        if protocol != same or count != len(numbers):
             damage = "names and values that do not match"
             continue
-        table.update((protocol + b"." + key, number) for key, number in zip(*pair, strict=True))
+        table.update((key, numbers[place]) for place, key in columns)
     counts = pick(table, wanted)
     if damage or not counts:
         raise ParseError(damage or "no known counter", counts or None)
