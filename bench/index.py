@@ -128,13 +128,24 @@ def fill(cluster: shipper_eslocal.Cluster, fleet: Fleet, lines: Lines) -> tuple[
 def stored(cluster: shipper_eslocal.Cluster, shape: str, dataset: str, pattern: str, json_bytes: int) -> Stored:
     """What the server holds of one dataset after a force merge to one segment.
 
-    It is flushed before: then the merge drops the ids of documents that no recovery needs, as merges do over time.
+    A merge drops what only a recovery of the newest documents would need, the ids of a time series among them. So it
+    waits until the server no longer retains them, as at most merges of a server in use.
     """
+    while any(_retained(cluster, pattern)):
+        time.sleep(2)
     cluster.request("POST", f"/{pattern}/_flush", timeout=120)
     cluster.request("POST", f"/{pattern}/_forcemerge?max_num_segments=1", timeout=600)
     cluster.request("POST", f"/{pattern}/_flush", timeout=120)
     stats: Any = cluster.request("GET", f"/{pattern}/_stats/store,docs")["_all"]["primaries"]
     return Stored(shape, dataset, stats["docs"]["count"], json_bytes, stats["store"]["size_in_bytes"])
+
+
+def _retained(cluster: shipper_eslocal.Cluster, pattern: str) -> Iterator[bool]:
+    """Whether each shard's newest documents are retained; that ends within ``retention_lease.sync_interval``, 30 s."""
+    indices: Any = cluster.request("GET", f"/{pattern}/_stats?level=shards")["indices"]
+    for shard in (copy for index in indices.values() for copies in index["shards"].values() for copy in copies):
+        leases = shard["retention_leases"]["leases"]
+        yield any(lease["retaining_seq_no"] <= shard["seq_no"]["max_seq_no"] for lease in leases)
 
 
 def set_up(cluster: shipper_eslocal.Cluster, layout: str, namespace: str = "default") -> None:
