@@ -19,7 +19,8 @@ from shipper.deploy.image import build, oci
 from shipper.release import __main__ as release
 from shipper.release import papers
 
-pytestmark = pytest.mark.needs("dpkg", "rpm", "lintian", "mmdebstrap")
+# All of them with the one that needs root, so that the packages are built once, beside tests that wait
+pytestmark = [pytest.mark.root, pytest.mark.needs("dpkg", "rpm", "lintian", "mmdebstrap")]
 
 
 def deb(dist: Path) -> Path:
@@ -110,7 +111,6 @@ def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
         yield one
 
 
-@pytest.mark.root
 @pytest.mark.needs("systemd-nspawn", "dbus-daemon", "ip")
 def test_rpm_is_installed_upgraded_and_erased(node: Node, dist: Path, tmp_path: Path) -> None:
     """The deb: test_howto."""
