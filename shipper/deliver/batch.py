@@ -133,6 +133,12 @@ class Selector:
     def any_shut(self) -> bool:
         return bool(self._shut)
 
+    def rest_s(self) -> float | None:
+        """Seconds until a segment that rests may be sent again; None if none rests."""
+        now = time.monotonic()
+        ends = [until for until, _ in self._rests.values() if until > now]
+        return min(ends) - now if ends else None
+
     def until(self) -> float | None:
         """Seconds until the next pause ends; None if nothing is paused."""
         now = time.monotonic()

@@ -115,6 +115,7 @@ class Delivery:
         self._maybe_sent = {segment.sequence for segment in ledger.due()}
         self._wake = threading.Event()
         self._stopping = threading.Event()
+        self._flush_by = 0.0  # while stopping
         self._started = self._waiting = False
         self._beat = time.monotonic()
         self._thread = threading.Thread(target=self._run, name="delivery", daemon=True)
@@ -129,8 +130,12 @@ class Delivery:
         self._wake.set()
 
     def stop(self, flush_s: float) -> None:
-        """Send documents for at most ``flush_s`` seconds, then end the thread; the rest stays in the spool."""
+        """Send documents for at most ``flush_s`` seconds, then end the thread; the rest stays in the spool.
+
+        Documents that the server deferred are sent again within that time; if it does not answer, nothing is.
+        """
         self._not_before = 0.0
+        self._flush_by = time.monotonic() + flush_s
         self._stopping.set()
         self._wake.set()
         if self._thread.ident:
@@ -166,7 +171,11 @@ class Delivery:
                 self._pause(0.0)
             self._on_idle()
             if self._stopping.is_set():
-                return
+                again_s = self._selector.rest_s() if self.state.reachable else None
+                if again_s is None or time.monotonic() + again_s > self._flush_by:
+                    return
+                self._wake.wait(again_s)
+                continue
             self._waiting = True
             self._wake.wait(self._until_due())
             self._stopping.wait(self._phase_s)

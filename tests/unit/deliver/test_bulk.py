@@ -805,3 +805,24 @@ def test_delivery_begins_as_soon_as_a_thread_can_be_started(
     one.revive()
     one.stop(30)
     assert ledger.counts == Counts(collected=1, stored=1)
+
+
+def test_what_the_server_deferred_is_sent_again_before_the_end(ledger: Ledger, server: Server) -> None:
+    answers = iter([BUSY, BUSY])
+    server.answer = lambda _: next(answers, STORED)
+    put(ledger, 1, 1)
+    one = delivery(ledger, server, backoff_max_s=1)
+    one.start()
+    one.stop(30)
+    assert (ledger.spooled, len(server.requests)) == (0, 3)
+
+
+def test_the_end_comes_in_time_for_a_server_that_stays_busy(ledger: Ledger, server: Server) -> None:
+    server.answer = lambda _: BUSY
+    put(ledger, 1, 1)
+    one = delivery(ledger, server, backoff_max_s=1)
+    one.start()
+    begin = time.monotonic()
+    one.stop(2)
+    assert (ledger.spooled, time.monotonic() - begin < 10) == (1, True)
+    assert not one.is_alive(60)
