@@ -28,20 +28,24 @@ PACKAGES = {
     "curl": "curl",
     "dbus-daemon": "dbus-daemon",
     "dockerd": "docker.io",
+    "dpkg": "dpkg",
     "faketime": "faketime",
     "fish": "fish",
     "etcd": "etcd-server",
     "ip": "iproute2",
+    "lintian": "lintian",
     "mkfs.ext4": "e2fsprogs",
     "mmdebstrap": "mmdebstrap",
     "netavark": "netavark containernetworking-plugins",
     "npm": "nodejs npm",
     "podman": "podman crun",
     "prometheus-alertmanager": "prometheus-alertmanager",
+    "rpm": "rpm",
     "shellcheck": "shellcheck",
     "skopeo": "skopeo",
     "systemd-analyze": "systemd",
     "systemd-nspawn": "systemd-container",
+    "tinyproxy": "tinyproxy-bin",
     "valgrind": "valgrind",
     "zsh": "zsh",
 }
@@ -69,13 +73,15 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """What this machine or user cannot run is listed as skipped; where CI is set it runs and fails."""
     _leave_out_full(config, items)
+    programs = {name for item in items for marker in item.iter_markers("needs") for name in marker.args}
+    packages = {name: PACKAGES[name] for name in programs}  # of all, so that none is forgotten where all are installed
     if os.environ.get("CI"):
         return
     for item in items:
         if item.get_closest_marker("root") and os.geteuid() != 0:
             item.add_marker(pytest.mark.skip(reason="needs root"))
         wanted = {name for marker in item.iter_markers("needs") for name in marker.args}
-        missing = [PACKAGES[name] for name in sorted(wanted) if shutil.which(name, path=PATH) is None]
+        missing = [packages[name] for name in sorted(wanted) if shutil.which(name, path=PATH) is None]
         if missing:
             item.add_marker(pytest.mark.skip(reason=f"needs apt-get install {' '.join(missing)}"))
 
