@@ -180,10 +180,9 @@ class Ticker:
         outputs = Counter(dataset for collector in COLLECTORS for dataset in collector.outputs)
         self._own = [dataset for dataset in wanted if outputs[dataset] == 1]  # those of a single collector
         labels = [host_label(key) for key in config.index.label_fields]
+        fields = {name: DATASETS[name].fields for name in wanted}
         self._writers = {
-            name: Writer((*fields, *labels), lean.left_out(fields, config.collect.detail))
-            for name in wanted
-            if (fields := DATASETS[name].fields)
+            name: Writer((*own, *labels), lean.left_out(own, config.collect.detail)) for name, own in fields.items()
         }
         self._constants: dict[str, Value] = {
             "agent.version": __version__,

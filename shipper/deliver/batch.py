@@ -9,8 +9,9 @@ each end of the backlog is sent, every few seconds and in a request of its own, 
 import json
 import random
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Final, NamedTuple
 
 from shipper.base import log, messages
@@ -135,16 +136,12 @@ class Selector:
 
     def rest_s(self) -> float | None:
         """Seconds until a segment that rests may be sent again; None if none rests."""
-        now = time.monotonic()
-        ends = [until for until, _ in self._rests.values() if until > now]
-        return min(ends) - now if ends else None
+        return _soonest_s(until for until, _ in self._rests.values())
 
     def until(self) -> float | None:
         """Seconds until the next pause ends; None if nothing is paused."""
-        now = time.monotonic()
-        ends = [until for until, _ in self._rests.values()] + [entry.until for entry in self._shut.values()]
-        ahead = [until - now for until in ends if until > now]
-        return max(min(ahead), 0.01) if ahead else None
+        shut = (entry.until for entry in self._shut.values())
+        return _soonest_s(chain((until for until, _ in self._rests.values()), shut))
 
     def _forget(self) -> None:
         known = self._ledger.spool.segments
@@ -238,3 +235,10 @@ class Selector:
     def _cannot(self, segment: Segment, what: str, error: OSError) -> None:
         self.rest(segment.sequence)
         self._log.once(messages.SEGMENT_KEPT, f"segment {what}", what=what, error=error.strerror)
+
+
+def _soonest_s(ends: Iterable[float]) -> float | None:
+    """Seconds until the first of the times that are still ahead."""
+    now = time.monotonic()
+    ahead = [end - now for end in ends if end > now]
+    return max(min(ahead), 0.01) if ahead else None

@@ -177,7 +177,7 @@ def build(directory: Path, machine: str = platform.machine()) -> tuple[Path, Pat
         fill(root, machine)
         tell(f"image for {machine}: packing")
         pack(root, tar, epoch)
-        return tar, oci.archive(tar, version, epoch, machine)
+    return tar, oci.archive(tar, version, epoch, machine)
 
 
 def source_date_epoch() -> int:
