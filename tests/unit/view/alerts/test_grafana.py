@@ -13,7 +13,7 @@ from shipper.view.alerts.model import Measure
 from shipper.view.alerts.rules import RULES
 
 ROOT = Path(__file__).parents[4] / "dashboards/grafana"
-FILE = yaml.safe_load((ROOT / "alerting/shipper.yaml").read_text())
+FILE = yaml.load((ROOT / "alerting/shipper.yaml").read_text(), yaml.CSafeLoader)
 BY_UID: dict[str, dict[str, Any]] = {rule["uid"]: rule for group in FILE["groups"] for rule in group["rules"]}
 # pkg/services/provisioning/alerting/rules_types.go
 GROUP = {"orgId", "name", "folder", "interval", "rules"}
