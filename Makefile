@@ -50,7 +50,10 @@ types:
 	$(BIN)/mypy
 
 quick:
-	$(BIN)/pytest -n 5 --dist worksteal -m "not es and not root and not bench" $(COVERAGE) $(ARGS)
+	$(BIN)/pytest -n 5 --dist worksteal -m "not es and not root and not bench" $(ARGS)
+
+coverage: setup  ## the quick tests with the share of the code that they run
+	@$(MAKE) --no-print-directory quick ARGS="--cov $(ARGS)"
 
 docs: setup  ## build/docs as HTML, with warnings as errors; make check includes it
 	$(BIN)/sphinx-build -q -W -E -b html -c docs . build/docs
@@ -74,4 +77,4 @@ lock: setup  ## update the locked dependencies in requirements/
 clean:  ## remove what make made here (the download cache stays)
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage*
 
-.PHONY: help setup demo test servers faults nodes fuzz check lint types quick docs bench image release lock clean
+.PHONY: help setup demo test servers faults nodes fuzz check lint types quick coverage docs bench image release lock clean
