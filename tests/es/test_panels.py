@@ -128,7 +128,7 @@ def test_one_container_opens_on_a_busy_one(day: Proven) -> None:
     assert offered[0] != min(offered)
 
 
-def test_marks_are_boots_and_kills(day: Proven) -> None:
+def test_marks_are_boots_kills_and_starts(day: Proven) -> None:
     board = BY_UID["shipper-host"]
     shown = day.page(board, host=ODD_NAMES[0]).marks(day.cluster)
     hosts = day.columns["host"].filter(pl.col(HOST) == ODD_NAMES[0])
@@ -138,6 +138,7 @@ def test_marks_are_boots_and_kills(day: Proven) -> None:
     starts = sorted(8 * boots)  # of its containers, once each
     assert shown == {
         "Boots": sorted(boots),
+        "Shipper starts": [day.when.first_ms, *sorted(boots)],
         "OOM kills": sorted(kills),
         "Container starts": starts,
         "Image changes": [],

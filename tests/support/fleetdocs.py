@@ -246,6 +246,11 @@ class _Host:
         stops = self._number % 2 == 1 and tick + 1 == fleet.gone.get(self._number)
         return {"agent.stopped": True} if stops else {}
 
+    def _ticks(self, tick: int) -> int:
+        """Of the shipper, which a boot starts anew."""
+        booted = self._fleet.reboots.get(self._number, 0)
+        return tick + 1 - (booted if tick >= booted else 0)
+
     def _ledger(self, before: int, tick: int) -> Values:
         """All documents before this tick are stored or late; this tick's wait."""
         late = len([one for one in self._fleet.late.get(self._number, range(0)) if one < tick])
@@ -254,7 +259,7 @@ class _Host:
         ended = {f"{ledger}.late.count": late * per_tick, f"{ledger}.stored.count": before - late * per_tick}
         waiting = self._collected - before
         return {**ended, f"{ledger}.collected.count": self._collected, f"{ledger}.spooled.count": waiting,
-                "agent.spool.bytes": waiting * 1500, "agent.tick.count": tick + 1,
+                "agent.spool.bytes": waiting * 1500, "agent.tick.count": self._ticks(tick),
                 "agent.delivery.latency.ms": 8 + int(40 * noise(self._seed, tick)),
                 "agent.tick.duration.us": 20_000 + int(20_000 * noise(self._seed, tick))}  # fmt: skip
 

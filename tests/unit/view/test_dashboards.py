@@ -149,13 +149,21 @@ def test_a_gap_is_a_gap_unless_values_come_once_a_minute(one: Board) -> None:
         assert shown["interval"] == "0${period}ms 10s"
 
 
-def test_the_line_behind_a_share_goes_from_nothing_to_the_whole() -> None:
-    """Scaled to its own values, it would make a cliff of 1 % and cross the number."""
-    shares = {(board.uid, one.title) for board in BOARDS for one in board.panels if one.trend and one.unit == "pct"}
-    shown = [
-        panel["fieldConfig"]["defaults"] for uid in UIDS for panel in panels(uid) if (uid, panel["title"]) in shares
-    ]
-    assert [(defaults["min"], defaults["max"]) for defaults in shown] == [(0, 1)] * 4
+def test_the_line_behind_a_number_stays_below_it() -> None:
+    """An axis that ends at the highest value lets it cross the number; that of a share is the same in all panels."""
+    trends = {(board.uid, one.title): one.unit for board in BOARDS for one in board.panels if one.trend}
+    shown = {(uid, panel["title"]): panel for uid in UIDS for panel in panels(uid)}
+    for (uid, title), unit in trends.items():
+        panel = shown[uid, title]
+        assert panel["fieldConfig"]["defaults"]["min"] == 0
+        if unit == "pct":
+            assert panel["fieldConfig"]["defaults"]["max"] == 2
+        else:
+            (factor,) = [
+                one["options"]["binary"]["right"] for one in panel["transformations"] if one["id"] == "calculateField"
+            ]
+            assert factor == "2", title
+    assert set(trends.values()) == {"pct", "count"}
 
 
 @pytest.mark.parametrize("uid", UIDS)

@@ -3,7 +3,7 @@
 from dataclasses import replace
 from typing import Final
 
-from shipper.view.dashboards.model import ENTITY, ONE_HOST, Mark, Variable, above, one_of
+from shipper.view.dashboards.model import ENTITY, ONE_HOST, Mark, Variable, above, below, one_of
 
 # In the help of every panel with a TOTAL
 SUM: Final = "sum over all hosts, which Grafana and Kibana get right only if all hosts have the same period"
@@ -22,6 +22,7 @@ IMAGE: Final = Variable("image", "Image", "container.image.name", always=False, 
 UNIT: Final = Variable("unit", "Unit or name", "cgroup.name", always=False, where=WORKLOADS, dataset="cgroup")
 
 BOOT_MARK: Final = Mark("Boots", "host", (one_of("system.boot.first", "true"),), "host.name", "host.boot.id")
+SHIPPER_MARK: Final = Mark("Shipper starts", "agent", (below("agent.tick.count", 2),), "host.name")
 OOM_MARK: Final = Mark("OOM kills", "host", (above("system.vm.oom_kills.count_per_s", 0),), "host.name")
 START_MARK: Final = Mark(
     "Container starts", "cgroup", (*CONTAINERS, one_of("cgroup.first", "true")), ENTITY, "cgroup.path"

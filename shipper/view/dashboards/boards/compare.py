@@ -4,7 +4,7 @@ No panel is shifted in time: an image marks its own documents, also while hosts 
 the usual variation are arithmetic over windows of time that only ``shipper compare`` does.
 """
 
-from shipper.view.dashboards.boards.common import BOOT_MARK, IMAGE, KILL_MARK, START_MARK, UNIT, WORKLOADS
+from shipper.view.dashboards.boards.common import BOOT_MARK, IMAGE, IMAGE_MARK, KILL_MARK, START_MARK, UNIT, WORKLOADS
 from shipper.view.dashboards.model import (
     CLUSTER,
     ENTITY,
@@ -97,6 +97,6 @@ BOARD = Board(
     "What an image, unit or container uses before and after a change. Choose the unit or its images, and a time range around the change.",
     (NAMESPACE, CLUSTER, HOSTS, UNIT, IMAGE),
     (_IMAGES, _MORE, _UNITS),
-    (BOOT_MARK, START_MARK, KILL_MARK),
+    (BOOT_MARK, START_MARK, IMAGE_MARK, KILL_MARK),
     last="6h",
 )

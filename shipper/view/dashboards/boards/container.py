@@ -1,6 +1,13 @@
 """One container or service: everything about its cgroup, the host's pressure beside it, and its processes."""
 
-from shipper.view.dashboards.boards.common import IMAGE_MARK, ITS_HOST, KILL_MARK, ONE_CONTAINER, START_MARK
+from shipper.view.dashboards.boards.common import (
+    IMAGE_MARK,
+    ITS_HOST,
+    KILL_MARK,
+    ONE_CONTAINER,
+    SHIPPER_MARK,
+    START_MARK,
+)
 from shipper.view.dashboards.model import (
     NAMESPACE,
     TIME,
@@ -288,5 +295,5 @@ BOARD = Board(
     "Everything about one container or service, with its host's pressure beside it.",
     (NAMESPACE, ONE_CONTAINER, ITS_HOST),
     (_NOW, _CPU, _MEMORY, _IO, _LIFE, _PRESSURE, _PROCESSES),
-    (START_MARK, IMAGE_MARK, KILL_MARK),
+    (START_MARK, IMAGE_MARK, KILL_MARK, SHIPPER_MARK),
 )

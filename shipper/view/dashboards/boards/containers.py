@@ -1,6 +1,6 @@
 """All containers and services: which use most, which are throttled or wait, which are near a limit."""
 
-from shipper.view.dashboards.boards.common import IMAGE, KILL_MARK, POD, RUNTIME, UNIT, WORKLOADS
+from shipper.view.dashboards.boards.common import IMAGE, IMAGE_MARK, KILL_MARK, POD, RUNTIME, UNIT, WORKLOADS
 from shipper.view.dashboards.model import (
     CLUSTER,
     ENTITY,
@@ -209,5 +209,5 @@ BOARD = Board(
     "Containers and services of the fleet: which use most, which are throttled or wait, which are near a limit.",
     (NAMESPACE, CLUSTER, HOSTS, RUNTIME, POD, IMAGE, UNIT),
     (_HEAD, _TABLES, _RANGE, _MORE),
-    (KILL_MARK,),
+    (KILL_MARK, IMAGE_MARK),
 )

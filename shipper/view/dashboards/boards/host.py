@@ -1,6 +1,6 @@
 """One host in the order of the USE method: utilisation, saturation, errors, for each of its resources."""
 
-from shipper.view.dashboards.boards.common import BOOT_MARK, IMAGE_MARK, OOM_MARK, START_MARK, WORKLOADS
+from shipper.view.dashboards.boards.common import BOOT_MARK, IMAGE_MARK, OOM_MARK, SHIPPER_MARK, START_MARK, WORKLOADS
 from shipper.view.dashboards.boards.host_details import KILLS, ROWS
 from shipper.view.dashboards.model import (
     ENTITY,
@@ -371,5 +371,5 @@ BOARD = Board(
     "One host: utilisation, saturation and errors of each resource.",
     (NAMESPACE, ONE_HOST),
     (_NOW, _CPU, _MEMORY, _DISK, _FILESYSTEMS, _NETWORK, _PROCESSES, *ROWS),
-    (BOOT_MARK, OOM_MARK, START_MARK, IMAGE_MARK),
+    (BOOT_MARK, SHIPPER_MARK, OOM_MARK, START_MARK, IMAGE_MARK),
 )

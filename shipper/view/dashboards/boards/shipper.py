@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from shipper.view.dashboards.boards.common import BOOT_MARK, SUM
+from shipper.view.dashboards.boards.common import BOOT_MARK, SHIPPER_MARK, SUM
 from shipper.view.dashboards.model import (
     CLUSTER,
     DAY,
@@ -317,5 +317,5 @@ BOARD = Board(
     "Ledger, lag, cost, versions and clocks: whether the numbers can be trusted.",
     (NAMESPACE, CLUSTER, HOSTS),
     (_NOW, _LEDGER, _COST, _TROUBLE, _COLLECTORS),
-    (BOOT_MARK,),
+    (BOOT_MARK, SHIPPER_MARK),
 )

@@ -19,6 +19,7 @@ from shipper.view.dashboards.model import Board, Panel, Stat, View, label, steps
 _FILL, _STACK_FILL = 8, 30  # opacity, %
 _LEGEND_WIDTH: Final = 13  # pixels for each column of the panel: a quarter of it on a page of 1280 pixels
 _OVER_WIDTH: Final = 2
+_ROOM: Final = 2  # the axis behind a number is so many times as high as its values, so that the line stays below it
 
 Builder = timeseries.Panel | stat_builder.Panel | table_builder.Panel | statushistory.Panel
 
@@ -76,16 +77,25 @@ def _stat(_board: Board, panel: Panel) -> stat_builder.Panel:
         for step in only_silent(panel.metrics[0].field):
             made.with_transformation(step)
     if panel.trend:
-        # The number of the last minutes, at the beginning of time, then the values of the range, which are drawn
-        made.with_transformation(dashboard.DataTransformerConfig(id_val="merge", options={}))
-        made.min(0)  # else the line of a quiet day fills the panel and crosses the number
+        for step in _course(panel):
+            made.with_transformation(step)
+        made.min(0)
         if panel.top is not None:
-            made.max(panel.top)
+            made.max(_ROOM * panel.top)
     if len(panel.metrics) > 1:
         for i, metric in enumerate(panel.metrics):
             look = [Set(id_val="displayName", value=label(panel, metric)), own_thresholds(steps(panel, metric))]
             made.override_by_query(grafana_query.ref(i), look)
     return made
+
+
+def _course(panel: Panel) -> Iterator[dashboard.DataTransformerConfig]:
+    """The number of the last minutes, at the beginning of time, then the values of the range, which are drawn."""
+    yield dashboard.DataTransformerConfig(id_val="merge", options={})
+    if panel.top is None:  # a further column, which is not shown, stretches the axis of all
+        stretched = {"left": label(panel, panel.metrics[0]), "operator": "*", "right": str(_ROOM)}
+        options = {"mode": "binary", "binary": stretched, "alias": "axis"}
+        yield dashboard.DataTransformerConfig(id_val="calculateField", options=options)
 
 
 def _reduced(panel: Panel) -> common_builders.ReduceDataOptions:
@@ -95,6 +105,8 @@ def _reduced(panel: Panel) -> common_builders.ReduceDataOptions:
         return made.calcs(["lastNotNull"]).limit(1)
     if panel.metrics[0].stat is Stat.MISSING:
         return made.calcs(["count"]).fields("/^Max$/")
+    if panel.trend:
+        made.fields(f"/^{label(panel, panel.metrics[0])}$/")
     return made.calcs(["first"])
 
 
