@@ -21,11 +21,13 @@ $(STAMP): requirements/dev.txt pyproject.toml
 demo: setup  ## ship this machine into a real Elasticsearch and watch it come back (ARGS="--ticks 5")
 	@mkdir -p build && $(BIN)/shipper demo --report build/report.html $(ARGS)
 
-BIG := -m "es or root or fuzz or bench"
-test: check  ## everything: make check, then fuzz, real Elasticsearch of both versions, real cgroups and containers
-	@echo "Tests against real servers, of faults, and of containers and nodes run beside each other; each part is shown at its end."
-	@$(MAKE) --no-print-directory --jobs --keep-going --output-sync=target servers faults nodes
+# Those that take longest begin first
+PARTS := nodes faults servers quick types docs lint
+test: setup  ## everything: make check, real Elasticsearch of both versions, faults, real cgroups, containers and nodes
+	@echo "All parts run beside each other; each is shown at its end."
+	@$(MAKE) --no-print-directory --jobs --keep-going --output-sync=target $(PARTS)
 
+BIG := -m "es or root or bench"
 servers:
 	$(BIN)/pytest -n logical --dist loadfile $(BIG) $(ARGS) tests/es
 
@@ -33,7 +35,7 @@ faults:
 	$(BIN)/pytest -n 2 --dist loadfile $(BIG) $(ARGS) tests/fault
 
 nodes:
-	FUZZ=500 $(BIN)/pytest $(BIG) --ignore=tests/es --ignore=tests/fault $(ARGS)
+	$(BIN)/pytest $(BIG) --ignore=tests/es --ignore=tests/fault $(ARGS)
 
 fuzz: setup  ## each parser on 10,000 damaged inputs, each collector on 2,000: for the night
 	FUZZ=10000 $(BIN)/pytest -m fuzz $(ARGS)
@@ -50,7 +52,7 @@ types:
 	$(BIN)/mypy
 
 quick:
-	$(BIN)/pytest -n 5 --dist worksteal -m "not es and not root and not bench" $(ARGS)
+	$(BIN)/pytest -n 3 --dist worksteal -m "not es and not root and not bench" $(ARGS)
 
 coverage: setup  ## the quick tests with the share of the code that they run
 	@$(MAKE) --no-print-directory quick ARGS="--cov $(ARGS)"
