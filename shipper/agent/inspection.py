@@ -1,9 +1,20 @@
-"""Check the server once while the agent runs: after the first delivery, in the background."""
+"""Check the server once while the agent runs: after the first delivery, in a process of its own.
 
+The answers grow with the cluster: each backing index has mappings of hundreds of fields. What a process has once used
+for them it keeps, so the check runs in a child that ends, and the agent stays as small as before.
+"""
+
+import copyreg
+import json
+import pickle
+import signal
+import subprocess
+import sys
 import threading
 import time
 from contextlib import suppress
-from typing import Final
+from types import MappingProxyType
+from typing import Any, Final
 
 from shipper.base import log, messages
 from shipper.base.errors import UserError
@@ -11,6 +22,11 @@ from shipper.deliver.ledger import DeliveryState
 from shipper.settings.config import Config
 
 _NEXT_LOOK_S: Final = 1.0
+_MOST_S: Final = 300  # a child whose server hangs ends itself, also when the agent has ended
+_CHILD: Final = (
+    "import pickle, sys; sys.path[:] = pickle.load(sys.stdin.buffer); "
+    "from shipper.agent.inspection import main; main(pickle.load(sys.stdin.buffer))"
+)
 
 
 def start(config: Config, state: DeliveryState, out: log.Log) -> None:
@@ -28,13 +44,32 @@ def _inspect(config: Config, state: DeliveryState, out: log.Log) -> None:
 
 
 def wrong(config: Config) -> list[str]:
-    """Every finding that is wrong; empty if the server cannot be asked."""
+    """Every finding that is wrong; empty if the server cannot be asked, or if no process can be started."""
+    copyreg.pickle(MappingProxyType, lambda proxy: (_proxy, (dict(proxy),)))
+    question = pickle.dumps(sys.path) + pickle.dumps(config)
+    # All of the agent's descriptors are closed at exec; to close them one by one would hold up a tick
+    words = [sys.executable, "-I", "-c", _CHILD]
+    with suppress(OSError, subprocess.CalledProcessError, ValueError):
+        child = subprocess.run(  # noqa: S603 – our own program
+            words, input=question, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=True, close_fds=False
+        )
+        findings: list[str] = json.loads(child.stdout)
+        return findings
+    return []
+
+
+def _proxy(entries: dict[str, Any]) -> MappingProxyType[str, Any]:
+    """``MappingProxyType``, which cannot be found by the name that its instances give."""
+    return MappingProxyType(entries)
+
+
+def main(config: Config) -> None:
+    """Print the findings that are wrong as a JSON list. Raises UserError if the server cannot be asked."""
     from shipper.base.findings import Level  # noqa: PLC0415
     from shipper.deliver import client  # noqa: PLC0415
-    from shipper.server import checks  # noqa: PLC0415 – not before something was delivered
+    from shipper.server import checks  # noqa: PLC0415
 
-    try:
-        with client.connect(config) as connection:
-            return [finding.text for finding in checks.examine(connection, config) if finding.level is Level.WRONG]
-    except UserError:
-        return []
+    signal.alarm(_MOST_S)
+    with client.connect(config) as connection, suppress(UserError):
+        findings = [finding.text for finding in checks.examine(connection, config) if finding.level is Level.WRONG]
+        sys.stdout.write(json.dumps(findings))

@@ -102,7 +102,7 @@ def present(client: Connection, config: Config, server: Server) -> list[Stream]:
         answer = call(client, "GET", f"/_data_stream/{wanted}") or {}
         known = {
             entry["name"]: ([index["index_name"] for index in entry["indices"]], entry)
-            for entry in answer["data_streams"]
+            for entry in answer.get("data_streams", ())
         }
     else:
         answer = call(client, "GET", f"/_resolve/index/{wanted}") or {}
