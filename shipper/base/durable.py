@@ -4,6 +4,7 @@ Only ``overwrite``, for small files that change several times per tick, is not a
 """
 
 import os
+from collections.abc import Iterable
 
 NEW = ".new"
 """Suffix of a file while it is written; a file that still has it was never completed."""
@@ -19,18 +20,18 @@ def replace(path: str, data: bytes) -> None:
     os.replace(path + NEW, path)
 
 
-def write_durably(path: str, *parts: bytes) -> None:
+def write_durably(path: str, parts: Iterable[bytes]) -> None:
     """Replace ``path`` atomically by a file with ``parts``, synced to disk when this returns. Raises OSError."""
     fd = os.open(path + NEW, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     try:
-        write_all(fd, *parts)
+        write_all(fd, parts)
     finally:
         os.close(fd)
     os.replace(path + NEW, path)
     _sync_directory(path)
 
 
-def write_all(fd: int, *parts: bytes) -> None:
+def write_all(fd: int, parts: Iterable[bytes]) -> None:
     """Write ``parts`` and sync once. Raises OSError."""
     for part in parts:
         view = memoryview(part)

@@ -30,7 +30,7 @@ def run(args: argparse.Namespace, config: Config) -> int:
     from shipper.deliver import client
     from shipper.deliver.bulk import FILTER_PATH
 
-    process_memory.one_arena()
+    process_memory.small_heap()
     use_utc()
     for number in RELOAD:
         signal.signal(number, signal.SIG_IGN)  # until a reload is possible; the restarted program inherits this

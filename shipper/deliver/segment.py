@@ -16,7 +16,7 @@ import json
 import os
 import stat
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
@@ -25,6 +25,7 @@ from shipper.base.durable import no_links
 FORMAT: Final = 2
 _BEFORE: Final = 1  # the same without ``check``
 _HEADER_MOST: Final = 4096
+_PIECE: Final = 32  # documents: usually less than 128 KiB, which is cheap to allocate
 
 
 class Damaged(Exception):  # noqa: N818 – a state of a file
@@ -63,6 +64,12 @@ class Segment:
 def body_of(entries: Sequence[Entry]) -> bytes:
     """The bulk body of ``entries``."""
     return b"".join([part for action, document in entries for part in (action, b"\n", document, b"\n")])
+
+
+def pieces(entries: Sequence[Entry]) -> Iterator[bytes]:
+    """The bulk body of ``entries`` in pieces: as a whole it would double the memory of a large tick."""
+    for at in range(0, len(entries), _PIECE):
+        yield body_of(entries[at : at + _PIECE])
 
 
 def read(path: str, segment: Segment) -> list[Entry]:

@@ -21,12 +21,13 @@ import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from functools import partial
+from itertools import chain
 from typing import Final, TypeVar
 
 from shipper.base.durable import NEW, overwrite, remove, write_all, write_durably
 from shipper.base.errors import UserError
 from shipper.base.isolate import Aside
-from shipper.deliver.segment import Entry, Segment, body_of, examine, read
+from shipper.deliver.segment import Entry, Segment, examine, pieces, read
 
 REJECTED_FILE: Final = "rejected.ndjson"
 _REJECTED_MOST: Final = 16 << 20  # bytes, then the file becomes rejected.ndjson.1
@@ -87,8 +88,10 @@ class Spool:
         return segment
 
     def _hold(self, tick_ms: int, entries: Sequence[Entry], collected: int) -> Segment:
-        body = body_of(entries)
-        segment = Segment(self.last + 1, tick_ms, len(entries), len(body), zlib.crc32(body), collected)
+        checksum = size = 0
+        for piece in pieces(entries):
+            checksum, size = zlib.crc32(piece, checksum), size + len(piece)
+        segment = Segment(self.last + 1, tick_ms, len(entries), size, checksum, collected)
         self._add(segment)
         self.held[segment.sequence] = entries
         return segment
@@ -105,7 +108,7 @@ class Spool:
         self._look_around()
         path = self._segment_path(segment.sequence)
         try:
-            write_durably(path, segment.header(), body_of(entries))
+            write_durably(path, chain((segment.header(),), pieces(entries)))
         except OSError:
             with suppress(OSError):
                 remove(path + NEW)
@@ -200,7 +203,7 @@ class Spool:
         fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
         before = os.fstat(fd).st_size
         try:
-            write_all(fd, lines)
+            write_all(fd, (lines,))
             full = before + len(lines) > _REJECTED_MOST
         except OSError:
             os.ftruncate(fd, before)  # no half line
