@@ -4,9 +4,12 @@ The values follow published rules: the mixins of node_exporter and Kubernetes (N
 and the rule templates of Elastic's system package. Where none is published, the comment gives the reason.
 """
 
+import math
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
+
+_PRECISION: Final = 1e-6  # the server keeps shares as floats: 0.9 comes back as 0.89999998
 
 
 class Level(StrEnum):
@@ -30,7 +33,8 @@ class Steps:
         if value is None:
             return Level.OK
         for level, bound in ((Level.BAD, self.bad), (Level.WARNING, self.warning)):
-            if value <= bound if self.falling else value >= bound:
+            beyond = value < bound if self.falling else value > bound
+            if beyond or math.isclose(value, bound, rel_tol=_PRECISION):
                 return level
         return Level.OK
 

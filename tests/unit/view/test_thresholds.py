@@ -1,3 +1,5 @@
+import struct
+
 import pytest
 
 from shipper.fields.field import Kind
@@ -30,3 +32,10 @@ def test_shares_have_thresholds_of_at_most_one() -> None:
         assert (steps.warning >= steps.bad) if steps.falling else (steps.warning <= steps.bad), name
         if declared[name].unit == "pct" and declared[name].kind is Kind.GAUGE:
             assert 0 < steps.bad <= 1, name
+
+
+def test_a_share_that_the_server_kept_as_a_float_reaches_its_threshold() -> None:
+    """90 of 100 processes are 0.9; as a float, the number of 32 bits next to it."""
+    stored = struct.unpack("f", struct.pack("f", 0.9))[0]
+    assert stored < 0.9
+    assert Steps(0.8, 0.9).level(stored) is Level.BAD
