@@ -1,9 +1,9 @@
 """What the dashboards cost Elasticsearch: ``python -m bench.panels --hosts 300 --containers 30 --ticks 360``.
 
-The searches that Grafana's data source makes when a dashboard is opened: one request per panel, six at a time like a
-browser, first cold (with emptied caches), then warm. Grafana asks for a panel when it scrolls into view, so the first
-screen is measured, then the whole board as it opens, then its collapsed rows. Loading the documents takes long;
-``--cluster NAME`` keeps them for the next run.
+The searches that Grafana's data source makes when a dashboard is opened: one request per panel that asks, six at a
+time like a browser, first cold (with emptied caches), then warm. Grafana asks for a panel when it scrolls into view,
+so the first screen is measured, then the whole board as it opens, then its collapsed rows. Loading the documents
+takes long; ``--cluster NAME`` keeps them for the next run.
 """
 
 import argparse
@@ -32,7 +32,7 @@ from shipper.view.dashboards.model import Board
 sys.path.append(str(Path(__file__).parent.parent / "tests/support"))
 from fleetdocs import Fleet
 from fleetload import load
-from grafana_target import Page
+from grafana_target import Page, shares
 
 _HEAP = "1g"
 _AT_ONCE = 6  # connections that a browser opens to one server
@@ -107,9 +107,10 @@ def _range(cluster: shipper_eslocal.Cluster) -> Span:
 
 def _measured(cluster: shipper_eslocal.Cluster, board: Board, when: Span) -> Iterator[Cost]:
     page = Page(json.loads(grafana.render(board)), when, _CHOSEN if board.uid in _ONE else {})
-    shut = [panel for row in page.dashboard["panels"] if row["type"] == "row" for panel in row["panels"]]
-    titles = {panel["title"] for panel in shut}
-    asked = [panel for panel in page.panels if panel["title"] not in titles]
+    closed = {panel["title"] for row in page.dashboard["panels"] if row["type"] == "row" for panel in row["panels"]}
+    asking = [panel for panel in page.panels if not shares(panel)]
+    shut = [panel for panel in asking if panel["title"] in closed]
+    asked = [panel for panel in asking if panel["title"] not in closed]
     screen = [panel for panel in asked if panel["gridPos"]["y"] * _ROW < _SCREEN]
     for rows, panels in (("first screen", screen), ("open", asked), ("collapsed", shut)):
         if not panels:

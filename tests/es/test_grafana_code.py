@@ -176,6 +176,21 @@ def test_numbers_are_shown_with_their_unit(open_board: Open, uid: str) -> None:
                 assert float(_NUMBER.findall(number["text"])[0]) == pytest.approx(value * 100, abs=0.051), panel.title
 
 
+@pytest.mark.parametrize("uid", BY_UID)
+def test_lines_have_their_names_and_values(open_board: Open, uid: str) -> None:
+    """Also those of charts that take their numbers from the answer to the chart beside them."""
+    board = open_board(uid)
+    for panel in (panel for panel in drawn(BY_UID[uid]) if panel.view is View.LINES):
+        right, shown = board.right[panel.title], board.shown[panel.title]
+        assert [line["name"] for line in shown] == list(right.series), panel.title
+        below = [label(panel, metric) for metric in panel.metrics if metric.mirrored]
+        for line, values in zip(shown, right.series.values(), strict=True):
+            points = {time: value for time, value in line["points"] if value is not None}
+            wanted = {time: value for time, value in zip(right.times, values, strict=True) if value is not None}
+            assert points == wanted, (panel.title, line["name"])
+            assert line["below"] == any(line["name"].endswith(name) for name in below), (panel.title, line["name"])
+
+
 def test_colours_follow_the_thresholds(open_board: Open) -> None:
     seen = set()
     for board in BOARDS:

@@ -39,10 +39,20 @@ class Page:
     @property
     def panels(self) -> Iterator[dict[str, Any]]:
         for panel in self.dashboard["panels"]:
-            if panel["type"] == "row":
-                yield from panel["panels"]
-            elif panel["type"] != "text":
-                yield panel
+            for one in panel["panels"] if panel["type"] == "row" else [panel]:
+                if one["type"] != "text":
+                    yield self.whole(one)
+
+    def whole(self, panel: dict[str, Any]) -> dict[str, Any]:
+        """The panel with the targets of the one whose result it takes, as the data source "-- Dashboard --" does."""
+        if not shares(panel):
+            return panel
+        (taken,) = panel["targets"]
+        (source,) = (one for one in self.dashboard["panels"] if _has(one, taken["panelId"]))
+        (source,) = (one for one in (source, *source.get("panels", ())) if one["id"] == taken["panelId"])
+        assert not shares(source)
+        assert (source["interval"], source["maxDataPoints"]) == (panel["interval"], panel["maxDataPoints"])
+        return {**panel, "targets": source["targets"]}
 
     def _stat(self, panel: Mapping[str, Any], responses: Sequence[Mapping[str, Any]]) -> Answer:
         """What the panel reduces its frames to: the first row, the number of rows, or the first value of a series."""
@@ -166,12 +176,35 @@ class Page:
         if panel["type"] == "table":
             return Answer(rows=_table(panel, responses, self.when))
         found = Answer(times=list(self.when.buckets))
-        lines = [(target, list(_frames(target, one))) for target, one in zip(panel["targets"], responses, strict=True)]
-        for group in zip(*(frames for _, frames in lines), strict=True):
-            for title, values in group:
-                assert title not in found.series, f"two lines called {title}"
-                found.series[title] = [values.get(time) for time in found.times]
+        (target,), (response,) = panel["targets"], responses
+        for title, values in _renamed(panel, _frames(target, response)):
+            assert title not in found.series, f"two lines called {title}"
+            found.series[title] = [values.get(time) for time in found.times]
         return found
+
+
+def shares(panel: Mapping[str, Any]) -> bool:
+    """Whether the panel takes another one's result instead of asking."""
+    return bool(panel["datasource"]["uid"] == "-- Dashboard --")
+
+
+def _has(panel: Mapping[str, Any], id_: int) -> bool:
+    return id_ in [one["id"] for one in (panel, *panel.get("panels", ()))]
+
+
+Lines = Iterator[tuple[str, dict[int, float | None]]]
+
+
+def _renamed(panel: Mapping[str, Any], lines: Lines) -> Lines:
+    """The lines that the panel keeps, with the names that it gives them."""
+    steps = panel.get("transformations", [])
+    own = [one["options"]["include"]["pattern"].strip("/") for one in steps if one["id"] == "filterFieldsByName"]
+    names = [one["options"] for one in steps if one["id"] == "renameByRegex"]
+    for title, values in lines:
+        if all(re.search(pattern, title) for pattern in own):
+            for one in names:
+                title = re.sub(f"^{one['regex']}$", one["renamePattern"].replace("$1", r"\g<1>"), title)  # noqa: PLW2901
+            yield title, values
 
 
 def frames(panel: Mapping[str, Any], responses: Sequence[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
@@ -260,9 +293,8 @@ def _value(metric: Mapping[str, Any], bucket: Mapping[str, Any]) -> float | None
     return None if value is None else float(value)
 
 
-def _frames(target: Mapping[str, Any], response: Mapping[str, Any]) -> Iterator[tuple[str, dict[int, float | None]]]:
+def _frames(target: Mapping[str, Any], response: Mapping[str, Any]) -> Lines:
     """Title and values by time of each line; a bucket without the metric has no point."""
-    metric = next(one for one in target["metrics"] if not one.get("hide"))
     *outer, last = target["bucketAggs"]
     buckets: list[tuple[dict[str, str], Any]] = [({}, response["aggregations"])]
     for one in outer:
@@ -272,10 +304,24 @@ def _frames(target: Mapping[str, Any], response: Mapping[str, Any]) -> Iterator[
             for bucket in parent[one["id"]]["buckets"]
         ]
     for labels, bucket in buckets:
-        title = re.sub(r"\{\{([\s\S]+?)\}\}", partial(_label, labels), target["alias"])
         points = bucket[last["id"]]["buckets"]
-        there = [one for one in points if metric["type"] in ("count", "bucket_script") or metric["id"] in one]
-        yield title, {int(one["key"]): _value(metric, one) for one in there}
+        for metric in (one for one in target["metrics"] if not one.get("hide")):
+            there = [one for one in points if metric["type"] in ("count", "bucket_script") or metric["id"] in one]
+            yield _title(target, metric, labels), {int(one["key"]): _value(metric, one) for one in there}
+
+
+def _title(target: Mapping[str, Any], metric: Mapping[str, Any], labels: Mapping[str, str]) -> str:
+    if "alias" in target:
+        own = {"metric": _TITLES.get(metric["type"], ""), "field": metric.get("field", "")}
+        return re.sub(r"\{\{([\s\S]+?)\}\}", partial(_label, {**own, **labels}), target["alias"])
+    assert not labels
+    if metric["type"] != "bucket_script":
+        return " ".join([_TITLES[metric["type"]], *([metric["field"]] if "field" in metric else [])])
+    by_id = {one["id"]: _title(target, one, labels) for one in target["metrics"] if one["type"] != "bucket_script"}
+    title = str(metric["settings"]["script"])
+    for variable in metric["pipelineVariables"]:
+        title = title.replace(f"params.{variable['name']}", by_id[variable["pipelineAgg"]])
+    return title
 
 
 def _buckets(target: Mapping[str, Any], response: Mapping[str, Any]) -> list[dict[str, Any]]:

@@ -79,7 +79,7 @@ class Grafana:
     def draw(self, page: Page, responses: Mapping[str, Responses], width: int, theme: str = "dark") -> Drawn:
         """Draw the whole dashboard, as wide as a window of ``width`` pixels. ``responses``: by panel title."""
         panels = [
-            {"panel": panel, "frames": list(frames(panel, responses[panel["title"]]))}
+            {"panel": panel, "frames": list(frames(page.whole(panel), responses[panel["title"]]))}
             if panel["type"] not in ("row", "text")
             else {"panel": panel, "frames": []}
             for panel in page.dashboard["panels"]

@@ -41,7 +41,7 @@ def opened(data: Proven, board: Board, host: str = "node-000") -> Page:
 
 def drawn(data: Proven, code: Grafana, page: Page, width: int, theme: str = "dark") -> Drawn:
     """The dashboard as it opens."""
-    open_panels = [panel for panel in page.dashboard["panels"] if panel["type"] not in ("row", "text")]
+    open_panels = [page.whole(one) for one in page.dashboard["panels"] if one["type"] not in ("row", "text")]
     return code.draw(page, data.responses(page, open_panels), width, theme)
 
 

@@ -15,8 +15,9 @@ from shipper.view.alerts import filling, judge
 from shipper.view.alerts.model import PER_CONTAINER, PER_HOST, Measure, Rule
 from shipper.view.alerts.output import DOCS
 from shipper.view.alerts.rules import SUBJECTS
+from shipper.view.dashboards.boards import BOARDS
 from shipper.view.dashboards.clauses import lucene_of
-from shipper.view.dashboards.model import ENTITY, HOST, TIME, Test, exists
+from shipper.view.dashboards.model import ENTITY, HOST, TIME, Test, View, exists
 
 HEAD: Final = """# Made by `shipper render`, for /etc/grafana/provisioning/alerting, with the data source of
 # dashboards/grafana/provisioning. docs/alerts.md describes each rule.
@@ -119,14 +120,12 @@ def _number(rule: Rule) -> str:
 
 def _panel(board: Mapping[str, Any], field: str) -> int:
     """Id of the panel that draws ``field``, best as lines; of the first panel if there is none."""
-    panels = [one for panel in board["panels"] for one in (panel, *panel.get("panels", ()))]
-    drawn = [
-        panel
-        for panel in panels
-        if any(metric.get("field") == field for target in panel.get("targets", ()) for metric in target["metrics"])
-    ]
-    lines = [panel for panel in drawn if panel["type"] == "timeseries"]
-    return int(next(iter([*lines, *drawn, *(panel for panel in panels if panel["type"] != "row")]))["id"])
+    every = [one for panel in board["panels"] for one in (panel, *panel.get("panels", ())) if one["type"] != "row"]
+    ids = {one["title"]: one["id"] for one in every}
+    panels = [panel for one in BOARDS if one.uid == board["uid"] for panel in one.panels]
+    drawn = [panel for panel in panels if field and field in [metric.field for metric in panel.metrics]]
+    lines = [panel for panel in drawn if panel.view is View.LINES]
+    return int(ids[next(iter([*lines, *drawn, *panels])).title])
 
 
 def _placed(one: dict[str, Any], source: str) -> dict[str, Any]:

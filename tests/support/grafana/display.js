@@ -40,7 +40,8 @@ async function display(chosen, { panel, frames }) {
   return data.flatMap((frame) => frame.fields.filter((field) => field.type === FieldType.number).map((field) => ({
     name: getFieldDisplayName(field, frame, data),
     colour: getFieldSeriesColor(field, theme).color,
-    text: shown(field, field.values.at(-1)).text,
+    points: field.values.map((value, i) => [frame.fields.find((one) => one.type === FieldType.time).values[i], value]),
+    below: field.config.custom?.transform === "negative-Y",
   })));
 }
 

@@ -39,8 +39,11 @@ function table({ panel, data, range }, width, height) {
   return h(Table, { data: frame, width, height, cellHeight: panel.options.cellHeight, resizable: true, ...more });
 }
 
+// Like the panel's plugin, which leaves out frames without numbers
+const graphable = (data) => data.filter((frame) => frame.fields.some((field) => field.type === "number"));
+
 function lines({ panel, data, range }, width, height) {
-  const drawn = h(TimeSeries, { frames: data, structureRev: 1, width, height, timeRange: range, timeZone: "utc", legend: panel.options.legend });
+  const drawn = h(TimeSeries, { frames: graphable(data), structureRev: 1, width, height, timeRange: range, timeZone: "utc", legend: panel.options.legend });
   return h("div", { "data-legend": true }, drawn);
 }
 
@@ -62,7 +65,7 @@ const empty = ({ data }) => !data.some((frame) => frame.length);
 
 function content(one) {
   if (one.panel.type === "text") return without(one.panel.options.content);
-  if (empty(one) && one.panel.type !== "stat") return without("No data");
+  if (empty(one) && one.panel.type !== "stat") return without(one.panel.fieldConfig.defaults.noValue);
   return (width, height) => KINDS[one.panel.type](one, width, height);
 }
 

@@ -8,9 +8,11 @@ from itertools import combinations
 from typing import Any
 
 import pytest
+from grafana_target import Page, shares
 
 from shipper.schema.datasets import DATASETS
 from shipper.view.dashboards import grafana, kibana
+from shipper.view.dashboards.ask import Span
 from shipper.view.dashboards.boards import BOARDS
 from shipper.view.dashboards.colours import BAD, GOOD, WARNING, bands
 from shipper.view.dashboards.grafana.unit_ids import unit_id
@@ -39,8 +41,8 @@ ENTITIES = {"host.name": "shipper-host", "cgroup.entity": "shipper-container"}
 
 
 def panels(uid: str) -> Iterator[dict[str, Any]]:
-    for panel in IN_GRAFANA[uid]["panels"]:
-        yield from panel["panels"] if panel["type"] == "row" else [panel]
+    """With the targets whose results they show."""
+    return Page(IN_GRAFANA[uid], Span(0, 0, 1)).panels
 
 
 def lenses(uid: str) -> list[dict[str, Any]]:
@@ -113,9 +115,9 @@ def test_grafana_panels_are_complete_and_do_not_overlap(uid: str) -> None:
     for panel in panels(uid):
         assert panel["description"], panel["title"]
         assert panel["fieldConfig"]["defaults"]["unit"], panel["title"]
-        assert panel["datasource"] == {"type": "elasticsearch", "uid": "${datasource}"}
+        assert shares(panel) or panel["datasource"] == {"type": "elasticsearch", "uid": "${datasource}"}
         for target in panel["targets"]:
-            assert target["datasource"] == panel["datasource"], "the default data source may be another one"
+            assert target["datasource"] == {"type": "elasticsearch", "uid": "${datasource}"}, "not the default one"
             numbers = [one["id"] for one in (*target["metrics"], *target["bucketAggs"])]
             assert len(set(numbers)) == len(numbers), panel["title"]
             assert all(number.isdigit() for number in numbers)
@@ -175,7 +177,27 @@ def test_a_legend_takes_a_quarter_of_the_panel_at_most(uid: str) -> None:
         if split:
             assert legend["width"] <= panel["gridPos"]["w"] * 1280 / 24 / 4
         else:
-            assert len(panel["targets"]) <= 3 * panel["gridPos"]["w"] / 4 + 3, panel["title"]
+            assert len(panel["fieldConfig"]["overrides"]) <= 3 * panel["gridPos"]["w"] / 4 + 3, panel["title"]
+
+
+@pytest.mark.parametrize("uid", UIDS)
+def test_charts_that_share_a_search_are_side_by_side(uid: str) -> None:
+    """Grafana asks for a panel when it scrolls into view: a source above the window would leave others empty."""
+    page = IN_GRAFANA[uid]
+    groups = [page["panels"], *(row["panels"] for row in page["panels"] if row["type"] == "row")]
+    for group in groups:
+        by_id = {panel["id"]: (at, panel) for at, panel in enumerate(group)}
+        for at, panel in ((at, panel) for at, panel in enumerate(group) if panel["type"] != "row" and shares(panel)):
+            (target,) = panel["targets"]
+            source_at, source = by_id[target["panelId"]]
+            assert source_at < at
+            assert source["gridPos"]["y"] == panel["gridPos"]["y"]
+            assert not shares(source)
+
+
+def test_the_coreos_page_asks_few_questions() -> None:
+    asking = [panel for panel in panels("shipper-coreos") if not shares(panel)]
+    assert sum(len(panel["targets"]) for panel in asking) == 16
 
 
 def test_a_total_is_a_line_over_the_stack() -> None:

@@ -27,13 +27,19 @@ from shipper.view.dashboards.model import (
     unique,
 )
 
-_NODES: Final = Split(HOST, 12)
+# The same nodes in all charts: with more than twelve, those that use most CPU, or whose documents wait
+_NODES: Final = Split(HOST, 12, most("system.cpu.total.norm.pct"))
+_SHIPPERS: Final = Split(HOST, 12, most("agent.ledger.spooled.count"))
 _SIZE: Final = {"width": 8, "height": 9}  # the legend has room for the names of all nodes
 
 
-def _nodes(title: str, help_: str, name: str, dataset: str = "host", **more: object) -> Panel:
+def _nodes(title: str, help_: str, name: str, **more: object) -> Panel:
     """One line per node. A chart has one metric, because the name of a line decides its colour."""
-    return lines(title, help_, dataset, avg(name), split=_NODES, **{**_SIZE, **more})
+    return lines(title, help_, "host", avg(name), split=_NODES, **{**_SIZE, **more})
+
+
+def _shippers(title: str, help_: str, name: str) -> Panel:
+    return lines(title, help_, "agent", avg(name), split=_SHIPPERS, **{**_SIZE, "width": 12})
 
 
 def _containers(title: str, help_: str, name: str) -> Panel:
@@ -96,7 +102,7 @@ _DISKS = Row(
             "Share of space in use on each node's fullest filesystem.",
             "filesystem",
             most("system.filesystem.used.pct"),
-            split=_NODES,
+            split=Split(HOST, 12),
             top=1,
             **_SIZE,
         ),
@@ -118,24 +124,18 @@ _CONTAINERS = Row(
 _STORE = Row(
     "Elasticsearch, as each node's shipper sees it",
     (
-        _nodes(
+        _shippers(
             "Bulk requests",
             "Requests per second; at zero, Elasticsearch accepts no requests.",
             "agent.delivery.requests.count_per_s",
-            "agent",
-            width=12,
         ),
-        _nodes("Failed requests", "Requests per second.", "agent.delivery.failures.count_per_s", "agent", width=12),
-        _nodes(
+        _shippers("Failed requests", "Requests per second.", "agent.delivery.failures.count_per_s"),
+        _shippers(
             "Latency of bulk requests",
             "Time from a request to its response: the longest of each period, mean.",
             "agent.delivery.latency.ms",
-            "agent",
-            width=12,
         ),
-        _nodes(
-            "Documents waiting", "Documents that are not stored yet.", "agent.ledger.spooled.count", "agent", width=12
-        ),
+        _shippers("Documents waiting", "Documents that are not stored yet.", "agent.ledger.spooled.count"),
         table(
             "Elasticsearch not reached",
             "Nodes whose last request failed, and the number of periods; their documents were sent later.",
@@ -162,7 +162,7 @@ _STORE = Row(
 BOARD = Board(
     "shipper-coreos",
     "CoreOS",
-    "The dashboard of the 2014 set-up: the nodes side by side, the metrics of the twelve Diamond collectors, containers, Elasticsearch.",
+    "The dashboard of the 2014 set-up: the nodes side by side, at most twelve, the metrics of the twelve Diamond collectors, containers, Elasticsearch.",
     (NAMESPACE, CLUSTER, HOSTS),
     (_CPU, _MEMORY, _NETWORK, _DISKS, _CONTAINERS, _STORE),
     (BOOT_MARK,),

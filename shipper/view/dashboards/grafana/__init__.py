@@ -15,6 +15,7 @@ from shipper.view.dashboards.boards import BOARDS
 from shipper.view.dashboards.clauses import all_value, lucene, panel_lucene
 from shipper.view.dashboards.colours import MARKS, bands
 from shipper.view.dashboards.grafana import query as grafana_query
+from shipper.view.dashboards.grafana import series
 from shipper.view.dashboards.grafana.links import carried
 from shipper.view.dashboards.grafana.panels import VIEWS
 from shipper.view.dashboards.grafana.unit_ids import unit_id
@@ -79,14 +80,22 @@ def _rows(board: Board) -> Iterator[dict[str, Any]]:
 
 def _row(board: Board, row: Row, y: int, ids: Iterator[int]) -> tuple[list[dict[str, Any]], int]:
     row_places, end = places(row, y)
-    return [_panel(board, panel, place, next(ids)) for panel, place in zip(row.panels, row_places, strict=True)], end
+    placed = list(zip(row.panels, row_places, strict=True))
+    charts = series.together(board, placed)
+    made, known = [], dict[Panel, int]()
+    for panel, place in placed:
+        known[panel] = next(ids)
+        plain = _panel(board, panel, place, charts.get(panel, (panel,))) | {"id": known[panel]}
+        if panel in charts and panel is not charts[panel][0]:
+            plain |= {"datasource": series.SHARED, "targets": [series.taken(known[charts[panel][0]])]}
+        made.append(plain)
+    return made, end
 
 
-def _panel(board: Board, panel: Panel, place: Place, id_: int) -> dict[str, Any]:
+def _panel(board: Board, panel: Panel, place: Place, charts: series.Charts) -> dict[str, Any]:
     position = dashboard.GridPos(x=place.x, y=place.y, w=place.w, h=place.h)
     if panel.view is View.TEXT:
-        note = text_builder.Panel().title(panel.title).content(panel.text).grid_pos(position)
-        return _plain(note.build()) | {"id": id_}
+        return _plain(text_builder.Panel().title(panel.title).content(panel.text).grid_pos(position).build())
     builder = VIEWS[panel.view](board, panel)
     builder.title(panel.title).description(panel.help).datasource(_SOURCE).grid_pos(position)
     nothing = "0" if panel.view is View.STAT and panel.counts else _EMPTY
@@ -94,9 +103,14 @@ def _panel(board: Board, panel: Panel, place: Place, id_: int) -> dict[str, Any]
     builder.max_data_points(_TREND_POINTS if panel.trend else _MOST_POINTS).interval(_LEAST_INTERVAL)
     if panel.within:
         builder.time_from(panel.within)
-    for target in grafana_query.targets(board, panel):
-        builder.with_target(target.datasource(_SOURCE))
-    made = _plain(builder.build()) | {"id": id_}
+    if panel.view in (View.LINES, View.HEAT):
+        for step in series.named(panel, charts):
+            builder.with_transformation(step)
+        builder.with_target(series.target(board, charts).datasource(_SOURCE))
+    else:
+        for target in grafana_query.targets(board, panel):
+            builder.with_target(target.datasource(_SOURCE))
+    made = _plain(builder.build())
     for metric in (metric for target in made["targets"] for metric in target["metrics"]):
         if metric["type"] == "bucket_script":
             metric["settings"]["script"] = grafana_query.SCRIPT  # Grafana's models know only the older form

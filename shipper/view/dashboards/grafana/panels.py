@@ -40,8 +40,12 @@ def _lines(_board: Board, panel: Panel) -> timeseries.Panel:
         made.stacking(common_builders.StackingConfig().mode(common.StackingMode.NORMAL))
     if panel.steps:
         made.thresholds_style(common_builders.GraphThresholdsStyleConfig().mode(common.GraphThresholdsStyleMode.DASHED))
-    for i in range(len(panel.metrics)):
-        made.override_by_query(grafana_query.ref(i), list(_line(panel, i)))
+    for i, metric in enumerate(panel.metrics):
+        look, name = list(_line(panel, i)), label(panel, metric)
+        if look and panel.split:
+            made.override_by_regexp(f"/ {name}$/" if len(panel.metrics) > 1 else "/./", look)
+        elif look:
+            made.override_by_name(name, look)
     return made
 
 

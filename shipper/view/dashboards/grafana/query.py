@@ -1,4 +1,4 @@
-"""A panel's metrics as targets of Grafana's Elasticsearch data source: one target per metric, or one per table.
+"""A number or a table as targets of Grafana's Elasticsearch data source: one target per number, or per table.
 
 The data source's response_parser.go shows how it reads them: ids are digits, unique within a target; the names of
 table columns follow from the metrics' types.
@@ -16,13 +16,13 @@ from shipper.view.dashboards.clauses import lucene_of, panel_lucene
 from shipper.view.dashboards.model import RECENT, TIME, Board, Metric, Panel, Stat, View, label, order
 
 # Ids of aggregations; terms refer to the metric by which they are sorted
-_METRIC, _ORDER, _TERMS, _HISTOGRAM, _EACH, _NUMBER = "1", "2", "3", "4", "5", "6"
+_METRIC, ORDER, _TERMS, _HISTOGRAM = "1", "2", "3", "4"
 _EVER: Final = "36500d"  # one bucket holds everything, and exists even if it is empty
 _MOST_HOSTS: Final = 5000
 AGE: Final = "age"  # name of a column that a transformation adds
 SCRIPT: Final = "params.each * params.number"
 _PRECISION: Final = "10000"  # up to so many distinct values the count is nearly exact
-_TITLES: Final = {
+TITLES: Final = {
     Stat.AVG: "Average",
     Stat.MAX: "Max",
     Stat.MIN: "Min",
@@ -31,7 +31,7 @@ _TITLES: Final = {
 }
 
 _Metric = Builder[models.MetricAggregation]
-_Bucket = Builder[models.BucketAggregation]
+Bucket = Builder[models.BucketAggregation]
 
 
 def ref(i: int) -> str:
@@ -40,44 +40,37 @@ def ref(i: int) -> str:
 
 
 def targets(board: Board, panel: Panel) -> Iterator[es.Dataquery]:
-    """The targets of a panel, in the order of its metrics."""
+    """The targets of a number or a table, in the order of its metrics."""
     query = panel_lucene(board, panel)
     if panel.recent:
         query = _end(query)
     if panel.view is View.TABLE or (panel.view is View.STAT and panel.split):
-        yield _target(query, 0, _row_metrics(panel), [_terms(panel, _row_order(panel))])
+        yield target(query, 0, _row_metrics(panel), [terms(panel, _row_order(panel))])
         if panel.silent:
             assert panel.split
             yield _sending(query, panel.split.field)
             for i, metric in enumerate(metric for metric in panel.metrics if metric.where):
                 # The second metric gives the first one a name of its own, beside the other target's
                 narrowed = f"{query} AND {lucene_of(metric.where)}"
-                both: list[_Metric] = [_plain(metric, _METRIC), es.Max().id(_ORDER).field(metric.where[0].field)]
-                yield _target(narrowed, 2 + i, both, [_by(panel.split.field, _MOST_HOSTS, _METRIC)])
+                both: list[_Metric] = [plain(metric, _METRIC), es.Max().id(ORDER).field(metric.where[0].field)]
+                yield target(narrowed, 2 + i, both, [_by(panel.split.field, _MOST_HOSTS, _METRIC)])
         return
     if panel.view is View.STAT and panel.metrics[0].stat is Stat.MISSING:
         of = panel.metrics[0].field
-        yield _target(query, 0, [es.Max().id(_METRIC).field(TIME)], [_by(of, _MOST_HOSTS, _METRIC)])
+        yield target(query, 0, [es.Max().id(_METRIC).field(TIME)], [_by(of, _MOST_HOSTS, _METRIC)])
         yield _sending(query, of)
         return
     for i, metric in enumerate(panel.metrics):
         narrowed = _end(query) if metric.recent else query
-        if panel.view is View.STAT:
-            yield _target(narrowed, i, list(_series(metric)), [_histogram(_EVER)]).alias(alias(panel, metric))
-            if panel.trend:
-                course = _target(panel_lucene(board, panel), i + 1, list(_series(metric)), [_histogram()])
-                yield course.alias(alias(panel, metric))
-            continue
-        metrics, buckets = list(_series(metric)), list[_Bucket]([_histogram()])
-        if panel.split:
-            order_by, more = _series_order(panel, metric)
-            metrics, buckets = [*metrics, *more], [_terms(panel, order_by), _histogram()]
-        yield _target(narrowed, i, metrics, buckets).alias(alias(panel, metric))
+        yield target(narrowed, i, [plain(metric, _METRIC)], [histogram(_EVER)]).alias(alias(panel, metric))
+        if panel.trend:
+            course = target(panel_lucene(board, panel), i + 1, [plain(metric, _METRIC)], [histogram()])
+            yield course.alias(alias(panel, metric))
 
 
 def _sending(query: str, field: str) -> es.Dataquery:
     """The values of ``field`` in documents of the last RECENT."""
-    return _target(_end(query), 1, [es.Count().id(_METRIC)], [_by(field, _MOST_HOSTS, "_count")])
+    return target(_end(query), 1, [es.Count().id(_METRIC)], [_by(field, _MOST_HOSTS, "_count")])
 
 
 def _end(query: str) -> str:
@@ -104,14 +97,14 @@ def columns(panel: Panel) -> dict[str, str]:
     types = Counter(metric.stat for metric in metrics if not metric.where)
     found = {}
     for metric in metrics:
-        name = f"{_TITLES[metric.stat]} {metric.field}" if types[metric.stat] > 1 or metric.where else _title(metric)
+        name = f"{TITLES[metric.stat]} {metric.field}" if types[metric.stat] > 1 or metric.where else _title(metric)
         found[name] = label(panel, metric) if metric in panel.metrics else ""
         found |= {f"{_title(metric)} {test.field}": "" for test in metric.where[:1]}
     return found
 
 
 def _title(metric: Metric) -> str:
-    return AGE if metric.stat is Stat.AGE else _TITLES[metric.stat]
+    return AGE if metric.stat is Stat.AGE else TITLES[metric.stat]
 
 
 def _only_sorts(panel: Panel) -> bool:
@@ -124,15 +117,16 @@ def _same(left: Metric, right: Metric) -> bool:
     return (left.stat, left.field) == (right.stat, right.field)
 
 
-def _target(query: str, i: int, metrics: list[_Metric], buckets: list[_Bucket]) -> es.Dataquery:
+def target(query: str, i: int, metrics: list[_Metric], buckets: list[Bucket]) -> es.Dataquery:
+    """Target number ``i`` of a panel."""
     made = es.Dataquery().ref_id(ref(i)).query(query).time_field(TIME).metrics(metrics).bucket_aggs(buckets)
     return made.query_type("lucene")
 
 
 def _row_metrics(panel: Panel) -> list[_Metric]:
     asked = [(i, metric) for i, metric in enumerate(panel.metrics) if metric.stat is not Stat.AGE and not metric.where]
-    shown: list[_Metric] = [_plain(metric, _row_id(i)) for i, metric in asked]
-    return [*shown, _plain(order(panel), _ORDER).hide(hide=True)] if _only_sorts(panel) else shown
+    shown: list[_Metric] = [plain(metric, _row_id(i)) for i, metric in asked]
+    return [*shown, plain(order(panel), ORDER).hide(hide=True)] if _only_sorts(panel) else shown
 
 
 def _row_id(i: int) -> str:
@@ -143,36 +137,25 @@ def _row_order(panel: Panel) -> str:
     by = order(panel)
     if by.stat is Stat.COUNT:
         return "_count"
-    return next((_row_id(i) for i, metric in enumerate(panel.metrics) if _same(metric, by)), _ORDER)
+    return next((_row_id(i) for i, metric in enumerate(panel.metrics) if _same(metric, by)), ORDER)
 
 
-def _series_order(panel: Panel, metric: Metric) -> tuple[str, list[_Metric]]:
-    """Id of the metric by which the series are sorted, and that metric if it is not the drawn one."""
-    by = order(panel)
-    if by.stat is Stat.COUNT:
-        return "_count", []
-    return (_METRIC, []) if _same(by, metric) else (_ORDER, [_plain(by, _ORDER).hide(hide=True)])
-
-
-def _series(metric: Metric) -> Iterator[_Metric]:
-    if metric.stat is not Stat.TOTAL:
-        yield _plain(metric, _METRIC)
-        return
-    yield es.Average().id(_EACH).field(metric.field).hide(hide=True)
-    yield _unique(metric.per, _NUMBER).hide(hide=True)
+def product(id_: str, each: str, number: str) -> es.BucketScript:
+    """The product of two other metrics."""
     variables: list[Builder[models.PipelineVariable]] = [
-        es.PipelineVariable().name(name).pipeline_agg(id_) for name, id_ in (("each", _EACH), ("number", _NUMBER))
+        es.PipelineVariable().name(name).pipeline_agg(of) for name, of in (("each", each), ("number", number))
     ]
     script = es.ElasticsearchBucketScriptSettings().script(es.ElasticsearchInlineScript().inline(SCRIPT))
-    yield es.BucketScript().id(_METRIC).pipeline_variables(variables).settings(script)
+    return es.BucketScript().id(id_).pipeline_variables(variables).settings(script)
 
 
-def _plain(metric: Metric, id_: str) -> es.Average | es.Max | es.Min | es.Count | es.UniqueCount:
+def plain(metric: Metric, id_: str) -> es.Average | es.Max | es.Min | es.Count | es.UniqueCount:
+    """A metric that needs no other one."""
     match metric.stat:
         case Stat.COUNT:
             return es.Count().id(id_)
         case Stat.UNIQUE:
-            return _unique(metric.field, id_)
+            return unique(metric.field, id_)
         case Stat.MAX:
             return es.Max().id(id_).field(metric.field)
         case Stat.MIN:
@@ -181,12 +164,14 @@ def _plain(metric: Metric, id_: str) -> es.Average | es.Max | es.Min | es.Count 
             return es.Average().id(id_).field(metric.field)
 
 
-def _unique(field: str, id_: str) -> es.UniqueCount:
+def unique(field: str, id_: str) -> es.UniqueCount:
+    """The number of distinct values of ``field``."""
     settings = es.ElasticsearchUniqueCountSettings().precision_threshold(_PRECISION)
     return es.UniqueCount().id(id_).field(field).settings(settings)
 
 
-def _terms(panel: Panel, order_by: str) -> es.Terms:
+def terms(panel: Panel, order_by: str) -> es.Terms:
+    """The values of the panel's split. ``order_by``: id of a metric, or ``_count``."""
     split = panel.split
     assert split
     return _by(split.field, split.size, order_by, rising=split.rising)
@@ -198,6 +183,7 @@ def _by(field: str, size: int, order_by: str, *, rising: bool = False) -> es.Ter
     return es.Terms().id(_TERMS).field(field).settings(settings)
 
 
-def _histogram(interval: str = "auto") -> es.DateHistogram:
+def histogram(interval: str = "auto") -> es.DateHistogram:
+    """The time buckets."""
     settings = es.ElasticsearchDateHistogramSettings().interval(interval).min_doc_count("0")
     return es.DateHistogram().id(_HISTOGRAM).field(TIME).settings(settings)
