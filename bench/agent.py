@@ -27,7 +27,7 @@ from bench.bare import command
 from bench.cgroups import cgroups, mode
 from bench.compiled import compiled
 
-_FEW = 3
+_FEW = 8  # ticks of the shorter run: by then the values of idle cgroups are held
 _TRACED = 10
 
 

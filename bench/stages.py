@@ -2,7 +2,7 @@
 
 Each figure is what a stage adds to the previous one, as the median over the ticks:
 
-- ``read``: read every file that the cgroup collector keeps open, as the collector does, and discard the text;
+- ``read``: read the files that the cgroup collector reads at this tick, as the collector does, and discard the text;
 - ``parse``: the rest of the collector's work: walk, parsing, values; ``document``: rates, derived values, text;
 - ``host``: collecting and documents of all other datasets;
 - ``spool``: write to disk with fsync; ``send``: send to ``bench.sink`` and record the response in the ledger.
@@ -10,7 +10,6 @@ Each figure is what a stage adds to the previous one, as the median over the tic
 FILE receives the paths of the cgroup files, for ``bench/floor.c``.
 """
 
-import gc
 import json
 import statistics
 import subprocess
@@ -34,6 +33,7 @@ from shipper.settings.config import Collect, Config, Elasticsearch, Host
 
 _SECOND_MS = 1000
 _PAUSE_S = 0.25  # so that counters move
+_UNTIL_HELD_S = 6  # until the values of idle cgroups are held
 
 
 def main() -> None:
@@ -73,10 +73,12 @@ class _Stages:
             took.setdefault(stage, []).append((time.process_time_ns() - began) / 1000)
             return result
 
-        for _ in self._collect():
-            pass
-        opened = [thing for thing in gc.get_objects() if isinstance(thing, Files)]
-        readable = [(files, [at for at, fd in enumerate(files._fds) if fd >= 0]) for files in opened]  # noqa: SLF001
+        for _ in range(_UNTIL_HELD_S):
+            time.sleep(1)
+            for _ in self._collect():
+                pass
+        opened = [cgroup.files for cgroup in self._collect.__self__._known.values()]  # type: ignore[attr-defined]  # noqa: SLF001
+        readable = [(one._files, one.numbers()) for one in opened]  # noqa: SLF001
         with open(listing, "w", encoding="utf-8") as out:
             out.writelines(f"{self._root.absolute(files._path(at))}\n" for files, ats in readable for at in ats)  # noqa: SLF001
         self._cgroups.prime()

@@ -44,6 +44,7 @@ _CHUNK: Final = 1 << 16
 _LARGEST: Final = 1 << 24  # no known kernel file is larger
 _RESERVED: Final = 256  # descriptors for sockets, spool and libraries
 _MOST_KEPT: Final = 65_536
+_OF_OTHERS: Final = 32  # one part in 32 is left to the collectors other than that of cgroups
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +60,15 @@ class Descriptors:
 
     def __init__(self, most: int) -> None:
         self.free = most
+        self._of_cgroups = most - most // _OF_OTHERS
+
+    def shares(self, cgroups: int) -> Iterator[int]:
+        """How many of them each cgroup may keep, so that none keeps all of its files while another keeps none."""
+        before = 0
+        for number in range(1, cgroups + 1):
+            after = self._of_cgroups * number // cgroups
+            yield after - before
+            before = after
 
     @classmethod
     def of_this_process(cls) -> "Descriptors":
@@ -109,8 +119,8 @@ def _whole(fd: int, *, single: bool) -> bytes:
     return data
 
 
-def _first(root: "Root", path: str, *, single: bool) -> tuple[bytes, int]:
-    """Contents, and the descriptor if it may stay open, else -1. Raises OSError."""
+def _first(root: "Root", path: str, *, single: bool, keep: bool = True) -> tuple[bytes, int]:
+    """Contents, and the descriptor if it may stay open and is to be kept, else -1. Raises OSError."""
     fd = root.open(path, _FLAGS)
     descriptors = root.descriptors
     try:
@@ -118,7 +128,7 @@ def _first(root: "Root", path: str, *, single: bool) -> tuple[bytes, int]:
     except OSError:
         os.close(fd)
         raise
-    if descriptors.free > 0:
+    if keep and descriptors.free > 0:
         descriptors.free -= 1
         return data, fd
     os.close(fd)
@@ -136,6 +146,9 @@ class File:
         self._root = root
         self._fd = -1
         self._single = path.startswith("sys/")
+
+    def __del__(self) -> None:
+        self.close()
 
     def read(self) -> bytes:
         """All of the file. Raises OSError."""
@@ -159,19 +172,33 @@ class File:
 class Files:
     """The files of a cgroup by number, like ``File``; in one array, because a thousand cgroups have 20,000 files."""
 
-    __slots__ = ("_fds", "_path", "_root")
+    __slots__ = ("_fds", "_kept", "_most", "_path", "_root")
 
     def __init__(self, root: "Root", path: Callable[[int], str], count: int) -> None:
         """``path`` gives the path of a file below the root by its number; it is called only to open the file."""
         self._root = root
         self._path = path
         self._fds = array("i", [-1]) * count
+        self._kept, self._most = 0, count
+
+    def __del__(self) -> None:
+        self.close()
+
+    def keep(self, most: int) -> None:
+        """Keep at most this number of descriptors: those of the files that are read first."""
+        self._most = most
+        for at in range(len(self._fds) - 1, -1, -1) if self._kept > most else ():
+            self._close(at)
+            if self._kept == most:
+                break
 
     def read(self, at: int) -> bytes:
         """All of file number ``at``. Raises OSError."""
         fd = self._fds[at]
         if fd < 0:
-            data, self._fds[at] = _first(self._root, self._path(at), single=True)
+            data, fd = _first(self._root, self._path(at), single=True, keep=self._kept < self._most)
+            self._fds[at] = fd
+            self._kept += fd >= 0
             return data
         try:
             data = os.pread(fd, _PAGE, 0)
@@ -182,13 +209,14 @@ class Files:
 
     def close(self) -> None:
         """Close all descriptors."""
-        for at in range(len(self._fds)):
+        for at in range(len(self._fds)) if self._kept else ():
             self._close(at)
 
     def _close(self, at: int) -> None:
         if self._fds[at] >= 0:
             os.close(self._fds[at])
             self._fds[at] = -1
+            self._kept -= 1
             self._root.descriptors.free += 1
 
 

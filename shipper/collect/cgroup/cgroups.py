@@ -12,6 +12,7 @@ from shipper.collect.cgroup.block_devices import Devices
 from shipper.collect.cgroup.entities import ENTITY, entities
 from shipper.collect.cgroup.identity import identify, looks_like_a_container
 from shipper.collect.cgroup.member import Cgroup, HostCgroups, inodes
+from shipper.collect.cgroup.reading import FileTable
 from shipper.collect.cgroup.runtime import containers, unit_files
 from shipper.collect.cgroup.runtime.containers import RuntimeFiles
 from shipper.collect.cgroup.slow import Slow
@@ -181,7 +182,7 @@ class _Cgroups:
         for cgroup in cgroups:
             at_ns = self._reader.now_ns()
             values = cgroup.read(at_ns)
-            if cgroup.missed:
+            if cgroup.files.missed:
                 self._walker.suspect()
             _inherit_limit(cgroup.path, values, limits)
             if not values:
@@ -229,7 +230,7 @@ class _Cgroups:
         if host is None or host.layout != layout:
             missing = "no hierarchy has the controller; it may be disabled (cgroup_disable=)"
             self._reader.lacks = {f"cgroup.{controller}": missing for controller in layout.lacks()}
-            slow, table = Slow(self._reader, layout), controllers.table(layout)
+            slow, table = Slow(self._reader, layout), FileTable(self._reader, layout)
             network = of_host(self._reader, "net")
             period_ms, name = self._config.collect.period_s * 1000, self._config.host.name
             host = self._host = HostCgroups(self._reader, layout, slow, self._files, table, network, period_ms, name)
@@ -265,7 +266,11 @@ class _Cgroups:
                 unknown.append(path)
         self._note_unknown(unknown)
         for gone in known.values():
-            gone.close()
+            gone.files.close()
+        for cgroup, most in zip(
+            self._known.values(), self._reader.root.descriptors.shares(len(self._known)), strict=True
+        ):
+            cgroup.files.keep(most)
 
     def _note_unknown(self, paths: list[str]) -> None:
         what = "containers of unknown runtimes"
@@ -277,7 +282,7 @@ class _Cgroups:
 
     def _forget(self) -> None:
         for cgroup in self._known.values():
-            cgroup.close()
+            cgroup.files.close()
         self._known, self._tree = {}, None
 
 

@@ -7,7 +7,7 @@ controller exist only if the parent cgroup enables it, and keys differ between k
 import math
 import os
 import re
-from collections.abc import Callable, Mapping, MutableMapping
+from collections.abc import Callable, Hashable, Mapping, MutableMapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Final
@@ -96,7 +96,9 @@ class CgroupFile:
 
     ``field``: the file has one number, the value of this field, and needs no ``parse``. ``needs``: the controller that adds
     the file in cgroup2; files without it are in every cgroup. ``own``: the file counts only the cgroup's own tasks, not
-    those of the cgroups below it.
+    those of the cgroups below it. ``held``: it changes only together with a file that is read at every tick, or by an
+    operator's hand; docs/decisions/0013-held-files.md has the reasons. ``sign``: the part of a file read at every tick that
+    does not change by itself.
     """
 
     controller: str
@@ -106,11 +108,13 @@ class CgroupFile:
     field: str = ""
     needs: str = ""
     own: bool = False
+    held: bool = False
+    sign: Callable[[bytes], Hashable] | None = None
 
 
-def single(controller: str, name: str, field: str, needs: str = "") -> CgroupFile:
+def single(controller: str, name: str, field: str, needs: str = "", *, held: bool = False) -> CgroupFile:
     """A file that has only the number of ``field``."""
-    return CgroupFile(controller, name, number(field), field=field, needs=needs)
+    return CgroupFile(controller, name, number(field), field=field, needs=needs, held=held)
 
 
 def number(field: str) -> Parse:
@@ -315,12 +319,25 @@ def drop_io(values: MutableMapping[str, Any]) -> None:
         values.pop(key, None)
 
 
-_PRESSURE: Final = [CgroupFile(UNIFIED, f"{name}.pressure", _pressure(name)) for name in pressure.RESOURCES]
+def _stalled(text: bytes) -> Hashable:
+    """The stall times: averages change by themselves for half an hour."""
+    return tuple(re.findall(rb"total=(\d+)", text))
+
+
+# A task waits for a CPU before it runs, so this is a sign; it can wait for memory or I/O only after it ran
+_PRESSURE: Final = [
+    CgroupFile(UNIFIED, "cpu.pressure", _pressure("cpu"), sign=_stalled),
+    *(
+        CgroupFile(UNIFIED, f"{name}.pressure", _pressure(name), held=True)
+        for name in pressure.RESOURCES
+        if name != "cpu"
+    ),
+]
 
 _V2: Final = [
     CgroupFile(UNIFIED, "cpu.stat", _cpu_stat()),
     single(UNIFIED, "memory.current", "cgroup.memory.usage.bytes", needs="memory"),
-    single(UNIFIED, "memory.peak", "cgroup.memory.peak.bytes", needs="memory"),
+    single(UNIFIED, "memory.peak", "cgroup.memory.peak.bytes", needs="memory", held=True),
     CgroupFile(UNIFIED, "memory.stat", _keys({
         b"anon": "cgroup.memory.anon.bytes",
         b"file": "cgroup.memory.file.bytes",
@@ -358,15 +375,15 @@ _V2: Final = [
 
 _V1: Final = [
     single("cpuacct", "cpuacct.usage", "cgroup.cpu.usage.ns"),
-    single("cpuacct", "cpuacct.usage_user", "cgroup.cpu.user.ns"),
-    single("cpuacct", "cpuacct.usage_sys", "cgroup.cpu.system.ns"),
+    single("cpuacct", "cpuacct.usage_user", "cgroup.cpu.user.ns", held=True),
+    single("cpuacct", "cpuacct.usage_sys", "cgroup.cpu.system.ns", held=True),
     # before Linux 4.9 the only file, in clock ticks
     CgroupFile("cpuacct", "cpuacct.stat", _keys(
         {b"user": "cgroup.cpu.user.ns", b"system": "cgroup.cpu.system.ns"}, _NS_PER_TICK
-    ), unless="cgroup.cpu.user.ns"),
-    CgroupFile("cpu", "cpu.stat", _keys({**_PERIODS, b"throttled_time": "cgroup.cpu.throttled.ns"})),
+    ), unless="cgroup.cpu.user.ns", held=True),
+    CgroupFile("cpu", "cpu.stat", _keys({**_PERIODS, b"throttled_time": "cgroup.cpu.throttled.ns"}), held=True),
     single("memory", "memory.usage_in_bytes", "cgroup.memory.usage.bytes"),
-    single("memory", "memory.max_usage_in_bytes", "cgroup.memory.peak.bytes"),
+    single("memory", "memory.max_usage_in_bytes", "cgroup.memory.peak.bytes", held=True),
     # total_ includes the cgroups below, as everything in v2 does
     CgroupFile("memory", "memory.stat", _memory_stat_v1({
         b"total_rss": "cgroup.memory.anon.bytes",
@@ -385,15 +402,15 @@ _V1: Final = [
     })),
     single("memory", "memory.kmem.usage_in_bytes", "cgroup.memory.kernel.bytes"),
     CgroupFile("memory", "memory.kmem.tcp.usage_in_bytes", _kept(number("cgroup.memory.sock.bytes"))),
-    CgroupFile("memory", "memory.failcnt", _kept(number("cgroup.memory.events.max.count"))),
-    CgroupFile("memory", "memory.oom_control", _kept(_keys({b"oom_kill": "cgroup.memory.events.oom_kill.count"}))),
+    CgroupFile("memory", "memory.failcnt", _kept(number("cgroup.memory.events.max.count")), held=True),
+    CgroupFile("memory", "memory.oom_control", _kept(_keys({b"oom_kill": "cgroup.memory.events.oom_kill.count"})), held=True),
     single("pids", "pids.current", "cgroup.pids.current"),
-    CgroupFile("pids", "pids.events", _kept(_keys({b"max": "cgroup.pids.events.max.count"}))),
-    CgroupFile("blkio", "blkio.throttle.io_service_bytes_recursive", _blkio("bytes")),
-    CgroupFile("blkio", "blkio.throttle.io_serviced_recursive", _blkio("count")),
+    CgroupFile("pids", "pids.events", _kept(_keys({b"max": "cgroup.pids.events.max.count"})), held=True),
+    CgroupFile("blkio", "blkio.throttle.io_service_bytes_recursive", _blkio("bytes"), held=True),
+    CgroupFile("blkio", "blkio.throttle.io_serviced_recursive", _blkio("count"), held=True),
     # before Linux 4.16 the only files, which leave out the cgroups below
-    CgroupFile("blkio", "blkio.throttle.io_service_bytes", _blkio("bytes"), unless=_IO["bytes"], own=True),
-    CgroupFile("blkio", "blkio.throttle.io_serviced", _blkio("count"), unless=_IO["count"], own=True),
+    CgroupFile("blkio", "blkio.throttle.io_service_bytes", _blkio("bytes"), unless=_IO["bytes"], own=True, held=True),
+    CgroupFile("blkio", "blkio.throttle.io_serviced", _blkio("count"), unless=_IO["count"], own=True, held=True),
 ]  # fmt: skip
 
 # Every cgroup of cgroup2 has cpu.stat, with CPU times even without a controller; it is not read if v1 gives the times

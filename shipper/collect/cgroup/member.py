@@ -1,18 +1,17 @@
-"""One cgroup over time: its open files, its names, and what is read less often than at every tick."""
+"""One cgroup over time: its names, its processes, and what is read less often than at every tick."""
 
 from collections.abc import Hashable
 from dataclasses import dataclass
-from functools import partial
 from itertools import chain
 from typing import Any, Final
 from zlib import crc32
 
 from shipper.base.tick_times import timestamp
 from shipper.collect.cgroup import container_network
-from shipper.collect.cgroup.controllers import CgroupFile
 from shipper.collect.cgroup.entities import ENTITY
 from shipper.collect.cgroup.identity import CgroupKind, Identity, pod_uid
 from shipper.collect.cgroup.names import Naming
+from shipper.collect.cgroup.reading import FileTable, TickFiles
 from shipper.collect.cgroup.runtime.containers import Names, RuntimeFiles
 from shipper.collect.cgroup.slow import Slow
 from shipper.fields.aliases import CONTAINERS, PERIOD
@@ -20,12 +19,12 @@ from shipper.fields.rates import Ceiling, Value
 from shipper.kernel.every import Every
 from shipper.kernel.hierarchy import Layout, Node
 from shipper.kernel.namespace import of_pid
-from shipper.kernel.parse import ParseError, integer
 from shipper.kernel.source import Reader
 
 _NS_PER_S: Final = 1_000_000_000
 _NS_PER_MS: Final = 1_000_000
 _STATE_S: Final = 60
+_EARLY_S: Final = 5  # a tick that begins a little early need not wait for the next one
 _SETTINGS_S: Final = 300
 _SPREAD: Final = 30
 _HOLDERS: Final = (CgroupKind.SLICE, CgroupKind.POD)
@@ -42,14 +41,13 @@ class HostCgroups:
     layout: Layout
     slow: Slow
     files: RuntimeFiles
-    table: list[CgroupFile]
+    table: FileTable
     network: str  # empty if it cannot be read
     period_ms: int
     name: str  # of the host; empty if names need not be unique in the fleet
 
     def __post_init__(self) -> None:
         self.mode, self.hierarchies = self.layout.mode, self.layout.hierarchies
-        self.entries = list(enumerate(self.table))
 
 
 class Cgroup:
@@ -60,13 +58,8 @@ class Cgroup:
         self.node, self.identity = node, identity
         self.inodes = inodes(node)
         self.namespace = ""
-        self.missed = False  # a file that existed before
+        self.files = TickFiles(host.table, path, node)
         self._host = host
-        # A method of this object would make a cycle, which only the garbage collector frees, long after the cgroup is gone
-        self._file = partial(_file, host, path)
-        self._files = host.reader.root.files(self._file, len(host.table))
-        self._present = self._possible(node)
-        self._absent: list[tuple[int, CgroupFile]] = []
         self._naming = Naming(path, identity)
         self._named: Names = self._naming.values
         self._described: dict[str, Value] = {}
@@ -74,7 +67,7 @@ class Cgroup:
         self._state: dict[str, Value] = {}
         self._pid = 0
         spread = crc32(path.encode("utf-8", "surrogateescape")) % _SPREAD  # those made together are not due together
-        self._read_state = Every(_STATE_S, offset_s=spread)
+        self._read_state = Every(_STATE_S, _EARLY_S, spread)
         self._read_settings = Every(_SETTINGS_S, offset_s=10 * spread)
         self._moved: dict[str, int] = {}
         self._moved_at = 0
@@ -93,29 +86,19 @@ class Cgroup:
             return (self.identity.kind, *map(str, pod), str(name)) if name else None
         return self.path if self.identity.kind in (CgroupKind.SERVICE, CgroupKind.MACHINE) else None
 
-    def _possible(self, node: Node) -> list[tuple[int, CgroupFile]]:
-        """The files that it may have; not those that count only its own tasks if there are cgroups below it."""
-        return [
-            entry
-            for entry in self._host.entries
-            if entry[1].controller in node.inodes and not (entry[1].own and node.children)
-        ]
-
     def become(self, node: Node, identity: Identity) -> None:
         """Update it after a change of the tree around it."""
-        if bool(node.children) != bool(self.node.children):
-            self._present, self._absent = self._possible(node), []
+        self.files.become(node)
         self.node = node
         if identity != self.identity:
             self.identity, self._described = identity, {}
 
     def refresh(self, now_ns: int) -> None:
-        """Read names, settings, processes and the network namespace, if they are due."""
+        """Read names, settings, processes and the network namespace, if they are due; then held files are due, too."""
         self._naming.refresh(self._host.reader, self._host.files, now_ns)
         if not self._read_state.due(now_ns):
             return
-        self._present += self._absent
-        self._absent = []
+        self.files.read_all()
         self._members()
         if self._read_settings.due(now_ns):
             self._settings = self._host.slow.settings(self.path, self.node)
@@ -160,31 +143,7 @@ class Cgroup:
 
     def read(self, now_ns: int) -> dict[str, Any]:
         """Values of the files that are read at every tick, and of what ``refresh`` read; empty if the cgroup is gone."""
-        values: dict[str, Any] = {}
-        reader = self._host.reader
-        gone: list[tuple[int, CgroupFile]] = []
-        for entry in self._present:
-            at, spec = entry
-            if spec.unless in values:
-                continue
-            try:
-                data = self._files.read(at)
-                if not data:
-                    continue
-                if spec.field:
-                    values[spec.field] = integer(data)
-                else:
-                    values.update(spec.parse(data))
-            except OSError as error:
-                if reader.refused(self._file(at), error):
-                    gone.append(entry)
-            except ParseError as error:
-                reader.problem(self._file(at), str(error))
-                values.update(error.partial or {})
-        self.missed = bool(gone)
-        if gone:  # a controller was disabled (its files are tried again each minute), or the cgroup is gone
-            self._absent += gone
-            self._present = [entry for entry in self._present if entry not in gone]
+        values = self.files.read(now_ns)
         if values:
             self._add_slow(values, now_ns)
         return values
@@ -206,20 +165,10 @@ class Cgroup:
         possible = device and grown[device] > 0 and _BUSIEST.allows(grown[device], since)
         return (device, grown[device] * _NS_PER_S / since) if possible else None
 
-    def close(self) -> None:
-        """Close all files."""
-        self._files.close()
-
 
 def inodes(node: Node) -> Hashable:
     """What changes when the cgroup is recreated."""
     return tuple(chain(*sorted(node.inodes.items())))
-
-
-def _file(host: HostCgroups, path: str, at: int) -> str:
-    """Path of file number ``at`` of the table, below the host root."""
-    spec = host.table[at]
-    return f"{host.hierarchies[spec.controller]}{path}/{spec.name}"
 
 
 def _start(host: HostCgroups, path: str, node: Node) -> tuple[int, int]:

@@ -1,5 +1,6 @@
 """Kept descriptors: what they give is what a new look would give, and there are never more of them than allowed."""
 
+import gc
 import os
 from pathlib import Path
 
@@ -62,3 +63,38 @@ def test_a_file_that_comes_later_is_found(tmp_path: Path) -> None:
     assert kept.read(1) == b"1\n"
     assert descriptors.free == 2
     kept.close()
+
+
+def test_descriptors_beyond_the_share_are_closed_and_those_of_the_first_files_stay(tree: Path) -> None:
+    kept, descriptors = files(tree, 10)
+    for most, left in ((3, 3), (1, 1), (0, 0), (2, 2)):
+        kept.keep(most)
+        assert [kept.read(at) for at in range(3)] == [b"a 1\n", b"b 1\n", b"c 1\n"]
+        assert open_now(tree) == left
+        assert descriptors.free == 10 - left
+    kept.keep(1)
+    links = [os.readlink(fd) for fd in Path("/proc/self/fd").iterdir() if fd.exists()]
+    assert [link for link in links if link.startswith(f"{tree}/")] == [f"{tree}/a"]
+    kept.close()
+
+
+@pytest.mark.parametrize(("most", "cgroups"), [(19_744, 3015), (64, 3), (64, 100), (0, 7), (5, 0)])
+def test_shares_are_equal_and_leave_some_to_others(most: int, cgroups: int) -> None:
+    shares = list(Descriptors(most).shares(cgroups))
+    assert len(shares) == cgroups
+    assert max(shares, default=0) - min(shares, default=0) <= 1
+    assert sum(shares) == (most - most // 32 if cgroups else 0)
+
+
+def test_files_that_nobody_has_any_more_are_closed_at_once(tree: Path) -> None:
+    kept, descriptors = files(tree, 10)
+    single = kept._root.file("c")
+    assert (kept.read(0), single.read()) == (b"a 1\n", b"c 1\n")
+    assert open_now(tree) == 2
+    gc.disable()
+    try:
+        del kept, single
+        assert open_now(tree) == 0
+    finally:
+        gc.enable()
+    assert descriptors.free == 10

@@ -1,0 +1,203 @@
+"""The files of a cgroup that change from tick to tick: those read at every tick, and those read only after a sign of change.
+
+``controllers`` says which are which. The second kind is *held*: its values stay as they are until something that is read at
+every tick changes (docs/decisions/0013-held-files.md).
+"""
+
+from collections.abc import Collection, Hashable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Final
+
+from shipper.collect.cgroup.controllers import table
+from shipper.kernel.hierarchy import Layout, Node
+from shipper.kernel.parse import ParseError, integer
+from shipper.kernel.source import Reader
+
+_NS_PER_S: Final = 1_000_000_000
+# Stall times are updated every 2 s, quota periods take up to 1 s and end after the task that used them
+_SETTLED_NS: Final = 3 * _NS_PER_S
+_TIME: Final = "cgroup.cpu.usage.ns"  # without which nothing shows that no task of the cgroup ran
+_NO_FILE: Final = -1
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """Numbers of files. ``each_tick`` has with each the number of the file whose text makes it unnecessary."""
+
+    each_tick: tuple[tuple[int, int], ...]
+    held: tuple[int, ...]
+
+
+class FileTable:
+    """The files to read in the cgroups of a host. A file's number is its rank: the first ones stay open."""
+
+    def __init__(self, reader: Reader, layout: Layout) -> None:
+        self.reader = reader
+        self.specs = sorted(table(layout), key=lambda spec: spec.held)
+        self._hierarchies = layout.hierarchies
+        self._plans: dict[Hashable, _Plan] = {}
+        self._shared: dict[tuple[str, ...], tuple[str, ...]] = {}
+
+    def path(self, cgroup: str, at: int) -> str:
+        """Path of file number ``at``, below the host root."""
+        spec = self.specs[at]
+        return f"{self._hierarchies[spec.controller]}{cgroup}/{spec.name}"
+
+    def sign(self, at: int, text: bytes) -> Hashable:
+        """What of the text shows that something happened."""
+        sign = self.specs[at].sign
+        return sign(text) if sign else text
+
+    def shared(self, names: tuple[str, ...]) -> tuple[str, ...]:
+        """``names``, always the same object for the same names: a row beside them takes a third of a dict's memory."""
+        return self._shared.setdefault(names, names)
+
+    def plan(self, node: Node, gone: Collection[int]) -> _Plan:
+        """The files to read in the cgroup: not those ``gone``; if it has cgroups below, not those of its own tasks only.
+
+        Most cgroups share one plan.
+        """
+        key = (tuple(node.inodes), bool(node.children), tuple(gone))
+        if key not in self._plans:
+            mine = [
+                at
+                for at, spec in enumerate(self.specs)
+                if at not in gone and spec.controller in node.inodes and not (spec.own and node.children)
+            ]
+            fields = {self.specs[at].field: at for at in mine if self.specs[at].field}
+            self._plans[key] = _Plan(
+                tuple((at, fields.get(self.specs[at].unless, _NO_FILE)) for at in mine if not self.specs[at].held),
+                tuple(at for at in mine if self.specs[at].held),
+            )
+        return self._plans[key]
+
+
+class TickFiles:
+    """The files of one cgroup. ``missed``: at the last tick, a file that existed before was absent."""
+
+    __slots__ = (
+        "_files", "_first", "_gone", "_hold", "_mark", "_names", "_node", "_path", "_plan", "_signs", "_since_ns", "_sound", "_table", "_values",
+        "missed",
+    )  # fmt: skip
+
+    def __init__(self, table: FileTable, path: str, node: Node) -> None:
+        self.missed = False
+        self._table, self._path, self._node = table, path, node
+        # A method of this object would make a cycle, which only the garbage collector frees, long after the cgroup is gone
+        self._files = table.reader.root.files(partial(table.path, path), len(table.specs))
+        self._gone: tuple[int, ...] = ()
+        self._plan = table.plan(node, ())
+        self._sound = True  # at this tick, every file was read and parsed, or is absent
+        self._mark = 0  # of the texts of the last tick
+        self._signs = 0
+        self._names: tuple[str, ...] = ()
+        self._values: tuple[Any, ...] = ()
+        self._first = 0  # of the values that held files gave
+        self._since_ns = 0
+        self._hold = False  # the values, as long as the signs stay the same
+
+    def become(self, node: Node) -> None:
+        """Update it after a change of the tree around the cgroup."""
+        if bool(node.children) != bool(self._node.children):
+            self._node = node
+            self.read_all()
+        self._node = node
+
+    def read_all(self) -> None:
+        """Read all files at the next tick, also those that are held, and those that were absent."""
+        self._gone, self._hold = (), False
+        self._plan = self._table.plan(self._node, ())
+
+    def keep(self, most: int) -> None:
+        """Keep at most this number of files open."""
+        self._files.keep(most)
+
+    def close(self) -> None:
+        """Close all files."""
+        self._files.close()
+
+    def read(self, now_ns: int) -> dict[str, Any]:
+        """Values of all files; the caller may change them. Empty if the cgroup is gone."""
+        self._sound, self.missed = True, False
+        texts = self._texts()
+        # A hash takes 8 bytes, the texts a thousand
+        mark = hash(tuple(texts.values()))
+        if self._hold and mark == self._mark:
+            return dict(zip(self._names, self._values, strict=True))
+        signs = hash(tuple(self._table.sign(at, text) for at, text in texts.items()))
+        values: dict[str, Any] = {}
+        for at, text in texts.items():
+            self._parse(at, text, values)
+        first = len(values)
+        if self._hold and signs == self._signs and first == self._first and self._sound:
+            values.update(zip(self._names[first:], self._values[first:], strict=True))
+        else:
+            self._add_held(values)
+            self._note(signs, first, values, now_ns)
+        self._mark, self._values = mark, tuple(values.values()) if self._names else ()
+        return values
+
+    def numbers(self) -> list[int]:
+        """The files to read at the next tick, if nothing changes until then."""
+        held = () if self._hold else self._plan.held
+        return [*(at for at, instead in self._plan.each_tick if instead == _NO_FILE), *held]
+
+    def _note(self, signs: int, first: int, values: dict[str, Any], now_ns: int) -> None:
+        """Hold what held files gave, from number ``first``, if two reads gave the same, far enough apart, without a sign."""
+        if signs != self._signs or _TIME not in values or not self._sound:
+            self._signs, self._names, self._hold = signs, (), False
+            return
+        names = self._table.shared(tuple(values))
+        if names == self._names and tuple(values.values())[first:] == self._values[first:]:
+            self._hold = now_ns - self._since_ns >= _SETTLED_NS
+        else:
+            self._names, self._first, self._since_ns, self._hold = names, first, now_ns, False
+
+    def _texts(self) -> dict[int, bytes]:
+        """What the files hold that are read at every tick."""
+        texts: dict[int, bytes] = {}
+        for at, instead in self._plan.each_tick:
+            if instead in texts:
+                continue
+            try:
+                text = self._files.read(at)
+            except OSError as error:
+                self._refused(at, error)
+                continue
+            if text:
+                texts[at] = text
+        return texts
+
+    def _add_held(self, values: dict[str, Any]) -> None:
+        for at in self._plan.held:
+            if self._table.specs[at].unless in values:
+                continue
+            try:
+                text = self._files.read(at)
+            except OSError as error:
+                self._refused(at, error)
+                continue
+            if text:
+                self._parse(at, text, values)
+
+    def _parse(self, at: int, text: bytes, values: dict[str, Any]) -> None:
+        spec = self._table.specs[at]
+        try:
+            if spec.field:
+                values[spec.field] = integer(text)
+            else:
+                values.update(spec.parse(text))
+        except ParseError as error:
+            self._sound = False
+            self._table.reader.problem(self._table.path(self._path, at), str(error))
+            values.update(error.partial or {})
+
+    def _refused(self, at: int, error: OSError) -> None:
+        """A controller was disabled (its files are tried again each minute), the cgroup is gone, or there is a problem."""
+        if self._table.reader.refused(self._table.path(self._path, at), error):
+            self.missed = True
+            self._gone = (*self._gone, at)
+            self._plan = self._table.plan(self._node, self._gone)
+        else:
+            self._sound = False
