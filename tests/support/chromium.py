@@ -19,6 +19,7 @@ _ARGUMENTS: Final = (
     # A mouse, as on a desk: without one the buttons of a chart never hide
     "--blink-settings=primaryHoverType=2,availableHoverTypes=2,primaryPointerType=4,availablePointerTypes=4",
 )
+_SIZE: Final = {"width": 1920, "height": 1080, "deviceScaleFactor": 1, "mobile": False}
 _PATIENCE_S: Final = 60
 
 # What stands in each panel, as drawn: points in plotly's own computed data, numbers in the cells of the document
@@ -55,6 +56,12 @@ class Browser:
         self.driver.get(path.as_uri())
         over = "const root = document.documentElement; return root.dataset.drawn || !trouble.hidden"
         WebDriverWait(self.driver, _PATIENCE_S).until(lambda driver: driver.execute_script(over))
+
+    def new_tab(self) -> str:
+        """Open it and turn to it; its handle."""
+        self.driver.switch_to.new_window("tab")
+        self.command("Emulation.setDeviceMetricsOverride", **_SIZE)
+        return self.driver.current_window_handle
 
     def run(self, script: str, *arguments: Any) -> Any:
         return self.driver.execute_script(script, *arguments)
@@ -96,8 +103,7 @@ def chromium() -> Iterator[Browser]:
     options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
     driver = webdriver.Chrome(options=options, service=webdriver.ChromeService("/usr/bin/chromedriver"))
     try:
-        size = {"width": 1920, "height": 1080, "deviceScaleFactor": 1, "mobile": False}
-        driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+        driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", _SIZE)
         yield Browser(driver)
     finally:
         driver.quit()
