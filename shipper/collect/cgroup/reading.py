@@ -4,12 +4,12 @@
 every tick changes (docs/decisions/0013-held-files.md).
 """
 
-from collections.abc import Collection, Hashable
+from collections.abc import Collection, Hashable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
 
-from shipper.collect.cgroup.controllers import table
+from shipper.collect.cgroup.controllers import CgroupFile, table
 from shipper.kernel.hierarchy import Layout, Node
 from shipper.kernel.parse import ParseError, integer
 from shipper.kernel.source import Reader
@@ -23,10 +23,10 @@ _NO_FILE: Final = -1
 
 @dataclass(frozen=True, slots=True)
 class _Plan:
-    """Numbers of files. ``each_tick`` has with each the number of the file whose text makes it unnecessary."""
+    """Files with their numbers. ``each_tick`` has with each the number of the file whose text makes it unnecessary."""
 
-    each_tick: tuple[tuple[int, int], ...]
-    held: tuple[int, ...]
+    each_tick: tuple[tuple[int, CgroupFile, int], ...]
+    held: tuple[tuple[int, CgroupFile], ...]
 
 
 class FileTable:
@@ -44,11 +44,6 @@ class FileTable:
         spec = self.specs[at]
         return f"{self._hierarchies[spec.controller]}{cgroup}/{spec.name}"
 
-    def sign(self, at: int, text: bytes) -> Hashable:
-        """What of the text shows that something happened."""
-        sign = self.specs[at].sign
-        return sign(text) if sign else text
-
     def shared(self, names: tuple[str, ...]) -> tuple[str, ...]:
         """``names``, always the same object for the same names: a row beside them takes a third of a dict's memory."""
         return self._shared.setdefault(names, names)
@@ -61,14 +56,14 @@ class FileTable:
         key = (tuple(node.inodes), bool(node.children), tuple(gone))
         if key not in self._plans:
             mine = [
-                at
+                (at, spec)
                 for at, spec in enumerate(self.specs)
                 if at not in gone and spec.controller in node.inodes and not (spec.own and node.children)
             ]
-            fields = {self.specs[at].field: at for at in mine if self.specs[at].field}
+            fields = {spec.field: at for at, spec in mine if spec.field}
             self._plans[key] = _Plan(
-                tuple((at, fields.get(self.specs[at].unless, _NO_FILE)) for at in mine if not self.specs[at].held),
-                tuple(at for at in mine if self.specs[at].held),
+                tuple((at, spec, fields.get(spec.unless, _NO_FILE)) for at, spec in mine if not spec.held),
+                tuple((at, spec) for at, spec in mine if spec.held),
             )
         return self._plans[key]
 
@@ -77,8 +72,8 @@ class TickFiles:
     """The files of one cgroup. ``missed``: at the last tick, a file that existed before was absent."""
 
     __slots__ = (
-        "_files", "_first", "_gone", "_hold", "_mark", "_names", "_node", "_path", "_plan", "_signs", "_since_ns", "_sound", "_table", "_values",
-        "missed",
+        "_files", "_first", "_gone", "_hold", "_mark", "_names", "_node", "_path", "_plan", "_signs", "_since_ns", "_sound",
+        "_table", "_values", "missed",
     )  # fmt: skip
 
     def __init__(self, table: FileTable, path: str, node: Node) -> None:
@@ -125,10 +120,8 @@ class TickFiles:
         mark = hash(tuple(texts.values()))
         if self._hold and mark == self._mark:
             return dict(zip(self._names, self._values, strict=True))
-        signs = hash(tuple(self._table.sign(at, text) for at, text in texts.items()))
         values: dict[str, Any] = {}
-        for at, text in texts.items():
-            self._parse(at, text, values)
+        signs = hash(self._take(texts, values))
         first = len(values)
         if self._hold and signs == self._signs and first == self._first and self._sound:
             values.update(zip(self._names[first:], self._values[first:], strict=True))
@@ -140,8 +133,8 @@ class TickFiles:
 
     def numbers(self) -> list[int]:
         """The files to read at the next tick, if nothing changes until then."""
-        held = () if self._hold else self._plan.held
-        return [*(at for at, instead in self._plan.each_tick if instead == _NO_FILE), *held]
+        each_tick = [at for at, _, instead in self._plan.each_tick if instead == _NO_FILE]
+        return each_tick if self._hold else [*each_tick, *(at for at, _ in self._plan.held)]
 
     def _note(self, signs: int, first: int, values: dict[str, Any], now_ns: int) -> None:
         """Hold what held files gave, from number ``first``, if two reads gave the same, far enough apart, without a sign."""
@@ -157,7 +150,7 @@ class TickFiles:
     def _texts(self) -> dict[int, bytes]:
         """What the files hold that are read at every tick."""
         texts: dict[int, bytes] = {}
-        for at, instead in self._plan.each_tick:
+        for at, _, instead in self._plan.each_tick:
             if instead in texts:
                 continue
             try:
@@ -169,29 +162,42 @@ class TickFiles:
                 texts[at] = text
         return texts
 
+    def _take(self, texts: Mapping[int, bytes], values: dict[str, Any]) -> tuple[Hashable, ...]:
+        """Add the values of the texts. Returns what shows that something happened."""
+        signs: list[Hashable] = []
+        for at, text in texts.items():
+            spec = self._table.specs[at]
+            signs.append(spec.sign(text) if spec.sign else text)
+            try:
+                if spec.field:
+                    values[spec.field] = integer(text)
+                else:
+                    values.update(spec.parse(text))
+            except ParseError as error:
+                self._damaged(at, error, values)
+        return tuple(signs)
+
     def _add_held(self, values: dict[str, Any]) -> None:
-        for at in self._plan.held:
-            if self._table.specs[at].unless in values:
+        for at, spec in self._plan.held:
+            if spec.unless in values:
                 continue
             try:
                 text = self._files.read(at)
+                if not text:
+                    continue
+                if spec.field:
+                    values[spec.field] = integer(text)
+                else:
+                    values.update(spec.parse(text))
             except OSError as error:
                 self._refused(at, error)
-                continue
-            if text:
-                self._parse(at, text, values)
+            except ParseError as error:
+                self._damaged(at, error, values)
 
-    def _parse(self, at: int, text: bytes, values: dict[str, Any]) -> None:
-        spec = self._table.specs[at]
-        try:
-            if spec.field:
-                values[spec.field] = integer(text)
-            else:
-                values.update(spec.parse(text))
-        except ParseError as error:
-            self._sound = False
-            self._table.reader.problem(self._table.path(self._path, at), str(error))
-            values.update(error.partial or {})
+    def _damaged(self, at: int, error: ParseError, values: dict[str, Any]) -> None:
+        self._sound = False
+        self._table.reader.problem(self._table.path(self._path, at), str(error))
+        values.update(error.partial or {})
 
     def _refused(self, at: int, error: OSError) -> None:
         """A controller was disabled (its files are tried again each minute), the cgroup is gone, or there is a problem."""
