@@ -269,6 +269,8 @@ def test_legends_and_tables_fit(draw: Callable[[str, int], Drawn], uid: str, wid
             wide.append(f"{title}: scrolls sideways")
         if panel["cut"]:
             wide.append(f"{title}: no room for {panel['cut'][:3]}")
+        if panel["headings"]:
+            wide.append(f"{title}: no room for the headings {panel['headings']}")
     wide += [
         f"{one.title}: no room for its course"
         for one in drawn(BY_UID[uid])

@@ -39,8 +39,11 @@ function table({ panel, data, range }, width, height) {
   return h(Table, { data: frame, width, height, cellHeight: panel.options.cellHeight, resizable: true, ...more });
 }
 
-// Like the panel's plugin, which leaves out frames without numbers
-const graphable = (data) => data.filter((frame) => frame.fields.some((field) => field.type === "number"));
+// Like the panel's plugin: without frames that have no number, and a line keeps its name, which decides its colour
+const graphable = (data) => data.flatMap((frame) => {
+  const number = frame.fields.find((field) => field.type === "number");
+  return number ? [{ ...frame, name: getFieldDisplayName(number, frame, data) }] : [];
+});
 
 function lines({ panel, data, range }, width, height) {
   const drawn = h(TimeSeries, { frames: graphable(data), structureRev: 1, width, height, timeRange: range, timeZone: "utc", legend: panel.options.legend });
@@ -95,6 +98,8 @@ function measured() {
       legend: own ? { height: 1 - own.height / all.height, width: 1 - own.width / all.width } : null,
       plots: content.querySelectorAll(".uplot").length,
       scrolls: grid ? grid.scrollWidth > grid.clientWidth : null,
+      headings: [...content.querySelectorAll("[role=columnheader]")].filter((cell) =>
+        [cell, ...cell.querySelectorAll("*")].some((part) => part.scrollWidth > part.clientWidth + 4)).map((cell) => cell.textContent),
       // Numbers that their cells have no room for; the first cell is a name
       cut: [...content.querySelectorAll("[role=gridcell],[role=cell]")].filter((cell) => cell.previousElementSibling
         && [cell, ...cell.querySelectorAll("*")].some((part) => part.scrollWidth > part.clientWidth + 4)).map((cell) => cell.textContent),

@@ -56,7 +56,7 @@ _NOW = Row(
             most("cgroup.memory.limit.pct"),
         ),
         _number(
-            "Up since",
+            "Uptime",
             "Time since the cgroup was created, in the last two minutes.",
             most("cgroup.uptime.ms"),
         ),

@@ -199,7 +199,7 @@ _WORST = Row(
             Split(HOST, 25),
             most("system.filesystem.used.pct", "used, max"),
             most("system.filesystem.used_files.pct", "inodes, max"),
-            width=12,
+            width=11,
             height=8,
         ),
         table(
@@ -212,6 +212,7 @@ _WORST = Row(
             least("system.memory.swap.used.pct", "swap, min"),
             most("system.memory.swap.used.pct", "swap, max"),
             within=DAY,
+            width=13,
             height=8,
         ),
         lines(

@@ -112,7 +112,7 @@ _LEDGER = Row(
             total("agent.delivery.requests.count_per_s", "sent"),
             total("agent.delivery.failures.count_per_s", "failed"),
             total("agent.delivery.restarts.count_per_s", "restarts of delivery"),
-            width=6,
+            width=5,
         ),
         lines(
             "Latency of bulk requests",
@@ -120,14 +120,14 @@ _LEDGER = Row(
             "agent",
             most("agent.delivery.latency.ms"),
             split=_WORST,
-            width=6,
+            width=7,
         ),
         lines(
             "Bytes to Elasticsearch",
             f"Bytes per second, {SUM}.",
             "agent",
             total("agent.delivery.bytes_per_s", "sent"),
-            width=6,
+            width=5,
         ),
         lines(
             "Second shipper of the same name",
@@ -135,7 +135,7 @@ _LEDGER = Row(
             "agent",
             most("agent.delivery.twins.count"),
             split=_WORST,
-            width=6,
+            width=7,
         ),
     ),
 )

@@ -33,6 +33,7 @@ _LEAST_WIDTH: Final = 70  # pixels; with Grafana's default of 150, a page has no
 _KEY_WIDTH: Final = 220
 _WIDTHS: Final = {"date": 155}
 _BAR_WIDTH: Final = 80
+_LETTER_WIDTH: Final = 8  # of a heading
 _MANY: Final = 4  # columns; fewer share the room
 
 
@@ -105,7 +106,7 @@ def _column(panel: Panel, metric: Metric) -> Iterator[Set]:
         yield Set(id_val="min", value=0)
         yield Set(id_val="max", value=1)
         if len(panel.metrics) >= _MANY:
-            yield Set(id_val="custom.width", value=_BAR_WIDTH)
+            yield Set(id_val="custom.width", value=max(_BAR_WIDTH, _LETTER_WIDTH * (len(label(panel, metric)) + 2)))
     elif own:
         yield Set(id_val="custom.cellOptions", value={"type": "color-text"})
     if of in _WIDTHS:
