@@ -69,11 +69,11 @@ class FileTable:
 
 
 class TickFiles:
-    """The files of one cgroup. ``missed``: at the last tick, a file that existed before was absent."""
+    """The files of one cgroup. ``missed``: at the last tick, a file was absent for the first time."""
 
     __slots__ = (
-        "_files", "_first", "_gone", "_hold", "_mark", "_names", "_node", "_path", "_plan", "_signs", "_since_ns", "_sound",
-        "_table", "_values", "missed",
+        "_files", "_first", "_gone", "_hold", "_mark", "_names", "_node", "_noted", "_path", "_plan", "_signs", "_since_ns",
+        "_sound", "_table", "_values", "missed",
     )  # fmt: skip
 
     def __init__(self, table: FileTable, path: str, node: Node) -> None:
@@ -82,6 +82,7 @@ class TickFiles:
         # A method of this object would make a cycle, which only the garbage collector frees, long after the cgroup is gone
         self._files = table.reader.root.files(partial(table.path, path), len(table.specs))
         self._gone: tuple[int, ...] = ()
+        self._noted: tuple[int, ...] = ()  # files that were absent: later tries do not make it ``missed``
         self._plan = table.plan(node, ())
         self._sound = True  # at this tick, every file was read and parsed, or is absent
         self._mark = 0  # of the texts of the last tick
@@ -202,7 +203,8 @@ class TickFiles:
     def _refused(self, at: int, error: OSError) -> None:
         """A controller was disabled (its files are tried again each minute), the cgroup is gone, or there is a problem."""
         if self._table.reader.refused(self._table.path(self._path, at), error):
-            self.missed = True
+            if at not in self._noted:
+                self.missed, self._noted = True, (*self._noted, at)
             self._gone = (*self._gone, at)
             self._plan = self._table.plan(self._node, self._gone)
         else:

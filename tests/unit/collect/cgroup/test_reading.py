@@ -11,6 +11,8 @@ from trees import Host
 
 from shipper.collect.cgroup import controllers
 from shipper.fields.rates import Value
+from shipper.kernel.hierarchy import Walker
+from shipper.kernel.source import Descriptors
 
 USAGE = {"v1": f"{V1_BASE}/cpuacct{BOX}/cpuacct.usage", "v2": f"{V1_BASE}{BOX}/cpu.stat"}
 MORE_USAGE = {"v1": "7001\n", "v2": V2["cpu.stat"].replace("usage_usec 7", "usage_usec 8")}
@@ -121,3 +123,18 @@ def test_too_few_descriptors_are_shared_by_all_cgroups(tmp_path: Path) -> None:
     for _ in range(2):
         host.tick()
     assert min(len(one) for one in kept(host, paths[:5])) >= len(files("v2", held=False))
+
+
+def test_a_file_that_stays_absent_makes_the_walker_look_everywhere_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tick = 0
+    suspicions: list[int] = []
+    monkeypatch.setattr(Walker, "suspect", lambda _: suspicions.append(tick))
+    host = v1(tmp_path, hybrid=True)  # without pressure files
+    host.tree.descriptors = Descriptors(0)  # a kept one of a plain file would outlive it
+    for tick in range(21):
+        if tick == 20:
+            host.tree.remove(f"{V1_BASE}/pids{BOX}/pids.current")
+        box(host)
+    assert set(suspicions) == {0, 20}
