@@ -183,6 +183,13 @@ def test_lines_have_their_names_and_values(open_board: Open, uid: str) -> None:
     for panel in (panel for panel in drawn(BY_UID[uid]) if panel.view is View.LINES):
         right, shown = board.right[panel.title], board.shown[panel.title]
         assert [line["name"] for line in shown] == list(right.series), panel.title
+        if panel.split is None:
+            names, over = [line["name"] for line in shown], [metric for metric in panel.metrics if metric.over]
+            assert sorted(names) == sorted(label(panel, metric) for metric in panel.metrics)
+            stack = [label(panel, metric) for metric in panel.metrics if metric not in over]
+            assert not panel.stacked or [name for name in names if name in stack] == stack
+        elif panel.split.field == HOST and len(panel.metrics) == 1:
+            assert {line["name"] for line in shown} <= set(NAMES), panel.title
         below = [label(panel, metric) for metric in panel.metrics if metric.mirrored]
         for line, values in zip(shown, right.series.values(), strict=True):
             points = {time: value for time, value in line["points"] if value is not None}

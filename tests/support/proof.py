@@ -184,6 +184,8 @@ def differences(panel: Panel, shown: Answer, wanted: Answer, ranked: Mapping[str
             [ranked.get(key) for key in _keys(panel, ours)], [ranked[key] for key in _keys(panel, theirs)]
         ):
             yield f"{list(ours)[:6]} instead of {list(theirs)[:6]}"
+        if not panel.split and ours.keys() != theirs.keys():
+            yield f"{list(ours)} instead of {list(theirs)}"
         for key in theirs.keys() & ours.keys():
             yield from _differ(panel, key, dict(enumerate(ours[key])), dict(enumerate(theirs[key])))
 
