@@ -16,9 +16,10 @@ import psutil
 import pytest
 import requests
 import shipper_eslocal
-from shipper_eslocal import download, install, manifest, secure
+from shipper_eslocal import download, install, manifest
 from shipper_eslocal.__main__ import main
 from shipper_eslocal.cluster import Spec
+from shipper_eslocal.secure import make_certificates
 
 DOCUMENTS = 50
 
@@ -144,55 +145,49 @@ def test_nothing_is_left_of_a_temporary_cluster() -> None:
     assert not seen[0].root.exists()
 
 
-@pytest.fixture(scope="module")
-def secured() -> Iterator[shipper_eslocal.Cluster]:
-    with shipper_eslocal.cluster(security=True, heap="256m") as cluster:
-        yield cluster
+def test_without_credentials_nothing_is_told(secure: shipper_eslocal.Cluster) -> None:
+    assert requests.get(secure.url, verify=str(secure.ca_file), timeout=10).status_code == 401
 
 
-def test_without_credentials_nothing_is_told(secured: shipper_eslocal.Cluster) -> None:
-    assert requests.get(secured.url, verify=str(secured.ca_file), timeout=10).status_code == 401
-
-
-def test_admin_is_let_in_over_tls(secured: shipper_eslocal.Cluster) -> None:
-    assert secured.username
-    assert secured.password
+def test_admin_is_let_in_over_tls(secure: shipper_eslocal.Cluster) -> None:
+    assert secure.username
+    assert secure.password
     for host in ("127.0.0.1", "localhost"):
-        url = secured.url.replace("127.0.0.1", host)
+        url = secure.url.replace("127.0.0.1", host)
         reply = requests.get(
             f"{url}/_security/_authenticate",
-            auth=(secured.username, secured.password),
-            verify=str(secured.ca_file),
+            auth=(secure.username, secure.password),
+            verify=str(secure.ca_file),
             timeout=10,
         )
         assert reply.json()["roles"] == ["superuser"]
-    wrong = requests.get(secured.url, auth=("admin", "wrong"), verify=str(secured.ca_file), timeout=10)
+    wrong = requests.get(secure.url, auth=("admin", "wrong"), verify=str(secure.ca_file), timeout=10)
     assert wrong.status_code == 401
 
 
-def test_another_authority_is_refused(secured: shipper_eslocal.Cluster, tmp_path: Path) -> None:
-    secure.make_certificates(tmp_path)
+def test_another_authority_is_refused(secure: shipper_eslocal.Cluster, tmp_path: Path) -> None:
+    make_certificates(tmp_path)
     with pytest.raises(requests.exceptions.SSLError, match="CERTIFICATE_VERIFY_FAILED"):
-        requests.get(secured.url, verify=str(tmp_path / "ca.crt"), timeout=10)
+        requests.get(secure.url, verify=str(tmp_path / "ca.crt"), timeout=10)
 
 
-def test_secrets_are_for_the_owner_only(secured: shipper_eslocal.Cluster) -> None:
-    assert secured.password_file
-    assert secured.password_file.stat().st_mode & 0o777 == 0o600
-    assert secured.root.stat().st_mode & 0o777 == 0o700
-    arguments = psutil.Process(secured.pids[0]).cmdline()
-    assert not [word for word in arguments if secured.password and secured.password in word]
+def test_secrets_are_for_the_owner_only(secure: shipper_eslocal.Cluster) -> None:
+    assert secure.password_file
+    assert secure.password_file.stat().st_mode & 0o777 == 0o600
+    assert secure.root.stat().st_mode & 0o777 == 0o700
+    arguments = psutil.Process(secure.pids[0]).cmdline()
+    assert not [word for word in arguments if secure.password and secure.password in word]
 
 
-def test_a_key_that_may_only_create(secured: shipper_eslocal.Cluster) -> None:
+def test_a_key_that_may_only_create(secure: shipper_eslocal.Cluster) -> None:
     privileges = {"index": [{"names": ["metrics-*"], "privileges": ["create_doc", "auto_configure"]}]}
-    key = secured.request("POST", "/_security/api_key", {"name": "ship", "role_descriptors": {"ship": privileges}})
+    key = secure.request("POST", "/_security/api_key", {"name": "ship", "role_descriptors": {"ship": privileges}})
     headers = {"Authorization": f"ApiKey {key['encoded']}", "Content-Type": "application/json"}
 
     def status(method: str, path: str, body: str | None = None) -> int:
-        url = secured.url + path
+        url = secure.url + path
         return requests.request(
-            method, url, data=body, headers=headers, verify=str(secured.ca_file), timeout=30
+            method, url, data=body, headers=headers, verify=str(secure.ca_file), timeout=30
         ).status_code
 
     assert status("POST", "/metrics-key/_doc?op_type=create", '{"n": 1}') == 201
