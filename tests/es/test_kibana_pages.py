@@ -84,7 +84,7 @@ def shipped(server: shipper_eslocal.Cluster, tmp_path_factory: pytest.TempPathFa
         one = Agent(config, partial(client.bulk, connection, filter_path=FILTER_PATH), Log(journal=False))
         one.run()
     server.request("POST", f"/metrics-*-{NAMESPACE}/_refresh")
-    query = {"size": 5000, "query": {"term": {"host.name": "kibana-page"}}, "sort": ["@timestamp"]}
+    query = {"size": 10_000, "query": {"term": {"host.name": "kibana-page"}}, "sort": ["@timestamp"]}
     found = [
         flat(hit["_source"]) for hit in server.request("POST", f"/metrics-*-{NAMESPACE}/_search", query)["hits"]["hits"]
     ]

@@ -233,6 +233,7 @@ def node(base: Path, bridge: Bridge, number: int) -> Iterator[Node]:
         layers = f"lowerdir=/,upperdir={upper},workdir={base}/{name}-work"
         run("mount", "-t", "overlay", "overlay", "-o", layers, tree)
         stack.callback(run, "umount", "--lazy", tree)
+        (tree / "var/lib/man-db/auto-update").unlink(missing_ok=True)  # else dpkg indexes all manual pages each time
         one = Node(name, tree, namespace, cgroups(name))
         stack.callback(_forget, name)
         stack.callback(one.kill)
