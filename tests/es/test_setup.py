@@ -6,6 +6,7 @@ namespaces, keep the tests apart.
 
 import json
 import os
+import secrets
 import subprocess
 import time
 from collections.abc import Iterator, Mapping
@@ -39,6 +40,14 @@ ENVELOPE = {"host.name": "node-1", "host.id": "0" * 32, "event.module": "system"
 def server(request: pytest.FixtureRequest) -> Iterator[shipper_eslocal.Cluster]:
     with shipper_eslocal.cluster(version=request.param) as cluster:
         yield cluster
+
+
+@pytest.fixture(scope="module")
+def shared(server: shipper_eslocal.Cluster) -> str:
+    """A namespace that is set up; tests have documents of different hosts in it."""
+    name = f"t{secrets.token_hex(4)}"
+    set_up(server, Index(replicas=0, namespace=name))
+    return name
 
 
 @pytest.fixture(params=LAYOUTS)
@@ -130,15 +139,15 @@ def test_operators_component_is_never_touched_and_counts(server: shipper_eslocal
     server.request("PUT", f"/_component_template/{templates.CUSTOM}", {"template": {}})
 
 
-def documents(tmp_path: Path) -> dict[str, list[dict[str, Any]]]:
-    """One tick of the captured host, by dataset, with the envelope."""
+def documents(tmp_path: Path, name: str) -> dict[str, list[dict[str, Any]]]:
+    """One tick of the captured host, by dataset, with the envelope of a host of that name."""
     ticks = Ticks(CapturedRoot(next(host for host in sorted(HOSTS.iterdir()) if host.is_dir()), tmp_path))
     ticks.tick()
     found = ticks.tick()
     ticks.close()
     return {
         dataset: [
-            {**ENVELOPE, "@timestamp": NOW_MS, "event.dataset": f"shipper.{dataset}", **one}
+            {**ENVELOPE, "host.name": name, "@timestamp": NOW_MS, "event.dataset": f"shipper.{dataset}", **one}
             for one in entities.values()
         ]
         for dataset, entities in found.items()
@@ -174,27 +183,27 @@ def flat(tree: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def test_captured_documents_are_stored_once_and_found(
-    server: shipper_eslocal.Cluster, layout: str, namespace: str, tmp_path: Path
+    server: shipper_eslocal.Cluster, layout: str, shared: str, tmp_path: Path
 ) -> None:
-    set_up(server, Index(layout=layout, replicas=0, namespace=namespace))
-    for dataset, values in documents(tmp_path).items():
-        stream = stream_names.stream(dataset, namespace)
+    set_up(server, Index(layout=layout, replicas=0, namespace=shared))
+    for dataset, values in documents(tmp_path, "stored").items():
+        stream = stream_names.stream(dataset, shared)
         index = stream if layout == "datastream" else stream_names.dated_index(dataset, NOW_MS)
         ids = layout == "dated"
         first = send(server, index, dataset, values, ids)
         assert [one.get("error") for one in first if one["status"] != 201] == []
         again = send(server, index, dataset, values, ids)
         assert {one["status"] for one in again} == {409}
-        query = {"query": {"bool": {"filter": [{"term": {"host.name": "node-1"}}, {"term": {"labels.rack": "a1"}}]}}}
+        query = {"query": {"bool": {"filter": [{"term": {"host.name": "stored"}}, {"term": {"labels.rack": "a1"}}]}}}
         assert server.request("POST", f"/{index}/_search?size=0", query)["hits"]["total"]["value"] == len(values)
 
 
 def test_mapping_in_the_server_is_what_was_rendered(
-    server: shipper_eslocal.Cluster, layout: str, namespace: str, tmp_path: Path
+    server: shipper_eslocal.Cluster, layout: str, shared: str, tmp_path: Path
 ) -> None:
-    set_up(server, Index(layout=layout, replicas=0, namespace=namespace))
-    for dataset, values in documents(tmp_path).items():
-        stream = stream_names.stream(dataset, namespace)
+    set_up(server, Index(layout=layout, replicas=0, namespace=shared))
+    for dataset, values in documents(tmp_path, "mapped").items():
+        stream = stream_names.stream(dataset, shared)
         index = stream if layout == "datastream" else stream_names.dated_index(dataset, NOW_MS)
         send(server, index, dataset, values[:1], layout == "dated")
         (there,) = server.request("GET", f"/{index}/_mapping").values()
@@ -204,37 +213,38 @@ def test_mapping_in_the_server_is_what_was_rendered(
         assert dict(flat(there["mappings"]["properties"])) == dict(flat(wanted["properties"]))
 
 
-def test_late_stream_takes_what_is_old(server: shipper_eslocal.Cluster, namespace: str, tmp_path: Path) -> None:
-    set_up(server, Index(replicas=0, namespace=namespace))
-    old = {**documents(tmp_path)["host"][0], "@timestamp": NOW_MS - 90 * 86_400_000}
-    late = stream_names.late_stream("host", namespace)
+def test_late_stream_takes_what_is_old(server: shipper_eslocal.Cluster, shared: str, tmp_path: Path) -> None:
+    old = {**documents(tmp_path, "old")["host"][0], "@timestamp": NOW_MS - 90 * 86_400_000}
+    late = stream_names.late_stream("host", shared)
     assert [one["status"] for one in send(server, late, "host", [old], ids=True)] == [201]
     (settings,) = server.request("GET", f"/{late}/_settings?flat_settings=true").values()
     assert settings["settings"].get("index.mode", "standard") == "standard"
 
 
 def test_doctor_knows_the_namespace_that_has_documents(
-    server: shipper_eslocal.Cluster, namespace: str, tmp_path: Path
+    server: shipper_eslocal.Cluster, shared: str, tmp_path: Path
 ) -> None:
-    set_up(server, Index(replicas=0, namespace=namespace))
-    stream = stream_names.stream("host", namespace)
-    assert [one["status"] for one in send(server, stream, "host", documents(tmp_path)["host"][:1], ids=False)] == [201]
-    config = configured(server, Index(namespace=namespace))
+    stream = stream_names.stream("host", shared)
+    assert [
+        one["status"] for one in send(server, stream, "host", documents(tmp_path, "seen")["host"][:1], ids=False)
+    ] == [201]
+    config = configured(server, Index(namespace=shared))
     with client.connect(config) as connection:
         assert list(delivery.namespace(connection, config)) == []
         (found,) = delivery.namespace(connection, configured(server, Index(namespace="elsewhere")))
     assert found.text.startswith("namespace elsewhere has no documents; ")
-    assert namespace in found.text
+    assert shared in found.text
 
 
 def test_metric_is_found_by_range_and_averaged_without_an_index(
-    server: shipper_eslocal.Cluster, namespace: str, tmp_path: Path
+    server: shipper_eslocal.Cluster, shared: str, tmp_path: Path
 ) -> None:
-    set_up(server, Index(replicas=0, namespace=namespace))
-    index = stream_names.stream("host", namespace)
-    send(server, index, "host", documents(tmp_path)["host"], ids=False)
+    index = stream_names.stream("host", shared)
+    send(server, index, "host", documents(tmp_path, "ranged")["host"], ids=False)
     query = {
-        "query": {"range": {"system.memory.total": {"gt": 0}}},
+        "query": {
+            "bool": {"filter": [{"term": {"host.name": "ranged"}}, {"range": {"system.memory.total": {"gt": 0}}}]}
+        },
         "aggs": {"mean": {"avg": {"field": "system.memory.total"}}},
     }
     answer = server.request("POST", f"/{index}/_search?size=0", query)
