@@ -55,7 +55,7 @@ quick:
 	$(BIN)/pytest -n 3 --dist worksteal -m "not es and not root and not bench" $(ARGS)
 
 coverage: setup  ## the quick tests with the share of the code that they run
-	@$(MAKE) --no-print-directory quick ARGS="--cov $(ARGS)"
+	@$(MAKE) --no-print-directory quick ARGS="--cov=shipper $(ARGS)"
 
 docs: setup  ## build/docs as HTML, with warnings as errors; make check includes it
 	$(BIN)/sphinx-build -q -W -E -b html -c docs . build/docs
