@@ -73,7 +73,7 @@ bench: setup  ## what the agent costs here, as root: per stage, against a C floo
 lock: setup  ## update the locked dependencies in requirements/
 	for extras in "run:" "dev:--extra fast --extra view --extra notify --extra local --extra release --extra dev"; do \
 	  $(BIN)/pip-compile --quiet --upgrade --generate-hashes --no-emit-index-url --no-emit-find-links \
-	    --no-emit-trusted-host --allow-unsafe --strip-extras --no-header $${extras#*:} \
+	    --no-emit-trusted-host --allow-unsafe --no-strip-extras --no-header $${extras#*:} \
 	    --output-file requirements/$${extras%%:*}.txt pyproject.toml; done
 
 clean:  ## remove what make made here (the download cache stays)
