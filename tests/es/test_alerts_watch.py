@@ -51,10 +51,8 @@ def watching(cluster: shipper_eslocal.Cluster, namespace: str) -> watch.Watch:
 
 
 def fleet(namespace: str, **more: Any) -> Calm:
-    start_ms = (int(time.time()) // 60 - TICKS + 1) * 60_000
-    return Calm(
-        hosts=3, ticks=TICKS, period_s=60, start_ms=start_ms, namespace=namespace, datasets=("host", "agent"), **more
-    )
+    recent = {"start_ms": (int(time.time()) // 60 - TICKS + 1) * 60_000}
+    return Calm(hosts=3, ticks=TICKS, period_s=60, namespace=namespace, datasets=("host", "agent"), **recent | more)
 
 
 @pytest.mark.parametrize(
@@ -83,7 +81,9 @@ def test_a_silence_ends_by_itself_and_says_what_is_missing(  # noqa: PLR0917
     others = [tick for tick in range(TICKS) if tick not in late]
     dropped = (Breach("agent", 1, late, {"agent.ledger.dropped.count": lost}),)
     silent = {0: range(TICKS), 1: others, 2: range(TICKS)}
-    fleetload.load([server.url], fleet(namespace, silent=silent, breaches=dropped), workers=1)
+    # The same ticks, whatever minute it is by now
+    after = fleet(namespace, start_ms=before.start_ms, silent=silent, breaches=dropped)
+    fleetload.load([server.url], after, workers=1)
     ended = seen.step(now_ms)
     assert [one.end for one in ended.ended] == [f"silent for 10 min; {said}"]
     tell(ended)
