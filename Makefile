@@ -22,7 +22,7 @@ demo: setup  ## ship this machine into a real Elasticsearch and watch it come ba
 	@mkdir -p build && $(BIN)/shipper demo --report build/report.html $(ARGS)
 
 # Those that take longest begin first
-PARTS := nodes faults servers quick types docs lint
+PARTS := nodes servers faults kernel quick types docs lint
 test: setup  ## everything: make check, real Elasticsearch of both versions, faults, real cgroups, containers and nodes
 	@echo "All parts run beside each other; each is shown at its end."
 	@$(MAKE) --no-print-directory --jobs --keep-going --output-sync=target $(PARTS)
@@ -35,7 +35,10 @@ faults:
 	$(BIN)/pytest -n 2 --dist loadfile $(BIG) $(ARGS) tests/fault
 
 nodes:
-	$(BIN)/pytest $(BIG) --ignore=tests/es --ignore=tests/fault $(ARGS)
+	$(BIN)/pytest $(BIG) $(ARGS) tests/nodes
+
+kernel:
+	$(BIN)/pytest $(BIG) --ignore=tests/es --ignore=tests/fault --ignore=tests/nodes $(ARGS)
 
 fuzz: setup  ## each parser on 10,000 damaged inputs, each collector on 2,000: for the night
 	FUZZ=10000 $(BIN)/pytest -m fuzz $(ARGS)
@@ -79,4 +82,4 @@ lock: setup  ## update the locked dependencies in requirements/
 clean:  ## remove what make made here (the download cache stays)
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage*
 
-.PHONY: help setup demo test servers faults nodes fuzz check lint types quick coverage docs bench image release lock clean
+.PHONY: help setup demo test servers faults nodes kernel fuzz check lint types quick coverage docs bench image release lock clean
