@@ -15,7 +15,7 @@ import pytest
 import shipper_eslocal
 from fleetdocs import ODD_NAMES
 from grafana_target import Page
-from grafanacode import Drawn, Grafana, grafana
+from grafanacode import VERSIONS, Drawn, Grafana, grafana
 from pictures import opened
 from proof import CHOSEN, Proven, Troubled, drawn, loaded
 
@@ -41,7 +41,7 @@ def fleet(es9: shipper_eslocal.Cluster) -> Proven:
     return loaded(es9, made)
 
 
-@pytest.fixture(scope="module", params=["11", "13"])
+@pytest.fixture(scope="module", params=VERSIONS)
 def code(request: pytest.FixtureRequest) -> Iterator[Grafana]:
     """The oldest version that the boards are made for, and the newest."""
     with grafana(request.param) as packages:

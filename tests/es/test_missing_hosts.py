@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import shipper_eslocal
 from fleetdocs import Fleet
-from grafanacode import Grafana, grafana
+from grafanacode import VERSIONS, Grafana, grafana
 from proof import Proven, differences, loaded
 
 from shipper.view.dashboards.boards import overview
@@ -25,7 +25,7 @@ def fleet(es9: shipper_eslocal.Cluster) -> Proven:
     return loaded(es9, made)
 
 
-@pytest.fixture(scope="module", params=["11", "13"])
+@pytest.fixture(scope="module", params=VERSIONS)
 def code(request: pytest.FixtureRequest) -> Iterator[Grafana]:
     with grafana(request.param) as packages:
         yield packages
