@@ -247,7 +247,7 @@ class _Host:
         return {"agent.stopped": True} if stops else {}
 
     def _ticks(self, tick: int) -> int:
-        """Of the shipper, which a boot starts anew."""
+        """How many ticks the shipper has made since the last boot, this one included."""
         booted = self._fleet.reboots.get(self._number, 0)
         return tick + 1 - (booted if tick >= booted else 0)
 

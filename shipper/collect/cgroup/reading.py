@@ -152,14 +152,7 @@ class TickFiles:
         """What the files hold that are read at every tick."""
         texts: dict[int, bytes] = {}
         for at, _, instead in self._plan.each_tick:
-            if instead in texts:
-                continue
-            try:
-                text = self._files.read(at)
-            except OSError as error:
-                self._refused(at, error)
-                continue
-            if text:
+            if instead not in texts and (text := self._read(at)):
                 texts[at] = text
         return texts
 
@@ -169,36 +162,35 @@ class TickFiles:
         for at, text in texts.items():
             spec = self._table.specs[at]
             signs.append(spec.sign(text) if spec.sign else text)
-            try:
-                if spec.field:
-                    values[spec.field] = integer(text)
-                else:
-                    values.update(spec.parse(text))
-            except ParseError as error:
-                self._damaged(at, error, values)
+            self._parse(at, spec, text, values)
         return tuple(signs)
 
     def _add_held(self, values: dict[str, Any]) -> None:
         for at, spec in self._plan.held:
             if spec.unless in values:
                 continue
-            try:
-                text = self._files.read(at)
-                if not text:
-                    continue
-                if spec.field:
-                    values[spec.field] = integer(text)
-                else:
-                    values.update(spec.parse(text))
-            except OSError as error:
-                self._refused(at, error)
-            except ParseError as error:
-                self._damaged(at, error, values)
+            text = self._read(at)
+            if text:
+                self._parse(at, spec, text, values)
 
-    def _damaged(self, at: int, error: ParseError, values: dict[str, Any]) -> None:
-        self._sound = False
-        self._table.reader.problem(self._table.path(self._path, at), str(error))
-        values.update(error.partial or {})
+    def _read(self, at: int) -> bytes:
+        """The text of a file; empty if it cannot be read."""
+        try:
+            return self._files.read(at)
+        except OSError as error:
+            self._refused(at, error)
+            return b""
+
+    def _parse(self, at: int, spec: CgroupFile, text: bytes, values: dict[str, Any]) -> None:
+        try:
+            if spec.field:
+                values[spec.field] = integer(text)
+            else:
+                values.update(spec.parse(text))
+        except ParseError as error:
+            self._sound = False
+            self._table.reader.problem(self._table.path(self._path, at), str(error))
+            values.update(error.partial or {})
 
     def _refused(self, at: int, error: OSError) -> None:
         """A controller was disabled (its files are tried again each minute), the cgroup is gone, or there is a problem."""
