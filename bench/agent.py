@@ -22,6 +22,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from bench import table
 from bench.bare import command
 from bench.cgroups import cgroups, mode
@@ -37,9 +39,9 @@ class Run:
 
     ticks: int
     cpu_ms: float
-    peak_mib: float
     rss_mib: float
     pss_mib: float
+    peak_mib: float
     switches: int
     documents: int
     body_bytes: int
@@ -80,6 +82,8 @@ def run(ticks: int, *options: str, before: Sequence[str] = ()) -> Run:
         environ = {**os.environ, "SHIPPER_ELASTICSEARCH_HOSTS": f"http://127.0.0.1:{port}"}
         agent = subprocess.Popen([*before, *command(*arguments, *options)], env=environ)
         memory = Memory(agent.pid)
+        os.waitid(os.P_PID, agent.pid, os.WEXITED | os.WNOWAIT)
+        own = psutil.Process(agent.pid).cpu_times()  # wait4 adds that of the child which checks the server
         _, status, usage = os.wait4(agent.pid, 0)
         agent.returncode = os.waitstatus_to_exitcode(status)
     sink.stdin.close()
@@ -89,8 +93,7 @@ def run(ticks: int, *options: str, before: Sequence[str] = ()) -> Run:
         raise SystemExit(f"the agent exited with {agent.returncode}")
     return Run(
         ticks,
-        (usage.ru_utime + usage.ru_stime) * 1000,
-        usage.ru_maxrss / 1024,
+        (own.user + own.system) * 1000,
         *memory.mib(),
         usage.ru_nvcsw,
         counts["documents"],
@@ -117,14 +120,14 @@ class Memory:
             except (OSError, KeyError, ValueError):
                 return
 
-    def mib(self) -> tuple[float, float]:
-        """Resident and proportional memory."""
+    def mib(self) -> tuple[float, float, float]:
+        """Resident and proportional memory, and the most resident memory that was seen."""
         self._done.set()
         self._thread.join()
         if not self._seen:
-            return 0.0, 0.0
+            return 0.0, 0.0, 0.0
         rss, pss = zip(*self._seen, strict=True)
-        return statistics.median(rss) / 1024, statistics.median(pss) / 1024
+        return statistics.median(rss) / 1024, statistics.median(pss) / 1024, max(rss) / 1024
 
 
 def syscalls(*options: str) -> float | None:
