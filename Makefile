@@ -3,8 +3,10 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.made
-# Tests start the shipper hundreds of times: bytecode is kept, whatever the environment says
+# Tests start the shipper hundreds of times: bytecode is kept. They also meet what people meet, a buffered
+# standard output, whatever the environment says
 export PYTHONDONTWRITEBYTECODE :=
+export PYTHONUNBUFFERED :=
 
 help:  ## list the targets
 	@awk -F':.*## ' '/^[a-z]+:.*## /{printf "make %-8s %s\n", $$1, $$2}' Makefile

@@ -172,7 +172,7 @@ if sys.argv[2] == "fill":
     for tick in range(3):
         ledger.put(tick, [entry] * 4)
 ledger.put(9000, [entry])
-print(ledger.counts.collected, ledger.counts.dropped, ledger.spooled, len(ledger.spool.unread))
+print(ledger.counts.collected, ledger.counts.dropped, ledger.spooled, len(ledger.spool.unread), flush=True)
 if sys.argv[2] == "wait":
     sys.stdin.read(1)
     ledger.look_again()
