@@ -136,7 +136,9 @@ def test_marks_are_boots_kills_and_starts(day: Proven) -> None:
     kills = hosts.filter(pl.col("system.vm.oom_kills.count_per_s") > 0)[TIME].to_list()
     assert boots
     starts = sorted(8 * boots)  # of its containers, once each
-    assert shown == {
+    assert {text for _, text in shown["Boots"]} == {ODD_NAMES[0]}
+    assert {f"web-1@{ODD_NAMES[0]}", f"api-1@{ODD_NAMES[0]}"} < {text for _, text in shown["Container starts"]}
+    assert {name: [at for at, _ in marks] for name, marks in shown.items()} == {
         "Boots": sorted(boots),
         "Shipper starts": [day.when.first_ms, *sorted(boots)],
         "OOM kills": sorted(kills),

@@ -86,26 +86,24 @@ def body(one: Mapping[str, Any], at_ms: int) -> dict[str, Any]:
     *terms, histogram = model["bucketAggs"]
     bounds = {"min": first, "max": last}
     settings = histogram["settings"]
-    aggs: dict[str, Any] = {
-        histogram["id"]: {
-            "date_histogram": {
-                "field": histogram["field"], "fixed_interval": settings["interval"], "extended_bounds": bounds,
-                "min_doc_count": int(settings["min_doc_count"]), "format": "epoch_millis",
-            },
-            "aggs": asked,
+    made: dict[str, Any] = {
+        "date_histogram": {
+            "field": histogram["field"], "fixed_interval": settings["interval"], "extended_bounds": bounds,
+            "min_doc_count": int(settings["min_doc_count"]), "format": "epoch_millis",
         }
     }  # fmt: skip
+    aggs: dict[str, Any] = {histogram["id"]: made | ({"aggs": asked} if asked else {})}
     for one_terms in reversed(terms):
         own = one_terms["settings"]
         by = own["orderBy"]
         inner = aggs | (asked if by == metric["id"] else {})
-        made = {
+        own_terms = {
             "field": one_terms["field"],
             "size": int(own["size"]),
             "order": {by: own["order"]},
             "min_doc_count": int(own["min_doc_count"]),
         }
-        aggs = {one_terms["id"]: {"terms": made, "aggs": inner}}
+        aggs = {one_terms["id"]: {"terms": own_terms, "aggs": inner}}
     return {"size": 0, "query": {"bool": {"filter": [within, query]}}, "aggs": aggs}
 
 

@@ -9,6 +9,7 @@ import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from functools import partial
 from typing import Any, Final
 
@@ -17,9 +18,12 @@ import shipper_eslocal
 from shipper.view.dashboards.ask import Answer, Span
 
 ALL: Final = "$__all"
+_VARIABLE: Final = re.compile(r"\$(\w+)|\$\{(\w+)\}")
+_NUMBER: Final = re.compile(r"\s*([-+]?(Infinity|(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?)|0[xX][\da-fA-F]+)?\s*")
 _WITHIN_MS: Final = {"24h": 86_400_000}
 _TITLES: Final = {"avg": "Average", "max": "Max", "min": "Min", "count": "Count", "cardinality": "Unique Count"}
 Choice = str | Sequence[str]
+Mark = tuple[int, str]  # time, text
 
 
 @dataclass
@@ -75,11 +79,11 @@ class Page:
 
     def interpolate(self, text: str) -> str:
         """Variables in the lucene format, as in every ``query``."""
-        text = text.replace("${__to}", str(self.when.last_ms)).replace("${__from}", str(self.when.first_ms))
-        for variable in (one for one in self.dashboard["templating"]["list"] if one["type"] == "query"):
-            pattern = rf"\$\{{{variable['name']}\}}|\${variable['name']}\b"
-            text = re.sub(pattern, partial(_literally, self._lucene(variable)), text)
-        return text
+        values = {"__to": str(self.when.last_ms), "__from": str(self.when.first_ms)}
+        for variable in self.dashboard["templating"]["list"]:
+            if variable["type"] == "query":
+                values[variable["name"]] = self._lucene(variable)
+        return _VARIABLE.sub(lambda found: values.get(found[1] or found[2], found[0]), text)
 
     def _lucene(self, variable: Mapping[str, Any]) -> str:
         value = self.chosen.get(variable["name"], variable.get("current", {}).get("value", ""))
@@ -93,7 +97,8 @@ class Page:
     def search(self, target: Mapping[str, Any], within: str = "") -> dict[str, Any]:
         """The body that the server gets for ``target``. ``within``: a time range of the panel itself."""
         first_ms = self.when.last_ms - _WITHIN_MS[within] if within else self.when.first_ms
-        body: dict[str, Any] = {"size": 0, "query": self._query(self._filtered(target["query"]), first_ms)}
+        query = {"analyze_wildcard": True, "query": self._filtered(target["query"])}
+        body: dict[str, Any] = {"size": 0, "query": self._query(query, first_ms)}
         level = body
         for bucket in target["bucketAggs"]:
             made = _terms(bucket) if bucket["type"] == "terms" else self._histogram(bucket)
@@ -103,11 +108,13 @@ class Page:
             if by.isdigit():
                 metric = next(one for one in target["metrics"] if one["id"] == by)
                 level["aggs"] = {by: {metric["type"]: {"field": metric["field"]}}}
-        level["aggs"] = level.get("aggs", {}) | {
+        metrics = {
             one["id"]: _metric(one)
             for one in target["metrics"]
             if one["type"] != "count" and (self.scripts or one["type"] != "bucket_script")
         }
+        if metrics:
+            level["aggs"] = level.get("aggs", {}) | metrics
         return body
 
     def options(self, cluster: shipper_eslocal.Cluster, name: str, index: str = "metrics-shipper.*") -> list[str]:
@@ -118,36 +125,37 @@ class Page:
         assert variable["refresh"] == 2, "values follow the time range"
         by = ("_count", "desc") if wanted.get("orderBy") == "doc_count" else ("_key", wanted.get("order", "asc"))
         terms = {"field": wanted["field"], "size": wanted["size"], "order": dict([by])}
-        body = {"size": 0, "query": self._query(wanted["query"], self.when.first_ms), "aggs": {"1": {"terms": terms}}}
+        query = {"analyze_wildcard": True, "query": self.interpolate(wanted["query"])}
+        body = {"size": 0, "query": self._query(query, self.when.first_ms), "aggs": {"1": {"terms": terms}}}
         found = cluster.request("POST", f"/{index}/_search", body)["aggregations"]["1"]["buckets"]
         pattern = variable.get("regex", "").strip("/") or "(.*)"
         matches = (re.match(pattern, str(one["key"])) for one in found)
         return list(dict.fromkeys(match[1] for match in matches if match))
 
-    def marks(self, cluster: shipper_eslocal.Cluster, index: str = "metrics-shipper.*") -> dict[str, list[int]]:
-        """Times of each annotation's documents, in order."""
+    def marks(self, cluster: shipper_eslocal.Cluster, index: str = "metrics-shipper.*") -> dict[str, list[Mark]]:
+        """Time and text of each annotation's documents, in order."""
         found = {}
         for one in self.dashboard["annotations"]["list"]:
-            body = {
-                "size": 10_000,
-                "query": self._query(one["target"]["query"], self.when.first_ms),
-                "sort": "@timestamp",
-            }
-            hits = cluster.request("POST", f"/{index}/_search", body)["hits"]["hits"]
-            assert all(hit["_source"] for hit in hits)
-            found[one["name"]] = [hit["sort"][0] for hit in hits]
+            hits = cluster.request("POST", f"/{index}/_search", self.mark(one))["hits"]["hits"]
+            found[one["name"]] = sorted(_event(one, hit["_source"]) for hit in hits)
         return found
 
-    def _query(self, lucene: str, first_ms: int) -> dict[str, Any]:
+    def mark(self, annotation: Mapping[str, Any]) -> dict[str, Any]:
+        """The body of an annotation's search: the server sorts its hits as it likes."""
+        within = {"bool": {"should": [self._within(self.when.first_ms)], "minimum_should_match": 1}}
+        query = {"query_string": {"query": self.interpolate(annotation["target"]["query"])}}
+        return {"query": {"bool": {"filter": [within, query]}}, "size": 10_000}
+
+    def _within(self, first_ms: int) -> dict[str, Any]:
         within = {"gte": first_ms, "lte": self.when.last_ms, "format": "epoch_millis"}
-        filters: list[dict[str, Any]] = [{"range": {"@timestamp": within}}]
-        if lucene:
-            filters.append({"query_string": {"analyze_wildcard": True, "query": self.interpolate(lucene)}})
-        return {"bool": {"filter": filters}}
+        return {"range": {"@timestamp": within}}
+
+    def _query(self, query: Mapping[str, Any], first_ms: int) -> dict[str, Any]:
+        return {"bool": {"filter": [self._within(first_ms), {"query_string": query}]}}
 
     def _filtered(self, lucene: str) -> str:
-        """With the ad-hoc filters, as the datasource's modifyQuery adds them."""
-        return " AND ".join([lucene, *(_ad_hoc(*one) for one in self.filters)])
+        """Interpolated, then with the ad-hoc filters, as the datasource's modifyQuery adds them."""
+        return " AND ".join([self.interpolate(lucene), *(_ad_hoc(*one) for one in self.filters)])
 
     def _histogram(self, bucket: Mapping[str, Any]) -> dict[str, Any]:
         assert bucket["type"] == "date_histogram"
@@ -210,57 +218,67 @@ def _renamed(panel: Mapping[str, Any], lines: Lines) -> Lines:
 def frames(panel: Mapping[str, Any], responses: Sequence[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
     """The data frames that the data source's backend makes of the responses to ``msearch``."""
     for target, response in zip(panel["targets"], responses, strict=True):
-        if target["bucketAggs"][-1]["type"] == "date_histogram":
-            for title, values in _frames(target, response):
-                times = sorted(values)
-                line = {"name": "Value", "type": "number", "values": [values[time] for time in times]}
-                named = {**line, "config": {"displayNameFromDS": title}}
-                fields = [{"name": "Time", "type": "time", "values": times, "config": {}}, named]
-                yield {"refId": target["refId"], "name": title, "fields": fields}
-            continue
-        (terms,) = target["bucketAggs"]
-        buckets = _buckets(target, response)
-        keys = {"name": terms["field"], "type": "string", "values": [str(bucket["key"]) for bucket in buckets]}
-        columns = []
-        for metric in target["metrics"]:
-            numbers = [_value(metric, bucket) for bucket in buckets]
-            columns.append({"name": _column(target, metric), "type": "number", "values": numbers})
-        yield {"refId": target["refId"], "fields": [{**field, "config": {}} for field in (keys, *columns)]}
+        lines = target["bucketAggs"][-1]["type"] == "date_histogram"
+        for frame in _line_frames(target, response) if lines else _row_frames(target, response):
+            yield {"refId": target["refId"], **frame}
+
+
+def _line_frames(target: Mapping[str, Any], response: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """A frame for each line; the name of the line is that of the frame."""
+    for title, values in _frames(target, response):
+        time = {"name": "Time", "type": "time", "values": list(values), "config": {}}
+        value = {"name": "Value", "type": "number", "values": list(values.values()), "config": {}}
+        meta = {"type": "timeseries-multi", "typeVersion": [0, 0]}
+        yield {"name": title, "meta": meta, "fields": [time, value]}
+
+
+def _row_frames(target: Mapping[str, Any], response: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """A frame for all rows; none if there is no row."""
+    (terms,) = target["bucketAggs"]
+    buckets = _buckets(target, response)
+    if not buckets:
+        return
+    keys = [bucket["key"] for bucket in buckets]
+    kind = "string" if isinstance(keys[0], str) else "number"
+    fields = [{"name": terms["field"], "type": kind, "values": keys, "config": {"filterable": True}}]
+    for metric in target["metrics"]:
+        numbers = [_value(metric, bucket) for bucket in buckets]
+        fields.append({"name": _column(target, metric), "type": "number", "values": numbers, "config": {}})
+    yield {"fields": fields}
 
 
 def _ad_hoc(name: str, operator: str, value: str) -> str:
-    quoted = '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
+    """A condition as the data source's modifyQuery writes it."""
+    key = re.sub(r"""([-+!(){}\[\]^"?:\\&|'/\s*~])""", r"\\\1", name)
+    pattern = value.replace('"', '\\"')
+    phrase = value.replace("\\", "\\\\").replace('"', '\\"')
     match operator:
         case "=":
-            return f"{name}:{quoted}"
+            return f'{key}:"{phrase}"'
         case "!=":
-            return f"-{name}:{quoted}"
+            return f'-{key}:"{phrase}"'
         case "=~":
-            return f"{name}:/{value}/"
+            return f"{key}:/{pattern}/"
         case "!~":
-            return f"-{name}:/{value}/"
-    return f"{name}:{operator}{value}"
+            return f"-{key}:/{pattern}/"
+    return f"{key}:{operator}{phrase}"
 
 
 def escaped(value: str) -> str:
-    """luceneEscape of packages/grafana-data."""
-    return value if _number(value) else re.sub(r'([!*+\-=<>\s&|()\[\]{}^~?:\\/"])', r"\\\1", value)
-
-
-def _number(value: str) -> bool:
-    try:
-        float(value)
-    except ValueError:
-        return False
-    return True
-
-
-def _literally(text: str, _found: re.Match[str]) -> str:
-    return text
+    """luceneEscape of packages/grafana-data: numbers, as JavaScript reads them, stay as they are."""
+    return value if _NUMBER.fullmatch(value) else re.sub(r'([!*+\-=<>\s&|()\[\]{}^~?:\\/"])', r"\\\1", value)
 
 
 def _label(labels: Mapping[str, str], found: re.Match[str]) -> str:
     return labels.get(found[1], found[0])
+
+
+def _event(annotation: Mapping[str, Any], source: Any) -> Mark:
+    """The time and the text of a document, which has its fields in nested objects."""
+    at = datetime.fromisoformat(source["@timestamp"])
+    for name in annotation["textField"].split("."):
+        source = source[name]
+    return round(at.timestamp() * 1000), source
 
 
 def _terms(bucket: Mapping[str, Any]) -> dict[str, Any]:
@@ -306,8 +324,13 @@ def _frames(target: Mapping[str, Any], response: Mapping[str, Any]) -> Lines:
     for labels, bucket in buckets:
         points = bucket[last["id"]]["buckets"]
         for metric in (one for one in target["metrics"] if not one.get("hide")):
-            there = [one for one in points if metric["type"] in ("count", "bucket_script") or metric["id"] in one]
+            there = [one for one in points if _has_value(metric, one)]
             yield _title(target, metric, labels), {int(one["key"]): _value(metric, one) for one in there}
+
+
+def _has_value(metric: Mapping[str, Any], bucket: Mapping[str, Any]) -> bool:
+    """The server leaves out a script's result, but no other metric, in a bucket without documents."""
+    return metric["type"] == "count" or metric["id"] in bucket or _value(metric, bucket) is not None
 
 
 def _title(target: Mapping[str, Any], metric: Mapping[str, Any], labels: Mapping[str, str]) -> str:

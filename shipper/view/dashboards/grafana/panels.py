@@ -94,10 +94,13 @@ def _stat(_board: Board, panel: Panel) -> stat_builder.Panel:
 
 
 def _course(panel: Panel) -> Iterator[dashboard.DataTransformerConfig]:
-    """The number of the last minutes, at the beginning of time, then the values of the range, which are drawn."""
+    """The number of the last minutes, at the beginning of time, then the values of the range, which are drawn.
+
+    The names of lines are those of their frames, which this transformation drops: the column keeps the field's name.
+    """
     yield dashboard.DataTransformerConfig(id_val="merge", options={})
     if panel.top is None:  # a further column, which is not shown, stretches the axis of all
-        stretched = {"left": label(panel, panel.metrics[0]), "operator": "*", "right": str(_ROOM)}
+        stretched = {"left": grafana_query.VALUE, "operator": "*", "right": str(_ROOM)}
         options = {"mode": "binary", "binary": stretched, "alias": "axis"}
         yield dashboard.DataTransformerConfig(id_val="calculateField", options=options)
 
@@ -110,7 +113,7 @@ def _reduced(panel: Panel) -> common_builders.ReduceDataOptions:
     if panel.metrics[0].stat is Stat.MISSING:
         return made.calcs(["count"]).fields("/^Max$/")
     if panel.trend:
-        made.fields(f"/^{label(panel, panel.metrics[0])}$/")
+        made.fields(f"/^{grafana_query.VALUE}$/")
     return made.calcs(["first"])
 
 

@@ -19,6 +19,7 @@ from shipper.view.dashboards.model import RECENT, TIME, Board, Metric, Panel, St
 _METRIC, ORDER, _TERMS, _HISTOGRAM = "1", "2", "3", "4"
 _EVER: Final = "36500d"  # one bucket holds everything, and exists even if it is empty
 _MOST_HOSTS: Final = 5000
+VALUE: Final = "Value"  # name of the field with a line's values
 AGE: Final = "age"  # name of a column that a transformation adds
 SCRIPT: Final = "params.each * params.number"
 _PRECISION: Final = "10000"  # up to so many distinct values the count is nearly exact
