@@ -36,11 +36,12 @@ def _lucene(test: Test) -> str:
 def _chosen(variable: Variable, dataset: str) -> str:
     """A condition on a variable, which Grafana replaces: with an escaped value, ``("a" OR "b")``, or ``all_value``.
 
-    In 8.x a query on ``_index`` matches a data stream by its whole name or a prefix, but by no other pattern.
+    A single value stands in quotes: Lucene cannot parse an empty value without them, nor ``-1``, which Grafana does not
+    escape. In 8.x a query on ``_index`` matches a data stream by its whole name or a prefix, but by no other pattern.
     """
     name = f"${variable.name}"
     if variable.field != "_index":
-        return f"({variable.field}:{name})"
+        return f"({variable.field}:{name})" if variable.multi else f'({variable.field}:"{name}")'
     return "(" + " OR ".join(f"_index:{of(dataset, name)}" for of in (stream, late_stream)) + ")"
 
 
