@@ -20,7 +20,7 @@ from shipper.fields import dynamic, lean
 from shipper.fields.aliases import PERIOD
 from shipper.fields.dataset import AGENT, METRIC
 from shipper.fields.field import host_label
-from shipper.fields.rates import Reading, Value, kept, rates
+from shipper.fields.rates import Counters, Kept, Reading, Value
 from shipper.kernel.every import Every
 from shipper.kernel.source import Problem, Reader, Root
 from shipper.schema.datasets import DATASETS, Dataset
@@ -30,7 +30,7 @@ from shipper.settings.config import Config
 _NS_PER_S: Final = 1_000_000_000
 _LOOK_AGAIN_S: Final = 300
 _NEVER: Final = -(1 << 62)
-_AGENT_COUNTERS: Final = tuple(counter for counter in DATASETS[AGENT].fields if counter.rate)
+_AGENT_COUNTERS: Final = Counters(counter for counter in DATASETS[AGENT].fields if counter.rate)
 
 Write = Callable[[dict[str, Value], dict[str, str]], Entry]
 """Values of a document → its entry; faults are added to the second argument."""
@@ -61,7 +61,7 @@ class _Job:
         self._reader = Reader(root)
         self._config = config
         self.collect: Collect | None = None
-        self._before: dict[str, dict[str, Reading]] = {name: {} for name in self.outputs}
+        self._before: dict[str, dict[str, Kept]] = {name: {} for name in self.outputs}
         self._turn_ns = _NEVER
         self._every = Every(collector.every_s, config.collect.period_s / 2)
         self._look_for_absent = Every(_LOOK_AGAIN_S)
@@ -86,7 +86,7 @@ class _Job:
         if self.collect is None:
             self.collect = self.collector.start(self._reader, self._config)
         turn = _Turn()
-        latest: dict[str, dict[str, Reading]] = {name: {} for name in self.outputs}
+        latest: dict[str, dict[str, Kept]] = {name: {} for name in self.outputs}
         now_ns = self._reader.now_ns()
         late, self._turn_ns = now_ns - self._turn_ns > 1.5 * self._config.collect.period_s * _NS_PER_S, now_ns
         for reading in self.collect():
@@ -94,8 +94,7 @@ class _Job:
             if output is None:  # its dataset is not configured
                 continue
             before = self._before[reading.dataset].pop(reading.entity, None)  # frees it now, not after the turn
-            grown = rates(reading, before, output.counters)
-            latest[reading.dataset][reading.entity] = kept(reading, output.counters)
+            grown, latest[reading.dataset][reading.entity] = output.counted.rates(reading, before)
             if late and before:
                 _stretch(reading, before)
             reading.values.update(grown)
@@ -130,7 +129,7 @@ class _Job:
             faults[self.collector.name] = f"{type(error).__name__}: {error}"
 
 
-def _stretch(reading: Reading, before: Reading) -> None:
+def _stretch(reading: Reading, before: Kept) -> None:
     """After missed ticks the period of a reading includes them, because Kibana divides growth by it."""
     period_ms = reading.values.get(PERIOD.name)
     if not isinstance(period_ms, int):
@@ -171,7 +170,7 @@ class Ticker:
         self._config = config = replace(config, host=replace(config.host, name=identity.name))
         self._identity = identity
         self._agent = agent
-        self._agent_before: Reading | None = None
+        self._agent_before: Kept | None = None
         self._root = root
         self._crew: Crew[_Turn] = Crew(config.collect.deadline_s)
         wanted = set(config.collect.datasets)
@@ -248,9 +247,8 @@ class Ticker:
 
     def _agent_values(self, report: Report) -> dict[str, Value]:
         reading = Reading(AGENT, "", self._root.now_ns(), self._agent.values(report))
-        values = reading.values | rates(reading, self._agent_before, _AGENT_COUNTERS)
-        self._agent_before = reading
-        return values
+        grown, self._agent_before = _AGENT_COUNTERS.rates(reading, self._agent_before)
+        return reading.values | grown
 
     def _writer(self, name: str, tick_ms: int) -> Write:
         dataset, writer = DATASETS[name], self._writers[name]

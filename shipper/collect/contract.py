@@ -9,7 +9,7 @@ from typing import Any
 
 from shipper.fields.dataset import HOST
 from shipper.fields.field import Field, with_rates
-from shipper.fields.rates import Ceiling, Reading, Value
+from shipper.fields.rates import Ceiling, Counters, Reading, Value
 from shipper.kernel.source import Reader
 from shipper.settings.config import Config
 
@@ -56,6 +56,11 @@ class Output:
     def counters(self) -> tuple[Field, ...]:
         """The fields that have a rate."""
         return tuple(field for field in self.fields if field.rate)
+
+    @cached_property
+    def counted(self) -> Counters:
+        """``counters``, prepared for readings."""
+        return Counters(self.counters)
 
     @cached_property
     def all_fields(self) -> tuple[Field, ...]:

@@ -6,8 +6,9 @@ the counter has neither decreased nor grown more than is possible. Otherwise the
 spike.
 """
 
-from collections.abc import Hashable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass, field
+from operator import itemgetter
 from typing import Any, Final
 
 from shipper.fields.field import Field
@@ -19,6 +20,7 @@ SHORTEST_NS: Final = 50_000_000
 _NS_PER_S: Final = 1_000_000_000
 # Growth per second below which no ceiling is checked, in any unit: most counters
 _HARMLESS: Final = 100_000
+_MOST_SETS: Final = 512  # of names that readings of a dataset have
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,42 +71,97 @@ class Reading:
         return most is None or most.allows(grown, elapsed_ns)
 
 
-def rates(now: Reading, before: Reading | None, counters: Iterable[Field]) -> dict[str, float]:
-    """Rates of ``counters`` between two readings of an entity, by the names of the rates, and their growth.
+class Columns:
+    """The counters that readings with the same names have. ``still``: their rates and growth if none changes."""
 
-    A counter that stepped back by no more than its slack is held: ``now.values`` gets the former value.
-    """
-    if before is None or before.identity != now.identity:
-        return {}
-    elapsed_ns = now.at_ns - before.at_ns
-    if elapsed_ns < SHORTEST_NS:
-        return {}
-    values: dict[str, Any] = now.values
-    former: dict[str, Any] = before.values
-    per_s = 1e9 / elapsed_ns
-    harmless = _HARMLESS * elapsed_ns // _NS_PER_S
-    result: dict[str, float] = {}
-    for counter in counters:
-        name = counter.name
-        new, old = values.get(name), former.get(name)
-        if new is None or old is None:  # most documents lack most counters of their dataset
-            continue
-        if new < old:
-            if old - new > counter.slack:
+    __slots__ = ("counters", "names", "pick", "still")
+
+    def __init__(self, counters: Iterable[Field]) -> None:
+        self.counters = tuple(counters)
+        self.names = tuple(counter.name for counter in self.counters)
+        self.pick = _picked(self.names)
+        self.still: dict[str, float] = {}
+        for counter in self.counters:
+            self.still[counter.rate] = 0.0
+            if counter.delta:
+                self.still[counter.delta] = 0
+
+
+def _picked(names: tuple[str, ...]) -> Callable[[Mapping[str, Any]], tuple[Any, ...]]:
+    """A function that returns the values of ``names``."""
+    if len(names) > 1:
+        return itemgetter(*names)
+    return lambda values: tuple(values[name] for name in names)
+
+
+@dataclass(slots=True)
+class Kept:
+    """What is needed of a reading for the rates of the next one; a row takes a third of a dict's memory."""
+
+    at_ns: int
+    identity: Hashable
+    columns: Columns
+    row: tuple[Any, ...]
+
+    def of(self, columns: Columns) -> tuple[Any, ...]:
+        """The values in the order of ``columns``; None for those that the reading did not have."""
+        if columns is self.columns:
+            return self.row
+        return tuple(map(dict(zip(self.columns.names, self.row, strict=True)).get, columns.names))
+
+
+class Counters:
+    """The counters of a dataset, prepared for each set of names that its readings have."""
+
+    def __init__(self, fields: Iterable[Field]) -> None:
+        self._fields = tuple(fields)
+        self._columns: dict[tuple[str, ...], Columns] = {}
+
+    def kept(self, reading: Reading) -> Kept:
+        """What ``rates`` needs of ``reading`` at the next tick."""
+        columns = self._of(reading.values)
+        return Kept(reading.at_ns, reading.identity, columns, columns.pick(reading.values))
+
+    def rates(self, now: Reading, before: Kept | None) -> tuple[dict[str, float], Kept]:
+        """Rates between two readings of an entity, by the names of the rates, and their growth; what ``kept`` gives.
+
+        A counter that stepped back by no more than its slack is held: ``now.values`` gets the former value.
+        """
+        kept = self.kept(now)
+        if before is None or before.identity != now.identity:
+            return {}, kept
+        elapsed_ns = now.at_ns - before.at_ns
+        if elapsed_ns < SHORTEST_NS:
+            return {}, kept
+        columns, former = kept.columns, before.of(kept.columns)
+        result = columns.still.copy()
+        per_s = 1e9 / elapsed_ns
+        harmless = _HARMLESS * elapsed_ns // _NS_PER_S
+        for counter, new, old in zip(columns.counters, kept.row, former, strict=True):
+            if new == old:  # most counters do not change in most ticks
                 continue
-            values[name] = new = old
-        grown = new - old
-        if grown > harmless and not now.allows(counter, grown, elapsed_ns):
-            continue
-        # most counters do not change in most ticks
-        result[counter.rate] = grown * per_s * counter.rate_scale if grown else 0.0
-        if counter.delta:
-            result[counter.delta] = grown
-    return result
+            if old is not None and new < old and old - new <= counter.slack:
+                now.values[counter.name] = old
+                kept.row = columns.pick(now.values)
+            elif old is None or new < old or (new - old > harmless and not now.allows(counter, new - old, elapsed_ns)):
+                del result[counter.rate]
+                result.pop(counter.delta, None)
+            else:
+                result[counter.rate] = (new - old) * per_s * counter.rate_scale
+                if counter.delta:
+                    result[counter.delta] = new - old
+        return result, kept
+
+    def _of(self, values: Mapping[str, Value]) -> Columns:
+        names = tuple(values)
+        columns = self._columns.get(names)
+        if columns is None:
+            if len(self._columns) >= _MOST_SETS:
+                self._columns.clear()
+            columns = self._columns[names] = Columns(counter for counter in self._fields if counter.name in values)
+        return columns
 
 
-def kept(reading: Reading, counters: Iterable[Field]) -> Reading:
-    """What ``rates`` needs of ``reading`` at the next tick."""
-    values = reading.values
-    counted = {counter.name: values[counter.name] for counter in counters if counter.name in values}
-    return Reading(reading.dataset, reading.entity, reading.at_ns, counted, reading.identity, reading.most)
+def rates(now: Reading, before: Reading | None, counters: Counters) -> dict[str, float]:
+    """``Counters.rates`` between two readings that were kept as they are."""
+    return counters.rates(now, counters.kept(before) if before else None)[0]

@@ -127,7 +127,7 @@ class Ticks:
         for collector in self._collectors:
             for reading in self._calls[collector.name]():
                 key = (collector.name, reading.dataset, reading.entity)
-                counters = collector.outputs[reading.dataset].counters
+                counters = collector.outputs[reading.dataset].counted
                 reading.values |= rates(reading, self._before.get(key), counters)
                 self._before[key] = reading
                 documents.setdefault(reading.dataset, {}).setdefault(reading.entity, {}).update(reading.values)

@@ -12,7 +12,7 @@ import tempfile
 import zlib
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field, replace
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any, Final
 
@@ -26,7 +26,7 @@ from shipper.collect.host import filesystem, memory
 from shipper.deliver.ledger import DeliveryState, Ledger
 from shipper.deliver.spool import Spool
 from shipper.fields.field import Field
-from shipper.fields.rates import Reading, Value, rates
+from shipper.fields.rates import Counters, Reading, Value, rates
 from shipper.kernel.source import Reader
 from shipper.schema.agent_fields import FIELDS as AGENT_FIELDS
 from shipper.schema.datasets import DATASETS
@@ -66,6 +66,10 @@ class Kind:
     derives: tuple[Derive, ...]
     per_s: dict[str, float] = field(default_factory=dict)
 
+    @cached_property
+    def counted(self) -> Counters:
+        return Counters(self.counters)
+
 
 @cache
 def captured(host: str) -> dict[str, dict[str, Kind]]:
@@ -94,7 +98,8 @@ def _speeds(now: Reading, before: Reading | None, counters: tuple[Field, ...]) -
     """Growth per second at full level: four times that captured, or a unit's usual one where it was idle."""
     speeds = {}
     for one in counters:
-        grown = rates(now, before, (replace(one, rate="speed", rate_scale=1.0, delta=""),)).get("speed", 0.0)
+        alone = Counters((replace(one, rate="speed", rate_scale=1.0, delta=""),))
+        grown = rates(now, before, alone).get("speed", 0.0)
         if one.name in now.values and not _RARE.search(one.name):
             usual = _IDLE.get(one.unit, 0) * (0.3 + noise(zlib.crc32(one.name.encode())))
             speeds[one.name] = max(4 * grown, usual) * (0.4 if ".full." in one.name else 1.0)
@@ -158,7 +163,7 @@ class Entity:
             values[name] += int(speed * level)
         self._shape(values, level, self, tick)
         reading = Reading(self.kind.dataset, self.key, tick * self._period_s * _NS, values, self._identity)
-        found = {**values, **rates(reading, self._before, self.kind.counters)}
+        found = {**values, **rates(reading, self._before, self.kind.counted)}
         self._before = reading
         inputs = _inputs(values) if self.kind.dataset == "cgroup" else {}
         for derive in self.kind.derives:

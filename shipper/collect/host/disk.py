@@ -15,7 +15,7 @@ from shipper.collect.contract import Collect, Collector, Need, Output, host_read
 from shipper.collect.host.totals import Totals
 from shipper.fields.dataset import HOST
 from shipper.fields.field import Type, attribute, counter, dimension, gauge, real
-from shipper.fields.rates import Ceiling, Reading, Value, rates
+from shipper.fields.rates import Ceiling, Counters, Reading, Value, rates
 from shipper.kernel.parse import LARGEST, ParseError, first_line, integer, lines, name, scaled, whole
 from shipper.kernel.source import Reader
 from shipper.settings.config import Config
@@ -58,6 +58,7 @@ _COUNTERS = tuple(
     if unit
 )
 _IO_TIME = next(field for field in _COUNTERS if field.name == f"{_PREFIX}.io.time")
+_IO_TIMES = Counters((_IO_TIME,))
 _SUMMED = tuple(
     field for field in _COUNTERS
     if field.name.removeprefix(f"{_PREFIX}.") in ("read.count", "read.bytes", "write.count", "write.bytes")
@@ -251,7 +252,7 @@ class _Totals:
 
 
 def _util(now: Reading, before: Reading | None) -> float | None:
-    share = rates(now, before, (_IO_TIME,)).get(_IO_TIME.rate)
+    share = rates(now, before, _IO_TIMES).get(_IO_TIME.rate)
     return None if share is None else min(share / 1000, 1.0)
 
 

@@ -13,7 +13,7 @@ from shipper.collect.metric.collector import NAME, SERIES
 from shipper.fields import dynamic
 from shipper.fields.dataset import METRIC
 from shipper.fields.field import Declaration, Field, Kind, Type
-from shipper.fields.rates import Reading, Value, kept, rates
+from shipper.fields.rates import Counters, Kept, Reading, Value
 from shipper.kernel.every import Every
 from shipper.kernel.source import Reader
 
@@ -22,6 +22,7 @@ _INODE: Final = "in-"
 _LOOK_AGAIN_S: Final = 60
 _UNIFIED: Final = ("sys/fs/cgroup", "sys/fs/cgroup/unified")
 _NOWHERE: Final = Declaration("", 0)
+_MOST_SETS: Final = 512  # of counters that label sets have
 
 
 class Documents:
@@ -31,8 +32,8 @@ class Documents:
         """``unit``: the container or systemd unit that all numbers belong to; empty if there is none."""
         self._reader = reader
         self._name, self._unit = name, unit
-        self._before: dict[str, Reading] = {}
-        self._counters: dict[str, Field] = {}
+        self._before: dict[str, Kept] = {}
+        self._counters: dict[frozenset[str], Counters] = {}
         self._inodes: dict[int, str] = {}
         self._look = Every(_LOOK_AGAIN_S)
 
@@ -43,7 +44,7 @@ class Documents:
 
         ``found``: the cgroup that the source belongs to, unless the configuration says it.
         """
-        latest: dict[str, Reading] = {}
+        latest: dict[str, Kept] = {}
         own = self._unit or found
         of_itself = _key("", own)
         memberships: dict[str, dict[str, Value]] = {}
@@ -62,11 +63,9 @@ class Documents:
             yield Reading(METRIC, f"{self._name} {of_itself}", at_ns, values)
         self._before = latest
 
-    def _values(self, key: str, series: Series, latest: dict[str, Reading]) -> dict[str, Value]:
-        counters = [self._counter(name) for name in series.counters]
+    def _values(self, key: str, series: Series, latest: dict[str, Kept]) -> dict[str, Value]:
         now = Reading(METRIC, key, series.at_ns, {**series.values})
-        grown = rates(now, self._before.get(key), counters)
-        latest[key] = kept(now, counters)
+        grown, latest[key] = self._counted(frozenset(series.counters)).rates(now, self._before.get(key))
         names = series.values | {rate: value for rate, value in grown.items() if rate not in series.values}
         values: dict[str, Value] = {NAME: self._name, SERIES: key, dynamic.METRICS: names}
         if series.labels:
@@ -75,13 +74,12 @@ class Documents:
             values[dynamic.HINTS] = hints
         return values
 
-    def _counter(self, name: str) -> Field:
-        field = self._counters.get(name)
-        if field is None:
-            rate = name + dynamic.RATE
-            field = Field(name, Type.DOUBLE, Kind.COUNTER, "", "", rate=rate, declared=_NOWHERE)
-            self._counters[name] = field
-        return field
+    def _counted(self, names: frozenset[str]) -> Counters:
+        if names not in self._counters:
+            if len(self._counters) >= _MOST_SETS:
+                self._counters.clear()
+            self._counters[names] = Counters(map(_counter, sorted(names)))
+        return self._counters[names]
 
     def _membership(self, unit: str) -> dict[str, Value]:
         if not unit:
@@ -112,3 +110,8 @@ def _key(labels: object, unit: str) -> str:
     """Hash of a label set and the unit that it belongs to."""
     text = json.dumps([labels or [], unit], ensure_ascii=True)
     return hashlib.blake2b(text.encode(), digest_size=_HASH_BYTES).hexdigest()
+
+
+def _counter(name: str) -> Field:
+    rate = name + dynamic.RATE
+    return Field(name, Type.DOUBLE, Kind.COUNTER, "", "", rate=rate, declared=_NOWHERE)

@@ -20,7 +20,7 @@ from shipper.collect.process import scrub
 from shipper.collect.process import stat as process_stat
 from shipper.collect.process.stat import Stat
 from shipper.fields.field import Field, Kind, Type, attribute, constant, counter, cpu_time, dimension, gauge, real
-from shipper.fields.rates import Reading, Value, cpus, rates
+from shipper.fields.rates import Counters, Reading, Value, cpus, rates
 from shipper.kernel import accounts, namespace
 from shipper.kernel.parse import ParseError, integer, meminfo
 from shipper.kernel.source import Reader
@@ -34,6 +34,7 @@ _NS_PER_TICK: Final = 1_000_000_000 // _HZ
 _LONGEST: Final = 1024
 _YOUNGEST_NS: Final = 100_000_000  # CPU time is counted in ticks of 10 ms
 _CPU: Final = cpu_time(f"{_PREFIX}.cpu.total.ns", "CPU time used", "proc/PID/stat 14th + 15th")
+_COUNTERS: Final = Counters((_CPU,))
 FIELDS: Final[tuple[Field, ...]] = (
     dimension(
         "process.entity_id",
@@ -146,7 +147,7 @@ class Busiest:
             for stat in stats
             if stat.cpu is not None and stat.start is not None
         }
-        used = {key: rates(reading, self._before.get(key), (_CPU,)).get(_CPU.rate) for key, reading in now.items()}
+        used = {key: rates(reading, self._before.get(key), _COUNTERS).get(_CPU.rate) for key, reading in now.items()}
         ranks = {stat.key: used.get(stat.key) for stat in stats}
         for stat in stats:
             if ranks[stat.key] is None:  # a process that is new: its average since it started

@@ -5,12 +5,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shipper.fields.field import counter, cpu_time
-from shipper.fields.rates import SHORTEST_NS, Reading, rates
+from shipper.fields.rates import SHORTEST_NS, Counters, Reading, rates
 
 READS = counter("reads.count", "count", "Reads", "file")
 IDLE = cpu_time("idle.ns", "Idle", "file", slack=3_000_000_000)
 SECOND = 1_000_000_000
-BOTH = (READS, IDLE)
+BOTH = Counters((READS, IDLE))
 
 
 def reading(reads: int, at_s: float, identity: object = "boot", **more: int) -> Reading:
