@@ -5,7 +5,7 @@
 
 from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from shipper.collect.cgroup import block_devices, container_network, controllers, slow
 from shipper.collect.cgroup.block_devices import Devices
@@ -315,10 +315,14 @@ def _owners(cgroups: Iterable[Cgroup]) -> dict[str, Cgroup]:
 
 def _inherit_limit(path: str, values: dict[str, Any], limits: dict[str, int]) -> None:
     """Add the smallest limit of the cgroup and those above it. ``limits`` has those of the cgroups before, parents first."""
-    own, inherited = values.get("cgroup.memory.limit.bytes"), values.pop(controllers.INHERITED_LIMIT, None)
-    known = [limit for limit in (own, inherited, limits.get(path.rpartition("/")[0])) if limit is not None]
-    smallest = min(known, default=controllers.V1_UNLIMITED)
-    if smallest < controllers.V1_UNLIMITED:
+    unlimited = controllers.V1_UNLIMITED
+    own, inherited = (
+        values.get("cgroup.memory.limit.bytes", unlimited),
+        values.pop(controllers.INHERITED_LIMIT, unlimited),
+    )
+    above = limits.get(path.rpartition("/")[0], unlimited) if limits else unlimited
+    smallest = min(own, inherited, above)
+    if smallest < unlimited:
         limits[path] = smallest
         if values:
             values["cgroup.memory.limit.effective.bytes"] = smallest
@@ -333,17 +337,18 @@ class Killed:
 
     def of(self, name: Hashable, path: str) -> int:
         """Kills under this name, whose cgroup is now ``path``."""
-        former = self._paths.pop(hash(name), ())
-        # Cgroups without a kill need not be remembered
-        killed = (cgroup for cgroup in former if cgroup != path and cgroup in self._by_path)
-        paths = self._paths[hash(name)] = (*killed, path)
+        key = hash(name)
+        paths = self._paths.pop(key, ())
+        if paths != (path,):
+            # Cgroups without a kill need not be remembered
+            paths = (*(cgroup for cgroup in paths if cgroup != path and cgroup in self._by_path), path)
+        self._paths[key] = paths
         if len(self._paths) > _MOST_RESTARTED:
             del self._paths[next(iter(self._paths))]
-        return sum(self._by_path.get(cgroup, 0) for cgroup in paths)
+        return sum([self._by_path.get(cgroup, 0) for cgroup in paths]) if self._by_path else 0
 
 
-@dataclass(frozen=True, slots=True)
-class Life:
+class Life(NamedTuple):
     """``restarts``: times that the cgroup of a name was recreated; ``new``: it was not seen before; ``changed``: its
     image is not the one that the name had.
     """

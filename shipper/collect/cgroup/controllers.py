@@ -92,12 +92,14 @@ V1_UNLIMITED: Final = 0x7FFF_FFFF_FFFF_0000  # LONG_MAX rounded down to pages of
 
 @dataclass(frozen=True)
 class CgroupFile:
-    """One file of one controller. It is not read if an earlier file gave the value ``unless``.
+    """One file of one controller. It is unnecessary if an earlier file gives the value ``unless``.
 
-    ``field``: the file has one number, the value of this field, and needs no ``parse``. ``needs``: the controller that adds
+    ``field``: the file has one number, the value of this field, and needs no ``parse``. ``gives``: another value that it
+    always gives. ``needs``: the controller that adds
     the file in cgroup2; files without it are in every cgroup. ``own``: the file counts only the cgroup's own tasks, not
     those of the cgroups below it. ``held``: it changes only together with a file that is read at every tick, or by an
-    operator's hand; docs/decisions/0013-held-files.md has the reasons. ``sign``: the part of a file read at every tick that
+    operator's hand; docs/decisions/0013-held-files.md has the reasons. ``moving``: a held file that changes almost whenever
+    a task of the cgroup runs; the others seldom change. ``sign``: the part of a file read at every tick that
     does not change by itself.
     """
 
@@ -106,15 +108,19 @@ class CgroupFile:
     parse: Parse
     unless: str = ""
     field: str = ""
+    gives: str = ""
     needs: str = ""
     own: bool = False
     held: bool = False
+    moving: bool = False
     sign: Callable[[bytes], Hashable] | None = None
 
 
-def single(controller: str, name: str, field: str, needs: str = "", *, held: bool = False) -> CgroupFile:
+def single(
+    controller: str, name: str, field: str, needs: str = "", *, held: bool = False, moving: bool = False
+) -> CgroupFile:
     """A file that has only the number of ``field``."""
-    return CgroupFile(controller, name, number(field), field=field, needs=needs, held=held)
+    return CgroupFile(controller, name, number(field), field=field, needs=needs, held=held, moving=moving)
 
 
 def number(field: str) -> Parse:
@@ -319,9 +325,12 @@ def drop_io(values: MutableMapping[str, Any]) -> None:
         values.pop(key, None)
 
 
+_TOTALS: Final = re.compile(rb"total=(\d+)").findall
+
+
 def _stalled(text: bytes) -> Hashable:
     """The stall times: averages change by themselves for half an hour."""
-    return tuple(re.findall(rb"total=(\d+)", text))
+    return tuple(_TOTALS(text))
 
 
 # A task waits for a CPU before it runs, so this is a sign; it can wait for memory or I/O only after it ran
@@ -375,12 +384,12 @@ _V2: Final = [
 
 _V1: Final = [
     single("cpuacct", "cpuacct.usage", "cgroup.cpu.usage.ns"),
-    single("cpuacct", "cpuacct.usage_user", "cgroup.cpu.user.ns", held=True),
-    single("cpuacct", "cpuacct.usage_sys", "cgroup.cpu.system.ns", held=True),
+    single("cpuacct", "cpuacct.usage_user", "cgroup.cpu.user.ns", held=True, moving=True),
+    single("cpuacct", "cpuacct.usage_sys", "cgroup.cpu.system.ns", held=True, moving=True),
     # before Linux 4.9 the only file, in clock ticks
     CgroupFile("cpuacct", "cpuacct.stat", _keys(
         {b"user": "cgroup.cpu.user.ns", b"system": "cgroup.cpu.system.ns"}, _NS_PER_TICK
-    ), unless="cgroup.cpu.user.ns", held=True),
+    ), unless="cgroup.cpu.user.ns", held=True, moving=True),
     CgroupFile("cpu", "cpu.stat", _keys({**_PERIODS, b"throttled_time": "cgroup.cpu.throttled.ns"}), held=True),
     single("memory", "memory.usage_in_bytes", "cgroup.memory.usage.bytes"),
     single("memory", "memory.max_usage_in_bytes", "cgroup.memory.peak.bytes", held=True),
@@ -406,8 +415,8 @@ _V1: Final = [
     CgroupFile("memory", "memory.oom_control", _kept(_keys({b"oom_kill": "cgroup.memory.events.oom_kill.count"})), held=True),
     single("pids", "pids.current", "cgroup.pids.current"),
     CgroupFile("pids", "pids.events", _kept(_keys({b"max": "cgroup.pids.events.max.count"})), held=True),
-    CgroupFile("blkio", "blkio.throttle.io_service_bytes_recursive", _blkio("bytes"), held=True),
-    CgroupFile("blkio", "blkio.throttle.io_serviced_recursive", _blkio("count"), held=True),
+    CgroupFile("blkio", "blkio.throttle.io_service_bytes_recursive", _blkio("bytes"), gives=_IO["bytes"], held=True),
+    CgroupFile("blkio", "blkio.throttle.io_serviced_recursive", _blkio("count"), gives=_IO["count"], held=True),
     # before Linux 4.16 the only files, which leave out the cgroups below
     CgroupFile("blkio", "blkio.throttle.io_service_bytes", _blkio("bytes"), unless=_IO["bytes"], own=True, held=True),
     CgroupFile("blkio", "blkio.throttle.io_serviced", _blkio("count"), unless=_IO["count"], own=True, held=True),

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
 
-from shipper.collect.cgroup.controllers import CgroupFile, table
+from shipper.collect.cgroup.controllers import table
 from shipper.kernel.hierarchy import Layout, Node
 from shipper.kernel.parse import ParseError, integer
 from shipper.kernel.source import Reader
@@ -21,12 +21,17 @@ _TIME: Final = "cgroup.cpu.usage.ns"  # without which nothing shows that no task
 _NO_FILE: Final = -1
 
 
+# Numbers of files, each with the number of the file whose text makes it unnecessary
+_Files = tuple[tuple[int, int], ...]
+
+
 @dataclass(frozen=True, slots=True)
 class _Plan:
-    """Files with their numbers. ``each_tick`` has with each the number of the file whose text makes it unnecessary."""
+    """The files to read: at every tick, and of those that are held first the ``moving`` ones, then the others."""
 
-    each_tick: tuple[tuple[int, CgroupFile, int], ...]
-    held: tuple[tuple[int, CgroupFile], ...]
+    each_tick: _Files
+    moving: _Files
+    still: _Files
 
 
 class FileTable:
@@ -38,6 +43,10 @@ class FileTable:
         self._hierarchies = layout.hierarchies
         self._plans: dict[Hashable, _Plan] = {}
         self._shared: dict[tuple[str, ...], tuple[str, ...]] = {}
+
+    def signs(self, texts: Mapping[int, bytes]) -> int:
+        """Differs if something happened between two reads that gave these texts by the files' numbers."""
+        return hash(tuple([sign(text) if (sign := self.specs[at].sign) else text for at, text in texts.items()]))
 
     def path(self, cgroup: str, at: int) -> str:
         """Path of file number ``at``, below the host root."""
@@ -60,10 +69,12 @@ class FileTable:
                 for at, spec in enumerate(self.specs)
                 if at not in gone and spec.controller in node.inodes and not (spec.own and node.children)
             ]
-            fields = {spec.field: at for at, spec in mine if spec.field}
+            givers = {given: at for at, spec in mine if (given := spec.field or spec.gives)}
+            with_instead = [(spec, (at, givers.get(spec.unless, _NO_FILE))) for at, spec in mine]
             self._plans[key] = _Plan(
-                tuple((at, spec, fields.get(spec.unless, _NO_FILE)) for at, spec in mine if not spec.held),
-                tuple((at, spec) for at, spec in mine if spec.held),
+                tuple(file for spec, file in with_instead if not spec.held),
+                tuple(file for spec, file in with_instead if spec.held and spec.moving),
+                tuple(file for spec, file in with_instead if spec.held and not spec.moving),
             )
         return self._plans[key]
 
@@ -72,8 +83,8 @@ class TickFiles:
     """The files of one cgroup. ``missed``: at the last tick, a file was absent for the first time."""
 
     __slots__ = (
-        "_files", "_first", "_gone", "_hold", "_mark", "_names", "_node", "_noted", "_path", "_plan", "_signs", "_since_ns",
-        "_sound", "_table", "_values", "missed",
+        "_files", "_first", "_gone", "_hold", "_mark", "_names", "_node", "_noted", "_path", "_plan", "_row", "_signs",
+        "_since_ns", "_sound", "_still", "_table", "missed",
     )  # fmt: skip
 
     def __init__(self, table: FileTable, path: str, node: Node) -> None:
@@ -87,10 +98,11 @@ class TickFiles:
         self._sound = True  # at this tick, every file was read and parsed, or is absent
         self._mark = 0  # of the texts of the last tick
         self._signs = 0
-        self._names: tuple[str, ...] = ()
-        self._values: tuple[Any, ...] = ()
+        self._names: tuple[str, ...] = ()  # of the values at the last tick
+        self._row: tuple[Any, ...] = ()
         self._first = 0  # of the values that held files gave
-        self._since_ns = 0
+        self._still = 0  # of the texts of held files that seldom change
+        self._since_ns = 0  # when held files were read without a sign first; 0 before
         self._hold = False  # the values, as long as the signs stay the same
 
     def become(self, node: Node) -> None:
@@ -116,81 +128,82 @@ class TickFiles:
     def read(self, now_ns: int) -> dict[str, Any]:
         """Values of all files; the caller may change them. Empty if the cgroup is gone."""
         self._sound, self.missed = True, False
-        texts = self._texts()
+        texts = self._texts(self._plan.each_tick)
         # A hash takes 8 bytes, the texts a thousand
         mark = hash(tuple(texts.values()))
         if self._hold and mark == self._mark:
-            return dict(zip(self._names, self._values, strict=True))
+            return dict(zip(self._names, self._row, strict=True))
         values: dict[str, Any] = {}
-        signs = hash(self._take(texts, values))
-        first = len(values)
+        self._parse(texts, values)
+        signs, first = self._table.signs(texts), len(values)
         if self._hold and signs == self._signs and first == self._first and self._sound:
-            values.update(zip(self._names[first:], self._values[first:], strict=True))
+            values.update(zip(self._names[first:], self._row[first:], strict=True))
+            self._row = tuple(values.values())
         else:
             self._add_held(values)
             self._note(signs, first, values, now_ns)
-        self._mark, self._values = mark, tuple(values.values()) if self._names else ()
+        self._mark = mark
         return values
 
     def numbers(self) -> list[int]:
         """The files to read at the next tick, if nothing changes until then."""
-        each_tick = [at for at, _, instead in self._plan.each_tick if instead == _NO_FILE]
-        return each_tick if self._hold else [*each_tick, *(at for at, _ in self._plan.held)]
+        plan = self._plan
+        each_tick = [at for at, instead in plan.each_tick if instead == _NO_FILE]
+        return each_tick if self._hold else [*each_tick, *(at for at, _ in (*plan.moving, *plan.still))]
 
     def _note(self, signs: int, first: int, values: dict[str, Any], now_ns: int) -> None:
         """Hold what held files gave, from number ``first``, if two reads gave the same, far enough apart, without a sign."""
+        names, row = self._table.shared(tuple(values)), tuple(values.values())
+        self._hold = False
         if signs != self._signs or _TIME not in values or not self._sound:
-            self._signs, self._names, self._hold = signs, (), False
-            return
-        names = self._table.shared(tuple(values))
-        if names == self._names and tuple(values.values())[first:] == self._values[first:]:
+            self._since_ns = 0
+        elif self._since_ns and names == self._names and row[first:] == self._row[first:]:
             self._hold = now_ns - self._since_ns >= _SETTLED_NS
         else:
-            self._names, self._first, self._since_ns, self._hold = names, first, now_ns, False
+            self._since_ns = now_ns
+        self._signs, self._names, self._row, self._first = signs, names, row, first
 
-    def _texts(self) -> dict[int, bytes]:
-        """What the files hold that are read at every tick."""
+    def _texts(self, files: _Files) -> dict[int, bytes]:
+        """What the files hold; those that cannot be read, and those that another one makes unnecessary, are left out."""
         texts: dict[int, bytes] = {}
-        for at, _, instead in self._plan.each_tick:
-            if instead not in texts and (text := self._read(at)):
-                texts[at] = text
+        read = self._files.read
+        for at, instead in files:
+            if instead in texts:
+                continue
+            try:
+                text = read(at)
+            except OSError as error:
+                self._refused(at, error)
+            else:
+                if text:
+                    texts[at] = text
         return texts
 
-    def _take(self, texts: Mapping[int, bytes], values: dict[str, Any]) -> tuple[Hashable, ...]:
-        """Add the values of the texts. Returns what shows that something happened."""
-        signs: list[Hashable] = []
+    def _parse(self, texts: Mapping[int, bytes], values: dict[str, Any]) -> None:
+        """Add the values of the texts."""
+        specs = self._table.specs
         for at, text in texts.items():
-            spec = self._table.specs[at]
-            signs.append(spec.sign(text) if spec.sign else text)
-            self._parse(at, spec, text, values)
-        return tuple(signs)
+            spec = specs[at]
+            try:
+                if spec.field:
+                    values[spec.field] = integer(text)
+                else:
+                    values.update(spec.parse(text))
+            except ParseError as error:
+                self._sound = False
+                self._table.reader.problem(self._table.path(self._path, at), str(error))
+                values.update(error.partial or {})
 
     def _add_held(self, values: dict[str, Any]) -> None:
-        for at, spec in self._plan.held:
-            if spec.unless in values:
-                continue
-            text = self._read(at)
-            if text:
-                self._parse(at, spec, text, values)
-
-    def _read(self, at: int) -> bytes:
-        """The text of a file; empty if it cannot be read."""
-        try:
-            return self._files.read(at)
-        except OSError as error:
-            self._refused(at, error)
-            return b""
-
-    def _parse(self, at: int, spec: CgroupFile, text: bytes, values: dict[str, Any]) -> None:
-        try:
-            if spec.field:
-                values[spec.field] = integer(text)
-            else:
-                values.update(spec.parse(text))
-        except ParseError as error:
-            self._sound = False
-            self._table.reader.problem(self._table.path(self._path, at), str(error))
-            values.update(error.partial or {})
+        """Add the values of held files. Most of them have the same text as at the last tick, so the same values."""
+        self._parse(self._texts(self._plan.moving), values)
+        texts, first = self._texts(self._plan.still), len(values)
+        still = hash((first, *texts.items()))
+        if still == self._still:
+            values.update(zip(self._names[first:], self._row[first:], strict=True))
+        else:
+            self._parse(texts, values)
+        self._still = still if self._sound else 0
 
     def _refused(self, at: int, error: OSError) -> None:
         """A controller was disabled (its files are tried again each minute), the cgroup is gone, or there is a problem."""
