@@ -9,7 +9,7 @@ import zlib
 from collections.abc import Callable
 from contextlib import suppress
 from types import FrameType
-from typing import Any, Final
+from typing import Final
 
 import schedule
 
@@ -91,6 +91,7 @@ class Agent:
         self.delivery = Delivery(self.ledger, send, config.bulk, out, ready, phase_s=phase, on_idle=self._delivered)
         self._status = status.Status(self.ledger, self.delivery.state, config.collect.period_s * 1000)
         self._is_delivered = False
+        self._is_published = True  # since the last tick
         self._ticker = Ticker(config, root, self.identity, SelfMetrics(self.ledger, self.delivery.state, out))
         self._clock = Clock(config.collect.period_s * 1000, self.ledger.used)
         self._alarm = _Alarm()
@@ -106,7 +107,7 @@ class Agent:
         former = {number: signal.signal(number, self._stop) for number in (*SIGNALS, *RELOAD)}
         self.delivery.start()
         try:
-            self._publish(self._status.now())  # an existing file is of another run
+            self._publish()  # an existing file is of another run
             self._ticker.prime()
             notify.tell(notify.READY, notify.status("collecting"))
             self._loop(after_tick)
@@ -151,7 +152,7 @@ class Agent:
         self._say_goodbye()
         self.delivery.stop(self._config.spool.flush_s)
         self._close()
-        self._publish(self._status.now(stopped=True))
+        self._publish(stopped=True)
         if self.ledger.spooled:
             self._log.line(messages.STOPPED, count=self.ledger.spooled)
 
@@ -186,7 +187,7 @@ class Agent:
                 self._alarm.wait(max(idle_s, 0.0))
             if self._is_delivered:
                 self._is_delivered = False
-                self._publish(self._status.now())
+                self._publish()
             if self._asked_to_reload:
                 self._consider_reload()
 
@@ -279,16 +280,24 @@ class Agent:
             way = "forward" if report.stepped_ms > 0 else "back"
             seconds = abs(report.stepped_ms) / 1000
             self._log.once(messages.CLOCK_JUMPED, f"clock {way}", way=way, seconds=f"{seconds:g}")
-        content = self._status.tick(tick_ms, report)
-        self._publish(content)
-        self._keep_alive(status.equation(content["documents"]))
+        self._status.tick(tick_ms, report)
+        if not self._is_published or report.ticks == 1:
+            self._publish()
+        self._is_published = False
+        self._keep_alive(self._status.equation())
 
-    def _publish(self, content: dict[str, Any]) -> None:
+    def _publish(self, *, stopped: bool = False) -> None:
+        """Write status.json. Once per tick is enough: when its documents are sent, or could not be; at the latest
+        after the next tick.
+        """
+        content = self._status.now(stopped=stopped)
+
         def write() -> None:
             if self.ledger.spool.elsewhere():
                 self._log.once(messages.ELSEWHERE, "elsewhere", directory=self._config.spool.directory)
             status.write(self._config.spool.directory, content)
 
+        self._is_published = True
         with suppress(OSError):
             self.ledger.spool.on_disk(write)
 

@@ -29,7 +29,7 @@ _PARTS: Final = ("stored", "late", "spooled", "rejected", "dropped")
 def gather(tick_ms: int, report: Report, ledger: Ledger, delivery: DeliveryState) -> dict[str, Any]:
     """The content of ``status.json`` after the tick of ``tick_ms``."""
     with ledger.lock:
-        documents = {**vars(ledger.counts), "spooled": ledger.spooled}
+        documents = _documents(ledger)
         return {
             "version": __version__,
             "pid": os.getpid(),
@@ -50,6 +50,10 @@ def gather(tick_ms: int, report: Report, ledger: Ledger, delivery: DeliveryState
         }
 
 
+def _documents(ledger: Ledger) -> dict[str, int]:
+    return {**vars(ledger.counts), "spooled": ledger.spooled}
+
+
 class Status:
     """The content over time: ``since_ms`` is when a trouble began, ``since_start`` what was lost in this run."""
 
@@ -59,10 +63,14 @@ class Status:
         self._since_ms: dict[str, int] = {}
         self._tick: tuple[int, int, Report] = (0, _now_ms(), Report(period_ms))
 
-    def tick(self, tick_ms: int, report: Report) -> dict[str, Any]:
-        """The content after a tick."""
+    def tick(self, tick_ms: int, report: Report) -> None:
+        """Note a tick."""
         self._tick = (tick_ms, _now_ms(), report)
-        return self.now()
+
+    def equation(self) -> str:
+        """See the function of this name."""
+        with self._ledger.lock:
+            return equation(_documents(self._ledger))
 
     def now(self, *, stopped: bool = False) -> dict[str, Any]:
         """The content since the last tick, with what was delivered meanwhile."""
