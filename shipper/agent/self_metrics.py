@@ -11,7 +11,7 @@ from shipper.base.tick_times import timestamp
 from shipper.deliver.ledger import DeliveryState, Ledger
 from shipper.fields.rates import Value
 from shipper.kernel.parse import integer
-from shipper.kernel.source import Problem, Reader, Root
+from shipper.kernel.source import Descriptors, Problem, Reader, Root
 from shipper.schema.agent_fields import LISTED_AT_MOST
 
 _PAGE: Final = resource.getpagesize()
@@ -41,7 +41,7 @@ class SelfMetrics:
         self._ledger = ledger
         self._delivery = delivery
         self._log = out
-        self._own = Reader(Root("/"))  # its own /proc/self: the host's /proc may not show this process
+        self._own = Reader(Root("/", Descriptors(1)))  # its own /proc/self: the host's /proc may not show this process
 
     @property
     def keeps(self) -> bool:

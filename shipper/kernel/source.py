@@ -12,6 +12,7 @@ import errno
 import os
 import re
 import resource
+import select
 import stat
 import sys
 import time
@@ -160,6 +161,14 @@ class File:
         except OSError:
             self.close()
             raise
+
+    def is_unchanged(self) -> bool:
+        """Whether the kernel announces changes of this file, such as ``mountinfo``, and none since the last read."""
+        if self._fd < 0 or os.fstat(self._fd).st_size:  # not of the kernel: /proc gives no sizes
+            return False
+        poll = select.poll()
+        poll.register(self._fd, select.POLLPRI)
+        return not poll.poll(0)
 
     def close(self) -> None:
         """Close the descriptor; the next read opens the file again."""

@@ -164,16 +164,20 @@ class _Devices:
         """One reading per device."""
         at = self._reader.now_ns()
         devices = self._reader.parse(_FILE, parse) or []
-        if self._reader.exists("sys/block"):
-            self._known = {(disk, number): self._attributes(disk, number) for disk, number, _ in devices}
-        else:
-            names = {disk for disk, _, _ in devices}
-            self._known = {(disk, number): None if is_partition(disk, names) else {} for disk, number, _ in devices}
+        keys = [(disk, number) for disk, number, _ in devices]
+        if self._known.keys() != set(keys):
+            self._known = self._examined(keys)
         return [
             Reading(DATASET, disk, at, {_NAME: disk, **attributes, **values}, number, _MOST)
             for disk, number, values in devices
             if (attributes := self._known[disk, number]) is not None
         ]
+
+    def _examined(self, keys: list[tuple[str, str]]) -> dict[tuple[str, str], dict[str, Value] | None]:
+        if self._reader.exists("sys/block"):
+            return {key: self._attributes(*key) for key in keys}
+        names = {disk for disk, _ in keys}
+        return {key: None if is_partition(key[0], names) else {} for key in keys}
 
     def _attributes(self, disk: str, number: str) -> dict[str, Value] | None:
         """None for a partition."""

@@ -1,6 +1,8 @@
 """Mounted filesystems: ``proc/1/mountinfo`` and statvfs(3) below the host root, one document per device.
 
-The mounts are those of pid 1, because ``self`` would list the container's own. ``kernel.mountinfo`` has the parser.
+The mounts are those of pid 1, because ``self`` would list the container's own. ``kernel.mountinfo`` has the parser. The
+file is long on hosts with many containers, and the kernel announces mounts and unmounts to poll(2): proc(5). It does not
+announce that it made a filesystem read-only after an error; statvfs(3) shows that.
 """
 
 import os
@@ -14,6 +16,7 @@ from shipper.collect.contract import Collect, Collector, Need, Output, matcher
 from shipper.fields.field import Type, attribute, dimension, gauge, real
 from shipper.fields.rates import Reading, Value
 from shipper.kernel import mountinfo
+from shipper.kernel.every import Every
 from shipper.kernel.mountinfo import Mount
 from shipper.kernel.parse import LARGEST, ParseError, name
 from shipper.kernel.source import Reader, Root
@@ -23,6 +26,7 @@ from shipper.settings.options import globs, option
 DATASET = "filesystem"
 _FILE = "proc/1/mountinfo"
 _PREFIX = "system.filesystem"
+_AGAIN_S = 60.0  # the file is read after this time even without a sign of change
 _DEADLINE_S = 2.0  # for all mounts in one tick
 _SHARE = 4  # one mount may use this fraction of the deadline
 _MOST_TRIED = 4  # mounts of one device
@@ -36,7 +40,7 @@ FIELDS = (
     attribute(
         f"{_PREFIX}.read_only",
         "Whether it is mounted read-only, perhaps after an error",
-        f"{_FILE} options",
+        f"{_FILE} options, statvfs f_flag",
         Type.BOOLEAN,
     ),
     attribute(
@@ -108,6 +112,7 @@ class _Answer:
     directory: bool
     device: int
     has_size: bool
+    read_only: bool
     values: dict[str, Value]
 
 
@@ -115,7 +120,8 @@ def _ask(root: Root, path: str) -> _Answer | OSError:
     try:
         target = root.stat(path)
         vfs = root.statvfs(path)
-        return _Answer(stat.S_ISDIR(target.st_mode), target.st_dev, vfs.f_blocks > 0, sizes(vfs))
+        read_only = bool(vfs.f_flag & os.ST_RDONLY)
+        return _Answer(stat.S_ISDIR(target.st_mode), target.st_dev, vfs.f_blocks > 0, read_only, sizes(vfs))
     except OSError as error:
         return error
 
@@ -148,6 +154,7 @@ def start(reader: Reader, config: Config) -> Collect:
     point_excluded = matcher(config.of(Options).filesystem_exclude)
     type_excluded = matcher(config.of(Options).filesystem_types_exclude)
     crew: Crew[_Answer | OSError] = Crew(_DEADLINE_S / _SHARE, _DEADLINE_S)
+    file, again = reader.file(_FILE), Every(_AGAIN_S)
     text: bytes | None = None
     groups: list[list[Mount]] = []
 
@@ -157,10 +164,12 @@ def start(reader: Reader, config: Config) -> Collect:
 
     def collect() -> Iterable[Reading]:
         nonlocal text, groups
-        data = reader.read(_FILE)
+        if not again.due(reader.now_ns()) and text is not None and file.is_unchanged():
+            return _readings(reader, crew, groups)
+        data = reader.attempt(_FILE, file.read)
         if data is None:
             return []
-        if data != text:  # the file changes rarely, and is long on hosts with many containers
+        if data != text:
             try:
                 groups, text = chosen(mountinfo.parse(data)), data
             except ParseError as error:
@@ -207,7 +216,7 @@ def _values(
         f"{_PREFIX}.mount_point": name(mount.point),
         f"{_PREFIX}.device_name": mount.source,
         f"{_PREFIX}.type": mount.type,
-        f"{_PREFIX}.read_only": mount.read_only,
+        f"{_PREFIX}.read_only": mount.read_only or bool(answer and answer.read_only),
         f"{_PREFIX}.stuck": outcome.stuck,
     }
     return {**values, **answer.values} if answer else values

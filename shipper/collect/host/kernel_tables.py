@@ -87,7 +87,7 @@ def collect(reader: Reader) -> Iterable[Reading]:
     values: dict[str, Value] = {"system.reboot_required": reader.exists(_REBOOT)}
     for name, (path, _, _) in _SINGLE.items():
         number = reader.parse(path, lambda text: integer(whole(text)))
-        if number is not None and name == _PIDS and not _is_hosts_pid_max(reader):
+        if number is not None and name == _PIDS and not reader.root.shared(_is_hosts_pid_max, reader):
             reader.lacks[name] = "this process is in its own pid namespace, which has its own pid_max"
         elif number is not None:
             values[name] = number

@@ -174,6 +174,10 @@ FIELDS = (
 
 def directory(reader: Reader) -> str:
     """Directory of the host's network files. ``proc/net``, the reader's own, is used only if there is no pid 1."""
+    return reader.root.shared(_directory, reader)
+
+
+def _directory(reader: Reader) -> str:
     return "proc/1/net" if reader.exists("proc/1") else "proc/net"
 
 

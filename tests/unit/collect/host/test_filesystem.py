@@ -1,6 +1,8 @@
 import contextlib
 import ctypes
 import os
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -23,9 +25,11 @@ PREFIX = "system.filesystem."
 SIZES = {"total", "free", "available", "used.bytes", "used.pct"}
 
 
-def statvfs(*, total: int = 1000, free: int = 400, available: int = 350, files: int = 100) -> os.statvfs_result:
+def statvfs(
+    *, total: int = 1000, free: int = 400, available: int = 350, files: int = 100, flags: int = 0
+) -> os.statvfs_result:
     """In blocks of 4,096 bytes; the block size for I/O is another."""
-    return os.statvfs_result((65536, 4096, total, free, available, files, 25, 25, 0, 255))
+    return os.statvfs_result((65536, 4096, total, free, available, files, 25, 25, flags, 255))
 
 
 def line(point: str, *, number: str = "254:0", root: str = "/", type_: str = "ext4", options: str = "rw") -> str:
@@ -323,3 +327,39 @@ def test_a_real_mount_that_hangs_is_stuck_and_the_others_are_there(
         threading.Event().wait(0.01)
     assert str(point) not in ticks.tick()["filesystem"]
     ticks.close()
+
+
+def test_a_filesystem_that_the_kernel_made_read_only(mounts: Mounts) -> None:
+    """After an error the kernel changes the options without a sign to those who wait for mounts."""
+    mounts.add("/var")
+    mounts.tree.sizes["/var"] = statvfs(flags=os.ST_RDONLY)
+    assert mounts.documents()["/var"][f"{PREFIX}read_only"] is True
+
+
+_AS_PID_1 = """
+import subprocess, sys
+from shipper.collect.host import filesystem
+from shipper.kernel.source import Descriptors, File, Reader, Root
+from shipper.settings.config import Config
+point, reads = sys.argv[1], 0
+whole = File.read
+
+def counted(file):
+    global reads
+    reads += 1
+    return whole(file)
+
+File.read = counted
+collect = filesystem.COLLECTOR.start(Reader(Root("/", Descriptors(8))), Config())
+for command in ("true", "mount -t tmpfs none", "true", "mount -o remount,ro", "umount", "true"):
+    subprocess.run([*command.split(), point], check=True)
+    found = [reading.values["system.filesystem.read_only"] for reading in collect() if reading.entity == point]
+    print(reads, *found)
+"""
+
+
+@pytest.mark.root
+def test_mounts_are_read_again_when_the_kernel_announces_a_change(tmp_path: Path) -> None:
+    words = ["unshare", "--mount", "--pid", "--fork", "--mount-proc", sys.executable, "-c", _AS_PID_1, str(tmp_path)]
+    done = subprocess.run(words, check=True, capture_output=True, text=True, timeout=60)
+    assert done.stdout.splitlines() == ["1", "2 False", "2 False", "3 True", "4", "4"]
