@@ -110,7 +110,12 @@ def body(one: Mapping[str, Any], at_ms: int) -> dict[str, Any]:
 def _asked(cluster: shipper_eslocal.Cluster, one: Mapping[str, Any], at_ms: int, index: str) -> Series:
     path = f"/{index}/_search?ignore_unavailable=true&allow_no_indices=true"
     answer = cluster.request("POST", path, body(one, at_ms))
-    return dict(_series(one["model"], answer.get("aggregations", {}), 0, ()))
+    return series(one["model"], answer)
+
+
+def series(model: Mapping[str, Any], answer: Mapping[str, Any]) -> Series:
+    """The values of each series in the response to a rule's query."""
+    return dict(_series(model, answer.get("aggregations", {}), 0, ()))
 
 
 def _series(

@@ -97,7 +97,7 @@ class Page:
     def search(self, target: Mapping[str, Any], within: str = "") -> dict[str, Any]:
         """The body that the server gets for ``target``. ``within``: a time range of the panel itself."""
         first_ms = self.when.last_ms - _WITHIN_MS[within] if within else self.when.first_ms
-        query = {"analyze_wildcard": True, "query": self._filtered(target["query"])}
+        query = {"analyze_wildcard": True, "query": self.filtered(target["query"])}
         body: dict[str, Any] = {"size": 0, "query": self._query(query, first_ms)}
         level = body
         for bucket in target["bucketAggs"]:
@@ -137,7 +137,7 @@ class Page:
         found = {}
         for one in self.dashboard["annotations"]["list"]:
             hits = cluster.request("POST", f"/{index}/_search", self.mark(one))["hits"]["hits"]
-            found[one["name"]] = sorted(_event(one, hit["_source"]) for hit in hits)
+            found[one["name"]] = sorted(event(one, hit["_source"]) for hit in hits)
         return found
 
     def mark(self, annotation: Mapping[str, Any]) -> dict[str, Any]:
@@ -153,7 +153,7 @@ class Page:
     def _query(self, query: Mapping[str, Any], first_ms: int) -> dict[str, Any]:
         return {"bool": {"filter": [self._within(first_ms), {"query_string": query}]}}
 
-    def _filtered(self, lucene: str) -> str:
+    def filtered(self, lucene: str) -> str:
         """Interpolated, then with the ad-hoc filters, as the datasource's modifyQuery adds them."""
         return " AND ".join([self.interpolate(lucene), *(_ad_hoc(*one) for one in self.filters)])
 
@@ -273,7 +273,7 @@ def _label(labels: Mapping[str, str], found: re.Match[str]) -> str:
     return labels.get(found[1], found[0])
 
 
-def _event(annotation: Mapping[str, Any], source: Any) -> Mark:
+def event(annotation: Mapping[str, Any], source: Any) -> Mark:
     """The time and the text of a document, which has its fields in nested objects."""
     at = datetime.fromisoformat(source["@timestamp"])
     for name in annotation["textField"].split("."):
