@@ -4,6 +4,7 @@ Comparing queries does not see this. A panel's unit once formatted the names of 
 handed "All" to boards of one host, which were empty then.
 """
 
+import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,8 +22,9 @@ from proof import CHOSEN, Proven, Troubled, drawn, loaded
 
 from shipper.view.dashboards import ask
 from shipper.view.dashboards.ask import Answer
-from shipper.view.dashboards.boards import BOARDS
+from shipper.view.dashboards.boards import BOARDS, EXPLORER
 from shipper.view.dashboards.colours import BAD, GOOD, WARNING
+from shipper.view.dashboards.grafana import render
 from shipper.view.dashboards.model import ENTITY, HOST, Board, Stat, View, key_label, label, steps
 from shipper.view.thresholds import Level
 
@@ -133,6 +135,23 @@ def test_a_cell_leads_to_the_board_of_its_name(fleet: Proven, open_board: Open, 
             assert when == (board.page.when.first_ms, board.page.when.last_ms), link
             assert panel.split.field in followed_of or fleet_has(fleet, target, when, chosen), link
         followed_of |= {panel.split.field} if table["rows"] else set()
+
+
+def test_a_table_of_chosen_fields_has_its_headings_and_labels_as_they_are(code: Grafana) -> None:
+    """Grafana fills in variables in a target, but in no name of a column."""
+    choices = {"metric": "metric.size", "split": "attributes.queue"}
+    page = Page(json.loads(render(EXPLORER)), ask.span(0, 3_600_000), choices)
+    (panel,) = (one for one in page.panels if one["title"] == "Values")
+    target = json.dumps(panel["targets"])
+    for name, value in choices.items():
+        target = target.replace(f"${name}", value)
+    rows = [
+        {"key": key, "doc_count": 1, "10": {"value": 3}, "11": {"value": 2}, "12": {"value": 1}, "13": {"value": 4}}
+        for key in NAMES
+    ]
+    (table,) = code.panel(page, {**panel, "targets": json.loads(target)}, [{"aggregations": {"3": {"buckets": rows}}}])
+    assert [column["name"] for column in table["columns"]] == ["label", "maximum", "mean", "minimum", "last seen"]
+    assert [[cell["text"] for cell in row[:4]] for row in table["rows"]] == [[key, "3", "2", "1"] for key in NAMES]
 
 
 def test_the_menu_hands_on_only_what_the_other_board_takes(fleet: Proven, code: Grafana) -> None:

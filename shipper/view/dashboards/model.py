@@ -386,7 +386,7 @@ def label(panel: Panel, metric: Metric) -> str:
 def key_label(panel: Panel) -> str:
     """Heading of a table's first column."""
     assert panel.split
-    return {"host.name": "host", "cgroup.entity": "container"}.get(
+    return {"host.name": "host", "cgroup.entity": "container", "$split": "label"}.get(
         panel.split.field, panel.split.field.rpartition(".")[2].replace("_", " ")
     )
 

@@ -1,5 +1,6 @@
 """Tables of Grafana: the order, names, widths and colours of the columns, and rows that a transformation selects."""
 
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any, Final
@@ -44,6 +45,9 @@ def table(board: Board, panel: Panel) -> table_builder.Panel:
     made.min_width(_LEAST_WIDTH)
     key = key_label(panel)
     columns = {panel.split.field: key} | grafana_query.columns(panel)
+    for step in _chosen(board, columns):
+        made.with_transformation(step)
+    columns = {shown if "$" in name else name: shown for name, shown in columns.items()}
     if any(metric.stat is Stat.AGE for metric in panel.metrics):
         made.with_transformation(_aged(columns, panel))
     if panel.silent:
@@ -57,6 +61,16 @@ def table(board: Board, panel: Panel) -> table_builder.Panel:
     for metric in panel.metrics:
         made.override_by_name(label(panel, metric), list(_column(panel, metric)))
     return made
+
+
+def _chosen(board: Board, columns: dict[str, str]) -> Iterator[dashboard.DataTransformerConfig]:
+    """Headings of columns whose names have a field that a variable names: Grafana fills in no names of columns."""
+    names = {f"${variable.name}": variable.names.strip("^$") for variable in board.variables}
+    for name, shown in columns.items():
+        if "$" in name:
+            pattern = re.sub(r"\$\w+", lambda found: names[found[0]], name)
+            options = {"regex": pattern, "renamePattern": shown}
+            yield dashboard.DataTransformerConfig(id_val="renameByRegex", options=options)
 
 
 def _organised(columns: dict[str, str]) -> dashboard.DataTransformerConfig:
