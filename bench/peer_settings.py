@@ -22,6 +22,15 @@ class Settings:
     reads_cgroups: bool
 
 
+@dataclass(frozen=True)
+class Scraped:
+    """``arguments(program, parent of the cgroups)`` gives the command line, ``url`` the metrics."""
+
+    arguments: Callable[[str, str], list[str]]
+    url: str
+    reads_cgroups: bool
+
+
 def unzipped(data: bytes) -> bytes:
     """The data, decompressed if it is gzip."""
     return gzip.decompress(data) if data.startswith(_GZIP) else data
@@ -141,9 +150,26 @@ def _glances(program: str, url: str, directory: Path, _parent: str) -> list[str]
     return [program, "-C", str(file), "-q", "-t", "1", "--export", "elasticsearch", "--disable-check-update"]
 
 
+def _node_exporter(program: str, _parent: str) -> list[str]:
+    return [program, "--web.listen-address=127.0.0.1:29100"]
+
+
+def _cadvisor(program: str, parent: str) -> list[str]:
+    return [
+        program, "-listen_ip=127.0.0.1", "-port=29101",
+        "-housekeeping_interval=1s", "-allow_dynamic_housekeeping=false", "-docker_only=true",
+        f"-raw_cgroup_prefix_whitelist={f'/{parent}' if parent else ''}",
+    ]  # fmt: skip
+
+
 PUSHED = {
     "telegraf": Settings(_telegraf, reads_cgroups=True),
     "metricbeat": Settings(_metricbeat, reads_cgroups=True),
     "collectd": Settings(_collectd, reads_cgroups=False),
     "glances": Settings(_glances, reads_cgroups=False),
+}
+
+SCRAPED = {
+    "node_exporter": Scraped(_node_exporter, "http://127.0.0.1:29100/metrics", reads_cgroups=False),
+    "cadvisor": Scraped(_cadvisor, "http://127.0.0.1:29101/metrics", reads_cgroups=True),
 }

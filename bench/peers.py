@@ -2,10 +2,10 @@
 
 Peers are programs that you have installed; only those that you name are measured. Each reads this host every second,
 and, if it can, the files of the same real cgroups. It sends to ``bench.sink`` through its Elasticsearch output, if it
-has one; node_exporter is scraped. Each runs twice, with and without the cgroups: the difference is the cost of the
-containers' samples. The shipper is measured with full and with lean documents, and also without the dataset of cgroups,
-because other cgroups of the machine count for its host figure. CPU time is that of the process and its children during
-the measured seconds, without the start. Needs root.
+has one; node_exporter and cAdvisor are scraped. Each runs twice, with and without the cgroups: the difference is the
+cost of the containers' samples. The shipper is measured with full and with lean documents, and also without the dataset
+of cgroups, because other cgroups of the machine count for its host figure. CPU time is that of the process and its
+children during the measured seconds, without the start. Needs root.
 """
 
 import argparse
@@ -18,14 +18,16 @@ import time
 import urllib.request
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 import psutil
 
 from bench import peer_settings, table
 from bench.bare import command
 from bench.cgroups import Account, cgroups
+from bench.peer_settings import Scraped, Settings
 from shipper.fields import lean
 
 _START_S = 6.0
@@ -218,32 +220,28 @@ def _ours(count: int, seconds: int) -> Iterator[Result]:
             yield compare(name, sample, count, reads_cgroups=not alone)
 
 
+def _theirs(settings: Settings | Scraped, path: str, seconds: int, parent: str) -> Sample:
+    if isinstance(settings, Scraped):
+        return scraped(settings.arguments(path, parent), settings.url, seconds)
+    return pushed(lambda url, directory: settings.write(path, url, directory, parent), seconds)
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    for name in peer_settings.PUSHED:
-        parser.add_argument(f"--{name}", metavar="PATH")
-    parser.add_argument("--node-exporter", metavar="PATH")
+    for name in (*peer_settings.PUSHED, *peer_settings.SCRAPED):
+        parser.add_argument(f"--{name.replace('_', '-')}", metavar="PATH")
     parser.add_argument("--cgroups", type=int, default=100, help="containers (%(default)s)")
     parser.add_argument("--seconds", type=int, default=20, help="seconds to measure in each run (%(default)s)")
     args = parser.parse_args(arguments)
     results = list(_ours(args.cgroups, args.seconds))
-    for name, settings in peer_settings.PUSHED.items():
+    for name, settings in (peer_settings.PUSHED | peer_settings.SCRAPED).items():
         path = getattr(args, name)
         if path:
-
-            def theirs(parent: str, settings: Any = settings, path: str = path) -> Sample:
-                return pushed(lambda url, directory: settings.write(path, url, directory, parent), args.seconds)
-
             try:
-                results.append(compare(name, theirs, args.cgroups, reads_cgroups=settings.reads_cgroups))
+                sample = partial(_theirs, settings, path, args.seconds)
+                results.append(compare(name, sample, args.cgroups, reads_cgroups=settings.reads_cgroups))
             except SystemExit as why:  # go on with the other peers
                 print(why, file=sys.stderr)
-    if args.node_exporter:
-        line = [args.node_exporter, "--web.listen-address=127.0.0.1:29100"]
-        url = "http://127.0.0.1:29100/metrics"
-        results.append(
-            compare("node_exporter", lambda _parent: scraped(line, url, args.seconds), 0, reads_cgroups=False)
-        )
     for result in results[1:]:  # the first is the shipper with full documents
         if result.container_us and results[0].container_us:
             result.times_shipper = result.container_us / results[0].container_us
