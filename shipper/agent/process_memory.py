@@ -7,6 +7,7 @@ from typing import Final
 
 _M_ARENA_MAX: Final = -8  # malloc.h of the GNU C library
 _M_MMAP_THRESHOLD: Final = -3
+_NEW_OBJECTS: Final = 20_000
 _LARGE: Final = 128 << 10  # bytes: the library's default, which it raises to 32 MiB unless the program sets it
 
 
@@ -25,7 +26,9 @@ def small_heap() -> None:
 def settle() -> None:
     """Exclude everything allocated so far from garbage collection: modules and settings stay.
 
-    Reference counts free what ticks allocate; the collector stays on for the few cycles in errors with tracebacks.
+    Reference counts free what ticks allocate; the collector stays on for the few cycles in errors with tracebacks. It
+    runs only when so many objects are new that a tick of a thousand containers does not make it run.
     """
     gc.collect()
     gc.freeze()
+    gc.set_threshold(_NEW_OBJECTS)
