@@ -95,12 +95,12 @@ class CgroupFile:
     """One file of one controller. It is unnecessary if an earlier file gives the value ``unless``.
 
     ``field``: the file has one number, the value of this field, and needs no ``parse``. ``gives``: another value that it
-    always gives. ``needs``: the controller that adds
-    the file in cgroup2; files without it are in every cgroup. ``own``: the file counts only the cgroup's own tasks, not
-    those of the cgroups below it. ``held``: it changes only together with a file that is read at every tick, or by an
-    operator's hand; docs/decisions/0013-held-files.md has the reasons. ``moving``: a held file that changes almost whenever
-    a task of the cgroup runs; the others seldom change. ``sign``: the part of a file read at every tick that
-    does not change by itself.
+    always gives. ``needs``: the controller that adds the file in cgroup2; files without it are in every cgroup. ``own``:
+    the file counts only the cgroup's own tasks, not those of the cgroups below it. ``held``: it changes only together with
+    a file that is read at every tick, or by an operator's hand; docs/decisions/0013-held-files.md has the reasons.
+    ``moving``: a held file that changes almost whenever a task of the cgroup runs; the others seldom change. ``implied``:
+    one that changes only together with another of those others. ``sign``: the part of a file read at every tick that does
+    not change by itself.
     """
 
     controller: str
@@ -113,6 +113,7 @@ class CgroupFile:
     own: bool = False
     held: bool = False
     moving: bool = False
+    implied: bool = False
     sign: Callable[[bytes], Hashable] | None = None
 
 
@@ -415,10 +416,10 @@ _V1: Final = [
     CgroupFile("memory", "memory.oom_control", _kept(_keys({b"oom_kill": "cgroup.memory.events.oom_kill.count"})), held=True),
     single("pids", "pids.current", "cgroup.pids.current"),
     CgroupFile("pids", "pids.events", _kept(_keys({b"max": "cgroup.pids.events.max.count"})), held=True),
-    CgroupFile("blkio", "blkio.throttle.io_service_bytes_recursive", _blkio("bytes"), gives=_IO["bytes"], held=True),
+    CgroupFile("blkio", "blkio.throttle.io_service_bytes_recursive", _blkio("bytes"), gives=_IO["bytes"], held=True, implied=True),
     CgroupFile("blkio", "blkio.throttle.io_serviced_recursive", _blkio("count"), gives=_IO["count"], held=True),
     # before Linux 4.16 the only files, which leave out the cgroups below
-    CgroupFile("blkio", "blkio.throttle.io_service_bytes", _blkio("bytes"), unless=_IO["bytes"], own=True, held=True),
+    CgroupFile("blkio", "blkio.throttle.io_service_bytes", _blkio("bytes"), unless=_IO["bytes"], own=True, held=True, implied=True),
     CgroupFile("blkio", "blkio.throttle.io_serviced", _blkio("count"), unless=_IO["count"], own=True, held=True),
 ]  # fmt: skip
 

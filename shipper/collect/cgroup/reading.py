@@ -27,11 +27,15 @@ _Files = tuple[tuple[int, int], ...]
 
 @dataclass(frozen=True, slots=True)
 class _Plan:
-    """The files to read: at every tick, and of those that are held first the ``moving`` ones, then the others."""
+    """The files to read: at every tick, and of those that are held first the ``moving`` ones, then the others.
+
+    ``implied``: those that are read only if the text of another of the others changed.
+    """
 
     each_tick: _Files
     moving: _Files
     still: _Files
+    implied: _Files
 
 
 class FileTable:
@@ -74,7 +78,8 @@ class FileTable:
             self._plans[key] = _Plan(
                 tuple(file for spec, file in with_instead if not spec.held),
                 tuple(file for spec, file in with_instead if spec.held and spec.moving),
-                tuple(file for spec, file in with_instead if spec.held and not spec.moving),
+                tuple(file for spec, file in with_instead if spec.held and not (spec.moving or spec.implied)),
+                tuple(file for spec, file in with_instead if spec.implied and spec.held),
             )
         return self._plans[key]
 
@@ -114,7 +119,7 @@ class TickFiles:
 
     def read_all(self) -> None:
         """Read all files at the next tick, also those that are held, and those that were absent."""
-        self._gone, self._hold = (), False
+        self._gone, self._hold, self._still = (), False, 0
         self._plan = self._table.plan(self._node, ())
 
     def keep(self, most: int) -> None:
@@ -149,7 +154,8 @@ class TickFiles:
         """The files to read at the next tick, if nothing changes until then."""
         plan = self._plan
         each_tick = [at for at, instead in plan.each_tick if instead == _NO_FILE]
-        return each_tick if self._hold else [*each_tick, *(at for at, _ in (*plan.moving, *plan.still))]
+        held = (*plan.moving, *plan.still, *plan.implied)
+        return each_tick if self._hold else [*each_tick, *(at for at, _ in held)]
 
     def _note(self, signs: int, first: int, values: dict[str, Any], now_ns: int) -> None:
         """Hold what held files gave, from number ``first``, if two reads gave the same, far enough apart, without a sign."""
@@ -202,7 +208,7 @@ class TickFiles:
         if still == self._still:
             values.update(zip(self._names[first:], self._row[first:], strict=True))
         else:
-            self._parse(texts, values)
+            self._parse(dict(sorted({**texts, **self._texts(self._plan.implied)}.items())), values)
         self._still = still if self._sound else 0
 
     def _refused(self, at: int, error: OSError) -> None:

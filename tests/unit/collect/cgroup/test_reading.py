@@ -77,8 +77,21 @@ def test_a_held_file_is_read_after_a_sign_and_within_a_minute(
         box(host)
     second = box(host)
     host.tree.write(path, text)
+    implying = path.replace("io_service_bytes", "io_serviced")
+    if implying != path:  # a request is counted in both
+        host.tree.write(implying, grown(V1[implying.removeprefix(f"{V1_BASE}/").replace(BOX, "")]))
     host.tree.write(USAGE[layout], MORE_USAGE[layout])
     assert not alike({**box(host), "cgroup.cpu.usage.ns": 0}, {**second, "cgroup.cpu.usage.ns": 0})
+
+
+def test_bytes_are_read_again_when_requests_were_counted(tmp_path: Path) -> None:
+    host = held_host("v1", tmp_path)
+    for kind in ("io_service_bytes", "io_serviced"):
+        name = f"blkio.throttle.{kind}_recursive"
+        host.tree.write(f"{V1_BASE}/blkio{BOX}/{name}", grown(V1[f"blkio/{name}"]))
+    host.tree.write(USAGE["v1"], MORE_USAGE["v1"])
+    values = box(host, 1)
+    assert (values["cgroup.io.read.bytes"], values["cgroup.io.read.count"]) == (61 + 4096, 63 + 4096)
 
 
 def test_what_still_changes_is_read_although_no_task_ran(tmp_path: Path) -> None:
