@@ -13,7 +13,8 @@ import os
 from collections.abc import Collection, Container, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Final
+from types import MappingProxyType
+from typing import Any, Final
 
 from shipper.kernel import mountinfo
 from shipper.kernel.every import Every
@@ -39,12 +40,23 @@ class Mode(StrEnum):
     NONE = "none"
 
 
+# Of the directories that have none below them, which are most: an empty dict of each would take 80 bytes
+_NONE: Final[Mapping[str, Any]] = MappingProxyType({})
+
+
 @dataclass(slots=True)
 class Node:
     """A cgroup directory: inode numbers by hierarchy (one in v2) and the cgroups below it by name."""
 
     inodes: dict[str, int] = field(default_factory=dict)
-    children: dict[str, "Node"] = field(default_factory=dict)
+    children: Mapping[str, "Node"] = field(default_factory=lambda: _NONE)
+
+    def child(self, name: str) -> "Node":
+        """The cgroup ``name`` below it, which is added if there was none."""
+        if not isinstance(self.children, dict):
+            self.children = {}
+        child: Node = self.children.setdefault(name, Node())
+        return child
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +140,20 @@ class _Directory:
     """A cgroup in one hierarchy, as it was last seen."""
 
     inode: int = 0
-    children: dict[str, "_Directory"] = field(default_factory=dict)
+    children: Mapping[str, "_Directory"] = field(default_factory=lambda: _NONE)
+
+    def add(self, name: str) -> "_Directory":
+        """A new one below it."""
+        if not isinstance(self.children, dict):
+            self.children = {}
+        child = self.children[name] = _Directory()
+        return child
+
+    def drop(self, name: str) -> None:
+        """The one below it is gone."""
+        if isinstance(self.children, dict):
+            del self.children[name]
+            self.children = self.children or _NONE
 
 
 class Walker:
@@ -182,14 +207,14 @@ class Walker:
     def _look(self, path: str, stat: os.stat_result, known: _Directory, levels: int, *, leaves: bool) -> None:
         """Update ``known``."""
         if known.inode != stat.st_ino:
-            known.inode, known.children = stat.st_ino, {}
+            known.inode, known.children = stat.st_ino, _NONE
             self._changed = True
         names = [name for name, child in known.children.items() if leaves or child.children]
         for name, status in self._stats(path, names):
             child = known.children[name]
             if isinstance(status, OSError):
                 self._reader.refused(f"{path}/{name}", status)
-                del known.children[name]
+                known.drop(name)
                 self._changed = True
             elif status.st_ino != child.inode or status.st_nlink != _LINKS or child.children:
                 self._look(f"{path}/{name}", status, child, levels - 1, leaves=leaves)
@@ -206,19 +231,19 @@ class Walker:
     def _list(self, path: str, known: _Directory, levels: int) -> None:
         names = {name for name, _ in self._reader.directories(path)}
         for name in known.children.keys() - names:
-            del known.children[name]
+            known.drop(name)
             self._changed = True
         for name, status in self._stats(path, sorted(names - known.children.keys())):
             if isinstance(status, OSError):
                 self._reader.refused(f"{path}/{name}", status)
                 continue
-            child = known.children[name] = _Directory()
+            child = known.add(name)
             self._look(f"{path}/{name}", status, child, levels - 1, leaves=True)
             self._changed = True
 
 
 def _graft(controller: str, directory: _Directory, node: Node) -> None:
     for name, below in directory.children.items():
-        child = node.children.setdefault(name, Node())
+        child = node.child(name)
         child.inodes[controller] = below.inode
         _graft(controller, below, child)

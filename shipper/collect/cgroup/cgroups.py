@@ -249,28 +249,36 @@ class _Cgroups:
 
     def _update(self, host: HostCgroups, tree: Node) -> None:
         """Update the known cgroups from ``tree``."""
+        known_excluded: dict[str, bool] = {}
+        found = {
+            path: (node, identity)
+            for path, node, identity in identify(tree)
+            if not self._is_excluded(path, known_excluded)
+        }
+        self._close_gone({path: inodes(node) for path, (node, _) in found.items()})
         known, self._known = self._known, {}
         unknown: list[str] = []
-        known_excluded: dict[str, bool] = {}
-        for path, node, identity in identify(tree):
-            if self._is_excluded(path, known_excluded):
-                continue
+        for path, (node, identity) in found.items():
             cgroup = known.get(path)
-            if cgroup is None or cgroup.inodes != inodes(node):
+            if cgroup is None:
                 cgroup = Cgroup(host, path, node, identity)
             else:
-                del known[path]
                 cgroup.become(node, identity)
             self._known[path] = cgroup
             if looks_like_a_container(path.rpartition("/")[2], identity.kind):
                 unknown.append(path)
         self._note_unknown(unknown)
-        for gone in known.values():
-            gone.files.close()
         for cgroup, most in zip(
             self._known.values(), self._reader.root.descriptors.shares(len(self._known)), strict=True
         ):
             cgroup.files.keep(most)
+
+    def _close_gone(self, found: Mapping[str, Hashable]) -> None:
+        """Free the cgroups that are not among those ``found`` before others are made: this halves the peak of memory."""
+        for path, cgroup in list(self._known.items()):
+            if found.get(path) != cgroup.inodes:
+                cgroup.files.close()
+                del self._known[path]
 
     def _note_unknown(self, paths: list[str]) -> None:
         what = "containers of unknown runtimes"

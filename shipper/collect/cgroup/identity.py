@@ -15,9 +15,9 @@ internal/config/cgmgr, podman container_internal_linux.go, systemd nspawn-cgroup
 
 import re
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from functools import lru_cache
 from typing import Final
 
 from shipper.kernel.hierarchy import Node
@@ -142,9 +142,44 @@ def unescape(name: str) -> str:
     return raw.decode("utf-8", "surrogateescape")
 
 
-@lru_cache(maxsize=4096)  # keeps some removed containers, but makes a change of the tree cheap
+_MOST_FOUND: Final = 16_384
+
+
+class _Recognised:
+    """What ``recognise`` found, which makes a change of the tree cheap: of the cgroups in it, and of those asked for since."""
+
+    def __init__(self) -> None:
+        self._found: dict[tuple[str, str], Identity | None] = {}
+        self._former: dict[tuple[str, str], Identity | None] = {}
+
+    @contextmanager
+    def whole_tree(self) -> Iterator[None]:
+        """What is not asked for meanwhile is forgotten."""
+        self._former, self._found = self._found, {}
+        yield
+        self._former = {}
+
+    def of(self, parent: str, name: str) -> Identity | None:
+        """The identity."""
+        key = (parent, name)
+        if key in self._found:
+            return self._found[key]
+        identity = self._former[key] if key in self._former else _recognise(parent, name)
+        if len(self._found) >= _MOST_FOUND:
+            self._found.clear()
+        self._found[key] = identity
+        return identity
+
+
+_RECOGNISED: Final = _Recognised()
+
+
 def recognise(parent: str, name: str) -> Identity | None:
     """The identity that the name of a cgroup and its parent give; None if they give none."""
+    return _RECOGNISED.of(parent, name)
+
+
+def _recognise(parent: str, name: str) -> Identity | None:
     for rule in _RULES:
         match = rule.pattern.fullmatch(f"{parent}/{name}")
         if match:
@@ -185,8 +220,9 @@ def looks_like_a_container(name: str, kind: CgroupKind) -> bool:
 
 def identify(root: Node) -> Iterator[tuple[str, Node, Identity]]:
     """Path (``/system.slice/sshd.service``), node and identity of every cgroup to publish, parents first."""
-    for name, node in root.children.items():
-        yield from _below("", "", name, node, folding=False, within=False)
+    with _RECOGNISED.whole_tree():
+        for name, node in root.children.items():
+            yield from _below("", "", name, node, folding=False, within=False)
 
 
 def _below(
@@ -209,11 +245,15 @@ def _below(
     else:
         whole = identity.kind in WHOLE
         fold_below = whole or within or not inner
-        identity = replace(identity, aggregate=inner and not whole)
-    yield here, node, replace(identity, aggregate=True) if within else identity
+        identity = _summed(identity, aggregate=inner and not whole)
+    yield here, node, _summed(identity, aggregate=True) if within else identity
     within = within or identity.kind in WHOLE
     for child_name, child in node.children.items():
         yield from _below(here, name, child_name, child, folding=fold_below, within=within)
+
+
+def _summed(identity: Identity, *, aggregate: bool) -> Identity:
+    return identity if identity.aggregate == aggregate else replace(identity, aggregate=aggregate)
 
 
 def _holds_named(node: Node, name: str, parent: str) -> bool:

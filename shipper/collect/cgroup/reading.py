@@ -96,7 +96,7 @@ class TickFiles:
         self.missed = False
         self._table, self._path, self._node = table, path, node
         # A method of this object would make a cycle, which only the garbage collector frees, long after the cgroup is gone
-        self._files = table.reader.root.files(partial(table.path, path), len(table.specs))
+        self._files = table.reader.root.files(partial(FileTable.path, table, path), len(table.specs))
         self._gone: tuple[int, ...] = ()
         self._noted: tuple[int, ...] = ()  # files that were absent: later tries do not make it ``missed``
         self._plan = table.plan(node, ())

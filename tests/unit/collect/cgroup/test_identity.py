@@ -23,7 +23,8 @@ def tree(*paths: str) -> Node:
     for path in paths:
         node = root
         for name in path.strip("/").split("/"):
-            node = node.children.setdefault(name, Node({"unified": len(path)}))
+            node = node.child(name)
+            node.inodes.setdefault("unified", len(path))
     return root
 
 
