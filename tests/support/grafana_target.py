@@ -56,6 +56,8 @@ class Page:
         (source,) = (one for one in (source, *source.get("panels", ())) if one["id"] == taken["panelId"])
         assert not shares(source)
         assert (source["interval"], source["maxDataPoints"]) == (panel["interval"], panel["maxDataPoints"])
+        # Until https://github.com/grafana/grafana/pull/118629, Grafana followed only panels with transformations
+        assert source["transformations"]
         return {**panel, "targets": source["targets"]}
 
     def _stat(self, panel: Mapping[str, Any], responses: Sequence[Mapping[str, Any]]) -> Answer:

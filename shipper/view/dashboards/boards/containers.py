@@ -32,13 +32,13 @@ def _top(title: str, help_: str, name: str, **more: object) -> Panel:
 
 def _now(title: str, help_: str, *metrics: Metric, **more: object) -> Panel:
     split = Split(ENTITY, 100)
-    return table(title, help_, "cgroup", split, *metrics, **{"where": WORKLOADS, "recent": True, "height": 9, **more})
+    return table(title, help_, "cgroup", split, *metrics, **{"where": WORKLOADS, "recent": True, "height": 10, **more})
 
 
 def _worst(title: str, help_: str, name: str) -> Panel:
     """The highest number of the last two minutes, and its container or service."""
     split = Split(ENTITY, 1)
-    return stat(title, help_, "cgroup", most(name), split=split, where=(*WORKLOADS, exists(name)), recent=True)
+    return stat(title, help_, "cgroup", most(name), split=split, where=WORKLOADS, recent=True)
 
 
 _HEAD = Row(

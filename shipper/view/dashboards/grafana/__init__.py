@@ -80,10 +80,9 @@ def _rows(board: Board) -> Iterator[dict[str, Any]]:
 
 def _row(board: Board, row: Row, y: int, ids: Iterator[int]) -> tuple[list[dict[str, Any]], int]:
     row_places, end = places(row, y)
-    placed = list(zip(row.panels, row_places, strict=True))
-    charts = series.together(board, placed)
+    charts = series.together(board, row.panels)
     made, known = [], dict[Panel, int]()
-    for panel, place in placed:
+    for panel, place in zip(row.panels, row_places, strict=True):
         known[panel] = next(ids)
         plain = _panel(board, panel, place, charts.get(panel, (panel,))) | {"id": known[panel]}
         if panel in charts and panel is not charts[panel][0]:

@@ -1,7 +1,7 @@
 """The lines of charts: one search has the numbers of a chart, and of the charts beside it that show the same documents.
 
-The first of them asks. The others take its result through the data source ``-- Dashboard --``; they are in the same
-line of the page, because Grafana asks for a panel when it scrolls into view.
+The first of them asks. The others, which are in the same row of the board, take its result through the data source
+``-- Dashboard --``, which has the first one ask even while that one is out of view.
 """
 
 import re
@@ -13,7 +13,6 @@ from grafana_foundation_sdk.models import dashboard
 
 from shipper.view.dashboards.clauses import panel_lucene
 from shipper.view.dashboards.grafana import query as grafana_query
-from shipper.view.dashboards.layout import Place
 from shipper.view.dashboards.model import Board, Metric, Panel, Stat, View, label, order
 
 SHARED: Final = {"type": "datasource", "uid": "-- Dashboard --"}
@@ -22,13 +21,13 @@ _FIRST_ID: Final = 10  # of aggregations; smaller ones are those of grafana_quer
 Charts = Sequence[Panel]  # of one search; the first asks
 
 
-def together(board: Board, placed: Sequence[tuple[Panel, Place]]) -> dict[Panel, Charts]:
+def together(board: Board, panels: Sequence[Panel]) -> dict[Panel, Charts]:
     """Each chart of a row → the charts that share its search, itself among them."""
     found: dict[Any, list[Panel]] = {}
-    for panel, place in placed:
+    for panel in panels:
         if panel.view is View.LINES and not _chosen(panel):
             by = panel.split and (panel.split.field, panel.split.size, panel.split.rising, order(panel))
-            found.setdefault((place.y, panel_lucene(board, panel), panel.within, by), []).append(panel)
+            found.setdefault((panel_lucene(board, panel), panel.within, by), []).append(panel)
     return {panel: charts for charts in found.values() for panel in charts}
 
 
