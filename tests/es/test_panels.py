@@ -163,6 +163,19 @@ def test_a_host_that_went_one_that_restarted_and_documents_that_came_late(day: P
     assert None not in load.series[late]
 
 
+def test_a_total_has_a_gap_where_no_host_has_a_value(single: Proven) -> None:
+    """Without a point for the bucket, Grafana would draw a line across the gap. The first document has no rates."""
+    page = single.page(BY_UID["shipper-overview"])
+    (panel,) = (one for one in page.panels if one["title"] == "Documents collected and stored")
+    ((response,),) = single.responses(page, [panel]).values()
+    shown = [
+        one["id"] for one in panel["targets"][0]["metrics"] if one["type"] == "bucket_script" and not one.get("hide")
+    ]
+    first, *others = response["aggregations"]["4"]["buckets"]
+    assert [first[id_]["value"] for id_ in shown] == [None, None]
+    assert all(bucket[id_]["value"] > 0 for bucket in others for id_ in shown)
+
+
 @pytest.mark.parametrize(
     ("filters", "hosts"),
     [

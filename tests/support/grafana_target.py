@@ -5,7 +5,6 @@ dashboards are proven without a Grafana at hand.
 """
 
 import json
-import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -306,15 +305,15 @@ def _metric(metric: Mapping[str, Any]) -> dict[str, Any]:
 
 def _value(metric: Mapping[str, Any], bucket: Mapping[str, Any]) -> float | None:
     if metric["type"] == "bucket_script" and metric["id"] not in bucket:
-        assert metric["settings"]["script"] == "params.each * params.number"
-        factors = [bucket[one["pipelineAgg"]]["value"] for one in metric["pipelineVariables"]]
-        return None if None in factors else math.prod(factors)
+        assert metric["settings"]["script"] == "params.there == null ? Double.NaN : params.each * params.number"
+        each, number, _ = (bucket.get(one["pipelineAgg"], {}).get("value") for one in metric["pipelineVariables"])
+        return None if each is None else float(each * number)
     value = bucket["doc_count"] if metric["type"] == "count" else bucket.get(metric["id"], {}).get("value")
     return None if value is None else float(value)
 
 
 def _frames(target: Mapping[str, Any], response: Mapping[str, Any]) -> Lines:
-    """Title and values by time of each line; a bucket without the metric has no point."""
+    """Title and values by time of each line."""
     *outer, last = target["bucketAggs"]
     buckets: list[tuple[dict[str, str], Any]] = [({}, response["aggregations"])]
     for one in outer:
@@ -326,13 +325,7 @@ def _frames(target: Mapping[str, Any], response: Mapping[str, Any]) -> Lines:
     for labels, bucket in buckets:
         points = bucket[last["id"]]["buckets"]
         for metric in (one for one in target["metrics"] if not one.get("hide")):
-            there = [one for one in points if _has_value(metric, one)]
-            yield _title(target, metric, labels), {int(one["key"]): _value(metric, one) for one in there}
-
-
-def _has_value(metric: Mapping[str, Any], bucket: Mapping[str, Any]) -> bool:
-    """The server leaves out a script's result, but no other metric, in a bucket without documents."""
-    return metric["type"] == "count" or metric["id"] in bucket or _value(metric, bucket) is not None
+            yield _title(target, metric, labels), {int(one["key"]): _value(metric, one) for one in points}
 
 
 def _title(target: Mapping[str, Any], metric: Mapping[str, Any], labels: Mapping[str, str]) -> str:
@@ -342,7 +335,10 @@ def _title(target: Mapping[str, Any], metric: Mapping[str, Any], labels: Mapping
     assert not labels
     if metric["type"] != "bucket_script":
         return " ".join([_TITLES[metric["type"]], *([metric["field"]] if "field" in metric else [])])
-    by_id = {one["id"]: _title(target, one, labels) for one in target["metrics"] if one["type"] != "bucket_script"}
+    by_id = {
+        one["id"]: "Bucket Script " if one["type"] == "bucket_script" else _title(target, one, labels)
+        for one in target["metrics"]
+    }
     title = str(metric["settings"]["script"])
     for variable in metric["pipelineVariables"]:
         title = title.replace(f"params.{variable['name']}", by_id[variable["pipelineAgg"]])

@@ -112,7 +112,7 @@ def _panel(board: Board, panel: Panel, place: Place, charts: series.Charts) -> d
     made = _plain(builder.build())
     for metric in (metric for target in made["targets"] for metric in target["metrics"]):
         if metric["type"] == "bucket_script":
-            metric["settings"]["script"] = grafana_query.SCRIPT  # Grafana's models know only the older form
+            metric["settings"] = grafana_query.settings(metric["settings"]["script"]["inline"])
     return made
 
 

@@ -21,7 +21,8 @@ _EVER: Final = "36500d"  # one bucket holds everything, and exists even if it is
 _MOST_HOSTS: Final = 5000
 VALUE: Final = "Value"  # name of the field with a line's values
 AGE: Final = "age"  # name of a column that a transformation adds
-SCRIPT: Final = "params.each * params.number"
+PRODUCT: Final = "params.there == null ? Double.NaN : params.each * params.number"
+_THERE: Final = "1"
 _PRECISION: Final = "10000"  # up to so many distinct values the count is nearly exact
 TITLES: Final = {
     Stat.AVG: "Average",
@@ -141,13 +142,27 @@ def _row_order(panel: Panel) -> str:
     return next((_row_id(i) for i, metric in enumerate(panel.metrics) if _same(metric, by)), ORDER)
 
 
-def product(id_: str, each: str, number: str) -> es.BucketScript:
-    """The product of two other metrics."""
+def there(id_: str, each: str) -> es.BucketScript:
+    """A number in each bucket in which metric ``each`` has a value; in others the server leaves it out."""
+    return _script(id_, _THERE, {"each": each})
+
+
+def product(id_: str, each: str, number: str, there: str) -> es.BucketScript:
+    """The product of two other metrics. In a bucket without them it is null, which is a gap, instead of left out."""
+    return _script(id_, PRODUCT, {"each": each, "number": number, "there": there})
+
+
+def _script(id_: str, script: str, metrics: dict[str, str]) -> es.BucketScript:
     variables: list[Builder[models.PipelineVariable]] = [
-        es.PipelineVariable().name(name).pipeline_agg(of) for name, of in (("each", each), ("number", number))
+        es.PipelineVariable().name(name).pipeline_agg(of) for name, of in metrics.items()
     ]
-    script = es.ElasticsearchBucketScriptSettings().script(es.ElasticsearchInlineScript().inline(SCRIPT))
-    return es.BucketScript().id(id_).pipeline_variables(variables).settings(script)
+    settings = es.ElasticsearchBucketScriptSettings().script(es.ElasticsearchInlineScript().inline(script))
+    return es.BucketScript().id(id_).pipeline_variables(variables).settings(settings)
+
+
+def settings(inline: str) -> dict[str, str]:
+    """Settings of a script in the form of today, which Grafana's models do not know."""
+    return {"script": inline, **({"gap_policy": "insert_zeros"} if inline == PRODUCT else {})}
 
 
 def plain(metric: Metric, id_: str) -> es.Average | es.Max | es.Min | es.Count | es.UniqueCount:

@@ -65,7 +65,7 @@ def _metrics(charts: Charts) -> list[Metric]:
 
 def _asked(metrics: Sequence[Metric]) -> Iterator[Any]:
     """Aggregations; the number of entities, a factor of totals, is asked once."""
-    ids = iter(range(_FIRST_ID, _FIRST_ID + 3 * len(metrics)))
+    ids = iter(range(_FIRST_ID, _FIRST_ID + 4 * len(metrics)))
     numbers: dict[str, str] = {}
     for metric in metrics:
         if metric.stat is not Stat.TOTAL:
@@ -74,9 +74,10 @@ def _asked(metrics: Sequence[Metric]) -> Iterator[Any]:
         if metric.per not in numbers:
             numbers[metric.per] = str(next(ids))
             yield grafana_query.unique(metric.per, numbers[metric.per]).hide(hide=True)
-        each = str(next(ids))
+        each, there = str(next(ids)), str(next(ids))
         yield es.Average().id(each).field(metric.field).hide(hide=True)
-        yield grafana_query.product(str(next(ids)), each, numbers[metric.per])
+        yield grafana_query.there(there, each).hide(hide=True)
+        yield grafana_query.product(str(next(ids)), each, numbers[metric.per], there)
 
 
 def named(panel: Panel, charts: Charts) -> Iterator[dashboard.DataTransformerConfig]:
@@ -97,12 +98,16 @@ def named(panel: Panel, charts: Charts) -> Iterator[dashboard.DataTransformerCon
 
 
 def _pattern(metric: Metric) -> str:
-    return re.sub(r"([.*])", r"\\\1", _name(metric))
+    return re.sub(r"([.*?])", r"\\\1", _name(metric))
 
 
 def _name(metric: Metric) -> str:
     """What the data source calls the line."""
     if metric.stat is Stat.TOTAL:
-        factors = {"each": Metric(Stat.AVG, metric.field), "number": Metric(Stat.UNIQUE, metric.per)}
-        return re.sub(r"params\.(\w+)", lambda found: _name(factors[found[1]]), grafana_query.SCRIPT)
+        names = {
+            "each": _name(Metric(Stat.AVG, metric.field)),
+            "number": _name(Metric(Stat.UNIQUE, metric.per)),
+            "there": "Bucket Script ",
+        }
+        return re.sub(r"params\.(\w+)", lambda found: names[found[1]], grafana_query.PRODUCT)
     return f"{grafana_query.TITLES[metric.stat]} {metric.field}".rstrip()
