@@ -3,6 +3,7 @@
 import json
 import re
 import statistics
+from collections import ChainMap
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -55,9 +56,32 @@ LAST_MS = FLEET.tick_ms(FLEET.ticks - 1)
 FIRST_MS = LAST_MS - 600_000
 
 
+Cores = dict[str, dict[int, float]]
+
+
+class CoresUsed:
+    """The CPUs that each cgroup uses, by tick: noted while the documents are sent, as making them takes seconds."""
+
+    def __init__(self) -> None:
+        self._cores: Cores = {}
+
+    def see(self, document: Document, _time_ms: int) -> None:
+        if document.dataset == "cgroup" and "cgroup.cpu.cores" in document.values:
+            found = self._cores.setdefault(document.values["cgroup.entity"], {})
+            found[document.tick] = document.values["cgroup.cpu.cores"]
+
+    def notes(self) -> Cores:
+        return self._cores
+
+
 @pytest.fixture(scope="module")
-def server(es9: shipper_eslocal.Cluster) -> shipper_eslocal.Cluster:
-    load([es9.url], FLEET, workers=1)
+def cores(es9: shipper_eslocal.Cluster) -> Cores:
+    """What ``FLEET``, which is loaded, uses."""
+    return dict(ChainMap(*load([es9.url], FLEET, workers=1, notebook=CoresUsed).notes))
+
+
+@pytest.fixture(scope="module")
+def server(es9: shipper_eslocal.Cluster, cores: Cores) -> shipper_eslocal.Cluster:
     return es9
 
 
@@ -284,20 +308,18 @@ def test_usage_adds_up_to_the_hosts(
 
 
 def test_usage_of_one_container_is_the_sum_of_its_documents(
-    server: shipper_eslocal.Cluster, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    server: shipper_eslocal.Cluster,
+    cores: Cores,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("SHIPPER_ELASTICSEARCH_HOSTS", server.url)
     monkeypatch.setenv("SHIPPER_INDEX_NAMESPACE", FLEET.namespace)
     name = FLEET.host_name(1)
     assert cli.main(["usage", "--host", name, "--last", "2h", "--csv"]) == 0
     rows = dict(line.split(",")[:2] for line in capsys.readouterr().out.splitlines())
-    cores = [
-        document.values["cgroup.cpu.cores"]
-        for document in FLEET.documents([1])
-        if document.values.get("cgroup.entity") == f"web-1@{name}" and "cgroup.cpu.cores" in document.values
-        if document.dataset == "cgroup"
-    ]
-    assert float(rows[f"web-1@{name}"]) == pytest.approx(sum(cores) * PERIOD_S / 3600, rel=0.001)
+    used = sum(cores[f"web-1@{name}"].values())
+    assert float(rows[f"web-1@{name}"]) == pytest.approx(used * PERIOD_S / 3600, rel=0.001)
     assert cli.main(["usage", "--by", "colour"]) == 2
     assert "must be one of container" in capsys.readouterr().err
 
@@ -319,21 +341,17 @@ def told(
 
 
 @pytest.mark.parametrize("name", ["shop/web", "shop/web:2.0", "web-1", "web-1@node-001"])
-def test_compare_finds_the_new_image_and_what_it_uses_more(told: Callable[..., str], name: str) -> None:
+def test_compare_finds_the_new_image_and_what_it_uses_more(told: Callable[..., str], cores: Cores, name: str) -> None:
     found = json.loads(told("compare", name, "--last", "1m", "--json"))
     change = {"at_ms": FLEET.tick_ms(ONSET - 3), "words": "the image changed from shop/web:1.2 to shop/web:2.0"}
     assert (found["at_ms"], found["newest_change"]) == (change["at_ms"], change)
     number = 1 if "@" in name else FLEET.hosts
     assert found["entities"] == {"before": number, "after": number}
     rows = {row["name"]: row for row in found["rows"]}
-    cores = [
-        (document.tick, document.values["cgroup.cpu.cores"])
-        for document in FLEET.documents(range(1, 2) if number == 1 else None)
-        if document.dataset == "cgroup" and document.values.get("cgroup.name") == "web-1"
-        if "cgroup.cpu.cores" in document.values
-    ]
-    after = [one for tick, one in cores if ONSET - 3 <= tick <= ONSET + 3]
-    before = [one for tick, one in cores if ONSET - 9 <= tick < ONSET - 3]
+    hosts = [1] if number == 1 else range(FLEET.hosts)
+    used = [one for host in hosts for one in cores[f"web-1@{FLEET.host_name(host)}"].items()]
+    after = [one for tick, one in used if ONSET - 3 <= tick <= ONSET + 3]
+    before = [one for tick, one in used if ONSET - 9 <= tick < ONSET - 3]
     assert rows["CPU"]["mean"] == pytest.approx(sum(after) / len(after))
     assert rows["CPU"]["before"]["highest"] == pytest.approx(max(before))
     assert rows["CPU"]["before"]["p50"] == pytest.approx(statistics.median(before), rel=0.05)
