@@ -3,7 +3,7 @@
 import pytest
 import shipper_eslocal
 from fleetdocs import Fleet
-from fleetload import load
+from fleetload import load, set_up
 
 from shipper import cli
 from shipper.fields import metricbeat
@@ -32,6 +32,7 @@ def mapping(es: shipper_eslocal.Cluster, namespace: str) -> str:
 
 
 def test_metricbeats_names_find_our_numbers(es: shipper_eslocal.Cluster, namespace: str) -> None:
+    set_up([es.url], namespace)
     load([es.url], Fleet(hosts=2, containers=2, ticks=4, period_s=10, namespace=namespace), workers=1)
     words = ["setup", "--elasticsearch-hosts", es.url, "--index-namespace", namespace, "--index-replicas", "0"]
     assert cli.main([*words, "--aliases", "metricbeat"]) == 0

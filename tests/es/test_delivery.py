@@ -13,7 +13,8 @@ from typing import Any
 
 import pytest
 import shipper_eslocal
-from fault.line import open_for, own_template
+from fault.line import open_for
+from namespaces import own_template, prepare
 
 from shipper.agent.loop import Agent, use_utc
 from shipper.base.log import Log
@@ -52,7 +53,13 @@ def configure(es: shipper_eslocal.Cluster, namespace: str, tmp_path: Path) -> Ca
 @pytest.fixture
 def connect() -> Iterator[Callable[[Config], Any]]:
     with ExitStack() as stack:
-        yield lambda config: stack.enter_context(client.connect(config))
+
+        def connect(config: Config) -> client.Connection:
+            connection = stack.enter_context(client.connect(config))
+            prepare(connection, config.index.layout)
+            return connection
+
+        yield connect
 
 
 def pipeline(config: Config, connection: Any) -> Agent:
@@ -90,7 +97,6 @@ def test_every_document_of_the_ledger_is_found(
 ) -> None:
     config = configure(layout, ticks=3)
     connection = connect(config)
-    setup.install(connection, config, lambda _line: None)
     one = pipeline(config, connection)
     one.run()
     counts = one.ledger.counts
@@ -112,7 +118,6 @@ def test_found_by_search_within_a_period_and_two_seconds(
     """Without any refresh of ours: the server's own pace counts. A busy machine may delay one run, not each of five."""
     config = configure(ticks=6)
     connection = connect(config)
-    setup.install(connection, config, lambda _line: None)
     slowest: list[float] = []
     while not slowest or slowest[-1] > PERIOD_S + 2:
         assert len(slowest) < 5, slowest
@@ -166,7 +171,6 @@ def test_a_replayed_segment_adds_nothing(
 ) -> None:
     config = configure(layout, ticks=1)
     connection = connect(config)
-    setup.install(connection, config, lambda _line: None)
     sent: list[bytes] = []
     send = recording(connection, sent)
     use_utc()
@@ -191,7 +195,6 @@ def test_a_poison_document_blocks_nothing(
 ) -> None:
     config = configure(ticks=2)
     connection = connect(config)
-    setup.install(connection, config, lambda _line: None)
     one = pipeline(config, connection)
     action = f'{{"create":{{"_index":"metrics-shipper.host-{config.index.namespace}"}}}}'.encode()
     poison = {
@@ -215,7 +218,6 @@ def test_documents_outside_of_the_time_range(
     """A stream whose range is set by hand, since these servers have no module that moves it."""
     config = configure()
     connection = connect(config)
-    setup.install(connection, config, lambda _line: None)
     now_ms = int(time.time() * 1000)
     own_template(es, "disk", namespace, open_for(now_ms - 3_600_000, now_ms + 3_600_000))
     ledger = Ledger.load(Spool(config.spool.directory, 1 << 30))
@@ -293,7 +295,6 @@ def test_two_shippers_of_one_name_raise_the_alarm(
 ) -> None:
     config = configure(ticks=1)
     connection = connect(config)
-    setup.install(connection, config, lambda _line: None)
     sent: list[bytes] = []
     use_utc()
     Agent(config, recording(connection, sent), Log(journal=False)).run()

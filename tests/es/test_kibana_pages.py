@@ -14,13 +14,13 @@ import fleetload
 import pytest
 import shipper_eslocal
 from fleetdocs import Document, Fleet
+from namespaces import prepare
 
 from shipper.agent.loop import Agent, use_utc
 from shipper.base.log import Log
 from shipper.deliver import client
 from shipper.deliver.bulk import FILTER_PATH
 from shipper.deliver.document import flat
-from shipper.server import setup
 from shipper.settings.config import Collect, Config, Elasticsearch, Host, Index, Spool
 
 PERIOD_S = 1
@@ -80,7 +80,7 @@ def shipped(server: shipper_eslocal.Cluster, tmp_path_factory: pytest.TempPathFa
     )
     use_utc()
     with client.connect(config) as connection:
-        setup.install(connection, config, lambda _line: None)
+        prepare(connection)
         one = Agent(config, partial(client.bulk, connection, filter_path=FILTER_PATH), Log(journal=False))
         one.run()
     server.request("POST", f"/metrics-*-{NAMESPACE}/_refresh")

@@ -12,13 +12,13 @@ from typing import Any
 import pytest
 import shipper_eslocal
 from grafana_target import Page
+from namespaces import prepare
 
 from shipper.agent.loop import Agent, use_utc
 from shipper.base.log import Log
 from shipper.deliver import client
 from shipper.deliver.bulk import FILTER_PATH
 from shipper.schema import stream_names
-from shipper.server import setup
 from shipper.server.capabilities import examine, features
 from shipper.server.streams import compare, expected, present
 from shipper.settings.config import Bulk, Collect, Config, Elasticsearch, Host, Index, Spool
@@ -73,7 +73,7 @@ def config(es: shipper_eslocal.Cluster, namespace: str, layout: str, tmp_path: P
 def run(config: Config) -> Iterator[Run]:
     use_utc()
     with client.connect(config) as connection:
-        setup.install(connection, config, lambda _line: None)
+        prepare(connection, config.index.layout)
         send = partial(client.bulk, connection, filter_path=FILTER_PATH)
 
         def start(after_tick: Callable[[int], None] = lambda _tick: None, **changes: Any) -> Agent:

@@ -195,7 +195,6 @@ def test_a_narrow_terminal_shows_what_matters_without_scrolling(server: shipper_
 
 
 def test_a_host_that_went_hours_ago_is_silent_and_a_stopped_one_says_so(server: shipper_eslocal.Cluster) -> None:
-    fleetload.set_up([server.url], "silent")
     now_s = time.time()
     for name, ago_s in {"here": 10, "lost": 7200, "stopped": 3600, "old": 90_000}.items():
         for dataset, more in {"host": {}, "agent": {"agent.stopped": True} if name == "stopped" else {}}.items():
@@ -329,7 +328,6 @@ def test_a_server_that_goes_away_is_one_line_and_what_was_seen_stays(server: shi
 def test_a_clock_that_is_ahead_holds_up_nobodys_view(
     server: shipper_eslocal.Cluster, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    fleetload.set_up([server.url], "future")
     now_s = time.time()
     shipped = {"good": (-40, -20), "ahead": (-40, -20, 3600)}  # seconds from now
     for dataset, more in {

@@ -1,6 +1,5 @@
-"""One real server for all fault tests; each test has a namespace of its own, with its templates."""
+"""One real server for all fault tests; each test has a namespace of its own."""
 
-import secrets
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -9,12 +8,9 @@ from typing import Any
 
 import pytest
 import shipper_eslocal
-from fault.line import DATASETS, Line, configured
+from fault.line import Line, configured
 from fault.proxy import Proxy, proxy
-
-from shipper.deliver import client
-from shipper.server import setup
-from shipper.settings.config import Config, Elasticsearch
+from namespaces import fresh
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -23,32 +19,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.es)
 
 
-# Of a template as the server returns it; the others are the server's, such as its date
-_OWN = ("composed_of", "data_stream", "priority", "template", "_meta")
-
-
 @pytest.fixture(scope="session")
 def es() -> Iterator[shipper_eslocal.Cluster]:
-    """Set up by the product for the namespace ``default``."""
     with shipper_eslocal.cluster() as cluster:
-        config = Config(elasticsearch=Elasticsearch(hosts=(cluster.url,)))
-        with client.connect(config) as connection:
-            setup.install(connection, config, lambda _line: None)
         yield cluster
 
 
 @pytest.fixture
 def namespace(es: shipper_eslocal.Cluster) -> str:
-    """A namespace of the test's own, with copies of the templates that its datasets need."""
-    name = f"t{secrets.token_hex(4)}"
-    for dataset in DATASETS:
-        for kind in ("", ".late"):
-            template = f"metrics-shipper.{dataset}{kind}-{{}}"
-            (found,) = es.request("GET", f"/_index_template/{template.format('default')}")["index_templates"]
-            body = {key: value for key, value in found["index_template"].items() if key in _OWN}
-            body["index_patterns"] = [template.format(name)]
-            es.request("PUT", f"/_index_template/{template.format(name)}", body)
-    return name
+    """A namespace of the test's own, in which an agent may store."""
+    return fresh(es.url)
 
 
 @pytest.fixture

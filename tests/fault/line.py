@@ -133,19 +133,6 @@ def iso(time_ms: int) -> str:
     return datetime.fromtimestamp(time_ms / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-def own_template(es: shipper_eslocal.Cluster, dataset: str, namespace: str, settings: Mapping[str, Any]) -> None:
-    """Have the stream of ``namespace`` made with ``settings`` beside those of the common template."""
-    name = f"metrics-shipper.{dataset}-{namespace}"
-    body = es.request("GET", f"/_index_template/{name}")["index_templates"][0]["index_template"]
-    template = body.get("template", {})
-    own = {
-        **{key: body[key] for key in ("composed_of", "data_stream", "index_patterns")},
-        "priority": 900,
-        "template": {**template, "settings": {**template.get("settings", {}), **settings}},
-    }
-    es.request("PUT", f"/_index_template/own-{dataset}-{namespace}", own)
-
-
 def open_for(from_ms: int, to_ms: int) -> dict[str, str]:
     """Settings of a time series that takes documents of these times."""
     return {"index.time_series.start_time": iso(from_ms), "index.time_series.end_time": iso(to_ms)}

@@ -5,7 +5,6 @@ agent and in the documents, so that a window of a quarter of an hour takes secon
 """
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -24,7 +23,6 @@ from engines import IMAGE, Docker, docker
 from fault.judged import MINUTE, NOW_MS, UNCHANGED, Judged, fast
 from fault.line import configured
 from fault.proxy import Proxy
-from fleetload import set_up
 
 from shipper.deliver import client
 from shipper.settings.config import Config, Elasticsearch, Index
@@ -41,26 +39,18 @@ def _fast(monkeypatch: pytest.MonkeyPatch) -> None:
     fast(monkeypatch)
 
 
-@pytest.fixture
-def own(es: shipper_eslocal.Cluster) -> str:
-    """A namespace with the templates of all datasets."""
-    name = f"a{os.urandom(4).hex()}"
-    set_up([es.url], name)
-    return name
-
-
 Make = Callable[..., Judged]
 
 
 @pytest.fixture
-def judged(es: shipper_eslocal.Cluster, own: str, tmp_path: Path) -> Iterator[Make]:
+def judged(es: shipper_eslocal.Cluster, namespace: str, tmp_path: Path) -> Iterator[Make]:
     with ExitStack() as stack:
 
         def make(name: str = "here", url: str = "", **options: Any) -> Judged:
             collectors = {key: options.pop(key) for key in ("docker_roots", "host_root") if key in options}
             chosen = collecting(datasets=options.pop("datasets", DATASETS), period_s=20, **collectors)
             begin_ms, rack = options.pop("begin_ms", NOW_MS), options.pop("rack", "r1")
-            base = configured(url or es.url, own, tmp_path / f"spool-{name}", **options)
+            base = configured(url or es.url, namespace, tmp_path / f"spool-{name}", **options)
             config = replace(
                 base,
                 collect=chosen.collect,
@@ -240,27 +230,27 @@ def _shipper(es: shipper_eslocal.Cluster, namespace: str, directory: Path) -> su
     ("ends_by", "why"), [(signal.SIGKILL, "down: "), (signal.SIGTERM, "stopped: ")], ids=["killed", "stopped"]
 )
 def test_an_agent_that_ends(
-    es: shipper_eslocal.Cluster, own: str, tmp_path: Path, ends_by: signal.Signals, why: str
+    es: shipper_eslocal.Cluster, namespace: str, tmp_path: Path, ends_by: signal.Signals, why: str
 ) -> None:
-    process = _shipper(es, own, tmp_path / "spool")
+    process = _shipper(es, namespace, tmp_path / "spool")
     try:
-        _until(lambda: _stored(es, own) >= 3)
+        _until(lambda: _stored(es, namespace) >= 3)
         process.send_signal(ends_by)
         process.wait(60)
     finally:
         process.kill()
     now_ms = time.time_ns() // 1_000_000
-    config = Config(elasticsearch=Elasticsearch(hosts=(es.url,)), index=Index(namespace=own))
-    es.request("POST", f"/metrics-shipper.*-{own}/_refresh")
+    config = Config(elasticsearch=Elasticsearch(hosts=(es.url,)), index=Index(namespace=namespace))
+    es.request("POST", f"/metrics-shipper.*-{namespace}/_refresh")
     with client.connect(config) as connection:
         before = check(connection, config.index, now_ms, UNCHANGED)
         after = check(connection, config.index, now_ms + 360_000, UNCHANGED)
     assert "host-silent" not in {alert.rule.name for alert in before.alerts}
     (alert,) = (alert for alert in after.alerts if alert.rule.name == "host-silent")
     assert (alert.host, alert.severity) == ("here", "warning") and alert.note.startswith(why)
-    stored, process = _stored(es, own), _shipper(es, own, tmp_path / "spool")
+    stored, process = _stored(es, namespace), _shipper(es, namespace, tmp_path / "spool")
     try:
-        _until(lambda: _stored(es, own) > stored)
+        _until(lambda: _stored(es, namespace) > stored)
         with client.connect(config) as connection:
             again = check(connection, config.index, time.time_ns() // 1_000_000, UNCHANGED)
         assert "host-silent" not in {alert.rule.name for alert in again.alerts}

@@ -14,8 +14,9 @@ from pathlib import Path
 
 import pytest
 import shipper_eslocal
-from fault.line import DATASETS, PERIOD_MS, Line, balanced, configured, found, open_for, own_template
+from fault.line import DATASETS, PERIOD_MS, Line, balanced, configured, found, open_for
 from fault.proxy import Proxy
+from namespaces import own_template
 
 from shipper.base.tick_times import Clock
 

@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 import shipper_eslocal
-from fault.line import DATASETS, Line, found, open_for, own_template
+from fault.line import DATASETS, Line, found, open_for
 from fault.proxy import Forward, Proxy, Reply, Request, passing
 from fault.test_delivery_faults import all_found
+from namespaces import own_template
 
 Make = Callable[..., Line]
 

@@ -16,8 +16,8 @@ import shipper_eslocal
 from boxes import Boxes, memory, quota, tasks, weight, writes
 from captured import collecting
 from fault.line import Line, configured
-from fleetload import set_up
 from gallery import LIVE, Fault
+from namespaces import fresh
 
 from shipper.deliver import client
 from shipper.settings.config import Config
@@ -97,8 +97,7 @@ def gallery(es: shipper_eslocal.Cluster, tmp_path_factory: pytest.TempPathFactor
     """Idle, then the faults of the CPU, then the others, then a new image."""
     directory = tmp_path_factory.mktemp("gallery")
     _uncached(directory / "file", os.urandom(1 << 20) * 48)
-    namespace = f"w{os.urandom(4).hex()}"
-    set_up([es.url], namespace)
+    namespace = fresh(es.url)
     boxes = Boxes(directory / "docker")
     chosen = collecting(datasets=DATASETS, period_s=1, docker_roots=(str(boxes.data_root),))
     base = configured(es.url, namespace, directory / "spool")

@@ -1,4 +1,4 @@
-"""Loads a simulated fleet into a real Elasticsearch, set up as ``shipper setup`` does it.
+"""Loads a simulated fleet into a real Elasticsearch, by templates as ``shipper setup`` installs them.
 
 ``python tests/support/fleetload.py URL --hosts 300 --ticks 360 --period 10`` prints documents per second.
 """
@@ -14,6 +14,7 @@ from multiprocessing import get_context
 from typing import Any, Final, Protocol
 
 from fleetdocs import Document, Fleet
+from namespaces import prepare
 
 from shipper.base.errors import Unavailable
 from shipper.deliver import client
@@ -56,8 +57,9 @@ def set_up(urls: list[str], namespace: str = "default", *, replicas: int = 0) ->
 
 
 def load(urls: list[str], fleet: Fleet, *, workers: int = 2, notebook: Callable[[], Notebook] | None = None) -> Loaded:
-    """Set up, create every document, refresh. Raises RuntimeError for the first document that is not stored."""
-    set_up(urls, fleet.namespace)
+    """Prepare, create every document, refresh. Raises RuntimeError for the first document that is not stored."""
+    with client.connect(_config(urls, 0)) as connection:
+        prepare(connection)
     begin = time.monotonic()
     at_once = min(_HOSTS_AT_ONCE, -(-fleet.hosts // workers))
     groups = [range(at, min(at + at_once, fleet.hosts)) for at in range(0, fleet.hosts, at_once)]
