@@ -1,15 +1,23 @@
-"""Real servers shared by all tests of this folder, started when a test first asks: one per version, one secured.
+"""Real servers, started when a test first asks: one per version for all workers, and a secured one for each.
 
 A start costs as much as a hundred searches: only a test that ends, damages or configures a server takes its own.
 """
 
+import os
 import secrets
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
 import shipper_eslocal
+from namespaces import prepare
+from sharing import Servers
+
+from shipper.deliver import client
+from shipper.settings.config import Config, Elasticsearch
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -18,21 +26,45 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.es)
 
 
+_SERVERS = pytest.StashKey[Servers]()
+
+
 @pytest.fixture(scope="session")
-def es9() -> Iterator[shipper_eslocal.Cluster]:
-    with shipper_eslocal.cluster(version="9.4.3", heap="1g") as cluster:
+def servers(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Servers:
+    own = tmp_path_factory.getbasetemp()
+    joined = Servers(own.parent if "PYTEST_XDIST_WORKER" in os.environ else own)
+    request.config.stash[_SERVERS] = joined
+    return joined
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Not in a fixture: the last test's time limit would hold for the wait."""
+    if joined := session.config.stash.get(_SERVERS, None):
+        joined.leave()
+
+
+@contextmanager
+def _prepared(version: str) -> Iterator[shipper_eslocal.Cluster]:
+    with shipper_eslocal.cluster(version=version, heap="1g") as cluster:
+        config = Config(elasticsearch=Elasticsearch(hosts=(cluster.url,)))
+        with client.connect(config) as connection:
+            prepare(connection)
         yield cluster
 
 
 @pytest.fixture(scope="session")
-def es8() -> Iterator[shipper_eslocal.Cluster]:
-    with shipper_eslocal.cluster(version="8.19.21", heap="1g") as cluster:
-        yield cluster
+def es9(servers: Servers) -> shipper_eslocal.Cluster:
+    return servers.one("es9", partial(_prepared, "9.4.3"))
+
+
+@pytest.fixture(scope="session")
+def es8(servers: Servers) -> shipper_eslocal.Cluster:
+    return servers.one("es8", partial(_prepared, "8.19.21"))
 
 
 @pytest.fixture(scope="session")
 def secure() -> Iterator[shipper_eslocal.Cluster]:
-    """With TLS, passwords and API keys."""
+    """With TLS, passwords and API keys. Each worker has its own: its roles are those of the whole server."""
     with shipper_eslocal.cluster(version="9.4.3", security=True) as cluster:
         _await_roles(cluster)
         yield cluster
@@ -61,12 +93,5 @@ def es(request: pytest.FixtureRequest) -> shipper_eslocal.Cluster:
 
 @pytest.fixture
 def namespace() -> str:
-    """A name of the test's own: these servers have no way to delete a data stream or the template it uses."""
+    """A name of the test's own: other tests use the server at the same time."""
     return f"t{secrets.token_hex(4)}"
-
-
-@pytest.fixture
-def clean_es(es: shipper_eslocal.Cluster) -> shipper_eslocal.Cluster:
-    """The server without any plain index. Data streams stay: keep them apart by `namespace`."""
-    es.request("DELETE", "/*?expand_wildcards=open,closed")
-    return es

@@ -65,17 +65,13 @@ def test_9_answers_at_the_root(es9: shipper_eslocal.Cluster) -> None:
     assert reply.headers["X-Elastic-Product"] == "Elasticsearch"
 
 
-def test_bulk_then_search(clean_es: shipper_eslocal.Cluster) -> None:
-    assert bulk(clean_es, "plain")["errors"] is False
-    clean_es.request("POST", "/plain/_refresh")
+def test_bulk_then_search(es: shipper_eslocal.Cluster, namespace: str) -> None:
+    assert bulk(es, namespace)["errors"] is False
+    es.request("POST", f"/{namespace}/_refresh")
     query = {"size": 1, "query": {"range": {"n": {"gte": 40}}}, "aggs": {"top": {"max": {"field": "n"}}}}
-    found = clean_es.request("POST", "/plain/_search", query)
+    found = es.request("POST", f"/{namespace}/_search", query)
     assert found["hits"]["total"]["value"] == DOCUMENTS - 40
     assert found["aggregations"]["top"]["value"] == DOCUMENTS - 1
-
-
-def test_clean_es_has_no_plain_index_left_from_another_test(clean_es: shipper_eslocal.Cluster) -> None:
-    assert clean_es.request("GET", "/_resolve/index/plain*")["indices"] == []
 
 
 def test_time_series_stream_meets_its_twin(es: shipper_eslocal.Cluster, namespace: str) -> None:
