@@ -109,7 +109,7 @@ def test_restart_keeps_data_and_port(end: str, restartable: shipper_eslocal.Clus
 
 @pytest.fixture(scope="module")
 def restartable() -> Iterator[shipper_eslocal.Cluster]:
-    with shipper_eslocal.cluster(heap="256m") as cluster:
+    with shipper_eslocal.cluster(version="8.19.21", heap="256m") as cluster:
         yield cluster
 
 
