@@ -1,8 +1,15 @@
 """How often to read what is not read at every tick."""
 
+from functools import cache
 from typing import Final
 
 _NS_PER_S: Final = 1_000_000_000
+
+
+@cache
+def _pause_ns(seconds: float) -> int:
+    """The same object for the same seconds, because each cgroup has some."""
+    return int(seconds * _NS_PER_S)
 
 
 class Every:
@@ -15,7 +22,7 @@ class Every:
     __slots__ = ("_next_ns", "_offset_ns", "_pause_ns")
 
     def __init__(self, seconds: float, early_s: float = 0.0, offset_s: float = 0.0) -> None:
-        self._pause_ns = int((seconds - early_s) * _NS_PER_S)
+        self._pause_ns = _pause_ns(seconds - early_s)
         self._offset_ns = int(offset_s * _NS_PER_S)
         self._next_ns: int | None = None
 

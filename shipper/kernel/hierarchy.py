@@ -137,23 +137,10 @@ def mounted(reader: Reader, controllers: Container[str]) -> dict[str, str]:
 
 @dataclass(slots=True)
 class _Directory:
-    """A cgroup in one hierarchy, as it was last seen."""
+    """A cgroup in one hierarchy, as it was last seen. Of one without others below it, only the inode number is kept."""
 
     inode: int = 0
-    children: Mapping[str, "_Directory"] = field(default_factory=lambda: _NONE)
-
-    def add(self, name: str) -> "_Directory":
-        """A new one below it."""
-        if not isinstance(self.children, dict):
-            self.children = {}
-        child = self.children[name] = _Directory()
-        return child
-
-    def drop(self, name: str) -> None:
-        """The one below it is gone."""
-        if isinstance(self.children, dict):
-            del self.children[name]
-            self.children = self.children or _NONE
+    children: dict[str, "int | _Directory"] = field(default_factory=dict)
 
 
 class Walker:
@@ -207,19 +194,27 @@ class Walker:
     def _look(self, path: str, stat: os.stat_result, known: _Directory, levels: int, *, leaves: bool) -> None:
         """Update ``known``."""
         if known.inode != stat.st_ino:
-            known.inode, known.children = stat.st_ino, _NONE
+            known.inode, known.children = stat.st_ino, {}
             self._changed = True
-        names = [name for name, child in known.children.items() if leaves or child.children]
+        names = [name for name, child in known.children.items() if leaves or isinstance(child, _Directory)]
         for name, status in self._stats(path, names):
             child = known.children[name]
             if isinstance(status, OSError):
                 self._reader.refused(f"{path}/{name}", status)
-                known.drop(name)
+                del known.children[name]
                 self._changed = True
-            elif status.st_ino != child.inode or status.st_nlink != _LINKS or child.children:
-                self._look(f"{path}/{name}", status, child, levels - 1, leaves=leaves)
+            elif status.st_ino != child or status.st_nlink != _LINKS:
+                known.children[name] = self._looked(f"{path}/{name}", status, child, levels - 1, leaves=leaves)
         if stat.st_nlink != _LINKS + len(known.children) and levels:
             self._list(path, known, levels)
+
+    def _looked(
+        self, path: str, stat: os.stat_result, child: int | _Directory, levels: int, *, leaves: bool
+    ) -> int | _Directory:
+        """``child`` as it is now."""
+        known = _Directory(child) if isinstance(child, int) else child
+        self._look(path, stat, known, levels, leaves=leaves)
+        return known if known.children else known.inode
 
     def _stats(self, path: str, names: Collection[str]) -> Iterator[tuple[str, os.stat_result | OSError]]:
         try:
@@ -231,19 +226,21 @@ class Walker:
     def _list(self, path: str, known: _Directory, levels: int) -> None:
         names = {name for name, _ in self._reader.directories(path)}
         for name in known.children.keys() - names:
-            known.drop(name)
+            del known.children[name]
             self._changed = True
         for name, status in self._stats(path, sorted(names - known.children.keys())):
             if isinstance(status, OSError):
                 self._reader.refused(f"{path}/{name}", status)
                 continue
-            child = known.add(name)
-            self._look(f"{path}/{name}", status, child, levels - 1, leaves=True)
+            known.children[name] = self._looked(f"{path}/{name}", status, 0, levels - 1, leaves=True)
             self._changed = True
 
 
 def _graft(controller: str, directory: _Directory, node: Node) -> None:
     for name, below in directory.children.items():
         child = node.child(name)
-        child.inodes[controller] = below.inode
-        _graft(controller, below, child)
+        if isinstance(below, int):
+            child.inodes[controller] = below
+        else:
+            child.inodes[controller] = below.inode
+            _graft(controller, below, child)

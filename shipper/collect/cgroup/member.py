@@ -53,6 +53,11 @@ class HostCgroups:
 class Cgroup:
     """Call ``refresh`` and ``read`` at every tick, and ``close`` when the cgroup is gone."""
 
+    __slots__ = (
+        "_described", "_host", "_moved", "_moved_at", "_named", "_naming", "_pid", "_read_settings", "_read_state",
+        "_settings", "_start_ns", "_state", "files", "identity", "inodes", "namespace", "node", "path", "started_ns",
+    )  # fmt: skip
+
     def __init__(self, host: HostCgroups, path: str, node: Node, identity: Identity) -> None:
         self.path = path
         self.node, self.identity = node, identity
