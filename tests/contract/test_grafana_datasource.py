@@ -12,7 +12,7 @@ import alert_target
 import pytest
 import shipper_eslocal
 import yaml
-from grafana_target import Page, event, frames
+from grafana_target import Page, event, fields_of_type, frames
 
 from shipper.view.dashboards import grafana
 from shipper.view.dashboards.ask import Span
@@ -96,6 +96,11 @@ def test_the_values_of_a_variable_are_the_same_search(case: Case) -> None:
     times = within["range"]["@timestamp"]
     times |= {end: int(times[end]) for end in ("gte", "lte")}  # Elasticsearch reads both
     assert server.body == {**case["request"], "query": {"bool": {"filter": [within, *others]}}}
+
+
+@pytest.mark.parametrize("case", captured("fields"), ids=lambda case: case["query"])
+def test_the_fields_of_a_type_are_the_same(case: Case) -> None:
+    assert sorted(fields_of_type(case["fields"], json.loads(case["query"])["type"])) == case["names"]
 
 
 @pytest.mark.parametrize("case", captured("texts"), ids=lambda case: f"{case['chosen']['host']} {case['filters']}")

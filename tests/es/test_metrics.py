@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import shipper_eslocal
-from grafana_target import Page
+from grafana_target import Page, fields_of_type
 from namespaces import prepare
 
 from shipper.agent.loop import Agent, use_utc
@@ -146,13 +146,12 @@ def test_the_board_explores_any_metric_by_any_label(es: shipper_eslocal.Cluster,
     found = documents(es, config)
     rendered = grafana.render(EXPLORER)
     variables = {one["name"]: one for one in json.loads(rendered)["templating"]["list"]}
-    types = {"number": "double", "string": "keyword"}
     offered = {}
     for name in ("metric", "split"):
         wanted = json.loads(variables[name]["query"])
         pattern = re.compile(variables[name]["regex"].strip("/"))
         caps = es.request("GET", f"/{target(config)}/_field_caps?fields=*")["fields"]
-        offered[name] = {one for one in caps if types[wanted["type"]] in caps[one] and pattern.search(one)}
+        offered[name] = {one for one in fields_of_type(caps, wanted["type"]) if pattern.search(one)}
     assert {"metric.node_directory_size_bytes", "metric.inotify_instances"} <= offered["metric"]
     assert {"attributes.directory", "attributes.command", "host.name", "metricset.name"} <= offered["split"]
     assert not any(one.startswith(("system.", "metricset.")) for one in offered["metric"])

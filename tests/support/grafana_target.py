@@ -21,6 +21,10 @@ _VARIABLE: Final = re.compile(r"\$(\w+)|\$\{(\w+)\}")
 _NUMBER: Final = re.compile(r"\s*([-+]?(Infinity|(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?)|0[xX][\da-fA-F]+)?\s*")
 _WITHIN_MS: Final = {"24h": 86_400_000}
 _TITLES: Final = {"avg": "Average", "max": "Max", "min": "Min", "count": "Count", "cardinality": "Unique Count"}
+_KINDS: Final = {
+    **dict.fromkeys(("float", "double", "integer", "long", "scaled_float", "histogram"), "number"),
+    "text": "string",  # a keyword is no string
+}
 Choice = str | Sequence[str]
 Mark = tuple[int, str]  # time, text
 
@@ -190,6 +194,15 @@ class Page:
             assert title not in found.series, f"two lines called {title}"
             found.series[title] = [values.get(time) for time in found.times]
         return found
+
+
+def fields_of_type(fields: Mapping[str, Mapping[str, Any]], wanted: str) -> list[str]:
+    """Names from ``_field_caps``, by the type of Elasticsearch or by what the data source takes for it."""
+    return [
+        name
+        for name, types in fields.items()
+        if any(wanted in (kind, _KINDS.get(kind)) and not of["metadata_field"] for kind, of in types.items())
+    ]
 
 
 def shares(panel: Mapping[str, Any]) -> bool:

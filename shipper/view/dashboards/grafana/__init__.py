@@ -164,7 +164,7 @@ def _period(board: Board) -> builders.QueryVariable:
 def choices(board: Board, variable: Variable) -> dict[str, Any]:
     """The query for the values of ``variable``: filtered by all variables before it, or only by its ``within``."""
     if variable.names:
-        return {"find": "fields", "type": "number" if variable.name == "metric" else "string"}
+        return {"find": "fields", "type": "number" if variable.name == "metric" else "keyword"}
     before = board.variables[: board.variables.index(variable)]
     wanted = [earlier for earlier in before if earlier.name == variable.within] if variable.within else before
     narrowing = [earlier for earlier in wanted if has(variable.dataset, earlier.field)]
