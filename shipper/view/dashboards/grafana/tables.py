@@ -30,6 +30,7 @@ from shipper.view.dashboards.model import (
 )
 from shipper.view.thresholds import Steps
 
+_AGE_WIDTH: Final = 160  # for "a few seconds ago"
 _LEAST_WIDTH: Final = 70  # pixels; with Grafana's default of 150, a page has no room for all columns
 _KEY_WIDTH: Final = 220
 _WIDTHS: Final = {"date": 155}
@@ -110,6 +111,7 @@ def _column(panel: Panel, metric: Metric) -> Iterator[Set]:
     of, own = unit(panel, metric), steps(panel, metric)
     if metric.stat is Stat.AGE:
         yield Set(id_val="unit", value="dateTimeFromNow")
+        yield Set(id_val="custom.width", value=_AGE_WIDTH)
         yield Set(id_val="custom.cellOptions", value={"type": "color-text"})
         yield _thresholds(None, bands(own)[-1][1])  # a time, which no threshold of a duration fits
         return
