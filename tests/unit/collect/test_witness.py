@@ -1,6 +1,7 @@
 """Our figures against an independent reader of the same kernel: psutil and the C library, on this machine, now."""
 
 import os
+import tempfile
 from collections.abc import Callable
 from typing import Any
 
@@ -148,6 +149,7 @@ def test_processes(witness: Witness) -> None:
 
 
 def test_no_problem_on_this_machine() -> None:
-    ticks = Ticks(Root("/"), ALL, config())
+    mounts_of_tests = f"{tempfile.gettempdir()}/*"  # that hang, and end while they are read
+    ticks = Ticks(Root("/"), ALL, config(filesystem_exclude=(mounts_of_tests,)))
     ticks.tick()
     assert ticks.problems == []
