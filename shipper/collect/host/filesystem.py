@@ -2,7 +2,8 @@
 
 The mounts are those of pid 1, because ``self`` would list the container's own. ``kernel.mountinfo`` has the parser. The
 file is long on hosts with many containers, and the kernel announces mounts and unmounts to poll(2): proc(5). It does not
-announce that it made a filesystem read-only after an error; statvfs(3) shows that.
+announce that it made a filesystem read-only after an error, which is why the file is also read once a minute. statvfs(3)
+does not show that either: inside a container, it says of all mounts that they are read-only, as the host root is.
 """
 
 import os
@@ -39,8 +40,8 @@ FIELDS = (
     attribute(f"{_PREFIX}.type", "Type of the filesystem, such as ext4 or xfs", f"{_FILE} type"),
     attribute(
         f"{_PREFIX}.read_only",
-        "Whether it is mounted read-only, perhaps after an error",
-        f"{_FILE} options, statvfs f_flag",
+        "Whether it is mounted read-only; within a minute if the kernel made it so after an error",
+        f"{_FILE} options",
         Type.BOOLEAN,
     ),
     attribute(
@@ -112,7 +113,6 @@ class _Answer:
     directory: bool
     device: int
     has_size: bool
-    read_only: bool
     values: dict[str, Value]
 
 
@@ -120,8 +120,7 @@ def _ask(root: Root, path: str) -> _Answer | OSError:
     try:
         target = root.stat(path)
         vfs = root.statvfs(path)
-        read_only = bool(vfs.f_flag & os.ST_RDONLY)
-        return _Answer(stat.S_ISDIR(target.st_mode), target.st_dev, vfs.f_blocks > 0, read_only, sizes(vfs))
+        return _Answer(stat.S_ISDIR(target.st_mode), target.st_dev, vfs.f_blocks > 0, sizes(vfs))
     except OSError as error:
         return error
 
@@ -216,7 +215,7 @@ def _values(
         f"{_PREFIX}.mount_point": name(mount.point),
         f"{_PREFIX}.device_name": mount.source,
         f"{_PREFIX}.type": mount.type,
-        f"{_PREFIX}.read_only": mount.read_only or bool(answer and answer.read_only),
+        f"{_PREFIX}.read_only": mount.read_only,
         f"{_PREFIX}.stuck": outcome.stuck,
     }
     return {**values, **answer.values} if answer else values

@@ -16,7 +16,7 @@ from shipper.collect.host import filesystem
 from shipper.collect.host.filesystem import by_device, sizes
 from shipper.fields.rates import Value
 from shipper.kernel.mountinfo import Mount, unescaped
-from shipper.kernel.source import Root
+from shipper.kernel.source import File, Root
 from shipper.settings.config import Config
 
 PREFIX = "system.filesystem."
@@ -25,11 +25,9 @@ PREFIX = "system.filesystem."
 SIZES = {"total", "free", "available", "used.bytes", "used.pct"}
 
 
-def statvfs(
-    *, total: int = 1000, free: int = 400, available: int = 350, files: int = 100, flags: int = 0
-) -> os.statvfs_result:
+def statvfs(*, total: int = 1000, free: int = 400, available: int = 350, files: int = 100) -> os.statvfs_result:
     """In blocks of 4,096 bytes; the block size for I/O is another."""
-    return os.statvfs_result((65536, 4096, total, free, available, files, 25, 25, flags, 255))
+    return os.statvfs_result((65536, 4096, total, free, available, files, 25, 25, 0, 255))
 
 
 def line(point: str, *, number: str = "254:0", root: str = "/", type_: str = "ext4", options: str = "rw") -> str:
@@ -329,11 +327,15 @@ def test_a_real_mount_that_hangs_is_stuck_and_the_others_are_there(
     ticks.close()
 
 
-def test_a_filesystem_that_the_kernel_made_read_only(mounts: Mounts) -> None:
-    """After an error the kernel changes the options without a sign to those who wait for mounts."""
+def test_a_filesystem_that_the_kernel_made_read_only(mounts: Mounts, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After an error the options change without a sign to those who wait for mounts."""
+    monkeypatch.setattr(File, "is_unchanged", lambda _file: True)
     mounts.add("/var")
-    mounts.tree.sizes["/var"] = statvfs(flags=os.ST_RDONLY)
-    assert mounts.documents()["/var"][f"{PREFIX}read_only"] is True
+    host = mounts.host()
+    assert host.tick()["filesystem"]["/var"][f"{PREFIX}read_only"] is False
+    mounts.tree.write("proc/1/mountinfo", line("/var", options="ro"))
+    assert host.tick(50)["filesystem"]["/var"][f"{PREFIX}read_only"] is False
+    assert host.tick(10)["filesystem"]["/var"][f"{PREFIX}read_only"] is True
 
 
 _AS_PID_1 = """
