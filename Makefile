@@ -57,9 +57,8 @@ lint:
 types:
 	$(BIN)/mypy
 
-# It gives way to the long parts of make test, which would else run alone at the end
 quick:
-	nice -n 5 $(BIN)/pytest -n 3 --dist worksteal -m "not es and not root and not bench" $(ARGS)
+	$(BIN)/pytest -n 3 --dist worksteal -m "not es and not root and not bench" $(ARGS)
 
 coverage: setup  ## the quick tests with the share of the code that they run
 	@$(MAKE) --no-print-directory quick ARGS="--cov=shipper $(ARGS)"
