@@ -29,7 +29,6 @@ _PARTS: Final = ("stored", "late", "spooled", "rejected", "dropped")
 def gather(tick_ms: int, report: Report, ledger: Ledger, delivery: DeliveryState) -> dict[str, Any]:
     """The content of ``status.json`` after the tick of ``tick_ms``."""
     with ledger.lock:
-        documents = _documents(ledger)
         return {
             "version": __version__,
             "pid": os.getpid(),
@@ -38,7 +37,7 @@ def gather(tick_ms: int, report: Report, ledger: Ledger, delivery: DeliveryState
             "period_ms": report.period_ms,
             "ticks": report.ticks,
             "missed": report.missed,
-            "documents": documents,
+            "documents": _documents(ledger),
             "rejected": ledger.rejected_for(),
             "bytes": ledger.spool.size,
             "disk": ledger.trouble,
@@ -68,7 +67,7 @@ class Status:
         self._tick = (tick_ms, _now_ms(), report)
 
     def equation(self) -> str:
-        """See the function of this name."""
+        """``equation`` of the ledger as it is now."""
         with self._ledger.lock:
             return equation(_documents(self._ledger))
 

@@ -324,10 +324,8 @@ def _owners(cgroups: Iterable[Cgroup]) -> dict[str, Cgroup]:
 def _inherit_limit(path: str, values: dict[str, Any], limits: dict[str, int]) -> None:
     """Add the smallest limit of the cgroup and those above it. ``limits`` has those of the cgroups before, parents first."""
     unlimited = controllers.V1_UNLIMITED
-    own, inherited = (
-        values.get("cgroup.memory.limit.bytes", unlimited),
-        values.pop(controllers.INHERITED_LIMIT, unlimited),
-    )
+    own = values.get("cgroup.memory.limit.bytes", unlimited)
+    inherited = values.pop(controllers.INHERITED_LIMIT, unlimited)
     above = limits.get(path.rpartition("/")[0], unlimited) if limits else unlimited
     smallest = min(own, inherited, above)
     if smallest < unlimited:

@@ -15,7 +15,7 @@ from shipper.collect.contract import Collect, Collector, Need, Output, host_read
 from shipper.collect.host.totals import Totals
 from shipper.fields.dataset import HOST
 from shipper.fields.field import Type, attribute, counter, dimension, gauge, real
-from shipper.fields.rates import Ceiling, Counters, Reading, Value, rates
+from shipper.fields.rates import Ceiling, Counters, Kept, Reading, Value
 from shipper.kernel.parse import LARGEST, ParseError, first_line, integer, lines, name, scaled, whole
 from shipper.kernel.source import Reader
 from shipper.settings.config import Config
@@ -240,24 +240,20 @@ class _Totals:
     def __init__(self, reader: Reader) -> None:
         self._reader = reader
         self._totals = Totals(_SUMMED)
-        self._before: dict[str, Reading] = {}
+        self._before: dict[str, Kept] = {}
 
     def of(self, disks: Iterable[Reading]) -> list[Reading]:
         """The host's reading; empty if there is no disk."""
         now = {reading.entity: reading for reading in disks}
-        before, self._before = self._before, now
+        busy = {disk: _IO_TIMES.rates(reading, self._before.get(disk)) for disk, reading in now.items()}
+        self._before = {disk: kept for disk, (_, kept) in busy.items()}
         if not now:
             return []
         self._totals.add(now.values())
         values: dict[str, Value] = {**self._totals.values(_PREFIX, _TOTAL)}
-        shares = [_util(reading, before.get(disk)) for disk, reading in now.items()]
-        busiest = max((share for share in shares if share is not None), default=None)
+        shares = [min(rates[_IO_TIME.rate] / 1000, 1.0) for rates, _ in busy.values() if rates]
+        busiest = max(shares, default=None)
         return host_reading(self._reader, values if busiest is None else {**values, f"{_TOTAL}.util.max.pct": busiest})
-
-
-def _util(now: Reading, before: Reading | None) -> float | None:
-    share = rates(now, before, _IO_TIMES).get(_IO_TIME.rate)
-    return None if share is None else min(share / 1000, 1.0)
 
 
 def derive(values: Mapping[str, Value], _inputs: Mapping[str, int]) -> dict[str, Value]:

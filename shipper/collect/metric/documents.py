@@ -4,6 +4,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
+from functools import lru_cache
 from typing import Final
 
 from shipper.collect.cgroup.entities import entities, membership
@@ -33,7 +34,6 @@ class Documents:
         self._reader = reader
         self._name, self._unit = name, unit
         self._before: dict[str, Kept] = {}
-        self._counters: dict[frozenset[str], Counters] = {}
         self._inodes: dict[int, str] = {}
         self._look = Every(_LOOK_AGAIN_S)
 
@@ -65,7 +65,7 @@ class Documents:
 
     def _values(self, key: str, series: Series, latest: dict[str, Kept]) -> dict[str, Value]:
         now = Reading(METRIC, key, series.at_ns, {**series.values})
-        grown, latest[key] = self._counted(frozenset(series.counters)).rates(now, self._before.get(key))
+        grown, latest[key] = _counted(frozenset(series.counters)).rates(now, self._before.get(key))
         names = series.values | {rate: value for rate, value in grown.items() if rate not in series.values}
         values: dict[str, Value] = {NAME: self._name, SERIES: key, dynamic.METRICS: names}
         if series.labels:
@@ -73,13 +73,6 @@ class Documents:
         if hints := dynamic.hints(series.values, series.counters):
             values[dynamic.HINTS] = hints
         return values
-
-    def _counted(self, names: frozenset[str]) -> Counters:
-        if names not in self._counters:
-            if len(self._counters) >= _MOST_SETS:
-                self._counters.clear()
-            self._counters[names] = Counters(map(_counter, sorted(names)))
-        return self._counters[names]
 
     def _membership(self, unit: str) -> dict[str, Value]:
         if not unit:
@@ -110,6 +103,11 @@ def _key(labels: object, unit: str) -> str:
     """Hash of a label set and the unit that it belongs to."""
     text = json.dumps([labels or [], unit], ensure_ascii=True)
     return hashlib.blake2b(text.encode(), digest_size=_HASH_BYTES).hexdigest()
+
+
+@lru_cache(maxsize=_MOST_SETS)
+def _counted(names: frozenset[str]) -> Counters:
+    return Counters(map(_counter, sorted(names)))
 
 
 def _counter(name: str) -> Field:

@@ -20,7 +20,7 @@ from shipper.collect.process import scrub
 from shipper.collect.process import stat as process_stat
 from shipper.collect.process.stat import Stat
 from shipper.fields.field import Field, Kind, Type, attribute, constant, counter, cpu_time, dimension, gauge, real
-from shipper.fields.rates import Counters, Reading, Value, cpus, rates
+from shipper.fields.rates import Counters, Kept, Reading, Value, cpus
 from shipper.kernel import accounts, namespace
 from shipper.kernel.parse import ParseError, integer, meminfo
 from shipper.kernel.source import Reader
@@ -136,7 +136,7 @@ class Busiest:
         self._most = most
         self._lines = config.of(Options).command_lines
         self._scrub = [re.compile(pattern, re.IGNORECASE) for pattern in config.of(Options).command_line_scrub]
-        self._before: dict[str, Reading] = {}
+        self._before: dict[str, Kept] = {}
 
     def readings(self, stats: Sequence[Stat], at_ns: int) -> list[Reading]:
         """Readings of the chosen processes. ``stats`` are all processes, read at ``at_ns``."""
@@ -147,7 +147,8 @@ class Busiest:
             for stat in stats
             if stat.cpu is not None and stat.start is not None
         }
-        used = {key: rates(reading, self._before.get(key), _COUNTERS).get(_CPU.rate) for key, reading in now.items()}
+        grown = {key: _COUNTERS.rates(reading, self._before.get(key)) for key, reading in now.items()}
+        used = {key: rates.get(_CPU.rate) for key, (rates, _) in grown.items()}
         ranks = {stat.key: used.get(stat.key) for stat in stats}
         for stat in stats:
             if ranks[stat.key] is None:  # a process that is new: its average since it started
@@ -164,7 +165,7 @@ class Busiest:
                 for key, stat in chosen.items()
                 if (values := self._values(stat, used.get(key), facts)) is not None
             ]
-        self._before = now
+        self._before = {key: kept for key, (_, kept) in grown.items()}
         return readings
 
     def _facts(self) -> dict[str, Any]:
