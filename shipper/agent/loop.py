@@ -145,6 +145,7 @@ class Agent:
         if self.reload:
             notify.reloading()
             self.delivery.stop(self._config.spool.flush_s if self._new_spool else _RELOAD_FLUSH_S)
+        if self.reload:  # still: no signal to stop came meanwhile
             self._close()
             self._tell_left_behind()
             return
