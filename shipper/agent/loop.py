@@ -306,10 +306,10 @@ class Agent:
         """Notify the watchdog while both loops are alive: ticks are made, and delivery is idle or makes progress."""
         self.delivery.revive()
         limit_s = _REQUESTS * self._config.elasticsearch.timeout_s
-        if self.delivery.is_alive(limit_s):
-            notify.tell(notify.WATCHDOG, notify.status(words))
+        if why := self.delivery.why_stalled(limit_s):
+            self._log.once(messages.DELIVERY_STALLED, f"delivery {why}", why=why)
         else:
-            self._log.once(messages.DELIVERY_HANGS, "delivery hangs", seconds=f"{limit_s:g}")
+            notify.tell(notify.WATCHDOG, notify.status(words))
 
 
 def _scheduler(period_s: int, job: Callable[[], None]) -> schedule.Scheduler:

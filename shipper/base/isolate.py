@@ -23,7 +23,7 @@ from typing import Any, Final, Generic, NamedTuple, TypeVar
 T = TypeVar("T")
 
 _NS_PER_S: Final = 1_000_000_000
-_NO_THREAD: Final = "no thread can be started: a pids limit is reached"
+NO_THREAD: Final = "no thread can be started: a pids limit is reached"
 
 
 @dataclass(slots=True)
@@ -67,7 +67,7 @@ class Crew(Generic[T]):
         while waiting and time.monotonic() < end:
             shift = _Shift(waiting)
             if not self._hire():
-                return outcomes | {name: Outcome[T](error=_NO_THREAD) for name, _ in waiting}
+                return outcomes | {name: Outcome[T](error=NO_THREAD) for name, _ in waiting}
             self._hand_over(shift)
             outcomes |= shift.outcomes
             waiting = [call for call in waiting if call[0] not in outcomes]
@@ -149,7 +149,7 @@ class Errand(Generic[T]):
         try:
             threading.Thread(target=self._work, args=(call,), name=self._name, daemon=True).start()
         except RuntimeError:
-            self._outcomes.put(Outcome(error=_NO_THREAD))
+            self._outcomes.put(Outcome(error=NO_THREAD))
 
     def take(self, wait_s: float) -> Outcome[T] | None:
         """The outcome of the call, once; None if there is none after ``wait_s``."""
@@ -211,7 +211,7 @@ class Aside:
             try:
                 thread.start()
             except RuntimeError:
-                raise OSError(errno.EAGAIN, _NO_THREAD) from None
+                raise OSError(errno.EAGAIN, NO_THREAD) from None
             self._thread = thread
 
     def _work(self) -> None:

@@ -212,11 +212,11 @@ DELIVERY_RESTARTED: Final = Message(
     "the delivery thread had stopped; restarted it",
     "This is a defect; nothing is lost. Report it with the lines before.",
 )
-DELIVERY_HANGS: Final = Message(
+DELIVERY_STALLED: Final = Message(
     "S313",
     ERROR,
-    "delivery has made no progress for {seconds} s",
-    "A disk or a server hangs; systemd restarts the agent if it has a watchdog.",
+    "delivery does not work: {why}",
+    "A disk or a server hangs, or the unit's limit of tasks is too low; systemd restarts the agent if it has a watchdog.",
 )
 SERVER_FINDING: Final = Message(
     "S314", ERROR, "server: {text}", "As the text says; `shipper check --online` checks again."

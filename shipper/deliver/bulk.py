@@ -18,6 +18,7 @@ from typing import Any, Final
 
 from shipper.base import log, messages
 from shipper.base.errors import BadRequest, TooLarge, Unavailable
+from shipper.base.isolate import NO_THREAD
 from shipper.deliver.batch import Backoff, Batch, Item, Selector
 from shipper.deliver.ledger import DeliveryState, Fate, Ledger
 from shipper.deliver.segment import Entry, body_of
@@ -150,15 +151,18 @@ class Delivery:
             thread.start()
         except RuntimeError:  # at the next tick
             return
-        self._thread = thread
-        self.state.restarts += 1
-        self._log.line(messages.DELIVERY_RESTARTED)
+        former, self._thread = self._thread, thread
+        if former.ident:  # else it could not be started before
+            self.state.restarts += 1
+            self._log.line(messages.DELIVERY_RESTARTED)
 
-    def is_alive(self, limit_s: float) -> bool:
-        """Whether the thread is idle, or has started or finished a request in the last ``limit_s`` seconds."""
+    def why_stalled(self, limit_s: float) -> str:
+        """Empty if the thread is idle, or has started or finished a request in the last ``limit_s`` seconds."""
         if not self._started:
-            return True
-        return self._thread.is_alive() and (self._waiting or time.monotonic() - self._beat < limit_s)
+            return ""
+        if not self._thread.is_alive():
+            return NO_THREAD
+        return "" if self._waiting or time.monotonic() - self._beat < limit_s else f"no progress for {limit_s:g} s"
 
     def _run(self) -> None:
         while True:

@@ -651,10 +651,10 @@ def test_a_delivery_thread_that_ended_is_started_again(ledger: Ledger, server: S
 
     one = delivery(ledger, send)
     put(ledger, 1, 1)
-    assert one.is_alive(60)
+    assert not one.why_stalled(60)
     one.start()
     one._thread.join(30)
-    assert not one.is_alive(60)
+    assert one.why_stalled(60)
     one.revive()
     assert one.state.restarts == 1
     one.stop(30)
@@ -690,12 +690,12 @@ def test_a_delivery_thread_that_stands_still_is_not_alive(ledger: Ledger, server
 
     one = delivery(ledger, send)
     one.start()
-    assert one.is_alive(60)
+    assert not one.why_stalled(60)
     put(ledger, 1, 1)
     one.wake()
     assert entered.wait(30)
-    assert one.is_alive(60)
-    assert not one.is_alive(0.0)
+    assert not one.why_stalled(60)
+    assert one.why_stalled(0.0)
     release.set()
     one.stop(30)
     assert ledger.counts.stored == 1
@@ -801,8 +801,9 @@ def test_delivery_begins_as_soon_as_a_thread_can_be_started(
         context.setattr(threading.Thread, "start", no_thread)
         one.start()
         one.revive()
-        assert not one.is_alive(60)
+        assert "pids limit" in one.why_stalled(60)
     one.revive()
+    assert (one.why_stalled(60), one.state.restarts) == ("", 0)
     one.stop(30)
     assert ledger.counts == Counts(collected=1, stored=1)
 
@@ -825,4 +826,4 @@ def test_the_end_comes_in_time_for_a_server_that_stays_busy(ledger: Ledger, serv
     begin = time.monotonic()
     one.stop(2)
     assert (ledger.spooled, time.monotonic() - begin < 10) == (1, True)
-    assert not one.is_alive(60)
+    assert one.why_stalled(60)
