@@ -51,6 +51,18 @@ def image(directory: Path) -> Path:
 
 
 @contextmanager
+def short_path() -> Iterator[Path]:
+    """A directory for sockets, whose paths have no more than 108 bytes; podman takes 50 characters."""
+    with tempfile.TemporaryDirectory(prefix="s-") as directory:
+        yield Path(directory)
+
+
+def _driver(directory: Path, overlay: str) -> str:
+    """Of the storage: ``vfs`` copies an image for each container, but an overlay cannot lie on an overlay."""
+    return "vfs" if command("stat", "--file-system", "--format=%T", directory) == "overlayfs" else overlay
+
+
+@contextmanager
 def daemon(directory: Path, *words: str | Path) -> Iterator[None]:
     """A daemon that tells by sd_notify(3) when it is ready; on leaving it is stopped and waited for."""
     log = directory / "log"
@@ -169,7 +181,7 @@ def docker(directory: Path, *options: str) -> Iterator[Docker]:
     data_root = directory / "data"
     words: list[str | Path] = [
         "dockerd", "--bridge=none", "--iptables=false", "--ip6tables=false", "--ip-forward=false",
-        "--storage-driver=vfs", "--data-root", data_root,
+        f"--storage-driver={_driver(directory, 'overlay2')}", "--data-root", data_root,
         "--exec-root", directory / "exec", "-H", f"unix://{directory}/sock", "--pidfile", directory / "pid",
     ]  # fmt: skip
     with ExitStack() as stack:
@@ -188,6 +200,7 @@ def docker(directory: Path, *options: str) -> Iterator[Docker]:
 @dataclass
 class Podman:
     directory: Path
+    driver: str
 
     @property
     def storage(self) -> Path:
@@ -196,8 +209,10 @@ class Podman:
     def words(self, *words: str) -> list[str]:
         places = {"--root": "storage", "--runroot": "run", "--tmpdir": "tmp"}
         own = [part for option, name in places.items() for part in (option, str(self.directory / name))]
-        # crun does not run on hybrid hosts
-        return ["podman", *own, "--runtime", "runc", "--storage-driver", "vfs", "--cgroup-manager", "cgroupfs", *words]
+        own += ["--storage-driver", self.driver, "--cgroup-manager", "cgroupfs"]
+        # Else each call, also one of a container that ends later, leaves a mount
+        own += ["--storage-opt", "overlay.skip_mount_home=true"] if self.driver == "overlay" else []
+        return ["podman", *own, "--runtime", "runc", *words]  # crun does not run on hybrid hosts
 
     def run(self, *words: str) -> str:
         return command(*self.words(*words))
@@ -215,7 +230,7 @@ class Podman:
 @contextmanager
 def podman(directory: Path) -> Iterator[Podman]:
     directory.mkdir()
-    engine = Podman(directory)
+    engine = Podman(directory, _driver(directory, "overlay"))
     with swept(directory, "libpod_parent"):
         tar = directory / "image.tar"
         command("tar", "cf", tar, "-C", image(directory / "image"), ".")
