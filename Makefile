@@ -38,7 +38,7 @@ faults:
 	$(BIN)/pytest -n 2 --dist loadfile $(BIG) $(ARGS) tests/fault
 
 nodes:
-	$(BIN)/pytest $(BIG) $(ARGS) tests/nodes
+	$(BIN)/pytest -n 2 --dist loadfile $(BIG) $(ARGS) tests/nodes
 
 kernel:
 	$(BIN)/pytest $(BIG) --ignore=tests/es --ignore=tests/fault --ignore=tests/nodes $(ARGS)

@@ -4,10 +4,15 @@ import subprocess
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from shipper.kernel.bus import SOCKETS
+from shipper.kernel.source import Descriptors
+
+if TYPE_CHECKING:
+    from sharing import Servers
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -17,6 +22,33 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 @pytest.fixture
 def update_golden(request: pytest.FixtureRequest) -> bool:
     return bool(request.config.getoption("--update-golden"))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _descriptors() -> Iterator[None]:
+    """Agents that run in this process share its descriptors, as none ends at once: a machine may have many cgroups."""
+    shared = Descriptors(min(Descriptors.of_this_process().free, 2000))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Descriptors, "of_this_process", lambda: shared)
+        yield
+
+
+_SERVERS = pytest.StashKey["Servers"]()
+
+
+@pytest.fixture(scope="session")
+def servers(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> "Servers":
+    """Elasticsearch for all workers of this run."""
+    from sharing import Servers, common
+
+    joined = request.config.stash[_SERVERS] = Servers(common(tmp_path_factory))
+    return joined
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Not in a fixture: the last test's time limit would hold for the wait."""
+    if joined := session.config.stash.get(_SERVERS, None):
+        joined.leave()
 
 
 PATH = f"{os.environ.get('PATH', os.defpath)}:/usr/lib/podman"

@@ -1,9 +1,8 @@
-"""Real servers, started when a test first asks: one per version for all workers, and a secured one for each.
+"""Real servers for all workers, started when a test first asks: one per version, and a secured one.
 
 A start costs as much as a hundred searches: only a test that ends, damages or configures a server takes its own.
 """
 
-import os
 import secrets
 import time
 from collections.abc import Iterator
@@ -14,7 +13,7 @@ from pathlib import Path
 import pytest
 import shipper_eslocal
 from namespaces import prepare
-from sharing import Servers
+from sharing import Servers, common, held
 
 from shipper.deliver import client
 from shipper.settings.config import Config, Elasticsearch
@@ -24,23 +23,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if Path(__file__).parent in item.path.parents:
             item.add_marker(pytest.mark.es)
-
-
-_SERVERS = pytest.StashKey[Servers]()
-
-
-@pytest.fixture(scope="session")
-def servers(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Servers:
-    own = tmp_path_factory.getbasetemp()
-    joined = Servers(own.parent if "PYTEST_XDIST_WORKER" in os.environ else own)
-    request.config.stash[_SERVERS] = joined
-    return joined
-
-
-def pytest_sessionfinish(session: pytest.Session) -> None:
-    """Not in a fixture: the last test's time limit would hold for the wait."""
-    if joined := session.config.stash.get(_SERVERS, None):
-        joined.leave()
 
 
 @contextmanager
@@ -62,12 +44,18 @@ def es8(servers: Servers) -> shipper_eslocal.Cluster:
     return servers.one("es8", partial(_prepared, "8.19.21"))
 
 
-@pytest.fixture(scope="session")
-def secure() -> Iterator[shipper_eslocal.Cluster]:
-    """With TLS, passwords and API keys. Each worker has its own: its roles are those of the whole server."""
+@contextmanager
+def _secured() -> Iterator[shipper_eslocal.Cluster]:
     with shipper_eslocal.cluster(version="9.4.3", security=True) as cluster:
         _await_roles(cluster)
         yield cluster
+
+
+@pytest.fixture
+def secure(servers: Servers, tmp_path_factory: pytest.TempPathFactory) -> Iterator[shipper_eslocal.Cluster]:
+    """With TLS, passwords and API keys. One test at a time: its roles are those of the whole server."""
+    with held(common(tmp_path_factory) / "secure.turn"):
+        yield servers.one("secure", _secured)
 
 
 def _await_roles(cluster: shipper_eslocal.Cluster) -> None:

@@ -1,4 +1,4 @@
-"""A quiet day: 24 hours of 20 hosts with events that are no faults; no rule may fire.
+"""A quiet day: 24 hours of 12 hosts with events that are no faults; no rule may fire.
 
 Hosts send every minute in the half hour before each moment that is judged, and every half an hour between.
 """
@@ -13,7 +13,7 @@ from shipper.settings.config import Config, Elasticsearch, Index
 from shipper.view.alerts.adjust import Adjustments
 from shipper.view.alerts.check import check
 
-HOSTS, DAY = 20, 1440
+HOSTS, DAY = 12, 1440
 JUDGED = (479, 959, 1439)
 SENT = {tick for moment in JUDGED for tick in range(moment - 30, moment + 1)} | set(range(0, DAY, 30))
 PAUSES = [tick for tick in range(DAY) if tick not in SENT]

@@ -23,7 +23,6 @@ from shipper.deliver.bulk import FILTER_PATH, Delivery
 from shipper.deliver.ledger import Ledger
 from shipper.deliver.segment import Entry
 from shipper.deliver.spool import Spool
-from shipper.server import setup
 from shipper.settings.config import Bulk, Collect, Config, Elasticsearch, Host, Index
 from shipper.settings.config import Spool as SpoolOptions
 
@@ -242,49 +241,6 @@ def test_documents_outside_of_the_time_range(
 
 def _iso(ms: int) -> str:
     return datetime.fromtimestamp(ms / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-
-def test_a_server_stopped_and_started_mid_run_loses_nothing(tmp_path: Path, namespace: str) -> None:
-    """On a server of its own, killed hard: what it acknowledged is in its translog."""
-    with shipper_eslocal.cluster(version=shipper_eslocal.DEFAULT_VERSION) as es:
-        config = Config(
-            elasticsearch=Elasticsearch(hosts=tuple(es.urls), timeout_s=5),
-            index=Index(namespace=namespace),
-            collect=Collect(period_s=PERIOD_S),
-            spool=SpoolOptions(directory=str(tmp_path / "spool"), flush_s=120),
-            bulk=Bulk(backoff_max_s=1),
-            host=Host(name=f"host-{namespace}"),
-        )
-        with client.connect(config) as connection:
-            setup.install(connection, config, lambda _line: None)
-            one = pipeline(config, connection)
-            ticks: list[int] = []
-            restarted = threading.Event()
-
-            def outage() -> None:
-                es.kill()
-                es.start()
-                restarted.set()
-
-            outages: list[threading.Thread] = []
-
-            def after(tick_ms: int) -> None:
-                ticks.append(tick_ms)
-                if len(ticks) == 3:
-                    outages.append(threading.Thread(target=outage))
-                    outages[0].start()
-                if restarted.is_set() and one.ledger.spooled < 30 and len(ticks) > 8:
-                    one.stop()
-
-            one.run(after)
-            outages[0].join()
-            counts = one.ledger.counts
-            assert one.delivery.state.failures > 0
-            assert ticks == list(range(ticks[0], ticks[-1] + 1, PERIOD_S * 1000))
-            assert (counts.stored, one.ledger.spooled) == (counts.collected, 0)
-            assert total(es, config) == counts.collected
-            hosts = search(es, config, "host", sort=[{"@timestamp": "asc"}], _source=["@timestamp"])["hits"]["hits"]
-            assert [_ms(hit["_source"]["@timestamp"]) for hit in hosts] == ticks
 
 
 def test_two_shippers_of_one_name_raise_the_alarm(

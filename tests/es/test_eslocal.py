@@ -343,7 +343,7 @@ def test_a_wrong_checksum_is_never_installed(
 
 
 def test_two_nodes_make_one_green_cluster() -> None:
-    with shipper_eslocal.cluster(nodes=2, heap="256m") as es:
+    with shipper_eslocal.cluster(version="8.19.21", nodes=2, heap="256m") as es:
         health = es.request("GET", "/_cluster/health")
         assert (health["status"], health["number_of_nodes"]) == ("green", 2)
         es.request("PUT", "/copied", {"settings": {"number_of_replicas": 1}})

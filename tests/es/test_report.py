@@ -24,7 +24,7 @@ from shipper.view.report.search import MOST_MARKS
 
 pytestmark = pytest.mark.needs("chromedriver")
 HOSTILE = ("<script>alert(1)</script>", 'node"c', "a&amp;<b>b</b>")
-REBOOT = 90
+REBOOT, PERIOD_S = 60, 30
 
 
 @pytest.fixture(scope="module")
@@ -35,12 +35,12 @@ def data(es9: shipper_eslocal.Cluster) -> Proven:
         Troubled(
             hosts=3,
             containers=6,
-            ticks=180,
-            period_s=20,
+            ticks=120,
+            period_s=PERIOD_S,
             namespace="report",
             names=HOSTILE,
             reboots={0: REBOOT},
-            gone={1: 100},
+            gone={1: 67},
         ),
     )
 
@@ -209,7 +209,7 @@ def test_a_boot_is_one_mark_and_each_kill_is_one(data: Proven, browser: Browser,
     show("host")
     marks = browser.run("return document.querySelector('.plot').data.filter((one) => one.meta === 'marks')")
     times = {one["name"]: one["x"] for one in marks}
-    assert times["Boots"] == [data.when.first_ms + REBOOT * 20_000]
+    assert times["Boots"] == [data.when.first_ms + REBOOT * PERIOD_S * 1000]
     hosts = data.columns["host"].filter(pl.col(HOST) == HOSTILE[0])
     kills = hosts.filter(pl.col("system.vm.oom_kills.count_per_s") > 0)[TIME].sort().to_list()
     assert min(later - kill for kill, later in pairwise(kills)) < 120_000

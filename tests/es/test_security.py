@@ -46,7 +46,7 @@ HOSTILE = {
 }
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def admin(secure: shipper_eslocal.Cluster) -> list[str]:
     return [
         *("--elasticsearch-hosts", secure.url, "--elasticsearch-ca-file", str(secure.ca_file)),

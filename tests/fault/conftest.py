@@ -1,4 +1,4 @@
-"""One real server for all fault tests; each test has a namespace of its own."""
+"""One real server for all workers; each test has a namespace of its own."""
 
 import subprocess
 from collections.abc import Callable, Iterator
@@ -11,6 +11,7 @@ import shipper_eslocal
 from fault.line import Line, configured
 from fault.proxy import Proxy, proxy
 from namespaces import fresh
+from sharing import Servers, common, held
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -20,9 +21,22 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="session")
-def es() -> Iterator[shipper_eslocal.Cluster]:
+def mortal() -> Iterator[shipper_eslocal.Cluster]:
     with shipper_eslocal.cluster() as cluster:
         yield cluster
+
+
+@pytest.fixture
+def es(
+    request: pytest.FixtureRequest, servers: Servers, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[shipper_eslocal.Cluster]:
+    """Tests with the marker ``kills`` have another one; no test uses it beside one with the marker ``alone``."""
+    if request.node.get_closest_marker("kills"):
+        yield request.getfixturevalue("mortal")
+        return
+    alone = request.node.get_closest_marker("alone")
+    with held(common(tmp_path_factory) / "es.turn", shared=not alone):
+        yield servers.one("es", shipper_eslocal.cluster)
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from fault.line import Line
 
 from shipper.deliver import client
 from shipper.kernel.source import Root
-from shipper.settings.config import Config, Elasticsearch
+from shipper.settings.config import Config
 from shipper.view.alerts.adjust import Adjustments
 from shipper.view.alerts.check import Checked, check
 from shipper.view.alerts.model import Found
@@ -54,13 +54,16 @@ class Judged:
 
     def checked(self, at_ms: int = 0) -> Checked:
         self._es.request("POST", f"/metrics-shipper.*-{self.config.index.namespace}/_refresh")
-        reader = replace(self.config, elasticsearch=Elasticsearch(hosts=(self._es.url,)))
-        with client.connect(reader) as connection:
+        with client.connect(self._reader()) as connection:
             return check(connection, self.config.index, at_ms or self.now_ms, UNCHANGED)
+
+    def _reader(self) -> Config:
+        """Past the proxy that the agent may have before the server."""
+        return replace(self.config, elasticsearch=replace(self.config.elasticsearch, hosts=(self._es.url,)))
 
     def why(self, name: str, first_ms: int) -> Explanation:
         """Why ``name`` is slow, from ``first_ms`` to the last tick."""
-        with client.connect(replace(self.config, elasticsearch=Elasticsearch(hosts=(self._es.url,)))) as connection:
+        with client.connect(self._reader()) as connection:
             return explain(connection, self.config.index, name, first_ms, self.now_ms)
 
     def alerts(self, at_ms: int = 0) -> dict[tuple[str, str], Found]:

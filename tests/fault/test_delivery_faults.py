@@ -3,11 +3,13 @@
 import socket
 import threading
 from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import pytest
 import shipper_eslocal
-from fault.line import Line, found
+from fault.line import DATASETS, PERIOD_MS, Line, configured, found
 from fault.proxy import (
     Fault,
     Forward,
@@ -26,6 +28,11 @@ from fault.proxy import (
     proxy,
     status,
 )
+
+from shipper.agent.loop import Agent, use_utc
+from shipper.base.log import Log
+from shipper.deliver.bulk import FILTER_PATH
+from shipper.deliver.client import Link
 
 Make = Callable[..., Line]
 
@@ -129,6 +136,7 @@ def test_an_index_that_is_blocked_holds_its_documents(
     all_found(es, line)
 
 
+@pytest.mark.kills
 def test_the_server_killed_amid_a_bulk(es: shipper_eslocal.Cluster, between: Proxy, make: Make) -> None:
     line = make(between.url)
     line.run(5)
@@ -153,6 +161,41 @@ def test_the_server_killed_amid_a_bulk(es: shipper_eslocal.Cluster, between: Pro
     es.start()
     line.drain()
     all_found(es, line)
+
+
+@pytest.mark.kills
+def test_an_agent_whose_server_is_killed_and_started_again(
+    es: shipper_eslocal.Cluster, namespace: str, tmp_path: Path
+) -> None:
+    """What the server acknowledged is in its translog; the ticks go on."""
+    config = configured(es.url, namespace, tmp_path / "spool", elasticsearch={"timeout_s": 5}, spool={"flush_s": 120})
+    with closing(Link(config, FILTER_PATH)) as link:
+        use_utc()
+        agent = Agent(config, link, Log(journal=False), link.ready)
+        ticks, restarted = list[int](), threading.Event()
+
+        def outage() -> None:
+            es.kill()
+            es.start()
+            restarted.set()
+
+        outages = threading.Thread(target=outage)
+
+        def after(tick_ms: int) -> None:
+            ticks.append(tick_ms)
+            if len(ticks) == 3:
+                outages.start()
+            if restarted.is_set() and agent.ledger.spooled <= len(DATASETS):  # of this tick alone
+                agent.stop()
+
+        agent.run(after)
+        outages.join()
+    counts = agent.ledger.counts
+    assert agent.delivery.state.failures > 0
+    assert ticks == list(range(ticks[0], ticks[-1] + 1, PERIOD_MS))
+    assert (counts.stored, agent.ledger.spooled) == (counts.collected, 0)
+    assert sum(found(es, config).values()) == counts.collected
+    assert sorted(found(es, config, "host")) == ticks
 
 
 def test_names_that_cannot_be_resolved_for_a_while(

@@ -53,6 +53,7 @@ def test_a_stream_without_a_primary_shard_holds_up_no_other(
     all_found(es, line)
 
 
+@pytest.mark.alone
 def test_no_room_for_another_shard(es: shipper_eslocal.Cluster, make: Make) -> None:
     """cluster.max_shards_per_node is reached: no stream can be made, 400 for every document."""
     limit = {"persistent": {"cluster.max_shards_per_node": 1}}

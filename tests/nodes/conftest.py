@@ -1,25 +1,27 @@
-"""The image, built once; what most tests of this folder run."""
+"""The image, built once for all workers; what most tests of this folder run."""
 
 import tarfile
-import tempfile
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
 import shipper_eslocal
+from engines import short_path
 from imaging import Image, built, copied
 from releasing import released
+from sharing import Servers, common, made
 
 
 @pytest.fixture(scope="session")
 def sources(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """As they are when this is first asked for."""
-    return copied(tmp_path_factory.mktemp("sources"))
+    """As they are when a worker first asks for them."""
+    return made(common(tmp_path_factory), "sources", copied)
 
 
 @pytest.fixture(scope="session")
 def image(sources: Path, tmp_path_factory: pytest.TempPathFactory) -> Image:
-    return built(sources, tmp_path_factory.mktemp("image"))
+    return Image.of(made(common(tmp_path_factory), "image", partial(built, sources)))
 
 
 @pytest.fixture(scope="session")
@@ -34,18 +36,16 @@ def tree(image: Image, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def dist(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What people install, but for the image."""
-    return released(tmp_path_factory.mktemp("dist"))
+    return made(common(tmp_path_factory), "dist", released)
 
 
 @pytest.fixture(scope="session")
-def server() -> Iterator[shipper_eslocal.Cluster]:
+def server(servers: Servers) -> shipper_eslocal.Cluster:
     """With TLS, passwords and API keys."""
-    with shipper_eslocal.cluster(security=True) as cluster:
-        yield cluster
+    return servers.one("secure", partial(shipper_eslocal.cluster, security=True))
 
 
 @pytest.fixture
 def short() -> Iterator[Path]:
-    """A directory for sockets, whose paths have no more than 108 bytes; podman takes 50 characters."""
-    with tempfile.TemporaryDirectory(prefix="s-") as directory:
-        yield Path(directory)
+    with short_path() as directory:
+        yield directory

@@ -1,4 +1,4 @@
-"""The image: what is in it and what is not, the same bytes twice, and every engine takes it."""
+"""The image: what is in it and what is not, and the same bytes twice. That each engine takes it: test_nspawn."""
 
 import hashlib
 import re
@@ -7,7 +7,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from engines import command, containerd, docker, podman
+from engines import command
 from imaging import Image, built
 from readme import README
 
@@ -93,32 +93,6 @@ def test_runs_on_a_root_that_cannot_be_written_to(tree: Path) -> None:
         )
         assert done.returncode == 0, done.stderr
     assert not [path for path in paths(tree / "usr/lib/python3") if path.suffix == ".tmp"]
-
-
-@pytest.mark.needs("dockerd")
-def test_docker_loads_it(image: Image, short: Path) -> None:
-    with docker(short / "d") as engine:
-        assert engine.run("load", "--quiet", "--input", str(image.oci)) == f"Loaded image: {image.tag}"
-        output = engine.run("run", "--rm", "--network", "none", "--read-only", image.tag, "--version")
-        assert output == f"shipper {__version__}"
-
-
-@pytest.mark.needs("podman")
-def test_podman_loads_it(image: Image, short: Path) -> None:
-    limits = [word for limit in ("nofile", "nproc") for word in ("--ulimit", f"{limit}=1024:1024")]
-    with podman(short / "p") as engine:
-        engine.run("load", "--quiet", "--input", str(image.oci))
-        output = engine.run("run", "--rm", *limits, "--network", "none", "--read-only", image.tag, "--version")
-        assert output == f"shipper {__version__}"
-
-
-@pytest.mark.needs("ctr")
-def test_containerd_imports_it(image: Image, short: Path) -> None:
-    with containerd(short / "c") as engine:
-        engine.run("images", "import", "--snapshotter", "native", str(image.oci))
-        words = ["run", "--rm", "--snapshotter", "native", "--runc-root", f"{short}/runc"]
-        output = engine.run(*words, f"docker.io/library/{image.tag}", "one", "/usr/bin/shipper", "--version")
-        assert output == f"shipper {__version__}"
 
 
 @pytest.mark.needs("skopeo")

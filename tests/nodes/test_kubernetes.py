@@ -19,7 +19,7 @@ import pytest
 import shipper_eslocal
 import yaml
 from booting import until
-from engines import Podman, podman
+from engines import Podman, podman, short_path
 from imaging import Image
 from moments import HOSTS
 from readme import REPOSITORY
@@ -62,14 +62,21 @@ class Pod:
 Played = Callable[[str], AbstractContextManager[Pod]]
 
 
-@pytest.fixture
-def played(
-    image: Image, server: shipper_eslocal.Cluster, short: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Played:
+@pytest.fixture(scope="module")
+def engine(image: Image, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Podman]:
+    """It has the image."""
     # without CAP_SYS_RESOURCE the defaults cannot be set
-    limits = tmp_path / "containers.conf"
+    limits = tmp_path_factory.mktemp("engine") / "containers.conf"
     limits.write_text('[containers]\ndefault_ulimits = ["nofile=1024:1024", "nproc=1024:1024"]\n')
-    monkeypatch.setenv("CONTAINERS_CONF", str(limits))
+    with short_path() as short, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CONTAINERS_CONF", str(limits))
+        with podman(short / "p") as one:
+            one.run("load", "--quiet", "--input", str(image.oci))
+            yield one
+
+
+@pytest.fixture
+def played(engine: Podman, server: shipper_eslocal.Cluster, tmp_path: Path) -> Played:
     namespace = "".join(re.findall("[a-z0-9]", tmp_path.name))
 
     @contextmanager
@@ -95,14 +102,13 @@ def played(
         pod = {"apiVersion": "v1", "kind": "Pod", **template, "metadata": {"name": "shipper", **template["metadata"]}}
         (tmp_path / "secret.yaml").write_text(yaml.safe_dump(secret))
         (tmp_path / "pod.yaml").write_text(yaml.safe_dump_all([kinds["ConfigMap"], pod]))
-        with podman(short / "p") as engine:
-            engine.run("load", "--quiet", "--input", str(image.oci))
-            engine.run("secret", "create", "shipper", str(tmp_path / "secret.yaml"))
-            engine.run("kube", "play", str(tmp_path / "pod.yaml"))
-            try:
-                yield Pod(engine, server, namespace)
-            finally:
-                engine.run("pod", "rm", "--force", "--time", "0", "--all")
+        engine.run("secret", "create", "shipper", str(tmp_path / "secret.yaml"))
+        engine.run("kube", "play", str(tmp_path / "pod.yaml"))
+        try:
+            yield Pod(engine, server, namespace)
+        finally:
+            engine.run("pod", "rm", "--force", "--time", "0", "--all")
+            engine.run("secret", "rm", "shipper")
 
     return play
 

@@ -17,6 +17,9 @@ from engines import containerd, docker, podman
 from imaging import Image
 from readme import REPOSITORY
 
+from shipper import __version__
+
+VERSION = f"shipper {__version__}"
 SCRIPT = REPOSITORY / "units/nspawn/shipper-nspawn"
 NSPAWN = """#!/bin/sh
 case $1 in
@@ -576,7 +579,8 @@ esac
 @pytest.mark.needs("dockerd")
 def test_image_of_docker(place: Place, image: Image, short: Path) -> None:
     with docker(short / "d") as engine:
-        engine.run("load", "--quiet", "--input", str(image.oci))
+        assert engine.run("load", "--quiet", "--input", str(image.oci)) == f"Loaded image: {image.tag}"
+        assert engine.run("run", "--rm", "--network", "none", "--read-only", image.tag, "--version") == VERSION
         host = f"unix://{short}/d/sock"
         place.line(image.tag, DOCKER_HOST=host, NSPAWN_ENGINE="docker")
         (name,) = place.trees()
@@ -592,8 +596,11 @@ def test_image_of_docker(place: Place, image: Image, short: Path) -> None:
 @root
 @pytest.mark.needs("podman")
 def test_image_of_podman(place: Place, image: Image, short: Path, engine_script: Callable[[str, str], None]) -> None:
+    limits = [word for limit in ("nofile", "nproc") for word in ("--ulimit", f"{limit}=1024:1024")]
     with podman(short / "p") as engine:
         engine.run("load", "--quiet", "--input", str(image.oci))
+        words = ["run", "--rm", *limits, "--network", "none", "--read-only", image.tag, "--version"]
+        assert engine.run(*words) == VERSION
         engine_script("podman", shlex.join(engine.words()).replace("podman", "/usr/bin/podman", 1))
         place.line(image.tag, NSPAWN_ENGINE="podman")
         (name,) = place.trees()
@@ -607,6 +614,9 @@ def test_image_of_containerd(
 ) -> None:
     with containerd(short / "c") as engine:
         engine.run("images", "import", "--snapshotter", "native", str(image.oci))
+        words = ["run", "--rm", "--snapshotter", "native", "--runc-root", f"{short}/runc"]
+        words += [f"docker.io/library/{image.tag}", "one", "/usr/bin/shipper", "--version"]
+        assert engine.run(*words) == VERSION
         engine_script("ctr", f"/usr/bin/ctr --address {short}/c/sock")
         place.line(f"docker.io/library/{image.tag}", NSPAWN_ENGINE="ctr")
         (name,) = place.trees()

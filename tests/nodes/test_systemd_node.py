@@ -15,12 +15,13 @@ from booting import Node
 from captured import Ticks
 from fault.judged import MINUTE, Judged, fast
 from fault.line import configured
-from fleetload import set_up
 
 from shipper.collect.cgroup import cgroups
 from shipper.collect.host import systemd
+from shipper.deliver import client
 from shipper.fields.rates import Value
 from shipper.kernel.source import Root
+from shipper.server import setup
 
 pytestmark = [pytest.mark.root, pytest.mark.needs("systemd-nspawn", "dbus-daemon", "ip")]
 
@@ -93,17 +94,18 @@ def test_units_by_state_are_those_that_systemctl_lists(node: Node) -> None:
 
 
 def test_a_failed_unit_is_an_alert_until_it_is_reset(
-    node: Node, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    node: Node, server: shipper_eslocal.Cluster, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     fast(monkeypatch)
-    with shipper_eslocal.cluster() as cluster:
-        set_up([cluster.url], "units")
-        options = {"host_root": f"/proc/{node.init}/root", "datasets": ("host", "agent")}
-        config = configured(cluster.url, "units", tmp_path, collect=options)
-        one = Judged(cluster, config)
-        one.run(4 * MINUTE)
-        assert "broken.service" in one.alerts()["host-units-failed", config.host.name].note
-        node.systemctl("reset-failed", "broken.service")
-        one.run(5 * MINUTE)
-        assert ("host-units-failed", config.host.name) not in one.alerts()
-        one.line.close()
+    way = {"ca_file": str(server.ca_file), "username": server.username, "password_file": str(server.password_file)}
+    options = {"host_root": f"/proc/{node.init}/root", "datasets": ("host", "agent")}
+    config = configured(server.url, "units", tmp_path, elasticsearch=way, collect=options)
+    with client.connect(config) as connection:
+        setup.install(connection, config, lambda _line: None)
+    one = Judged(server, config)
+    one.run(4 * MINUTE)
+    assert "broken.service" in one.alerts()["host-units-failed", config.host.name].note
+    node.systemctl("reset-failed", "broken.service")
+    one.run(5 * MINUTE)
+    assert ("host-units-failed", config.host.name) not in one.alerts()
+    one.line.close()

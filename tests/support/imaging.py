@@ -17,6 +17,12 @@ class Image:
     tar: Path
     oci: Path
 
+    @classmethod
+    def of(cls, directory: Path) -> "Image":
+        """The one that was built in ``directory``."""
+        (oci,) = directory.glob("*-oci.tar")
+        return cls(oci.with_name(oci.name.replace("-oci", "")), oci)
+
     @property
     def tag(self) -> str:
         return f"shipper:{self.tar.stem.removeprefix('shipper-')}"
@@ -36,5 +42,4 @@ def built(sources: Path, directory: Path) -> Image:
         command, capture_output=True, text=True, timeout=280, check=False, env=environment, cwd=sources
     )
     assert done.returncode == 0, done.stderr
-    tar, oci = (Path(line.split("  ", 1)[1]) for line in done.stdout.splitlines())
-    return Image(tar, oci)
+    return Image.of(directory)

@@ -1,11 +1,38 @@
-"""Servers that the workers of one test run share: the first that asks starts one, and ends it when no other is left."""
+"""What the workers of one test run share: the first that asks makes it; a server ends when no worker is left."""
 
 import fcntl
-from collections.abc import Callable
-from contextlib import AbstractContextManager, ExitStack
+import os
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 
+import pytest
 import shipper_eslocal
+
+
+def common(factory: pytest.TempPathFactory) -> Path:
+    """The temporary folder of all workers of this run."""
+    own = factory.getbasetemp()
+    return own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
+
+
+@contextmanager
+def held(file: Path, *, shared: bool = False) -> Iterator[None]:
+    """Hold a lock file: alone, or together with others that hold it ``shared``."""
+    with file.open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_SH if shared else fcntl.LOCK_EX)
+        yield
+
+
+def made(folder: Path, name: str, make: Callable[[Path], object]) -> Path:
+    """The directory ``name`` in ``folder``, filled by ``make`` for the first worker that asks."""
+    directory, part = folder / name, folder / f"{name}.part"
+    with held(folder / f"{name}.lock"):
+        if not directory.exists():
+            part.mkdir()  # fails if making it has failed before
+            make(part)
+            part.rename(directory)
+    return directory
 
 
 class Servers:
@@ -21,8 +48,7 @@ class Servers:
         self, name: str, start: Callable[[], AbstractContextManager[shipper_eslocal.Cluster]]
     ) -> shipper_eslocal.Cluster:
         file = self._folder / name
-        with file.with_suffix(".lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+        with held(file.with_suffix(".lock")):
             if file.exists():
                 return shipper_eslocal.Cluster.load(Path(file.read_text()))
             started = self._own.enter_context(start())
