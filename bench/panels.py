@@ -2,16 +2,18 @@
 
 The searches that Grafana's data source makes when a dashboard is opened: one request per panel that asks, six at a
 time like a browser, first cold (with emptied caches), then warm. Grafana asks for a panel when it scrolls into view,
-so the first screen is measured, then the whole board as it opens, then its collapsed rows. Loading the documents
-takes long; ``--cluster NAME`` keeps them for the next run.
+so the first screen is measured, the whole board as it opens, and each collapsed row. Every figure is a median.
+Loading the documents takes long; ``--cluster NAME`` keeps them for the next run. ``--against REVISION`` measures the
+boards of that commit too, by turns with today's.
 """
 
 import argparse
 import json
 import statistics
+import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -41,18 +43,23 @@ _SCREEN = 1080 - 130 + 100
 _ROW = 38  # height of a row of Grafana's grid
 _CHOSEN = {"host": "node-007", "container": "web-1@node-007"}
 _ONE = {"shipper-host", "shipper-container"}
-_RUNS = 5
+_RUNS = 7
+_WARM_UP = 3  # runs before: a new server has not compiled its hot code yet
+_BOARDS = "dashboards/grafana/boards"
+
+Requests = Mapping[str, Sequence[bytes]]  # by when they are made: first screen, open, each collapsed row
 
 
 @dataclass(frozen=True)
 class Cost:
     """Milliseconds. ``together``: from the first request to the last response; ``worst``: the slowest request.
 
-    ``cpu``: CPU time of the server, which other programs on the machine hardly change.
+    ``cpu``: CPU time of the server, which other programs on the machine hardly change. ``of``: of which commit.
     """
 
     board: str
     rows: str
+    of: str
     requests: int
     cold_together: float
     cold_worst: float
@@ -67,12 +74,13 @@ def main() -> None:
     for name, default in (("hosts", 300), ("containers", 30), ("ticks", 360), ("period", 10)):
         parser.add_argument(f"--{name}", type=int, default=default)
     parser.add_argument("--cluster", default="", help="name of a cluster of eslocal to use and to keep")
+    parser.add_argument("--against", default="", metavar="REVISION", help="a commit whose boards are measured too")
     args = parser.parse_args()
     with _cluster(args.cluster) as cluster:
         if not _documents(cluster, "cgroup"):
             load(list(cluster.urls), Fleet(args.hosts, args.containers, ticks=args.ticks, period_s=args.period))
         when = _range(cluster)
-        costs = [asdict(cost) for board in BOARDS for cost in _measured(cluster, board, when)]
+        costs = [asdict(cost) for board in BOARDS for cost in _measured(cluster, board, when, args.against)]
         documents = {dataset: _documents(cluster, dataset) for dataset in ("host", "cgroup")}
     seconds = (when.last_ms - when.first_ms) // 1000
     of = f"{documents['cgroup']:,} cgroup and {documents['host']:,} host documents over {seconds} s"
@@ -105,24 +113,54 @@ def _range(cluster: shipper_eslocal.Cluster) -> Span:
     return ask.span(int(ends["min"]["value"]), int(ends["max"]["value"]))
 
 
-def _measured(cluster: shipper_eslocal.Cluster, board: Board, when: Span) -> Iterator[Cost]:
-    page = Page(json.loads(grafana.render(board)), when, _CHOSEN if board.uid in _ONE else {})
-    closed = {panel["title"] for row in page.dashboard["panels"] if row["type"] == "row" for panel in row["panels"]}
-    asking = [panel for panel in page.panels if not shares(panel)]
-    shut = [panel for panel in asking if panel["title"] in closed]
-    asked = [panel for panel in asking if panel["title"] not in closed]
-    screen = [panel for panel in asked if panel["gridPos"]["y"] * _ROW < _SCREEN]
-    for rows, panels in (("first screen", screen), ("open", asked), ("collapsed", shut)):
-        if not panels:
+def _measured(cluster: shipper_eslocal.Cluster, board: Board, when: Span, against: str) -> Iterator[Cost]:
+    versions = {"now": _requests(json.loads(grafana.render(board)), when)}
+    if against and (before := _committed(against, board.uid)):
+        versions = {"before": _requests(before, when), **versions}
+    for rows in versions["now"]:
+        both = {of: made[rows] for of, made in versions.items() if rows in made}
+        runs = _by_turns(cluster, both)
+        for of, numbers in runs.items():
+            medians = [round(statistics.median(column), 1) for column in zip(*numbers, strict=True)]
+            yield Cost(board.title, rows, of, len(both[of]), *medians)
+
+
+def _committed(revision: str, uid: str) -> dict[str, Any] | None:
+    """The board of a commit; None if there was none."""
+    show = ["git", "show", f"{revision}:{_BOARDS}/{uid}.json"]
+    found = subprocess.run(show, capture_output=True, text=True, check=False)
+    return json.loads(found.stdout) if found.returncode == 0 else None
+
+
+def _requests(dashboard: dict[str, Any], when: Span) -> Requests:
+    page = Page(dashboard, when, _CHOSEN if dashboard["uid"] in _ONE else {})
+    row_of = {
+        panel["title"]: row["title"] for row in dashboard["panels"] if row["type"] == "row" for panel in row["panels"]
+    }
+    rows: dict[str, list[bytes]] = {}
+    for panel in page.panels:
+        if shares(panel):
             continue
-        bodies = [page.msearch(panel) for panel in panels]
-        for _ in range(_RUNS):  # a new server has not compiled its hot code yet
+        asked = page.msearch(panel)
+        if closed := row_of.get(panel["title"]):
+            rows.setdefault(f"row {closed}", []).append(asked)
+            continue
+        rows.setdefault("open", []).append(asked)
+        if panel["gridPos"]["y"] * _ROW < _SCREEN:
+            rows.setdefault("first screen", []).append(asked)
+    return rows
+
+
+def _by_turns(
+    cluster: shipper_eslocal.Cluster, versions: Mapping[str, Sequence[bytes]]
+) -> dict[str, list[tuple[float, ...]]]:
+    """The numbers of each run, first cold, then warm."""
+    found: dict[str, list[tuple[float, ...]]] = {of: [] for of in versions}
+    for _ in range(_WARM_UP + _RUNS):
+        for of, bodies in versions.items():
             cluster.request("POST", "/_cache/clear")
-            _asked(cluster, bodies)
-        cluster.request("POST", "/_cache/clear")
-        cold, warm = _asked(cluster, bodies), [_asked(cluster, bodies) for _ in range(_RUNS)]
-        numbers = [round(ms, 1) for ms in (*cold, *(statistics.median(column) for column in zip(*warm, strict=True)))]
-        yield Cost(board.title, rows, len(panels), *numbers)
+            found[of].append((*_asked(cluster, bodies), *_asked(cluster, bodies)))
+    return {of: runs[_WARM_UP:] for of, runs in found.items()}
 
 
 def _asked(cluster: shipper_eslocal.Cluster, bodies: Sequence[bytes]) -> tuple[float, float, float]:

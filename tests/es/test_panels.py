@@ -91,6 +91,20 @@ def test_one_two_all_or_no_hosts_chosen(day: Proven, chosen: str | list[str]) ->
     _right(day, day.page(board, host=chosen), list(drawn(board)), own)
 
 
+@pytest.mark.parametrize("uid", FLEETS)
+def test_all_is_no_condition_at_all(day: Proven, uid: str) -> None:
+    """Lucene drops it; as alternatives, or as documents with the field, it would be evaluated for each document."""
+    board = BY_UID[uid]
+    page = day.page(board, **{variable.name: ALL for variable in board.variables if not variable.names})
+    for panel in page.panels:
+        body = {**page.search(panel["targets"][0]), "profile": True}
+        shards = day.cluster.request("POST", "/metrics-shipper.*-day/_search", body)["profile"]["shards"]
+        asked = " ".join(
+            query["description"] for shard in shards for one in shard["searches"] for query in one["query"]
+        )
+        assert "*:*" not in asked, (panel["title"], asked)
+
+
 def _right(day: Proven, page: Page, panels: Sequence[Panel], own: Chosen | None) -> None:
     shown = day.all_by_grafana(page, [panel.title for panel in panels])
     for panel in panels:

@@ -6,10 +6,10 @@ from typing import Any, Final
 from shipper.schema.stream_names import late_stream, stream
 from shipper.view.dashboards.model import Board, Panel, Test, Variable, narrowed, tests
 
-# Values of "all"; the second also matches documents without the field. Its first part may be any word, which is found
-# faster than all documents with the field
-_ALL: Final = "*"
-_ALL_OR_NONE: Final = "all OR *:*"
+# Values of "all", whether a document has the field or not. Lucene drops a condition that is only this one; alternatives
+# of which one is this one, or all documents with the field, are evaluated for each document
+_ALL: Final = "(*:*)"
+_ALL_INDICES: Final = "all OR *:*"  # the choice is only a part of a name; dated indices have no such part
 
 
 def lucene(panel: Panel, variables: Iterable[Variable] = ()) -> str:
@@ -47,7 +47,7 @@ def _chosen(variable: Variable, dataset: str) -> str:
 
 def all_value(variable: Variable) -> str:
     """The value of Grafana's "all"."""
-    return _ALL if variable.always else _ALL_OR_NONE
+    return _ALL_INDICES if variable.field == "_index" else _ALL
 
 
 def panel_lucene(board: Board, panel: Panel) -> str:

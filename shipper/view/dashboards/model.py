@@ -232,16 +232,12 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Variable:
-    """A choice at the top of a board, which filters every panel whose documents have its field.
-
-    ``always``: every document of the board has the field; otherwise "all" includes documents without the field.
-    """
+    """A choice at the top of a board, which filters every panel whose documents can have its field."""
 
     name: str
     label: str
     field: str
     multi: bool = True
-    always: bool = True
     where: tuple[Test, ...] = ()
     dataset: str = "host"
     within: str = ""  # another variable: only values of documents that match its choice
@@ -285,11 +281,29 @@ class Board:
 
 STATS: Final = {Stat.MISSING: MISSING, Stat.AGE: SILENT_MS}  # thresholds of statistics that belong to no field
 
-# Dated indices have no namespace, so "all" includes them
-NAMESPACE: Final = Variable("namespace", "Namespace", "_index", multi=False, always=False)
-CLUSTER: Final = Variable("cluster", "Cluster", "labels.cluster", always=False)
+NAMESPACE: Final = Variable("namespace", "Namespace", "_index", multi=False)
+CLUSTER: Final = Variable("cluster", "Cluster", "labels.cluster")
 HOSTS: Final = Variable("host", "Host", HOST)
 ONE_HOST: Final = replace(HOSTS, multi=False)
+
+# Headings of fields whose last word does not say what their values are
+_KEYS: Final = {
+    HOST: "host",
+    ENTITY: "container",
+    "$split": "label",
+    "agent.collectors.failed": "collector and error",
+    "agent.delivery.trouble": "error",
+    "agent.ledger.rejected.reasons": "number, status and error",
+    "agent.problems.files": "file and reason",
+    "agent.spool.trouble": "error",
+    "container.image.name": "image",
+    "process.name": "process",
+    "system.core.id": "core",
+    "system.diskio.name": "disk",
+    "system.network.name": "interface",
+    "system.raid.name": "array",
+    "system.sensor.name": "sensor",
+}
 
 # Field → the board for one value of the field, and the variable that holds the value there
 PAGES: Final = {HOST: ("shipper-host", "host"), ENTITY: ("shipper-container", "container")}
@@ -384,11 +398,10 @@ def label(panel: Panel, metric: Metric) -> str:
 
 
 def key_label(panel: Panel) -> str:
-    """Heading of a table's first column."""
+    """What the values of the split are, as the heading of a table's first column."""
     assert panel.split
-    return {"host.name": "host", "cgroup.entity": "container", "$split": "label"}.get(
-        panel.split.field, panel.split.field.rpartition(".")[2].replace("_", " ")
-    )
+    of = panel.split.field
+    return _KEYS.get(of, of.rpartition(".")[2].replace("_", " "))
 
 
 def order(panel: Panel) -> Metric:

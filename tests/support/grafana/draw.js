@@ -98,15 +98,22 @@ function measured() {
       legend: own ? { height: 1 - own.height / all.height, width: 1 - own.width / all.width } : null,
       plots: content.querySelectorAll(".uplot").length,
       scrolls: grid ? grid.scrollWidth > grid.clientWidth : null,
-      headings: [...content.querySelectorAll("[role=columnheader]")].filter((cell) =>
-        [cell, ...cell.querySelectorAll("*")].some((part) => part.scrollWidth > part.clientWidth + 4)).map((cell) => cell.textContent),
+      headings: [...content.querySelectorAll("[role=columnheader]")].filter(overflows).map((cell) => cell.textContent),
       // Numbers that their cells have no room for; the first cell is a name
-      cut: [...content.querySelectorAll("[role=gridcell],[role=cell]")].filter((cell) => cell.previousElementSibling
-        && [cell, ...cell.querySelectorAll("*")].some((part) => part.scrollWidth > part.clientWidth + 4)).map((cell) => cell.textContent),
+      cut: [...content.querySelectorAll("[role=gridcell],[role=cell]")].filter((cell) => cell.previousElementSibling && overflows(cell))
+        .map((cell) => cell.textContent),
       rows: [...content.querySelectorAll("[role=row]")].map((row) =>
         [...row.querySelectorAll("[role=gridcell],[role=cell]")].map((cell) => cell.textContent)).filter((row) => row.length),
     }];
   }));
+}
+
+// Text that leaves its cell at the left, as right-aligned text does, is not in scrollWidth
+function overflows(cell) {
+  const text = document.createRange(), room = cell.getBoundingClientRect();
+  text.selectNodeContents(cell);
+  return text.getBoundingClientRect().left < room.left - 1
+    || [cell, ...cell.querySelectorAll("*")].some((part) => part.scrollWidth > part.clientWidth + 4);
 }
 
 let root;

@@ -26,6 +26,7 @@ from shipper.view.dashboards.model import (
     Split,
     View,
     avg,
+    key_label,
     lines,
     most,
     stat,
@@ -178,6 +179,12 @@ def test_a_legend_takes_a_quarter_of_the_panel_at_most(uid: str) -> None:
             assert legend["width"] <= panel["gridPos"]["w"] * 1280 / 24 / 4
         else:
             assert len(panel["fieldConfig"]["overrides"]) <= 3 * panel["gridPos"]["w"] / 4 + 3, panel["title"]
+
+
+@pytest.mark.parametrize("one", BOARDS, ids=lambda one: one.uid)
+def test_the_heading_of_names_says_whose(one: Board) -> None:
+    headings = {panel.title: key_label(panel) for panel in one.panels if panel.split}
+    assert not [title for title, heading in headings.items() if heading in ("name", "id", "failed", "trouble")]
 
 
 @pytest.mark.parametrize("uid", UIDS)

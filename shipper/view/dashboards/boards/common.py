@@ -16,10 +16,10 @@ ONE_CONTAINER: Final = Variable(
     "container", "Container", ENTITY, multi=False, where=WORKLOADS, dataset="cgroup", busiest=True
 )
 ITS_HOST: Final = replace(ONE_HOST, dataset="cgroup", within="container", hidden=True)
-RUNTIME: Final = Variable("runtime", "Runtime", "container.runtime", always=False, dataset="cgroup")
-POD: Final = Variable("pod", "Pod", "kubernetes.pod.name", always=False, dataset="cgroup")
-IMAGE: Final = Variable("image", "Image", "container.image.name", always=False, dataset="cgroup")
-UNIT: Final = Variable("unit", "Unit or name", "cgroup.name", always=False, where=WORKLOADS, dataset="cgroup")
+RUNTIME: Final = Variable("runtime", "Runtime", "container.runtime", dataset="cgroup")
+POD: Final = Variable("pod", "Pod", "kubernetes.pod.name", dataset="cgroup")
+IMAGE: Final = Variable("image", "Image", "container.image.name", dataset="cgroup")
+UNIT: Final = Variable("unit", "Unit or name", "cgroup.name", where=WORKLOADS, dataset="cgroup")
 
 BOOT_MARK: Final = Mark("Boots", "host", (one_of("system.boot.first", "true"),), "host.name", "host.boot.id")
 SHIPPER_MARK: Final = Mark("Shipper starts", "agent", (below("agent.tick.count", 2),), "host.name")

@@ -123,12 +123,12 @@ _TABLES = Row(
 _RANGE = Row(
     "Over the time range",
     (
-        _top("CPU", "CPU usage in CPUs, means, for the ten with the highest value.", "cgroup.cpu.cores", width=12),
+        _top("CPU", "CPU usage in CPUs, means, for the ten with the highest value.", "cgroup.cpu.cores", width=24),
         _top(
             "Memory",
             "Working set: memory usage without inactive file pages, for the ten with the largest.",
             "cgroup.memory.working_set.bytes",
-            width=12,
+            width=24,
         ),
         table(
             "Restarted",
@@ -151,8 +151,8 @@ _RANGE = Row(
     ),
 )
 
-_MORE = Row(
-    "Disk and network, and details over the time range",
+_DISK_AND_NETWORK = Row(
+    "Disk and network",
     (
         _now(
             "By disk",
@@ -169,6 +169,21 @@ _MORE = Row(
             avg("cgroup.network.in.dropped_per_s", "dropped"),
             where=(*WORKLOADS, exists("cgroup.network.in.bytes_per_s")),
         ),
+        _top("Disk reads", "Bytes per second.", "cgroup.io.read.bytes_per_s"),
+        _top("Disk writes", "Bytes per second.", "cgroup.io.write.bytes_per_s"),
+        _top(
+            "Network received",
+            "Bytes per second; only containers and services with their own network.",
+            "cgroup.network.in.bytes_per_s",
+            width=24,
+        ),
+    ),
+    collapsed=True,  # Grafana queries its panels only when somebody opens it
+)
+
+_LIMITS = Row(
+    "Quotas, limits and pressure over the time range",
+    (
         _top(
             "Throttled periods",
             "Share of the quota's periods in which the cgroup was throttled.",
@@ -176,11 +191,6 @@ _MORE = Row(
             top=1,
         ),
         _top("CPU quota used", "CPU usage as a share of the quota.", "cgroup.cpu.limit.pct", top=1),
-        _top(
-            "CPU pressure",
-            "Share of the last 10 s in which some task of the cgroup waited for a CPU.",
-            "cgroup.pressure.cpu.some.avg10.pct",
-        ),
         _top("Memory limit used", "Working set as a share of the limit.", "cgroup.memory.limit.pct", top=1),
         _top(
             "Memory pressure",
@@ -188,19 +198,17 @@ _MORE = Row(
             "cgroup.pressure.memory.some.avg10.pct",
         ),
         _top(
+            "CPU pressure",
+            "Share of the last 10 s in which some task of the cgroup waited for a CPU.",
+            "cgroup.pressure.cpu.some.avg10.pct",
+        ),
+        _top(
             "I/O pressure",
             "Share of the last 10 s in which some task of the cgroup waited for I/O.",
             "cgroup.pressure.io.some.avg10.pct",
         ),
-        _top("Disk reads", "Bytes per second.", "cgroup.io.read.bytes_per_s"),
-        _top("Disk writes", "Bytes per second.", "cgroup.io.write.bytes_per_s"),
-        _top(
-            "Network received",
-            "Bytes per second; only containers and services with their own network.",
-            "cgroup.network.in.bytes_per_s",
-        ),
     ),
-    collapsed=True,  # Grafana queries its panels only when somebody opens it
+    collapsed=True,
 )
 
 BOARD = Board(
@@ -208,6 +216,6 @@ BOARD = Board(
     "Containers",
     "Containers and services of the fleet: which use most, which are throttled or wait, which are near a limit.",
     (NAMESPACE, CLUSTER, HOSTS, RUNTIME, POD, IMAGE, UNIT),
-    (_HEAD, _TABLES, _RANGE, _MORE),
+    (_HEAD, _TABLES, _RANGE, _DISK_AND_NETWORK, _LIMITS),
     (KILL_MARK, IMAGE_MARK),
 )

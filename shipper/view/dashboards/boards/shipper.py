@@ -16,6 +16,7 @@ from shipper.view.dashboards.model import (
     Split,
     avg,
     count,
+    exists,
     lines,
     missing,
     most,
@@ -249,7 +250,8 @@ _TROUBLE = Row(
             Split("agent.version", 25, unique(HOST, "hosts")),
             unique(HOST, "hosts"),
             most(TIME, "last seen"),
-            height=7,
+            width=8,
+            height=6,
         ),
         table(
             "Unsynchronised clocks",
@@ -259,7 +261,8 @@ _TROUBLE = Row(
             count("periods"),
             most(TIME, "last"),
             where=(one_of("system.clock.synchronised", "false"),),
-            height=7,
+            width=8,
+            height=6,
         ),
         table(
             "Spool errors",
@@ -269,7 +272,9 @@ _TROUBLE = Row(
             count("periods"),
             unique(HOST, "hosts"),
             most(TIME, "last"),
-            height=7,
+            where=(exists("agent.spool.trouble"),),
+            width=8,
+            height=6,
         ),
         table(
             "Delivery errors",
@@ -279,7 +284,8 @@ _TROUBLE = Row(
             count("periods"),
             unique(HOST, "hosts"),
             most(TIME, "last"),
-            height=7,
+            where=(exists("agent.delivery.trouble"),),
+            height=6,
         ),
         table(
             "Rejected documents",
@@ -288,7 +294,8 @@ _TROUBLE = Row(
             Split("agent.ledger.rejected.reasons", 25, unique(HOST, "hosts")),
             unique(HOST, "hosts"),
             most(TIME, "last"),
-            height=7,
+            where=(exists("agent.ledger.rejected.reasons"),),
+            height=6,
         ),
         table(
             "Files that cannot be read",
@@ -297,7 +304,8 @@ _TROUBLE = Row(
             Split("agent.problems.files", 25, unique(HOST, "hosts")),
             unique(HOST, "hosts"),
             most(TIME, "last"),
-            height=7,
+            where=(exists("agent.problems.files"),),
+            height=6,
         ),
         table(
             "Collectors that fail",
@@ -306,7 +314,8 @@ _TROUBLE = Row(
             Split("agent.collectors.failed", 25, unique(HOST, "hosts")),
             unique(HOST, "hosts"),
             most(TIME, "last"),
-            height=7,
+            where=(exists("agent.collectors.failed"),),
+            height=6,
         ),
     ),
 )

@@ -32,11 +32,12 @@ from shipper.view.thresholds import Steps
 
 _AGE_WIDTH: Final = 160  # for "a few seconds ago"
 _LEAST_WIDTH: Final = 70  # pixels; with Grafana's default of 150, a page has no room for all columns
-_KEY_WIDTH: Final = 220
-_WIDTHS: Final = {"date": 155}
+_KEY_WIDTH: Final = 200  # at least; names get the room that the numbers leave
+_WIDTHS: Final = {"date": 155, "count": _LEAST_WIDTH}
+_NUMBER_WIDTH: Final = 92  # for "0.0983 CPU"
 _BAR_WIDTH: Final = 80
 _LETTER_WIDTH: Final = 8  # of a heading
-_MANY: Final = 4  # columns; fewer share the room
+_MANY: Final = 4  # columns; fewer have bars that share the room with the names
 
 
 def table(board: Board, panel: Panel) -> table_builder.Panel:
@@ -102,7 +103,7 @@ def _aged(columns: dict[str, str], panel: Panel) -> dashboard.DataTransformerCon
 
 def _key_column(board: Board, field: str) -> Iterator[Set]:
     yield Set(id_val="unit", value="string")  # else the panel's unit formats the names: "NaN", a date, "10100%"
-    yield Set(id_val="custom.width", value=_KEY_WIDTH)
+    yield Set(id_val="custom.minWidth", value=_KEY_WIDTH)
     if field in PAGES:
         yield Set(id_val="links", value=[page(board, field)])
 
@@ -116,17 +117,18 @@ def _column(panel: Panel, metric: Metric) -> Iterator[Set]:
         yield _thresholds(None, bands(own)[-1][1])  # a time, which no threshold of a duration fits
         return
     yield Set(id_val="unit", value=unit_id(of, metric.field))
+    heading = _LETTER_WIDTH * (len(label(panel, metric)) + 2)
     if of == "pct":
         yield Set(id_val="custom.cellOptions", value={"type": "gauge", "mode": "basic"})
         yield Set(id_val="decimals", value=1)  # a bar has no room for 0.476%
         yield Set(id_val="min", value=0)
         yield Set(id_val="max", value=1)
         if len(panel.metrics) >= _MANY:
-            yield Set(id_val="custom.width", value=max(_BAR_WIDTH, _LETTER_WIDTH * (len(label(panel, metric)) + 2)))
-    elif own:
-        yield Set(id_val="custom.cellOptions", value={"type": "color-text"})
-    if of in _WIDTHS:
-        yield Set(id_val="custom.width", value=_WIDTHS[of])
+            yield Set(id_val="custom.width", value=max(_BAR_WIDTH, heading))
+    else:
+        if own:
+            yield Set(id_val="custom.cellOptions", value={"type": "color-text"})
+        yield Set(id_val="custom.width", value=max(_WIDTHS.get(of, _NUMBER_WIDTH), heading))
     yield own_thresholds(own)
 
 

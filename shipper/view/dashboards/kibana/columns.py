@@ -16,6 +16,7 @@ from shipper.view.dashboards.model import (
     View,
     counted,
     find,
+    key_label,
     label,
     order,
     unit,
@@ -87,8 +88,8 @@ def _terms(panel: Panel) -> Json:
     else:
         params["orderBy"] = {"type": "custom"}
         params["orderAgg"] = _plain(panel, by, "")
-    name = {"host.name": "host", "cgroup.entity": "container"}.get(panel.split.field, panel.split.field)
-    return _column(name, "terms", "string", "ordinal", bucketed=True, sourceField=panel.split.field, params=params)
+    of = panel.split.field
+    return _column(key_label(panel), "terms", "string", "ordinal", bucketed=True, sourceField=of, params=params)
 
 
 def _histogram() -> Json:
