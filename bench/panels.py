@@ -74,13 +74,15 @@ def main() -> None:
     for name, default in (("hosts", 300), ("containers", 30), ("ticks", 360), ("period", 10)):
         parser.add_argument(f"--{name}", type=int, default=default)
     parser.add_argument("--cluster", default="", help="name of a cluster of eslocal to use and to keep")
+    parser.add_argument("--board", action="append", default=[], help="only this one, such as overview")
     parser.add_argument("--against", default="", metavar="REVISION", help="a commit whose boards are measured too")
     args = parser.parse_args()
     with _cluster(args.cluster) as cluster:
         if not _documents(cluster, "cgroup"):
             load(list(cluster.urls), Fleet(args.hosts, args.containers, ticks=args.ticks, period_s=args.period))
         when = _range(cluster)
-        costs = [asdict(cost) for board in BOARDS for cost in _measured(cluster, board, when, args.against)]
+        boards = [one for one in BOARDS if not args.board or one.uid.removeprefix("shipper-") in args.board]
+        costs = [asdict(cost) for board in boards for cost in _measured(cluster, board, when, args.against)]
         documents = {dataset: _documents(cluster, dataset) for dataset in ("host", "cgroup")}
     seconds = (when.last_ms - when.first_ms) // 1000
     of = f"{documents['cgroup']:,} cgroup and {documents['host']:,} host documents over {seconds} s"

@@ -181,6 +181,19 @@ def test_a_legend_takes_a_quarter_of_the_panel_at_most(uid: str) -> None:
             assert len(panel["fieldConfig"]["overrides"]) <= 3 * panel["gridPos"]["w"] / 4 + 3, panel["title"]
 
 
+@pytest.mark.parametrize("uid", UIDS)
+def test_the_columns_of_a_table_fit_into_a_page_of_1280_pixels(uid: str) -> None:
+    """Grafana divides what columns of a fixed width leave among the others, the names among them."""
+    for panel in (panel for panel in panels(uid) if panel["type"] == "table"):
+        columns = [
+            {one["id"]: one["value"] for one in override["properties"]}
+            for override in panel["fieldConfig"]["overrides"]
+        ]
+        fixed = [one["custom.width"] for one in columns if "custom.width" in one]
+        share = (panel["gridPos"]["w"] * 1248 / 24 - 28 - sum(fixed)) / (len(columns) - len(fixed))
+        assert share >= columns[0]["custom.minWidth"], panel["title"]
+
+
 @pytest.mark.parametrize("one", BOARDS, ids=lambda one: one.uid)
 def test_the_heading_of_names_says_whose(one: Board) -> None:
     headings = {panel.title: key_label(panel) for panel in one.panels if panel.split}

@@ -32,7 +32,7 @@ INTERFACES = Row(
             avg("system.network.in.dropped_per_s", "received"),
             avg("system.network.out.dropped_per_s", "sent", mirrored=True),
             split=_INTERFACES,
-            width=12,
+            width=24,
         ),
         table(
             "Interfaces",
@@ -46,6 +46,7 @@ INTERFACES = Row(
             avg("system.network.out.carrier.count_per_s", "carrier lost"),
             avg("system.network.out.collisions.count_per_s", "collisions"),
             avg("system.network.in.multicast.count_per_s", "multicast"),
+            width=24,
         ),
     ),
     collapsed=True,

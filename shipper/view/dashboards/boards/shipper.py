@@ -28,6 +28,9 @@ from shipper.view.dashboards.model import (
 )
 
 _WORST = Split(HOST, 10)
+# The same hosts in two charts, which share a search
+_WAITING = Split(HOST, 10, avg("agent.ledger.spooled.count"))
+_LATE = Split(HOST, 10, avg("agent.tick.delay.us"))
 
 
 def _highest(title: str, help_: str, name: str) -> Panel:
@@ -97,14 +100,14 @@ _LEDGER = Row(
             "Documents that are not stored yet, for the ten hosts with the highest value.",
             "agent",
             avg("agent.ledger.spooled.count"),
-            split=_WORST,
+            split=_WAITING,
         ),
         lines(
             "Spool size",
-            "Bytes on disk, for the ten hosts with the highest value.",
+            "Bytes on disk, for the ten hosts with the most waiting documents.",
             "agent",
             avg("agent.spool.bytes"),
-            split=_WORST,
+            split=_WAITING,
         ),
         lines(
             "Requests",
@@ -170,14 +173,14 @@ _COST = Row(
             "Time from a tick's timestamp to its actual start, for the ten hosts with the highest value.",
             "agent",
             avg("agent.tick.delay.us"),
-            split=_WORST,
+            split=_LATE,
         ),
         lines(
             "Missed ticks",
-            "Ticks per second, for the ten hosts with the highest value.",
+            "Ticks per second, for the ten hosts with the greatest delay.",
             "agent",
             avg("agent.tick.missed.count_per_s"),
-            split=_WORST,
+            split=_LATE,
             coloured=False,  # a threshold at any missed tick would be drawn on the axis
         ),
         lines(
@@ -250,7 +253,6 @@ _TROUBLE = Row(
             Split("agent.version", 25, unique(HOST, "hosts")),
             unique(HOST, "hosts"),
             most(TIME, "last seen"),
-            width=8,
             height=6,
         ),
         table(
@@ -261,7 +263,6 @@ _TROUBLE = Row(
             count("periods"),
             most(TIME, "last"),
             where=(one_of("system.clock.synchronised", "false"),),
-            width=8,
             height=6,
         ),
         table(
@@ -273,7 +274,6 @@ _TROUBLE = Row(
             unique(HOST, "hosts"),
             most(TIME, "last"),
             where=(exists("agent.spool.trouble"),),
-            width=8,
             height=6,
         ),
         table(
@@ -315,6 +315,7 @@ _TROUBLE = Row(
             unique(HOST, "hosts"),
             most(TIME, "last"),
             where=(exists("agent.collectors.failed"),),
+            width=24,
             height=6,
         ),
     ),

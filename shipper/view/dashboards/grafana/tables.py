@@ -32,7 +32,7 @@ from shipper.view.thresholds import Steps
 
 _AGE_WIDTH: Final = 160  # for "a few seconds ago"
 _LEAST_WIDTH: Final = 70  # pixels; with Grafana's default of 150, a page has no room for all columns
-_KEY_WIDTH: Final = 200  # at least; names get the room that the numbers leave
+_KEY_WIDTH: Final = 150  # at least; names get the room that the numbers leave
 _WIDTHS: Final = {"date": 155, "count": _LEAST_WIDTH}
 _NUMBER_WIDTH: Final = 92  # for "0.0983 CPU"
 _BAR_WIDTH: Final = 80
