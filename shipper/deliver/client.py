@@ -15,9 +15,10 @@ from types import MappingProxyType
 from typing import Any, Final, Self
 
 from elastic_transport import (
+    BaseNode,
+    ConnectionError,  # noqa: A004
     ConnectionTimeout,
     HttpHeaders,
-    NdjsonSerializer,
     Transport,
     TransportApiResponse,
     TransportError,
@@ -27,7 +28,8 @@ from elastic_transport.client_utils import url_to_node_config
 from shipper import __version__
 from shipper.base.errors import BadRequest, ConfigError, ServerError, TooLarge, Unavailable
 from shipper.deliver import credentials, proxy
-from shipper.deliver.connection import asked, at_most, node_class
+from shipper.deliver.bounds import asked, at_most
+from shipper.deliver.connection import node_class
 from shipper.deliver.connection_errors import NotElasticsearch, Refused, explain
 from shipper.settings import config as configuration
 
@@ -39,6 +41,7 @@ _JSON: Final = {"accept": "application/json", "content-type": "application/json"
 _TOO_LARGE: Final = 413
 _BAD_REQUEST: Final = 400
 _FORBIDDEN: Final = 403
+_NOT_OF_THE_NODE: Final = frozenset({400, 401, 402, 403, 404, 409})  # statuses of a server that works
 _HALF_S: Final = 0.5
 _CLOCK_S: Final = 3600.0  # seconds between requests for the server's clock
 _ANSWER: Final = (64 << 10, 4 << 10)  # size limit of a bulk response in bytes: fixed, and per document
@@ -51,18 +54,39 @@ class Connection:
         self.transport = transport
         self._headers = headers
         self._known = False
+        self._failed: set[BaseNode] = set()
 
     def perform_request(
         self, method: str, path: str, *, headers: Mapping[str, str] = MappingProxyType({}), body: Any = None
     ) -> TransportApiResponse:
         """Send one request, once. Raises TransportError, Refused (not 2xx), NotElasticsearch."""
-        answer = self.transport.perform_request(method, path, headers={**self._headers, **headers}, body=body)
+        answer = self._ask(method, path, HttpHeaders({**self._headers, **headers}), body)
         if not 200 <= answer.meta.status < 300:  # noqa: PLR2004
             raise Refused(answer.meta.status, answer.meta.headers, answer.body)
         self._known = self._known or answer.meta.headers.get(_PRODUCT) == "Elasticsearch"
         if not self._known:
             raise NotElasticsearch
         return answer
+
+    def _ask(self, method: str, path: str, headers: HttpHeaders, body: Any) -> TransportApiResponse:
+        """``Transport.perform_request`` without what this client does not use: retries, sniffing, spans."""
+        nodes, serializers = self.transport.node_pool, self.transport.serializers
+        sent = body if body is None or isinstance(body, bytes) else serializers.dumps(body, headers["content-type"])
+        node = nodes.get()
+        try:
+            meta, data = node.perform_request(method, path, body=sent, headers=headers)
+        except (ConnectionError, ConnectionTimeout):
+            self._failed.add(node)
+            nodes.mark_dead(node)
+            raise
+        if meta.status in _NOT_OF_THE_NODE or 200 <= meta.status < 300:  # noqa: PLR2004
+            if node in self._failed:
+                self._failed.remove(node)
+                nodes.mark_live(node)
+        else:
+            self._failed.add(node)
+            nodes.mark_dead(node)
+        return TransportApiResponse(meta, None if method == "HEAD" else serializers.loads(data, meta.mimetype))
 
     @property
     def addresses(self) -> list[str]:
@@ -76,13 +100,6 @@ class Connection:
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-
-class _AsItIs(NdjsonSerializer):
-    """Passes NDJSON bodies through: they are bytes already, and the base class copies them twice."""
-
-    def dumps(self, data: Any) -> bytes:
-        return data if isinstance(data, bytes) else super().dumps(data)
 
 
 def connect(config: configuration.Config, environ: Mapping[str, str] = os.environ) -> Connection:
@@ -105,7 +122,6 @@ def connect(config: configuration.Config, environ: Mapping[str, str] = os.enviro
     transport = Transport(
         nodes,
         node_class=node_class(config.bulk.compression, partial(proxy.of, configured=wanted.proxy, environ=environ)),
-        serializers={NdjsonSerializer.mimetype: _AsItIs()},
         max_retries=0,
         retry_on_timeout=False,
         retry_on_status=(),

@@ -1,17 +1,17 @@
-"""HTTP connections to Elasticsearch: the gzip level, one deadline and one size limit for each request.
+"""HTTP connections to Elasticsearch: the gzip level, and the limits of ``bounds`` for each request.
 
-This is the only module that depends on internals of the client's transport. The deadline covers a request as a whole:
-name look-up, connecting, TLS, sending, headers and body. Each call to the socket gets the remaining time, so a server
-that answers one byte per second holds nobody up. An answer is read in pieces and abandoned when it is longer than the
-request can need: it may be endless, or unpack to gigabytes.
+This is the only module that depends on internals of the client's transport. urllib3 makes each connection, with proxy
+and TLS, and the first request on it. Later requests on an open connection take a shorter way: the head that http.client
+makes is kept, and http.client reads the answer. That takes half of the CPU time. An answer is abandoned when it is
+longer than the request can need: it may be endless, or unpack to gigabytes.
 """
 
-import io
+import http.client
 import socket
-import threading
+import ssl
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, Final
 from urllib.parse import unquote
 
@@ -23,89 +23,19 @@ from elastic_transport.client_utils import DEFAULT, DefaultType
 from urllib3.connection import ProxyConfig
 
 from shipper.base.isolate import Aside
+from shipper.deliver.bounds import BOUNDS, Timed
 from shipper.deliver.compression import compress
 
-ANSWER_MOST: Final = 64 << 20  # bytes, unless ``at_most`` sets another limit
 _PIECE: Final = 64 << 10
 _SMALLEST_COMPRESSED: Final = 512
 _DEFAULT_S: Final = 60.0
 _PROXY_PORT: Final = 80
-_AT_ONCE_S: Final = 0.001  # a socket timeout of 0 means non-blocking
+_MOST_HEADS: Final = 16
 
-
-class _Bounds(threading.local):
-    """The limits of the request that this thread makes."""
-
-    def __init__(self) -> None:
-        self.ends_at = 0.0  # monotonic
-        self.address = ""  # of the server that was asked last
-        self.most = ANSWER_MOST
-
-    def left_s(self) -> float:
-        """Seconds until the deadline. Raises TimeoutError when it has passed."""
-        left_s = self.ends_at - time.monotonic()
-        if left_s <= 0:
-            raise TimeoutError("the request timed out")
-        return max(left_s, _AT_ONCE_S)
-
-
-_BOUNDS: Final = _Bounds()
 _LOOKUPS: Final = Aside("look-up")
 
-
-@contextmanager
-def at_most(size: int) -> Iterator[None]:
-    """Within the block, requests of this thread abandon answers of more than ``size`` bytes."""
-    _BOUNDS.most = size
-    try:
-        yield
-    finally:
-        _BOUNDS.most = ANSWER_MOST
-
-
-def asked() -> str:
-    """The address of the server that this thread asked last; empty before the first request."""
-    return _BOUNDS.address
-
-
-class _Timed:
-    """A connected socket, plain or TLS, each call of which gets the remaining time of the request."""
-
-    def __init__(self, sock: socket.socket) -> None:
-        self._sock = sock
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._sock, name)
-
-    def settimeout(self, _seconds: float | None) -> None:
-        """Ignored: the deadline applies."""
-
-    def sendall(self, data: Any) -> None:
-        view = memoryview(data).cast("B")
-        while view:
-            self._sock.settimeout(_BOUNDS.left_s())
-            view = view[self._sock.send(view) :]
-
-    def makefile(self, *_args: object, **_named: object) -> io.BufferedReader:
-        return io.BufferedReader(_TimedReader(self._sock))
-
-
-class _TimedReader(io.RawIOBase):
-    def __init__(self, sock: socket.socket) -> None:
-        self._sock = sock
-        self._raw: Any = sock.makefile("rb", buffering=0)
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int | None:
-        self._sock.settimeout(_BOUNDS.left_s())
-        count: int | None = self._raw.readinto(buffer)
-        return count
-
-    def close(self) -> None:
-        self._raw.close()
-        super().close()
+_Answer = tuple[int, HttpHeaders, bytes]
+"""Status, headers, body."""
 
 
 def _timed(kind: type[Any]) -> type[Any]:
@@ -121,14 +51,14 @@ def _timed(kind: type[Any]) -> type[Any]:
             try:
                 for number, address in enumerate(addresses, 1):
                     self._dns_host = address
-                    self.timeout = _BOUNDS.left_s()
+                    self.timeout = BOUNDS.left_s()
                     try:
                         sock: socket.socket = super()._new_conn()
                     except urllib3.exceptions.HTTPError:
                         if number == len(addresses):
                             raise
                     else:
-                        sock.settimeout(_BOUNDS.left_s())
+                        sock.settimeout(BOUNDS.left_s())
                         return sock
             finally:
                 self._dns_host = name
@@ -137,13 +67,13 @@ def _timed(kind: type[Any]) -> type[Any]:
         def _tunnel(self) -> None:
             """Ask the proxy for a connection to the server, within the deadline."""
             plain = self.sock
-            self.sock = _Timed(plain)
+            self.sock = Timed(plain)
             super()._tunnel()
             self.sock = plain
 
         def connect(self) -> None:
             super().connect()
-            self.sock = _Timed(self.sock)
+            self.sock = Timed(self.sock)
 
     return Connection
 
@@ -158,7 +88,7 @@ def _addresses(name: str, port: int) -> list[str]:
             continue
         return [plain]
     try:
-        answers = _LOOKUPS.run(lambda: socket.getaddrinfo(plain, port, type=socket.SOCK_STREAM), _BOUNDS.left_s())
+        answers = _LOOKUPS.run(lambda: socket.getaddrinfo(plain, port, type=socket.SOCK_STREAM), BOUNDS.left_s())
     except socket.gaierror as error:
         raise urllib3.exceptions.NameResolutionError(name, None, error) from error  # type: ignore[arg-type]
     return list(dict.fromkeys(str(answer[4][0]) for answer in answers))
@@ -175,80 +105,170 @@ def _lead_through(pool: Any, address: str) -> None:
         pool.host, pool.port = proxy.host, proxy.port or _PROXY_PORT
 
 
-def node_class(level: int, proxy_of: Callable[[str], str] = lambda _server: "") -> type[Urllib3HttpNode]:
-    """A node class that compresses at gzip ``level`` (0: off); the client's own ``http_compress`` always uses 9.
+class _Node(Urllib3HttpNode):
+    """One server. It compresses at gzip ``level`` (0: off); the library's own ``http_compress`` always uses 9."""
 
-    ``proxy_of`` gives the URL of the proxy for a server; empty without one.
-    """
+    level = 0
 
-    class Node(Urllib3HttpNode):
-        def __init__(self, config: Any) -> None:
-            super().__init__(config)
-            self.pool.ConnectionCls = _timed(self.pool.ConnectionCls)
-            proxy = proxy_of(self.base_url)
-            if proxy:
-                _lead_through(self.pool, proxy)
-            # Without TLS, a proxy has to be told the server with each request
-            self._prefix = self.base_url if proxy and self.scheme == "http" else self.path_prefix
-            if config.client_cert:  # the base class forgets it where it does not verify by authority
-                pool: Any = self.pool
-                pool.cert_file, pool.key_file = config.client_cert, config.client_key
+    @staticmethod
+    def proxy_of(_server: str) -> str:
+        """The URL of the proxy for a server; empty without one."""
+        return ""
 
-        def perform_request(
-            self,
-            method: str,
-            target: str,
-            body: bytes | None = None,
-            headers: HttpHeaders | None = None,
-            request_timeout: DefaultType | float | None = DEFAULT,
-        ) -> NodeApiResponse:
-            del request_timeout  # the configuration's is the only one
-            began = time.monotonic()
-            _BOUNDS.address = self.base_url
-            _BOUNDS.ends_at = began + (self.config.request_timeout or _DEFAULT_S)
-            sent = self._headers.copy()
-            sent.update(headers or {})
-            if body and level and len(body) >= _SMALLEST_COMPRESSED and "content-encoding" not in sent:
-                body = compress(body, level)
-                sent["content-encoding"] = "gzip"
+    def __init__(self, config: Any) -> None:
+        super().__init__(config)
+        self.pool.ConnectionCls = _timed(self.pool.ConnectionCls)
+        proxy = self.proxy_of(self.base_url)
+        if proxy:
+            _lead_through(self.pool, proxy)
+        # Without TLS, a proxy has to be told the server with each request
+        self._prefix = self.base_url if proxy and self.scheme == "http" else self.path_prefix
+        self._heads: dict[tuple[Any, ...], bytes] = {}
+        if config.client_cert:  # the base class forgets it where it does not verify by authority
+            pool: Any = self.pool
+            pool.cert_file, pool.key_file = config.client_cert, config.client_key
+
+    def perform_request(
+        self,
+        method: str,
+        target: str,
+        body: bytes | None = None,
+        headers: HttpHeaders | None = None,
+        request_timeout: DefaultType | float | None = DEFAULT,
+    ) -> NodeApiResponse:
+        del request_timeout  # the configuration's is the only one
+        began = time.monotonic()
+        BOUNDS.address = self.base_url
+        BOUNDS.ends_at = began + (self.config.request_timeout or _DEFAULT_S)
+        sent = {**self._headers, **(headers or {})}
+        if body and self.level and len(body) >= _SMALLEST_COMPRESSED and "content-encoding" not in sent:
+            body = compress(body, self.level)
+            sent["content-encoding"] = "gzip"
+        url = self._prefix + target
+        try:
+            answer = self._on_open(method, url, body, sent) or self._on_new(method, url, body, sent)
+        except (urllib3.exceptions.HTTPError, OSError) as error:
+            raise _translated(error) from error
+        status, headers_back, data = answer
+        took_s = time.monotonic() - began
+        return NodeApiResponse(ApiResponseMeta(status, "1.1", headers_back, took_s, self.config), data)
+
+    def _on_new(self, method: str, url: str, body: bytes | None, headers: dict[str, str]) -> _Answer:
+        response = self.pool.urlopen(
+            method,
+            url,
+            body,
+            headers,
+            retries=False,
+            preload_content=False,
+            assert_same_host=False,  # with a proxy, the target names the server
+        )
+        return response.status, HttpHeaders(response.headers), _read(response)
+
+    def _on_open(self, method: str, url: str, body: bytes | None, headers: dict[str, str]) -> _Answer | None:
+        """The answer on a connection that is open; None if there is none."""
+        pool: Any = self.pool
+        connection = pool._get_conn()  # noqa: SLF001
+        try:
+            if connection.is_closed:
+                return None
             try:
-                response = self.pool.urlopen(
-                    method,
-                    self._prefix + target,
-                    body,
-                    sent,
-                    retries=False,
-                    preload_content=False,
-                    assert_same_host=False,  # with a proxy, the target names the server
-                )
-                data = _read(response)
-            except (urllib3.exceptions.HTTPError, OSError) as error:
-                raise _translated(error) from error
-            headers_back = HttpHeaders(response.headers)
-            took_s = time.monotonic() - began
-            return NodeApiResponse(ApiResponseMeta(response.status, "1.1", headers_back, took_s, self.config), data)
+                return _exchange(connection, method, self._head(method, url, headers), body)
+            except BaseException:
+                connection.close()
+                raise
+        finally:
+            pool._put_conn(connection)  # noqa: SLF001
 
-    return Node
+    def _head(self, method: str, url: str, headers: dict[str, str]) -> bytes:
+        """The head of a request without its last line, as http.client makes it."""
+        key = (method, url, *headers.items())
+        head = self._heads.get(key)
+        if head is None:
+            if len(self._heads) >= _MOST_HEADS:
+                self._heads.clear()
+            pool: Any = self.pool
+            of_proxy = pool.proxy_headers if self.scheme == "http" else {}
+            target = urllib3.util.parse_url(url).url
+            head = self._heads[key] = _made(pool._new_conn(), method, target, {**headers, **of_proxy})  # noqa: SLF001
+        return head
+
+
+def node_class(level: int, proxy_of: Callable[[str], str] = lambda _server: "") -> type[Urllib3HttpNode]:
+    """The class of servers with this gzip level; ``proxy_of`` gives the URL of the proxy for a server."""
+    return type("Node", (_Node,), {"level": level, "proxy_of": staticmethod(proxy_of)})
+
+
+def _made(unconnected: Any, method: str, target: str, headers: dict[str, str]) -> bytes:
+    parts: list[bytes] = []
+    unconnected.send = parts.append
+    unconnected.putrequest(method, target)
+    for name, value in headers.items():
+        unconnected.putheader(name, value)
+    unconnected.endheaders()
+    return b"".join(parts).removesuffix(b"\r\n")
+
+
+def _exchange(connection: Any, method: str, head: bytes, body: bytes | None) -> _Answer:
+    """Send a request and read its answer on an open ``connection``, which stays open if the server keeps it."""
+    length = b"" if body is None else b"content-length: %d\r\n" % len(body)
+    sent = False
+    try:
+        with suppress(BrokenPipeError, ConnectionResetError):  # the server may have answered before it closed
+            connection.sock.sendall(b"%b%b\r\n%b" % (head, length, body or b""))
+            sent = True
+        response = http.client.HTTPResponse(connection.sock, method=method)
+        response.begin()
+        headers = HttpHeaders(dict(response.headers.items()))
+        data = _decoded(response, method) if "content-encoding" in headers else _plain(response)
+    except TimeoutError:
+        raise
+    except ssl.SSLError as error:
+        raise urllib3.exceptions.SSLError(error) from error
+    except (http.client.HTTPException, OSError) as error:
+        raise urllib3.exceptions.ProtocolError("Connection aborted.", error) from error
+    if response.will_close or not sent:
+        connection.close()
+    return response.status, headers, data
+
+
+def _plain(response: http.client.HTTPResponse) -> bytes:
+    """The body of a known length, or in pieces."""
+    if response.length is not None:
+        return response.read() if response.length <= BOUNDS.most else _too_long()
+    whole = bytearray()
+    while len(whole) <= BOUNDS.most and (piece := response.read(_PIECE)):
+        whole += piece
+    return bytes(whole) if len(whole) <= BOUNDS.most else _too_long()
+
+
+def _too_long() -> bytes:
+    raise urllib3.exceptions.HTTPError(f"the response is longer than {BOUNDS.most} bytes")
+
+
+def _decoded(response: http.client.HTTPResponse, method: str) -> bytes:
+    headers = urllib3.HTTPHeaderDict(response.headers.items())
+    return _read(urllib3.HTTPResponse(response, headers, response.status, preload_content=False, request_method=method))
 
 
 def _read(response: urllib3.BaseHTTPResponse) -> bytes:
     whole = bytearray()
     try:
-        while len(whole) <= _BOUNDS.most and (piece := response.read(_PIECE, decode_content=True)):
+        while len(whole) <= BOUNDS.most and (piece := response.read(_PIECE, decode_content=True)):
             whole += piece
     except BaseException:
         response.close()
         raise
-    if len(whole) > _BOUNDS.most:
+    if len(whole) > BOUNDS.most:
         response.close()
-        raise urllib3.exceptions.HTTPError(f"the response is longer than {_BOUNDS.most} bytes")
+        _too_long()
     response.release_conn()
     return bytes(whole)
 
 
 def _translated(error: Exception) -> elastic_transport.TransportError:
     """``error`` as an error of the transport."""
-    if time.monotonic() >= _BOUNDS.ends_at or isinstance(error, TimeoutError):
+    if time.monotonic() >= BOUNDS.ends_at or isinstance(error, TimeoutError):
         return elastic_transport.ConnectionTimeout("the request timed out", errors=(error,))
     if isinstance(error, urllib3.exceptions.SSLError):
         return elastic_transport.TlsError(str(error), errors=(error,))

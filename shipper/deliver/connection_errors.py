@@ -8,7 +8,7 @@ import elastic_transport
 from elastic_transport import HttpHeaders
 from urllib3.exceptions import NameResolutionError, ProtocolError, ProxyError
 
-from shipper.deliver.connection import asked
+from shipper.deliver.bounds import asked
 
 _MOST_WORDS: Final = 1000  # characters of the server's text that are kept
 _UNAUTHORIZED: Final = 401

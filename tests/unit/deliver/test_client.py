@@ -311,6 +311,87 @@ def test_the_next_server_is_asked_and_the_dead_one_named(caplog: pytest.LogCaptu
     assert "http://127.0.0.1:1: connection refused; trying the next server" in caplog.text
 
 
+@contextmanager
+def keeping(*answers: Callable[[socket.socket], None]) -> Iterator[tuple[str, list[bytes]]]:
+    """A server that answers the requests of each connection in turn. Yields its address and what it read."""
+    read: list[bytes] = []
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def serve() -> None:
+            with suppress(OSError):
+                while True:
+                    connection, _ = server.accept()
+                    with connection, suppress(OSError):
+                        for answer in answers:
+                            read.append(one_request(connection))
+                            answer(connection)
+
+        threading.Thread(target=serve, daemon=True).start()
+        yield f"http://127.0.0.1:{server.getsockname()[1]}", read
+        server.shutdown(socket.SHUT_RDWR)
+
+
+def sending(raw: bytes) -> Callable[[socket.socket], None]:
+    return lambda connection: connection.sendall(raw)
+
+
+FOUND_NOTHING = sending(reply("200 OK", b'{"items":[]}'))
+BODY = b'{"create":{"_index":"a"}}\n{}\n'
+
+
+def test_later_requests_on_a_connection_are_the_same_as_the_first() -> None:
+    with keeping(*[FOUND_NOTHING] * 3) as (url, read):
+        config = Config(elasticsearch=Elasticsearch(hosts=(url,)))
+        with client.connect(config, {"SHIPPER_ELASTICSEARCH_API_KEY": "key"}) as connection:
+            for _ in range(3):
+                assert client.call(connection, "POST", "/_bulk?a=b", BODY * 100) == {"items": []}
+    lines = [sorted(request.lower().partition(b"\r\n\r\n")[0].split(b"\r\n")) for request in read]
+    assert lines[0] == lines[1] == lines[2]
+    assert b"authorization: apikey key" in lines[2]
+    assert len({request.partition(b"\r\n\r\n")[2] for request in read}) == 1
+
+
+@pytest.mark.parametrize("answer", [byte_by_byte, body_byte_by_byte, without_end, chunks_without_end, gzip_bomb])
+def test_the_limits_hold_for_later_requests_too(answer: Callable[[socket.socket], None]) -> None:
+    slow = answer in (byte_by_byte, body_byte_by_byte)
+    with keeping(FOUND_NOTHING, answer) as (url, _):
+        config = Config(elasticsearch=Elasticsearch(hosts=(url,), timeout_s=2 if slow else 60))
+        with client.connect(config, {}) as connection:
+            client.bulk(connection, BODY, filter_path="items")
+            with pytest.raises(Unavailable) as caught:
+                client.bulk(connection, BODY, filter_path="items")
+    expected = "the request timed out" if slow else f"the response is longer than {(64 << 10) + (4 << 10)} bytes"
+    assert str(caught.value) == f"{url}: {expected}"
+
+
+CLOSED = "the connection was closed before the end of the response"
+
+
+@pytest.mark.parametrize(
+    ("second", "expected"),
+    [
+        (b"", "the server closed the connection without a response; use https:// if the server uses TLS"),
+        (HEAD + b"content-length: 20\r\n\r\n{}", CLOSED),
+        (HEAD + b"transfer-encoding: chunked\r\n\r\n5\r\n{}", CLOSED),
+        (reply("503 Busy", b'{"error":"wait"}'), "503: wait"),
+        (HEAD + b"content-encoding: gzip\r\nconnection: close\r\n\r\n" + gzip.compress(b'{"items":[1]}'), None),
+        (HEAD + b'transfer-encoding: chunked\r\n\r\nd\r\n{"items":[1]}\r\n0\r\n\r\n', None),
+        (HEAD + b'connection: close\r\n\r\n{"items":[1]}', None),
+    ],
+)
+def test_a_later_request_fails_and_succeeds_as_the_first(second: bytes, expected: str | None) -> None:
+    with keeping(FOUND_NOTHING, sending(second)) as (url, _):
+        config = Config(elasticsearch=Elasticsearch(hosts=(url,), timeout_s=20))
+        with client.connect(config, {}) as connection:
+            client.bulk(connection, BODY, filter_path="items")
+            try:
+                found = client.bulk(connection, BODY, filter_path="items")["items"]
+            except Unavailable as error:
+                found = str(error)
+            assert found == ([1] if expected is None else f"{url}: {expected}")
+            client.bulk(connection, BODY, filter_path="items")  # on a new connection
+
+
 def test_an_unknown_authority_and_an_expired_key_say_what_to_do() -> None:
     body = b'{"error":{"reason":"unable to authenticate: api key is expired"}}'
     with answering(reply("401 Unauthorized", body)) as (address, _):
