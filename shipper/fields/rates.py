@@ -160,8 +160,3 @@ class Counters:
                 self._columns.clear()
             columns = self._columns[names] = Columns(counter for counter in self._fields if counter.name in values)
         return columns
-
-
-def rates(now: Reading, before: Reading | None, counters: Counters) -> dict[str, float]:
-    """``Counters.rates`` between two readings that were kept as they are."""
-    return counters.rates(now, counters.kept(before) if before else None)[0]

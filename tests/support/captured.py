@@ -10,7 +10,7 @@ from typing import Any
 
 from shipper.collect import COLLECTORS, OPTIONS
 from shipper.collect.contract import Collector
-from shipper.fields.rates import Reading, Value, rates
+from shipper.fields.rates import Kept, Value
 from shipper.kernel.source import Descriptors, Problem, Reader, Root
 from shipper.kernel.timex import Timex
 from shipper.schema.datasets import DATASETS
@@ -114,7 +114,7 @@ class Ticks:
         self._collectors = tuple(collectors)
         self._readers = {collector.name: Reader(root) for collector in self._collectors}
         self._calls = {one.name: one.start(self._readers[one.name], self._config) for one in self._collectors}
-        self._before: dict[tuple[str, str, str], Reading] = {}
+        self._before: dict[tuple[str, str, str], Kept] = {}
         self.problems: list[Problem] = []
 
     @property
@@ -128,8 +128,8 @@ class Ticks:
             for reading in self._calls[collector.name]():
                 key = (collector.name, reading.dataset, reading.entity)
                 counters = collector.outputs[reading.dataset].counted
-                reading.values |= rates(reading, self._before.get(key), counters)
-                self._before[key] = reading
+                grown, self._before[key] = counters.rates(reading, self._before.get(key))
+                reading.values |= grown
                 documents.setdefault(reading.dataset, {}).setdefault(reading.entity, {}).update(reading.values)
                 inputs.setdefault(key[1:], {}).update(reading.inputs)
         for collector in self._collectors:

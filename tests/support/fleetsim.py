@@ -26,7 +26,7 @@ from shipper.collect.host import filesystem, memory
 from shipper.deliver.ledger import DeliveryState, Ledger
 from shipper.deliver.spool import Spool
 from shipper.fields.field import Field
-from shipper.fields.rates import Counters, Reading, Value, rates
+from shipper.fields.rates import Counters, Kept, Reading, Value
 from shipper.kernel.source import Reader
 from shipper.schema.agent_fields import FIELDS as AGENT_FIELDS
 from shipper.schema.datasets import DATASETS
@@ -99,7 +99,7 @@ def _speeds(now: Reading, before: Reading | None, counters: tuple[Field, ...]) -
     speeds = {}
     for one in counters:
         alone = Counters((replace(one, rate="speed", rate_scale=1.0, delta=""),))
-        grown = rates(now, before, alone).get("speed", 0.0)
+        grown = alone.rates(now, alone.kept(before) if before else None)[0].get("speed", 0.0)
         if one.name in now.values and not _RARE.search(one.name):
             usual = _IDLE.get(one.unit, 0) * (0.3 + noise(zlib.crc32(one.name.encode())))
             speeds[one.name] = max(4 * grown, usual) * (0.4 if ".full." in one.name else 1.0)
@@ -144,7 +144,8 @@ class Entity:
         self._grow = [(name, speed * period_s * self._size) for name, speed in kind.per_s.items()]
         self._identity: Hashable = 0
         self._born = 0
-        self._before: Reading | None = None
+        self._before: Kept | None = None
+        self._former: Values = {}  # of that tick
         self._shape = SHAPES.get(kind.dataset, _nothing)
 
     def level(self, tick: int) -> float:
@@ -163,8 +164,9 @@ class Entity:
             values[name] += int(speed * level)
         self._shape(values, level, self, tick)
         reading = Reading(self.kind.dataset, self.key, tick * self._period_s * _NS, values, self._identity)
-        found = {**values, **rates(reading, self._before, self.kind.counted)}
-        self._before = reading
+        grown, self._before = self.kind.counted.rates(reading, self._before)
+        self._former = values
+        found = {**values, **grown}
         inputs = _inputs(values) if self.kind.dataset == "cgroup" else {}
         for derive in self.kind.derives:
             found |= derive(found, inputs)
@@ -177,7 +179,7 @@ class Entity:
 
     def growth(self, name: str, values: Values) -> int | None:
         """Of a counter since the tick before; None where it began anew."""
-        before = self._before.values.get(name) if self._before and self._before.identity == self._identity else None
+        before = self._former.get(name) if self._before and self._before.identity == self._identity else None
         return values[name] - before if isinstance(before, int) else None
 
     @property

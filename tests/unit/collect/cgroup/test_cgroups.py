@@ -12,7 +12,7 @@ import psutil
 import pytest
 
 from shipper.collect.cgroup import cgroups
-from shipper.fields.rates import Reading, rates
+from shipper.fields.rates import Reading
 from shipper.kernel.hierarchy import CGROUP_ROOT, Node, Walker, detect
 from shipper.kernel.source import Descriptors, Reader, Root
 from shipper.settings.config import Config
@@ -149,7 +149,8 @@ def test_cpu_memory_and_io_agree_with_the_process_itself(own: OwnCgroup, reader:
     assert user + system == pytest.approx(cpu, rel=0.02 if ours["cgroup.mode"] == "v2" else 0.35, abs=TICK_S)
     assert user > 0 and system > 0
 
-    values = {**ours, **rates(second, first, cgroups.COLLECTOR.outputs["cgroup"].counted)}
+    counters = cgroups.COLLECTOR.outputs["cgroup"].counted
+    values = {**ours, **counters.rates(second, counters.kept(first))[0]}
     values |= cgroups.COLLECTOR.outputs["cgroup"].derive(values, second.inputs)
     assert values["cgroup.cpu.cores"] == pytest.approx(cpu / seconds, rel=0.02, abs=TICK_S / seconds)
     assert values["cgroup.cpu.pct"] == pytest.approx(cpu / seconds / psutil.cpu_count(), rel=0.02, abs=TICK_S / seconds)
@@ -213,7 +214,8 @@ def test_a_cgroup_that_is_gone_has_no_document_and_a_new_one_no_rate(own: OwnCgr
     second = of(list(collect()), own.path)
     assert first and second
     assert first.identity != second.identity
-    assert rates(second, first, cgroups.COLLECTOR.outputs["cgroup"].counted) == {}
+    counters = cgroups.COLLECTOR.outputs["cgroup"].counted
+    assert counters.rates(second, counters.kept(first))[0] == {}
     assert reader.take_problems() == []
 
 

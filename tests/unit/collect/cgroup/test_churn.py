@@ -15,7 +15,7 @@ import pytest
 from captured import collecting
 
 from shipper.collect.cgroup import cgroups
-from shipper.fields.rates import Reading, rates
+from shipper.fields.rates import Kept
 from shipper.kernel.hierarchy import detect
 from shipper.kernel.source import Descriptors, Reader, Root
 
@@ -109,20 +109,21 @@ def test_churn_leaves_nothing(engine: Engine, tmp_path: Path) -> None:
     config = collecting(docker_roots=(str(tmp_path),), labels=("*",))
     reader = Reader(Later(engine))
     collect = cgroups.COLLECTOR.start(reader, config)
-    before: dict[str, Reading] = {}
+    before: dict[str, Kept] = {}
+    counters = cgroups.COLLECTOR.outputs["cgroup"].counted
 
     def tick() -> dict[str, str]:
         """Container names by id, of our own."""
         readings = {one.entity: one for one in collect() if one.entity.startswith(f"/{engine.parent}/")}
-        names = {}
+        names, latest = {}, {}
         for path, reading in readings.items():
-            found = rates(reading, before.get(path), cgroups.COLLECTOR.outputs["cgroup"].counted)
+            found, latest[path] = counters.rates(reading, before.get(path))
             assert all(0 <= rate < 1e6 for rate in found.values())
             assert found.get("cgroup.cpu.cores", 0) == 0
             id_ = path.rpartition("docker-")[2].removesuffix(".scope")
             names[id_] = str(reading.values["container.name"])
         before.clear()
-        before.update(readings)
+        before.update(latest)
         return names
 
     tracemalloc.start()
