@@ -4,10 +4,12 @@ import os
 import select
 import signal
 import sys
+import threading
 import time
 import zlib
 from collections.abc import Callable
 from contextlib import suppress
+from datetime import datetime
 from types import FrameType
 from typing import Final
 
@@ -29,7 +31,6 @@ from shipper.kernel import hostview
 from shipper.kernel.source import Descriptors, Root
 from shipper.settings.config import Config
 
-_MINUTE: Final = 60
 SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 RELOAD: Final = (signal.SIGHUP, signal.SIGUSR1)  # at a terminal, HUP ends the process: the terminal was closed
 _RELOAD_FLUSH_S: Final = 1.0  # documents that are not sent by then are sent after the reload
@@ -66,7 +67,7 @@ class _Alarm:
         os.eventfd_write(self._fd, 1)
 
     def wait(self, seconds: float) -> None:
-        self._poll.poll(seconds * 1000)
+        self._poll.poll(max(seconds, 0.0) * 1000)
         with suppress(BlockingIOError):
             os.eventfd_read(self._fd)
 
@@ -90,7 +91,7 @@ class Agent:
         phase = phase_s(self.identity, config)
         self.delivery = Delivery(self.ledger, send, config.bulk, out, ready, phase_s=phase, on_idle=self._delivered)
         self._status = status.Status(self.ledger, self.delivery.state, config.collect.period_s * 1000)
-        self._is_delivered = False
+        self._publishing = threading.Lock()
         self._is_published = True  # since the last tick
         self._ticker = Ticker(config, root, self.identity, SelfMetrics(self.ledger, self.delivery.state, out))
         self._clock = Clock(config.collect.period_s * 1000, self.ledger.used)
@@ -121,8 +122,9 @@ class Agent:
         self._alarm.set()
 
     def _delivered(self) -> None:
-        self._is_delivered = True
-        self._alarm.set()
+        """In the thread of delivery: to wake the main thread for this would cost more than the file."""
+        if not self._stopping:  # else the main thread writes the last one
+            self._publish()
 
     def _stop(self, number: int, _frame: FrameType | None) -> None:
         if number in RELOAD and not (number == signal.SIGHUP and sys.stdin and sys.stdin.isatty()):
@@ -145,8 +147,9 @@ class Agent:
         if self.reload:
             notify.reloading()
             self.delivery.stop(self._config.spool.flush_s if self._new_spool else _RELOAD_FLUSH_S)
-        if self.reload:  # still: no signal to stop came meanwhile
+        if self.reload:  # still: a signal to stop may come at any moment
             self._close()
+        if self.reload:
             self._tell_left_behind()
             return
         notify.tell(notify.STOPPING, notify.status("sending the remaining documents"))
@@ -177,18 +180,18 @@ class Agent:
 
     def _loop(self, after_tick: Callable[[int], None]) -> None:
         period_s = self._config.collect.period_s
-        scheduler = _scheduler(period_s, lambda: self._tick(after_tick))
+        scheduler = schedule.Scheduler()
+        job = scheduler.every(period_s).seconds.do(self._tick, after_tick)
+        job.next_run = _aligned_after(time.time(), period_s)
         while not self._stopping:
-            scheduler.run_pending()
-            idle_s = scheduler.idle_seconds or 0.0
-            if idle_s > 2 * period_s:  # the clock was set back
-                scheduler = _scheduler(period_s, lambda: self._tick(after_tick))
-                idle_s = 0.0
+            now_s = time.time()
+            if job.should_run:
+                scheduler.run_pending()
+                job.next_run = _aligned_after(now_s, period_s)  # the job itself adds the period to the time of its end
+            elif (scheduler.idle_seconds or 0.0) > 2 * period_s:  # the clock was set back
+                job.next_run = _aligned_after(now_s, period_s)
             if not self._enough():
-                self._alarm.wait(max(idle_s, 0.0))
-            if self._is_delivered:
-                self._is_delivered = False
-                self._publish()
+                self._alarm.wait(scheduler.idle_seconds or 0.0)
             if self._asked_to_reload:
                 self._consider_reload()
 
@@ -291,15 +294,15 @@ class Agent:
         """Write status.json. Once per tick is enough: when its documents are sent, or could not be; at the latest
         after the next tick.
         """
-        content = self._status.now(stopped=stopped)
 
         def write() -> None:
             if self.ledger.spool.elsewhere():
                 self._log.once(messages.ELSEWHERE, "elsewhere", directory=self._config.spool.directory)
             status.write(self._config.spool.directory, content)
 
-        self._is_published = True
-        with suppress(OSError):
+        with self._publishing, suppress(OSError):
+            self._is_published = True
+            content = self._status.now(stopped=stopped)
             self.ledger.spool.on_disk(write)
 
     def _keep_alive(self, words: str) -> None:
@@ -312,16 +315,9 @@ class Agent:
             notify.tell(notify.WATCHDOG, notify.status(words))
 
 
-def _scheduler(period_s: int, job: Callable[[], None]) -> schedule.Scheduler:
-    """One job per aligned time of the hour: ``every(n)`` would drift by the duration of each job."""
-    scheduler = schedule.Scheduler()
-    if period_s <= _MINUTE:
-        for second in range(0, _MINUTE, period_s):
-            scheduler.every().minute.at(f":{second:02d}").do(job)
-    else:
-        for minute in range(0, _MINUTE, period_s // _MINUTE):
-            scheduler.every().hour.at(f":{minute:02d}").do(job)
-    return scheduler
+def _aligned_after(now_s: float, period_s: int) -> datetime:
+    """The next aligned time, as ``schedule`` compares it. Periods divide an hour, so it is the same in every hour."""
+    return datetime.fromtimestamp((now_s // period_s + 1) * period_s)  # noqa: DTZ006
 
 
 def use_utc() -> None:

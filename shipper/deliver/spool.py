@@ -69,6 +69,7 @@ class Spool:
             (),
         )  # the newest segment: usually sent before the next, so not read from disk
         self.last = 0
+        self._replays: list[str] | OSError = []
         self._take_hold()
         self._load()
         self._reserve()
@@ -106,6 +107,7 @@ class Spool:
 
     def _put(self, segment: Segment, entries: Sequence[Entry]) -> None:
         self._look_around()
+        self.see_replays()
         path = self._segment_path(segment.sequence)
         try:
             write_durably(path, chain((segment.header(),), pieces(entries)))
@@ -214,9 +216,20 @@ class Spool:
             os.replace(path, f"{path}.1")
 
     def replays(self) -> list[str]:
-        """Paths of the files with rejected documents that ``shipper spool`` left for the agent. Raises OSError."""
-        folder = self._path(REPLAY)
-        return [os.path.join(folder, name) for name in sorted(self.on_disk(lambda: os.listdir(folder)))]
+        """Paths of the files with rejected documents that ``shipper spool`` left for the agent, each once, as
+        ``see_replays`` saw them. Raises OSError.
+        """
+        seen, self._replays = self._replays, []
+        if isinstance(seen, OSError):
+            raise seen
+        return [self._path(REPLAY, name) for name in sorted(seen)]
+
+    def see_replays(self) -> None:
+        """Look into the directory while a segment is written: a call to the disk of its own would cost more."""
+        try:
+            self._replays = os.listdir(self._path(REPLAY))
+        except OSError as error:
+            self._replays = error
 
     def release(self) -> bool:
         """Free the reserved space. Returns whether there was any."""

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,6 +20,7 @@ from shipper import cli
 from shipper.agent import status
 from shipper.agent.loop import Agent
 from shipper.base import log, messages
+from shipper.base.errors import Unavailable
 from shipper.deliver.ledger import Fate, Ledger
 from shipper.deliver.segment import Entry
 from shipper.deliver.spool import Spool
@@ -169,6 +170,31 @@ def test_reload_takes_the_new_configuration_and_refuses_a_wrong_one(
     assert names == sorted(names, reverse=True) and set(names) == {"before", "after"}
     assert ledger.counts.collected == ledger.spooled == len(names)
     ledger.spool.close()
+
+
+def test_a_signal_to_stop_while_a_reload_closes_the_ledger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def unavailable(_body: bytes, _shard_s: float) -> None:
+        raise Unavailable("no server")
+
+    def close(ledger: Ledger, close: Callable[[Ledger], int] = Ledger.close) -> int:
+        if not closed:
+            closed.append(True)
+            signal.raise_signal(signal.SIGTERM)
+        return close(ledger)
+
+    closed: list[bool] = []
+    monkeypatch.setattr(Ledger, "close", close)
+    config = Config(
+        collect=Collect(period_s=1, datasets=("agent",)),
+        spool=SpoolOptions(directory=str(tmp_path / "spool"), flush_s=1),
+        host=Host(name="a", verify=False),
+    )
+    one = Agent(config, unavailable, log.Log(journal=False))
+    one.run(lambda _tick_ms: signal.raise_signal(signal.SIGHUP))
+    assert closed and not one.reload
+    assert list(spooled(one.ledger, "shipper.agent"))[-1]["agent"]["stopped"] is True
+    assert status.read(config.spool.directory)["stopped"] is True
+    one.ledger.spool.close()
 
 
 def test_a_reload_that_moves_the_spool_says_what_it_leaves(tmp_path: Path, notified: tuple[str, socket.socket]) -> None:

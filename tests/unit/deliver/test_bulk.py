@@ -614,6 +614,12 @@ def test_a_damaged_segment_that_cannot_be_moved_stops_nothing(
     assert len(list(Path(ledger.spool.directory, "damaged").iterdir())) == 1
 
 
+def taken(ledger: Ledger) -> list[str]:
+    """As at a tick, which looks for the files of ``shipper spool`` while it writes the segment."""
+    ledger.spool.on_disk(ledger.spool.see_replays)
+    return list(replay.take(ledger))
+
+
 def test_rejected_documents_are_given_back_or_discarded_by_reason(ledger: Ledger, server: Server) -> None:
     one = delivery(ledger, server)
     other = {"create": {"status": 400, "error": {"type": "strict_dynamic_mapping_exception", "reason": "no field"}}}
@@ -622,15 +628,15 @@ def test_rejected_documents_are_given_back_or_discarded_by_reason(ledger: Ledger
     drain(one)
     directory = ledger.spool.directory
     assert replay.discard(directory, "no such reason") == 0
-    assert list(replay.take(ledger)) == []
+    assert taken(ledger) == []
     assert ledger.rejected_for() == ["2 × 400 document_parsing_exception", "1 × 400 strict_dynamic_mapping_exception"]
     assert replay.discard(directory, "strict_dynamic") == 1
-    assert list(replay.take(ledger)) == []
+    assert taken(ledger) == []
     assert ledger.rejected_for() == ["2 × 400 document_parsing_exception"]
     assert ledger.counts == Counts(collected=4, stored=1, rejected=3)  # discarding undoes no rejection
     server.answer = lambda _: STORED
     assert replay.give_back(directory, "no number") == 2
-    assert list(replay.take(ledger)) == []
+    assert taken(ledger) == []
     drain(one)
     assert ledger.counts == Counts(collected=4, stored=3, rejected=1)
     assert ledger.rejected_for() == []
@@ -749,8 +755,8 @@ def test_rejected_documents_go_once_more_when_they_are_given_back(ledger: Ledger
         file.write("half a li")
     assert replay.give_back(ledger.spool.directory) == 2
     server.answer = lambda _: STORED
-    assert list(replay.take(ledger)) == ["spool: 1 unreadable rejected documents are lost"]
-    assert list(replay.take(ledger)) == []
+    assert taken(ledger) == ["spool: 1 unreadable rejected documents are lost"]
+    assert taken(ledger) == []
     drain(one)
     assert ledger.counts == Counts(collected=5, stored=4, dropped=1)
     assert sorted(doc["n"] for _, doc in server.requests[-1]) == [3, 4]
