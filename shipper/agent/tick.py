@@ -105,19 +105,20 @@ class _Job:
             else:
                 turn.readings.append(reading)
         self._before = latest
-        self._note_faults(turn)
+        self._note_faults(turn, now_ns)
         return turn
 
-    def _note_faults(self, turn: _Turn) -> None:
+    def _note_faults(self, turn: _Turn, now_ns: int) -> None:
         """Problems that are new. What was a problem in the turn before, and what this host does not have, is absent."""
-        if self._look_for_absent.due(self._reader.now_ns()):
+        if self._look_for_absent.due(now_ns):
             self._absent = self.collector.absent(self._reader)
             self._reader.denied.clear()
         problems = self._reader.take_problems()
-        turn.problems = [problem for problem in problems if problem.file not in self._known]
-        standing = {problem.file: problem.reason for problem in problems if problem.file in self._known}
-        turn.absent = {**self._absent, **self._reader.lacks, **self._reader.denied, **standing}
-        self._known = frozenset(problem.file for problem in problems)
+        turn.absent = {**self._absent, **self._reader.lacks, **self._reader.denied}
+        if problems or self._known:
+            turn.problems = [problem for problem in problems if problem.file not in self._known]
+            turn.absent |= {problem.file: problem.reason for problem in problems if problem.file in self._known}
+            self._known = frozenset(problem.file for problem in problems)
 
     def derive(
         self, output: Output, values: dict[str, Value], inputs: Mapping[str, int], faults: dict[str, str]
@@ -309,7 +310,8 @@ def _note(name: str, outcome: Outcome[_Turn], report: Report) -> _Turn | None:
         report.durations_us[name] = outcome.duration_ns // 1000
         report.failed |= turn.faults
         report.absent |= turn.absent
-        known = {problem for _, problem in report.problems}  # two collectors may read one file
-        report.problems += [(name, problem) for problem in turn.problems if problem not in known]
+        if turn.problems:
+            known = {problem for _, problem in report.problems}  # two collectors may read one file
+            report.problems += [(name, problem) for problem in turn.problems if problem not in known]
         return turn
     return None

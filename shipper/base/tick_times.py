@@ -15,6 +15,7 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Final
 
 _MS_PER_S: Final = 1000  # periods are whole seconds, so a tick's milliseconds tell how many steps there were
@@ -22,6 +23,7 @@ _STEPS_MOST: Final = 999
 _NOTICED_MS: Final = 500
 
 
+@lru_cache(maxsize=1)  # the datasets of a tick have the same
 def timestamp(tick_ms: int) -> str:
     """``2026-11-23T18:00:00.000Z``."""
     return datetime.fromtimestamp(tick_ms / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -4,7 +4,7 @@ import fnmatch
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any
 
 from shipper.fields.dataset import HOST
@@ -12,6 +12,8 @@ from shipper.fields.field import Field, with_rates
 from shipper.fields.rates import Ceiling, Counters, Reading, Value
 from shipper.kernel.source import Reader
 from shipper.settings.config import Config
+
+_MOST_MATCHED = 256
 
 Collect = Callable[[], Iterable[Reading]]
 Start = Callable[[Reader, Config], Collect]
@@ -108,3 +110,8 @@ def matcher(globs: Iterable[str]) -> Callable[[str], bool]:
     """A function that tells whether a name matches one of ``globs``; ``*`` also matches slashes."""
     patterns = [re.compile(fnmatch.translate(glob)) for glob in globs]
     return lambda name: any(pattern.match(name) for pattern in patterns)
+
+
+def matcher_of_few(globs: Iterable[str]) -> Callable[[str], bool]:
+    """``matcher`` that remembers its answers, for the names of devices or interfaces: they are the same at most ticks."""
+    return lru_cache(maxsize=_MOST_MATCHED)(matcher(globs))

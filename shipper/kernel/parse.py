@@ -6,7 +6,7 @@ Numbers are parsed strictly: only digits, and not beyond the range of Elasticsea
 
 import re
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
 T = TypeVar("T")
 U = TypeVar("U")
@@ -98,6 +98,25 @@ def lines(text: bytes, parse_line: Callable[[bytes], T | None]) -> list[T]:
     if first_error:
         raise ParseError(str(first_error), values)
     return values
+
+
+class SameLines(Generic[T]):
+    """``lines`` that remembers the values of the lines of the last text: most devices are idle most of the time."""
+
+    def __init__(self, parse_line: Callable[[bytes], T]) -> None:
+        self._parse_line = parse_line
+        self._known: dict[bytes, T] = {}
+
+    def __call__(self, text: bytes) -> list[T]:
+        before, self._known = self._known, {}
+        return lines(text, lambda line: self._of(line, before))
+
+    def _of(self, line: bytes, before: Mapping[bytes, T]) -> T:
+        value = before.get(line)
+        if value is None:
+            value = self._parse_line(line)
+        self._known[line] = value
+        return value
 
 
 def merged(text: bytes, parse_line: Callable[[bytes], Mapping[str, V]]) -> dict[str, V]:

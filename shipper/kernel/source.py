@@ -23,6 +23,7 @@ from itertools import islice
 from typing import Any, Final, TypeVar
 
 from shipper.kernel.beneath import opener
+from shipper.kernel.every import Every
 from shipper.kernel.parse import ParseError
 from shipper.kernel.timex import Timex, adjtimex
 
@@ -37,11 +38,16 @@ _ABSENT: Final = frozenset(
     }
 )
 _DENIED: Final = frozenset({errno.EACCES, errno.EPERM})
+# The kernel returns in one read: kernfs, sysctl, and the files of /proc that it writes as one record (single_open)
+_SINGLE: Final = re.compile(
+    r"sys/.*|proc/(sys|pressure)/.*|proc/(stat|meminfo|loadavg|uptime|softirqs)|proc/(1/)?net/(snmp6?|netstat|sockstat6?)"
+)
 _OF_A_PROCESS: Final = re.compile(r"^proc/\d+/")
 _FLAGS: Final = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
 _PLACE: Final = os.O_PATH | os.O_CLOEXEC
 _PAGE: Final = 1 << 12  # more than almost all files of a cgroup
 _CHUNK: Final = 1 << 16
+_SEEK_S: Final = 60.0
 _LARGEST: Final = 1 << 24  # no known kernel file is larger
 _RESERVED: Final = 256  # descriptors for sockets, spool and libraries
 _MOST_KEPT: Final = 65_536
@@ -109,7 +115,7 @@ def _owned(fd: int, owner: int | None, most: int) -> bytes:
 
 
 def _whole(fd: int, *, single: bool) -> bytes:
-    """All of an open file. ``single``: kernfs returns a file in one read, /proc only a page at a time."""
+    """All of an open file. ``single``: the kernel returns it in one read, other files of /proc a page at a time."""
     data = os.pread(fd, _CHUNK, 0)
     if single and len(data) < _CHUNK:
         return data
@@ -146,7 +152,7 @@ class File:
         self.path = path
         self._root = root
         self._fd = -1
-        self._single = path.startswith("sys/")
+        self._single = _SINGLE.fullmatch(path) is not None
 
     def __del__(self) -> None:
         self.close()
@@ -387,6 +393,7 @@ class Reader:
         self.now_ns = root.now_ns
         self._files: dict[str, File] = {}
         self._problems: list[Problem] = []
+        self._sought: dict[str, Every] = {}
         self.lacks: dict[str, str] = {}
         self.denied: dict[str, str] = {}
 
@@ -413,6 +420,20 @@ class Reader:
         """``parser(contents)`` of a file that is read at every tick, as by ``parsed``; None if it is absent."""
         data = self.read(path)
         return None if data is None else self.parsed(path, data, parser)
+
+    def parse_if_any(self, path: str, parser: Callable[[bytes], T]) -> T | None:
+        """``parse`` of a file that most hosts do not have: while it is absent, it is looked for once a minute."""
+        sought = self._sought.get(path)
+        if sought and not sought.due(self.now_ns()):
+            return None
+        data = self.read(path)
+        if data is not None:
+            self._sought.pop(path, None)
+            return self.parsed(path, data, parser)
+        if not sought and not self.exists(path):
+            self._sought[path] = Every(_SEEK_S)
+            self._sought[path].due(self.now_ns())
+        return None
 
     def parsed(self, path: str, data: bytes, parser: Callable[[bytes], T]) -> T | None:
         """``parser(data)``; if it raises ParseError, the problem is recorded and the sound part returned, or None."""
@@ -462,6 +483,8 @@ class Reader:
 
     def take_problems(self) -> list[Problem]:
         """The problems since the last call, each once: two parsers may find the same file cut off."""
+        if not self._problems:
+            return []
         problems, self._problems = self._problems, []
         return list(dict.fromkeys(problems))
 

@@ -5,6 +5,7 @@ inputs per parser, half a million in all, ``make test`` 500 and 28,000; a plain 
 """
 
 import os
+import re
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Any, Final
@@ -37,6 +38,7 @@ from shipper.collect.metric.exposition import Exposition
 from shipper.collect.metric.statsd import Aggregator
 from shipper.collect.process import busiest, stat
 from shipper.kernel import mountinfo
+from shipper.kernel.learned import Learned
 from shipper.kernel.parse import LARGEST, ParseError, pressure
 
 INPUTS: Final = int(os.environ.get("FUZZ", "50"))
@@ -163,6 +165,50 @@ def test_a_value_or_a_parse_error(name: str, parser: Parser, file: str | bytes) 
 
     assert seed(file)
     attempt()
+
+
+LEARNED: Final = {
+    "meminfo": (memory.parse, (1, 1024), "proc/meminfo"),
+    "vmstat": (vmstat._counts, (1,), "proc/vmstat"),
+    "sockstat": (lambda text: protocols.sockstat(text, protocols._WANTED_SOCKETS), (1, 4096), f"{NET}/sockstat"),
+    "snmp": (lambda text: protocols.paired(text, protocols._WANTED_SNMP), (1,), f"{NET}/snmp"),
+    "netstat": (lambda text: protocols.paired(text, protocols._WANTED_NETSTAT), (1,), f"{NET}/netstat"),
+}
+
+
+@pytest.mark.fuzz
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("name", LEARNED)
+def test_a_parser_that_has_learned_answers_as_the_parser_itself(name: str) -> None:
+    parser, scales, file = LEARNED[name]
+    text = seed(file)
+    learned = Learned(parser, scales)
+    assert learned(text) == parser(text)
+    asked: list[bytes] = []
+
+    def ask(data: bytes) -> dict[str, int]:
+        asked.append(data)
+        found: dict[str, int] = parser(data)
+        return found
+
+    learned._parse = ask
+
+    def outcome(parse: Parser, data: bytes) -> object:
+        try:
+            return parse(data)
+        except ParseError as error:
+            return str(error), error.partial
+
+    @settings(max_examples=INPUTS, database=None, deadline=None, suppress_health_check=list(HealthCheck))
+    @given(damaged(text) | st.binary(max_size=200))
+    def attempt(data: bytes) -> None:
+        assert outcome(learned, data) == outcome(parser, data)
+
+    moved = re.sub(rb"(?<=\s)\d+(?=\s)", lambda number: b"%d" % (int(number[0]) + 1), text)
+    assert learned(moved) == parser(moved)
+    assert not asked, "it did not learn"
+    attempt()
+    assert asked
 
 
 def test_the_parsers_of_all_tables_are_found() -> None:

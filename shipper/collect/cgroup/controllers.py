@@ -4,7 +4,6 @@ v2: https://docs.kernel.org/admin-guide/cgroup-v2.html, v1: https://docs.kernel.
 controller exist only if the parent cgroup enables it, and keys differ between kernels: each file and key is optional.
 """
 
-import math
 import os
 import re
 from collections.abc import Callable, Hashable, Mapping, MutableMapping
@@ -17,7 +16,6 @@ from shipper.fields.field import Field, Kind, Type, attribute, counter, cpu_time
 from shipper.fields.rates import Value
 from shipper.kernel.hierarchy import UNIFIED, Layout, Mode
 from shipper.kernel.parse import LARGEST, Keyed, ParseError, integer, lines, shown, then
-from shipper.kernel.parse import pressure as parse_pressure
 
 # Values of fields, and a few from which fields are made: see INACTIVE_FILE and below
 Parse = Callable[[bytes], Mapping[str, Any]]
@@ -161,49 +159,13 @@ def _memory_stat_v1(wanted: Mapping[bytes, str]) -> Parse:
     return parse_again
 
 
-_SPANS: Final = ("avg10", "avg60", "avg300")
-_AS_ALWAYS: Final = re.compile(
-    rb"some avg10=([0-9.]{4,5}) avg60=([0-9.]{4,5}) avg300=([0-9.]{4,5}) total=([0-9]{1,18})\n"
-    rb"full avg10=([0-9.]{4,5}) avg60=([0-9.]{4,5}) avg300=([0-9.]{4,5}) total=([0-9]{1,18})\n"
-)
-
-
-@lru_cache(maxsize=2048)
-def _share(percent: bytes) -> float:
-    """Percent as 0 to 1; more than 1, also for what is no number, makes the caller parse carefully."""
-    try:
-        return float(percent) / 100
-    except ValueError:
-        return math.inf
-
-
-def _pressure(resource: str) -> Parse:
-    """As ``parse.pressure``, but fast for the form that all kernels since 5.2 write: each container has three such files."""
-    prefix = f"cgroup.pressure.{resource}"
-    names = [f"{prefix}.{kind}.{span}.pct" for kind in ("some", "full") for span in _SPANS]
-    totals = [f"{prefix}.{kind}.us" for kind in ("some", "full")]
-    order = (*names[:3], totals[0], *names[3:], totals[1])
-    carefully = then(parse_pressure, lambda stalls: pressure.values(prefix, stalls))
-
-    def parse(text: bytes) -> Mapping[str, Value]:
-        match = _AS_ALWAYS.fullmatch(text)
-        if match is None:
-            return carefully(text)
-        some10, some60, some300, some, full10, full60, full300, full = match.groups()
-        shares = (
-            _share(some10), _share(some60), _share(some300), int(some),
-            _share(full10), _share(full60), _share(full300), int(full),
-        )  # fmt: skip
-        if max(shares[:3]) > 1 or max(shares[4:7]) > 1:
-            return carefully(text)
-        return dict(zip(order, shares, strict=True))
-
-    return _kept(parse)
-
-
 def _kept(parse: Parse) -> Parse:
     """``parse`` with a cache, for texts that are often the same: of a cgroup over time, or of many idle ones."""
     return lru_cache(maxsize=_MOST_KEPT)(parse)
+
+
+def _pressure(resource: str) -> Parse:
+    return _kept(pressure.parser(f"cgroup.pressure.{resource}"))
 
 
 _TIMES: Final = {

@@ -50,11 +50,11 @@ def parse(text: bytes) -> dict[str, Value]:
     head, *rows = [line.split() for line in whole(text).split(b"\n") if line] or [[]]
     if not rows or b"entries" not in head or any(len(row) != len(head) for row in rows):
         raise ParseError(f"not a table with entries: {shown(text)}")
-    tables = [dict(zip(head, map(_hexadecimal, row), strict=True)) for row in rows]
-    values: dict[str, Value] = {f"{_PREFIX}.count": tables[0][b"entries"]}
+    values: dict[str, Value] = {f"{_PREFIX}.count": _hexadecimal(rows[0][head.index(b"entries")])}
     for key, (name, _) in _COUNTERS.items():
         if key in head:
-            values[f"{_PREFIX}.{name}"] = min(sum(table[key] for table in tables), LARGEST)
+            at = head.index(key)
+            values[f"{_PREFIX}.{name}"] = min(sum(_hexadecimal(row[at]) for row in rows), LARGEST)
     return values
 
 

@@ -7,16 +7,16 @@ device uses. A partition has no directory in ``sys/block``, where the slash in `
 https://docs.kernel.org/admin-guide/iostats.html
 """
 
-from collections.abc import Container, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 
-from shipper.collect.contract import Collect, Collector, Need, Output, host_reading, matcher
+from shipper.collect.contract import Collect, Collector, Need, Output, host_reading, matcher_of_few
 from shipper.collect.host.totals import Totals
 from shipper.fields.dataset import HOST
 from shipper.fields.field import Type, attribute, counter, dimension, gauge, real
 from shipper.fields.rates import Ceiling, Counters, Kept, Reading, Value
-from shipper.kernel.parse import LARGEST, ParseError, first_line, integer, lines, name, scaled, whole
+from shipper.kernel.parse import LARGEST, ParseError, SameLines, first_line, integer, name, scaled, whole
 from shipper.kernel.source import Reader
 from shipper.settings.config import Config
 from shipper.settings.options import globs, option
@@ -140,9 +140,12 @@ def _carefully(line: bytes) -> tuple[str, str, dict[str, Value]]:
         raise ParseError(str(error), (disk, number, sound)) from None
 
 
-def parse(text: bytes) -> list[tuple[str, str, dict[str, Value]]]:
+_Device = tuple[str, str, dict[str, Value]]
+
+
+def parse(text: bytes, devices: Callable[[bytes], list[_Device]] | None = None) -> list[_Device]:
     """Name, major:minor and values of every device and partition. Raises ParseError."""
-    return lines(whole(text), _carefully)
+    return (devices or SameLines(_carefully))(whole(text))
 
 
 # No device is faster, or is busy for more than a second per second
@@ -159,11 +162,12 @@ class _Devices:
     def __init__(self, reader: Reader) -> None:
         self._reader = reader
         self._known: dict[tuple[str, str], dict[str, Value] | None] = {}
+        self._lines = SameLines(_carefully)
 
     def read(self) -> list[Reading]:
         """One reading per device."""
         at = self._reader.now_ns()
-        devices = self._reader.parse(_FILE, parse) or []
+        devices = self._reader.parse(_FILE, lambda text: parse(text, self._lines)) or []
         keys = [(disk, number) for disk, number, _ in devices]
         if self._known.keys() != set(keys):
             self._known = self._examined(keys)
@@ -214,7 +218,7 @@ class Options:
 
 def start(reader: Reader, config: Config) -> Collect:
     """One reading per disk that is used, and the host's totals."""
-    devices, totals, excluded = _Devices(reader), _Totals(reader), matcher(config.of(Options).device_exclude)
+    devices, totals, excluded = _Devices(reader), _Totals(reader), matcher_of_few(config.of(Options).device_exclude)
 
     def collect() -> Iterable[Reading]:
         disks = [reading for reading in devices.read() if not excluded(reading.entity)]

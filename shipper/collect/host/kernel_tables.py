@@ -10,27 +10,39 @@ https://docs.kernel.org/admin-guide/tainted-kernels.html
 import re
 from collections.abc import Iterable, Mapping
 
-from shipper.collect.contract import Collector, Need, Output, host_reading, plain
+from shipper.collect.contract import Collect, Collector, Need, Output, host_reading
 from shipper.fields.dataset import HOST
 from shipper.fields.field import Type, attribute, gauge, real
 from shipper.fields.rates import Reading, Value
 from shipper.kernel import namespace
+from shipper.kernel.every import Every
 from shipper.kernel.parse import ParseError, columns, integer, shown, whole
 from shipper.kernel.source import Reader
+from shipper.settings.config import Config
 
 _SYS = "proc/sys"
 _TAINT = "system.kernel.taint"
 _PIDS = "system.pids.limit.count"
+_ENTROPY = "system.entropy.available_bits"
 _SINGLE = {
-    "system.entropy.available_bits": (f"{_SYS}/kernel/random/entropy_avail", "bits", "Entropy in the random pool"),
-    _PIDS: (f"{_SYS}/kernel/pid_max", "count", "Maximum number of process and thread ids"),
-    "system.threads.limit.count": (f"{_SYS}/kernel/threads-max", "count", "Maximum number of threads on the host"),
-    _TAINT: (f"{_SYS}/kernel/tainted", "", "Bit mask of the reasons why the kernel is tainted; 0 if it is not"),
+    _ENTROPY: (f"{_SYS}/kernel/random/entropy_avail", "bits", "Entropy in the random pool"),
+    _PIDS: (f"{_SYS}/kernel/pid_max", "count", "Maximum number of process and thread ids; read once a minute"),
+    "system.threads.limit.count": (
+        f"{_SYS}/kernel/threads-max",
+        "count",
+        "Maximum number of threads on the host; read once a minute",
+    ),
+    _TAINT: (
+        f"{_SYS}/kernel/tainted",
+        "",
+        "Bit mask of the reasons why the kernel is tainted; 0 if it is not; read once a minute",
+    ),
 }
 _RELEASE = f"{_SYS}/kernel/osrelease"
 _PID_MAX_OF_NAMESPACE = (6, 14)
 _FILES = f"{_SYS}/fs/file-nr"
 _INODES = f"{_SYS}/fs/inode-nr"
+_EVERY_S = 60
 _REBOOT = "run/reboot-required"
 _SESSIONS = "run/systemd/sessions"
 _NO_LIMIT = 2**63 - 1
@@ -52,7 +64,10 @@ FIELDS = (
     gauge("system.inodes.unused.count", "count", "Unused inodes in memory", f"{_INODES} 2nd"),
     gauge("system.sessions.count", "count", "Login sessions; absent if logind does not run", _SESSIONS),
     attribute(
-        "system.reboot_required", "Whether an upgrade needs a reboot (Debian's flag file)", _REBOOT, Type.BOOLEAN
+        "system.reboot_required",
+        "Whether an upgrade needs a reboot (Debian's flag file); read once a minute",
+        _REBOOT,
+        Type.BOOLEAN,
     ),
 )
 
@@ -82,21 +97,45 @@ def _is_hosts_pid_max(reader: Reader) -> bool:
     return not of_namespace or not namespace.own_processes(reader)
 
 
-def collect(reader: Reader) -> Iterable[Reading]:
-    """The reading of the host."""
+def _slow(reader: Reader) -> dict[str, Value]:
+    """What only a person or an upgrade changes."""
     values: dict[str, Value] = {"system.reboot_required": reader.exists(_REBOOT)}
-    for name, (path, _, _) in _SINGLE.items():
-        number = reader.parse(path, lambda text: integer(whole(text)))
+    for name in _SINGLE.keys() - {_ENTROPY}:
+        number = _number(reader, name)
         if number is not None and name == _PIDS and not reader.root.shared(_is_hosts_pid_max, reader):
             reader.lacks[name] = "this process is in its own pid namespace, which has its own pid_max"
         elif number is not None:
             values[name] = number
-    values |= reader.parse(_FILES, files) or {}
-    values |= reader.parse(_INODES, inodes) or {}
-    sessions = sum(name.isalnum() for name in reader.names(_SESSIONS))
-    if sessions or reader.exists(_LOGIND):
-        values["system.sessions.count"] = sessions
-    return host_reading(reader, values)
+    return values
+
+
+def _number(reader: Reader, name: str) -> int | None:
+    return reader.parse(_SINGLE[name][0], lambda text: integer(whole(text)))
+
+
+def start(reader: Reader, _config: Config) -> Collect:
+    """Limits, taint and the reboot flag are read once a minute and published at every tick."""
+    every = Every(_EVERY_S)
+    slow: dict[str, Value] = {}
+
+    def collect() -> Iterable[Reading]:
+        nonlocal slow
+        if every.due(reader.now_ns()):
+            slow = _slow(reader)
+        values: dict[str, Value] = {
+            **slow,
+            **(reader.parse(_FILES, files) or {}),
+            **(reader.parse(_INODES, inodes) or {}),
+        }
+        entropy = _number(reader, _ENTROPY)
+        if entropy is not None:
+            values[_ENTROPY] = entropy
+        sessions = sum(name.isalnum() for name in reader.names(_SESSIONS))
+        if sessions or reader.exists(_LOGIND):
+            values["system.sessions.count"] = sessions
+        return host_reading(reader, values)
+
+    return collect
 
 
 def derive(values: Mapping[str, Value], _inputs: Mapping[str, int]) -> dict[str, Value]:
@@ -114,4 +153,4 @@ def derive(values: Mapping[str, Value], _inputs: Mapping[str, int]) -> dict[str,
 
 NEEDS = (Need("login sessions (system.sessions)", (_LOGIND,), "logind does not run"),)
 
-COLLECTOR = Collector("kernel", plain(collect), {HOST: Output(FIELDS, derive)}, NEEDS)
+COLLECTOR = Collector("kernel", start, {HOST: Output(FIELDS, derive)}, NEEDS)

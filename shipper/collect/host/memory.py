@@ -14,6 +14,7 @@ from shipper.collect.contract import Collector, Need, Output, host_reading, plai
 from shipper.fields.dataset import HOST
 from shipper.fields.field import gauge, real
 from shipper.fields.rates import Reading, Value
+from shipper.kernel.learned import Learned
 from shipper.kernel.parse import ParseError, meminfo, pick, table
 from shipper.kernel.source import Reader
 
@@ -142,9 +143,13 @@ def used(values: Mapping[str, int]) -> dict[str, Value]:
     return result
 
 
+def _learned() -> Learned:
+    return Learned(parse, (1, 1024))
+
+
 def collect(reader: Reader) -> Iterable[Reading]:
     """The reading of the host."""
-    sizes = reader.parse(_FILE, parse)
+    sizes = reader.parse(_FILE, reader.root.shared(_learned))
     return host_reading(reader, {**sizes, **used(sizes)}) if sizes else []
 
 

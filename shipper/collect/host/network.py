@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
-from shipper.collect.contract import Collect, Collector, Need, Output, host_reading, matcher
+from shipper.collect.contract import Collect, Collector, Need, Output, host_reading, matcher_of_few
 from shipper.collect.host.protocols import directory
 from shipper.collect.host.totals import Totals
 from shipper.fields.dataset import HOST
@@ -15,7 +15,7 @@ from shipper.fields.field import Type, attribute, counter, dimension, gauge, rea
 from shipper.fields.rates import Ceiling, Reading, Value
 from shipper.kernel import net_dev
 from shipper.kernel.every import Every
-from shipper.kernel.parse import ParseError, columns, integer, lines, name, then, whole, word
+from shipper.kernel.parse import ParseError, SameLines, columns, integer, lines, name, then, whole, word
 from shipper.kernel.source import File, Reader
 from shipper.settings.config import Config
 from shipper.settings.options import globs, option
@@ -117,7 +117,7 @@ def parse(text: bytes) -> list[tuple[str, dict[str, Value]]]:
     return lines(net_dev.rows(text), _interface)
 
 
-_NEVER_SUMMED = matcher(("lo", "veth*"))
+_NEVER_SUMMED = matcher_of_few(("lo", "veth*"))
 _BRIDGES = ("docker", "br-", "virbr")
 _MADE = re.compile(r"(docker|br|virbr|cni|bond|team|vlan)[-_]?[0-9a-f]*|.*\.[0-9]+")
 # The fastest Ethernet is 800 Gbit/s
@@ -157,15 +157,19 @@ class _Interfaces:
         self._reader = reader
         self._skip = skip
         self._links: dict[str, _Link] = {}
+        self._lines = SameLines(_interface)
 
     def read(self) -> list[tuple[Reading, _Link]]:
         """One reading per interface, and what sysfs says of it."""
         at = self._reader.now_ns()
-        interfaces = self._reader.parse(f"{directory(self._reader)}/dev", parse) or []
+        interfaces = self._reader.parse(f"{directory(self._reader)}/dev", self._parse) or []
         present = {interface: values for interface, values in interfaces if not self._skip(interface)}
         for interface in self._links.keys() - present.keys():
             self._links.pop(interface).close()
         return [self._reading(interface, at, values) for interface, values in present.items()]
+
+    def _parse(self, text: bytes) -> list[tuple[str, dict[str, Value]]]:
+        return self._lines(net_dev.rows(text))
 
     def _reading(self, interface: str, at: int, values: dict[str, Value]) -> tuple[Reading, _Link]:
         link = self._links.get(interface)
@@ -255,7 +259,7 @@ class Options:
 
 def start(reader: Reader, config: Config) -> Collect:
     """One reading per interface, and the host's totals."""
-    interfaces, totals = _Interfaces(reader, matcher(config.of(Options).interface_exclude)), Totals(_SUMMED)
+    interfaces, totals = _Interfaces(reader, matcher_of_few(config.of(Options).interface_exclude)), Totals(_SUMMED)
 
     def collect() -> Iterable[Reading]:
         read = interfaces.read()

@@ -18,6 +18,7 @@ from shipper.fields import lean
 from shipper.fields.dataset import HOST
 from shipper.fields.field import counter, gauge, real
 from shipper.fields.rates import Reading, Value
+from shipper.kernel.learned import Learned
 from shipper.kernel.parse import ParseError, key_values, merged, pick, scaled, whole
 from shipper.kernel.source import Reader
 from shipper.settings.config import Config
@@ -232,12 +233,23 @@ def paired(text: bytes, wanted: Mapping[bytes, str]) -> dict[str, int]:
     return counts
 
 
-def _sockets(reader: Reader, net: str) -> dict[str, int]:
-    counts = reader.parse(f"{net}/sockstat", lambda text: sockstat(text, _WANTED_SOCKETS)) or {}
+class _Parsers:
+    """The parsers of the files, which learn the words of this kernel."""
+
+    def __init__(self) -> None:
+        self.sockstat = Learned(lambda text: sockstat(text, _WANTED_SOCKETS), (1, _PAGE))
+        self.sockstat6 = Learned(lambda text: sockstat(text, _SOCKETS_6))
+        self.snmp = Learned(lambda text: paired(text, _WANTED_SNMP))
+        self.snmp6 = Learned(lambda text: key_values(whole(text), _WANTED_SNMP6))
+        self.netstat = Learned(lambda text: paired(text, _WANTED_NETSTAT))
+
+
+def _sockets(reader: Reader, net: str, parsers: _Parsers) -> dict[str, int]:
+    counts = reader.parse(f"{net}/sockstat", parsers.sockstat) or {}
     file = f"{net}/sockstat6"
     data = reader.read(file)  # absent without IPv6
     if data is not None:
-        more = reader.parsed(file, data, lambda text: sockstat(text, _SOCKETS_6)) or {}
+        more = reader.parsed(file, data, parsers.sockstat6) or {}
         for name in _SOCKETS_6.values():
             if name in counts and name in more:
                 counts[name] += more[name]
@@ -248,12 +260,12 @@ def _sockets(reader: Reader, net: str) -> dict[str, int]:
 
 def collect(reader: Reader, *, with_ipv6: bool) -> Iterable[Reading]:
     """The reading of the host."""
-    net = directory(reader)
-    values: dict[str, Value] = {**_sockets(reader, net)}
-    values |= reader.parse(f"{net}/snmp", lambda text: paired(text, _WANTED_SNMP)) or {}
+    net, parsers = directory(reader), reader.root.shared(_Parsers)
+    values: dict[str, Value] = {**_sockets(reader, net, parsers)}
+    values |= reader.parse(f"{net}/snmp", parsers.snmp) or {}
     if with_ipv6:
-        values |= reader.parse(f"{net}/snmp6", lambda text: key_values(whole(text), _WANTED_SNMP6)) or {}
-    values |= reader.parse(f"{net}/netstat", lambda text: paired(text, _WANTED_NETSTAT)) or {}
+        values |= reader.parse(f"{net}/snmp6", parsers.snmp6) or {}
+    values |= reader.parse(f"{net}/netstat", parsers.netstat) or {}
     return host_reading(reader, values)
 
 

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from shipper.collect.contract import Collect, Collector, Output
 from shipper.fields.field import attribute, dimension, gauge, real
 from shipper.fields.rates import Reading, Value
+from shipper.kernel.every import Every
 from shipper.kernel.parse import ParseError, integer, shown, whole, word
 from shipper.kernel.source import Reader
 from shipper.settings.config import Config
@@ -17,6 +18,7 @@ from shipper.settings.config import Config
 DATASET = "raid"
 _BLOCK = "sys/block"
 _PREFIX = "system.raid"
+_SEEK_S = 60.0
 _STATES = ("active", "spare", "failed")
 
 FIELDS = (
@@ -46,9 +48,14 @@ def progress(text: bytes) -> float | None:
 
 
 def start(reader: Reader, _config: Config) -> Collect:
-    """One reading per array."""
+    """One reading per array. A host without arrays is asked for new ones once a minute."""
+    seek = Every(_SEEK_S)
+    arrays: list[Reading] = []
 
     def collect() -> list[Reading]:
+        nonlocal arrays
+        if not arrays and not seek.due(reader.now_ns()):
+            return []
         arrays = list(_collect(reader))
         reader.lacks = {} if arrays else {"software RAID (system.raid)": "the host has no md array"}
         return arrays

@@ -85,8 +85,8 @@ def arcstats(text: bytes) -> dict[str, int]:
 
 def collect(reader: Reader) -> Iterable[Reading]:
     """The reading of the host."""
-    values: dict[str, Value] = {**(reader.parse(f"{directory(reader)}/rpc/nfs", nfs) or {})}
-    values |= reader.parse(_ARC_FILE, arcstats) or {}
+    values: dict[str, Value] = {**(reader.parse_if_any(f"{directory(reader)}/rpc/nfs", nfs) or {})}
+    values |= reader.parse_if_any(_ARC_FILE, arcstats) or {}
     return host_reading(reader, values)
 
 

@@ -6,12 +6,13 @@ anon and file since 5.9. https://docs.kernel.org/admin-guide/sysctl/vm.html
 """
 
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from shipper.collect.contract import Collector, Output, host_reading, plain
 from shipper.fields.dataset import HOST
 from shipper.fields.field import counter
 from shipper.fields.rates import Reading, Value
+from shipper.kernel.learned import Learned
 from shipper.kernel.parse import LARGEST, ParseError, key_values, whole
 from shipper.kernel.source import Reader
 
@@ -57,10 +58,14 @@ FIELDS = tuple(
 )
 
 
-def parse(text: bytes) -> dict[str, Value]:
+def _counts(text: bytes) -> dict[str, int]:
+    return key_values(whole(text), _KEYS)
+
+
+def parse(text: bytes, counts: Callable[[bytes], dict[str, int]] = _counts) -> dict[str, Value]:
     """Sums by field. Raises ParseError."""
     try:
-        return _sums(key_values(whole(text), _KEYS))
+        return _sums(counts(text))
     except ParseError as error:
         # A sum without the damaged lines would fall, and jump when they are sound again
         single = {key: value for key, value in (error.partial or {}).items() if _single(key)}
@@ -74,17 +79,22 @@ def _single(key: str) -> bool:
 def _sums(counts: dict[str, int]) -> dict[str, Value]:
     if not counts:
         raise ParseError("no known counter")
-    sums = {
-        name: sum(counts[key] for key in keys if key in counts) * factor
-        for name, (keys, factor, _) in _WANTED.items()
-        if any(key in counts for key in keys)
-    }
-    return {name: value for name, value in sums.items() if value <= LARGEST}
+    sums: dict[str, Value] = {}
+    for name, (keys, factor, _) in _WANTED.items():
+        found = [counts[key] for key in keys if key in counts]
+        if found and (value := sum(found) * factor) <= LARGEST:
+            sums[name] = value
+    return sums
+
+
+def _learned() -> Learned:
+    return Learned(_counts)
 
 
 def collect(reader: Reader) -> Iterable[Reading]:
     """The reading of the host."""
-    return host_reading(reader, reader.parse(_FILE, parse))
+    learned = reader.root.shared(_learned)
+    return host_reading(reader, reader.parse(_FILE, lambda text: parse(text, learned)))
 
 
 COLLECTOR = Collector("vmstat", plain(collect), {HOST: Output(FIELDS)})

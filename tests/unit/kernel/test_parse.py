@@ -191,3 +191,20 @@ def test_learnt_patterns_change_no_value(seen: list[bytes], lines: list[bytes], 
     for known in (*(one + b"\n" for one in seen), b"anon 1\nfile 2\ntotal 3\n", b"file 2\nanon 1\n", text):
         outcome(lambda known=known: learnt(known))  # type: ignore[misc]
     assert outcome(lambda: learnt(text)) == outcome(lambda: parse.key_values(text, wanted, scale))
+
+
+def test_lines_that_did_not_change_are_not_parsed_again() -> None:
+    parsed: list[bytes] = []
+
+    def parse_line(line: bytes) -> int:
+        parsed.append(line)
+        return parse.integer(line)
+
+    same = parse.SameLines(parse_line)
+    assert same(b"1\n2\n") == [1, 2]
+    assert same(b"1\n3\n") == [1, 3]
+    with pytest.raises(ParseError) as caught:
+        same(b"1\nx\n")
+    assert caught.value.partial == [1]
+    assert same(b"1\n3\n") == [1, 3]
+    assert parsed == [b"1", b"2", b"3", b"x", b"3"], "only the lines of the last text are kept"

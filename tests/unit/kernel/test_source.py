@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from shipper.kernel.source import Descriptors, Files, Root
+from shipper.kernel.source import Descriptors, Files, Reader, Root
 
 NAMES = ("a", "b", "c")
 
@@ -98,3 +98,23 @@ def test_files_that_nobody_has_any_more_are_closed_at_once(tree: Path) -> None:
     finally:
         gc.enable()
     assert descriptors.free == 10
+
+
+def test_a_file_that_most_hosts_lack_is_looked_for_once_a_minute(tmp_path: Path) -> None:
+    reader = Reader(Root(str(tmp_path)))
+    now = 0
+    reader.now_ns = lambda: now * 1_000_000_000
+
+    def read() -> bytes | None:
+        return reader.parse_if_any("proc/some", lambda text: text)
+
+    assert read() is None
+    (tmp_path / "proc").mkdir()
+    (tmp_path / "proc/some").write_bytes(b"1")
+    now = 59
+    assert read() is None
+    now = 60
+    assert read() == b"1"
+    (tmp_path / "proc/some").write_bytes(b"2")
+    now = 61
+    assert read() == b"2"
