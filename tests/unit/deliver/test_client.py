@@ -373,9 +373,9 @@ CLOSED = "the connection was closed before the end of the response"
         (b"", "the server closed the connection without a response; use https:// if the server uses TLS"),
         (HEAD + b"content-length: 20\r\n\r\n{}", CLOSED),
         (HEAD + b"transfer-encoding: chunked\r\n\r\n5\r\n{}", CLOSED),
-        (reply("503 Busy", b'{"error":"wait"}'), "503: wait"),
+        (reply("503 Busy\r\nconnection: close", b'{"error":"wait"}'), "503: wait"),
         (HEAD + b"content-encoding: gzip\r\nconnection: close\r\n\r\n" + gzip.compress(b'{"items":[1]}'), None),
-        (HEAD + b'transfer-encoding: chunked\r\n\r\nd\r\n{"items":[1]}\r\n0\r\n\r\n', None),
+        (HEAD + b'connection: close\r\ntransfer-encoding: chunked\r\n\r\nd\r\n{"items":[1]}\r\n0\r\n\r\n', None),
         (HEAD + b'connection: close\r\n\r\n{"items":[1]}', None),
     ],
 )
