@@ -1,11 +1,11 @@
 """Grafana's own code in a real Chromium: what a panel shows of the frames that its data source gives, and its drawing.
 
 The packages come from npm, pinned by ``tests/support/grafana/<version>/package-lock.json``, and are bundled with
-``tests/support/grafana/page.js``.
+``tests/support/grafana/page.js``, once for all clones: the bundle is in ~/.cache/shipper-tests.
 """
 
-import fcntl
 import hashlib
+import os
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -16,6 +16,7 @@ from typing import Any, Final
 
 from chromium import Browser, chromium
 from grafana_target import Page, frames
+from sharing import held
 
 FOLDER: Final = Path(__file__).parent / "grafana"
 VERSIONS: Final = ("11", "13")
@@ -112,15 +113,20 @@ def bundled(version: str) -> Path:
     own = FOLDER / version
     sources = [*sorted(FOLDER.glob("*.js")), *(own / name for name in ("package-lock.json", "table.js"))]
     known = hashlib.sha256(b"".join([repr(_BUNDLE + _ALIASES).encode(), *(one.read_bytes() for one in sources)]))
-    made = own / "node_modules" / f".page-{known.hexdigest()[:16]}"
-    with (own / "package.json").open("rb") as lock:  # several workers may need it at once
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not (own / "node_modules/.package-lock.json").exists():
-            install = ("npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--legacy-peer-deps", "--silent")
-            subprocess.run(install, cwd=own, check=True, timeout=_LONGEST_S)
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "shipper-tests"
+    cache.mkdir(parents=True, exist_ok=True)
+    made = cache / f"grafana-{version}-{known.hexdigest()[:16]}"
+    with held(made.with_suffix(".lock")):  # several workers may need it at once
         if not (made / "page.html").exists():
+            _install(own)
             _bundle(version, own, made)
     return made / "page.html"
+
+
+def _install(own: Path) -> None:
+    if not (own / "node_modules/.package-lock.json").exists():
+        install = ("npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--legacy-peer-deps", "--silent")
+        subprocess.run(install, cwd=own, check=True, timeout=_LONGEST_S)
 
 
 def _bundle(version: str, own: Path, directory: Path) -> None:
