@@ -21,22 +21,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="session")
-def mortal() -> Iterator[shipper_eslocal.Cluster]:
-    with shipper_eslocal.cluster() as cluster:
-        yield cluster
+def es(servers: Servers) -> shipper_eslocal.Cluster:
+    return servers.one("es", shipper_eslocal.cluster)
 
 
-@pytest.fixture
-def es(
-    request: pytest.FixtureRequest, servers: Servers, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[shipper_eslocal.Cluster]:
-    """Tests with the marker ``kills`` have another one; no test uses it beside one with the marker ``alone``."""
-    if request.node.get_closest_marker("kills"):
-        yield request.getfixturevalue("mortal")
-        return
+@pytest.fixture(autouse=True)
+def _turn(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """No test runs beside one with the marker ``alone``."""
     alone = request.node.get_closest_marker("alone")
     with held(common(tmp_path_factory) / "es.turn", shared=not alone):
-        yield servers.one("es", shipper_eslocal.cluster)
+        yield
 
 
 @pytest.fixture
