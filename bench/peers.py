@@ -31,6 +31,7 @@ from bench.peer_settings import Scraped, Settings
 from shipper.fields import lean
 
 _START_S = 6.0
+_CHILDREN_S = 20.0  # longer than the check of a server takes on a busy machine
 _SHIPPER = "shipper"
 _HOST_DATASETS = "host,disk,filesystem,network,raid,sensor,agent"
 
@@ -123,6 +124,12 @@ class Peer:
             line = " ".join(self._arguments)
             raise SystemExit(f"{self._arguments[0]} exited with {ended}; run it by hand: {line}")
 
+    def await_start(self) -> None:
+        """Wait for the children that only the start needs, such as the shipper's, which checks the server once."""
+        deadline = time.monotonic() + _CHILDREN_S
+        while psutil.Process(self._process.pid).children() and time.monotonic() < deadline:
+            time.sleep(0.1)
+
     def cpu_ms(self) -> float:
         """CPU time of the process and its descendants so far."""
         return self._account.ms()
@@ -140,6 +147,7 @@ def pushed(arguments: Callable[[str, Path], Sequence[str]], seconds: int) -> Sam
         line = arguments(f"http://127.0.0.1:{sink.port}", Path(directory))
         with Peer(line, {"HOME": directory}) as peer:
             time.sleep(_START_S)
+            peer.await_start()
             before, cpu = sink.counts(), peer.cpu_ms()
             time.sleep(seconds)
             after, cpu_after, rss = sink.counts(), peer.cpu_ms(), peer.rss_mib()

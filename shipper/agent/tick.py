@@ -149,10 +149,9 @@ class HostIdentity:
     labels: Mapping[str, str]
     label_fields: tuple[str, ...] = ()
 
-    def envelope(self, dataset: Dataset, tick_ms: int) -> dict[str, Value]:
-        """The values that every document of the dataset has at this tick."""
+    def envelope(self, dataset: Dataset) -> dict[str, Value]:
+        """The values that every document of the dataset has at every tick."""
         values: dict[str, Value] = {
-            "@timestamp": timestamp(tick_ms),
             "host.name": self.name,
             "host.id": self.id,
             "event.module": dataset.module,
@@ -189,6 +188,12 @@ class Ticker:
             "agent.detail": config.collect.detail,
             PERIOD.name: config.collect.period_s * 1000,
         }
+
+        self._envelopes = {name: self._envelope(DATASETS[name]) for name in wanted}
+
+    def _envelope(self, dataset: Dataset) -> dict[str, Value]:
+        constants = {field.name: self._constants[field.name] for field in dataset.constants}
+        return {**self._identity.envelope(dataset), **constants}
 
     def prime(self) -> None:
         """Read all counters once, so that the first tick has rates; also those that are not read at every tick."""
@@ -253,8 +258,7 @@ class Ticker:
 
     def _writer(self, name: str, tick_ms: int) -> Write:
         dataset, writer = DATASETS[name], self._writers[name]
-        envelope = self._identity.envelope(dataset, tick_ms)
-        envelope |= {field.name: self._constants[field.name] for field in dataset.constants}
+        envelope = {"@timestamp": timestamp(tick_ms), **self._envelopes[name]}
         action = self._action(dataset, tick_ms)
         if dataset.name == METRIC:
             action = _hinted(action, wanted=self._config.index.layout == "datastream")

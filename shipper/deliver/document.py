@@ -16,6 +16,7 @@ from shipper.fields.rates import Value
 
 _MOST_FORMS: Final = 512
 _PLACES: Final = {Type.LONG: "%d", Type.FLOAT: "%.7g", Type.DOUBLE: "%.7g"}
+_ENCODE: Final = json.JSONEncoder(ensure_ascii=False).encode
 _FLAGS: Final = {True: b"true", False: b"false"}
 
 
@@ -25,7 +26,7 @@ def quote(value: Value) -> bytes:
         return encode_basestring(value if value.isascii() else utf8(value)).encode()
     if isinstance(value, bool):
         return _FLAGS[value]
-    return json.dumps(_clean(value), ensure_ascii=False).encode()
+    return _ENCODE(_clean(value)).encode()
 
 
 def _clean(value: Any) -> Any:

@@ -40,7 +40,7 @@ _ABSENT: Final = frozenset(
 _DENIED: Final = frozenset({errno.EACCES, errno.EPERM})
 # The kernel returns in one read: kernfs, sysctl, and the files of /proc that it writes as one record (single_open)
 _SINGLE: Final = re.compile(
-    r"sys/.*|proc/(sys|pressure)/.*|proc/(stat|meminfo|loadavg|uptime|softirqs)|proc/(1/)?net/(snmp6?|netstat|sockstat6?)"
+    r"sys/.*|proc/(sys|pressure)/.*|proc/(stat|meminfo|loadavg|uptime|softirqs|self/statm)|proc/(1/)?net/(snmp6?|netstat|sockstat6?)"
 )
 _OF_A_PROCESS: Final = re.compile(r"^proc/\d+/")
 _FLAGS: Final = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY

@@ -15,6 +15,7 @@ from typing import Any
 from fleetdocs import Document, Fleet, _Host
 from fleetsim import Entity
 
+from shipper.base.tick_times import timestamp
 from shipper.deliver.document import Writer
 from shipper.schema.datasets import DATASETS
 from shipper.schema.stream_names import stream
@@ -79,7 +80,11 @@ class Calm(Fleet):
 
     def _extra(self, host: _Host, tick: int) -> Iterator[Document]:
         for dataset, values in self.extra.items():
-            whole = {**host._identity.envelope(DATASETS[dataset], self.tick_ms(tick)), **values}
+            whole = {
+                "@timestamp": timestamp(self.tick_ms(tick)),
+                **host._identity.envelope(DATASETS[dataset]),
+                **values,
+            }
             index = stream(dataset, self.namespace)
             yield Document(dataset, host._number, tick, False, index, whole, _writer(dataset).write(whole))
 

@@ -28,6 +28,7 @@ from fleetsim import Entity, Kind, Values, agent, captured, joined, noise
 
 from shipper import __version__
 from shipper.agent.tick import HostIdentity
+from shipper.base.tick_times import timestamp
 from shipper.collect.cgroup.member import _entity
 from shipper.deliver.document import Writer
 from shipper.fields import lean
@@ -276,7 +277,8 @@ class _Host:
 
     def _document(self, entity: Entity, tick: int, values: Values) -> Document:
         dataset, late = entity.kind.dataset, tick in self._fleet.late.get(self._number, ())
-        values = self._identity.envelope(DATASETS[dataset], self._fleet.tick_ms(tick)) | values
+        at = timestamp(self._fleet.tick_ms(tick))
+        values = {"@timestamp": at, **self._identity.envelope(DATASETS[dataset]), **values}
         values = {name: value for name, value in values.items() if name not in self._left_out[dataset]}
         index = (late_stream if late else stream)(dataset, self._fleet.namespace)
         return Document(dataset, self._number, tick, late, index, values, self._writers[dataset].write(values))
