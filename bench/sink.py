@@ -37,6 +37,7 @@ def numbers(value: Any) -> int:
 
 class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    wbufsize = -1  # head and body of an answer go together, as Elasticsearch sends them
 
     def do_POST(self) -> None:
         raw = self._body()

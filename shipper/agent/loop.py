@@ -124,7 +124,7 @@ class Agent:
     def _delivered(self) -> None:
         """In the thread of delivery: to wake the main thread for this would cost more than the file."""
         if not self._stopping:  # else the main thread writes the last one
-            self._publish()
+            self._publish(self.ledger.spool.on_disk_later)
 
     def _stop(self, number: int, _frame: FrameType | None) -> None:
         if number in RELOAD and not (number == signal.SIGHUP and sys.stdin and sys.stdin.isatty()):
@@ -290,7 +290,7 @@ class Agent:
         self._is_published = False
         self._keep_alive(self._status.equation())
 
-    def _publish(self, *, stopped: bool = False) -> None:
+    def _publish(self, on_disk: Callable[[Callable[[], None]], None] | None = None, *, stopped: bool = False) -> None:
         """Write status.json. Once per tick is enough: when its documents are sent, or could not be; at the latest
         after the next tick.
         """
@@ -303,7 +303,7 @@ class Agent:
         with self._publishing, suppress(OSError):
             self._is_published = True
             content = self._status.now(stopped=stopped)
-            self.ledger.spool.on_disk(write)
+            (on_disk or self.ledger.spool.on_disk)(write)
 
     def _keep_alive(self, words: str) -> None:
         """Notify the watchdog while both loops are alive: ticks are made, and delivery is idle or makes progress."""

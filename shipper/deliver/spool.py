@@ -78,6 +78,10 @@ class Spool:
         """Run ``call`` in the thread that accesses the disk and return its value. Raises OSError."""
         return self._disk.run(call, deadline_s)
 
+    def on_disk_later(self, call: Callable[[], object]) -> None:
+        """Run ``call`` in that thread without waiting for it, unless the disk hangs. Raises OSError."""
+        self._disk.post(call)
+
     def write(self, tick_ms: int, entries: Sequence[Entry], collected: int) -> Segment:
         """Store ``entries`` durably as one segment; ``collected`` is the count in the header.
 

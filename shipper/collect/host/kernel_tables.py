@@ -100,7 +100,7 @@ def _is_hosts_pid_max(reader: Reader) -> bool:
 def _slow(reader: Reader) -> dict[str, Value]:
     """What only a person or an upgrade changes."""
     values: dict[str, Value] = {"system.reboot_required": reader.exists(_REBOOT)}
-    for name in _SINGLE.keys() - {_ENTROPY}:
+    for name in (name for name in _SINGLE if name != _ENTROPY):
         number = _number(reader, name)
         if number is not None and name == _PIDS and not reader.root.shared(_is_hosts_pid_max, reader):
             reader.lacks[name] = "this process is in its own pid namespace, which has its own pid_max"
@@ -114,14 +114,21 @@ def _number(reader: Reader, name: str) -> int | None:
 
 
 def start(reader: Reader, _config: Config) -> Collect:
-    """Limits, taint and the reboot flag are read once a minute and published at every tick."""
+    """Limits, taint and the reboot flag are read once a minute and published at every tick.
+
+    A host without login sessions is asked once a minute whether logind runs.
+    """
     every = Every(_EVERY_S)
     slow: dict[str, Value] = {}
+    sessions, logind = 0, False
 
     def collect() -> Iterable[Reading]:
-        nonlocal slow
-        if every.due(reader.now_ns()):
-            slow = _slow(reader)
+        nonlocal slow, sessions, logind
+        due = every.due(reader.now_ns())
+        if due:
+            slow, logind = _slow(reader), reader.exists(_LOGIND)
+        if due or logind or sessions:
+            sessions = sum(name.isalnum() for name in reader.names(_SESSIONS))
         values: dict[str, Value] = {
             **slow,
             **(reader.parse(_FILES, files) or {}),
@@ -130,8 +137,7 @@ def start(reader: Reader, _config: Config) -> Collect:
         entropy = _number(reader, _ENTROPY)
         if entropy is not None:
             values[_ENTROPY] = entropy
-        sessions = sum(name.isalnum() for name in reader.names(_SESSIONS))
-        if sessions or reader.exists(_LOGIND):
+        if sessions or logind:
             values["system.sessions.count"] = sessions
         return host_reading(reader, values)
 

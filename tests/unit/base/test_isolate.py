@@ -124,3 +124,20 @@ def test_calls_aside_are_refused_while_one_hangs() -> None:
         with suppress(TimeoutError):
             assert aside.run(lambda: 2, 10.0) == 2
             break
+
+
+def test_a_posted_call_is_made_and_not_awaited() -> None:
+    release, made = threading.Event(), []
+    aside = Aside("test")
+    aside.post(lambda: release.wait(60))
+    aside.post(lambda: made.append("left out"))  # while the first one does not end
+    with pytest.raises(TimeoutError):
+        aside.run(lambda: made.append("late"), 0.05)
+    release.set()
+    while not made:
+        with suppress(TimeoutError):
+            aside.run(lambda: made.append("run"), 30)
+    assert made[0] == "late", "calls are made in the order in which they were asked for"
+    aside.post(lambda: made.append("posted"))
+    aside.run(lambda: None, 30)
+    assert made[-1] == "posted" and "left out" not in made
