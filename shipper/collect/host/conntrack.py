@@ -9,19 +9,22 @@ one maximum.
 
 from collections.abc import Iterable, Mapping
 
-from shipper.collect.contract import Collector, Need, Output, host_reading, plain
+from shipper.collect.contract import Collect, Collector, Need, Output, host_reading
 from shipper.collect.host.protocols import directory
 from shipper.fields.dataset import HOST
 from shipper.fields.field import counter, gauge, real
 from shipper.fields.rates import Reading, Value
 from shipper.kernel import namespace
+from shipper.kernel.every import Every
 from shipper.kernel.parse import LARGEST, ParseError, integer, shown, whole
 from shipper.kernel.source import Reader
+from shipper.settings.config import Config
 
 _FILE = "proc/1/net/stat/nf_conntrack"
 _COUNT = "proc/sys/net/netfilter/nf_conntrack_count"
 _MAX = "proc/sys/net/netfilter/nf_conntrack_max"
 _PREFIX = "system.conntrack"
+_EVERY_S = 60
 _COUNTERS = {
     b"drop": ("drop.count", "Packets dropped because the connection tracking table was full"),
     b"early_drop": ("early_drop.count", "Tracked connections removed early to make room for new ones"),
@@ -31,7 +34,7 @@ _COUNTERS = {
 
 FIELDS = (
     gauge(f"{_PREFIX}.count", "count", "Tracked connections", f"{_FILE} entries; {_COUNT}"),
-    gauge(f"{_PREFIX}.limit.count", "count", "Maximum number of tracked connections", _MAX),
+    gauge(f"{_PREFIX}.limit.count", "count", "Maximum number of tracked connections; read once a minute", _MAX),
     real(
         f"{_PREFIX}.used.pct",
         "pct",
@@ -78,13 +81,21 @@ def _count(reader: Reader) -> dict[str, Value]:
     return {} if count is None else {f"{_PREFIX}.count": count}
 
 
-def collect(reader: Reader) -> Iterable[Reading]:
-    """The reading of the host."""
-    values = reader.parse(f"{directory(reader)}/stat/nf_conntrack", parse) or _count(reader)
-    if not values:
-        return []
-    most = reader.parse(_MAX, lambda text: integer(whole(text)))
-    return host_reading(reader, {**values, f"{_PREFIX}.limit.count": most} if most else values)
+def start(reader: Reader, _config: Config) -> Collect:
+    """The limit is read once a minute and published at every tick."""
+    every = Every(_EVERY_S)
+    most: int | None = None
+
+    def collect() -> Iterable[Reading]:
+        nonlocal most
+        values = reader.parse(f"{directory(reader)}/stat/nf_conntrack", parse) or _count(reader)
+        if not values:
+            return []
+        if not most or every.due(reader.now_ns()):
+            most = reader.parse(_MAX, lambda text: integer(whole(text)))
+        return host_reading(reader, {**values, f"{_PREFIX}.limit.count": most} if most else values)
+
+    return collect
 
 
 def derive(values: Mapping[str, Value], _inputs: Mapping[str, int]) -> dict[str, Value]:
@@ -97,4 +108,4 @@ def derive(values: Mapping[str, Value], _inputs: Mapping[str, int]) -> dict[str,
 
 NEEDS = (Need("connection tracking (system.conntrack)", (_FILE, _COUNT), "nf_conntrack is not loaded"),)
 
-COLLECTOR = Collector("conntrack", plain(collect), {HOST: Output(FIELDS, derive)}, NEEDS)
+COLLECTOR = Collector("conntrack", start, {HOST: Output(FIELDS, derive)}, NEEDS)

@@ -23,9 +23,12 @@ from shipper.settings.config import Config
 _SYS = "proc/sys"
 _TAINT = "system.kernel.taint"
 _PIDS = "system.pids.limit.count"
-_ENTROPY = "system.entropy.available_bits"
 _SINGLE = {
-    _ENTROPY: (f"{_SYS}/kernel/random/entropy_avail", "bits", "Entropy in the random pool"),
+    "system.entropy.available_bits": (
+        f"{_SYS}/kernel/random/entropy_avail",
+        "bits",
+        "Entropy in the random pool; read once a minute",
+    ),
     _PIDS: (f"{_SYS}/kernel/pid_max", "count", "Maximum number of process and thread ids; read once a minute"),
     "system.threads.limit.count": (
         f"{_SYS}/kernel/threads-max",
@@ -98,10 +101,10 @@ def _is_hosts_pid_max(reader: Reader) -> bool:
 
 
 def _slow(reader: Reader) -> dict[str, Value]:
-    """What only a person or an upgrade changes."""
+    """What changes slowly, or only if a person or an upgrade changes it."""
     values: dict[str, Value] = {"system.reboot_required": reader.exists(_REBOOT)}
-    for name in (name for name in _SINGLE if name != _ENTROPY):
-        number = _number(reader, name)
+    for name, (path, _, _) in _SINGLE.items():
+        number = reader.parse(path, lambda text: integer(whole(text)))
         if number is not None and name == _PIDS and not reader.root.shared(_is_hosts_pid_max, reader):
             reader.lacks[name] = "this process is in its own pid namespace, which has its own pid_max"
         elif number is not None:
@@ -109,12 +112,8 @@ def _slow(reader: Reader) -> dict[str, Value]:
     return values
 
 
-def _number(reader: Reader, name: str) -> int | None:
-    return reader.parse(_SINGLE[name][0], lambda text: integer(whole(text)))
-
-
 def start(reader: Reader, _config: Config) -> Collect:
-    """Limits, taint and the reboot flag are read once a minute and published at every tick.
+    """Limits, entropy, taint and the reboot flag are read once a minute and published at every tick.
 
     A host without login sessions is asked once a minute whether logind runs.
     """
@@ -134,9 +133,6 @@ def start(reader: Reader, _config: Config) -> Collect:
             **(reader.parse(_FILES, files) or {}),
             **(reader.parse(_INODES, inodes) or {}),
         }
-        entropy = _number(reader, _ENTROPY)
-        if entropy is not None:
-            values[_ENTROPY] = entropy
         if sessions or logind:
             values["system.sessions.count"] = sessions
         return host_reading(reader, values)

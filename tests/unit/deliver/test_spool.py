@@ -214,3 +214,17 @@ def test_a_read_only_remount_is_worked_through_from_memory(tmp_path: Path) -> No
         again = reopen(ledger)
         assert again.counts == Counts(collected=12, stored=12)
         again.spool.close()
+
+
+def test_a_file_of_shipper_spool_is_seen_also_after_the_directory_was_empty_for_long(tmp_path: Path) -> None:
+    spool = open_spool(tmp_path)
+    folder = tmp_path / "replay"
+    os.utime(folder, (1, 1))
+    for _ in range(2):
+        spool.see_replays()
+        assert spool.replays() == []
+    for name in ("a", "b"):
+        (folder / name).touch()
+        spool.see_replays()
+        assert [os.path.basename(path) for path in spool.replays()][-1] == name
+    spool.close()
