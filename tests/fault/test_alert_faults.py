@@ -5,6 +5,7 @@ agent and in the documents, so that a window of a quarter of an hour takes secon
 """
 
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -132,11 +133,12 @@ def test_a_filesystem_full_without_inodes_and_read_only(judged: Make, disk: Path
 RAID = ("raid-failed", "raid-missing")
 NEW_IMAGE = "shop/web:1.3"
 HOLD = "(head -c 58000000 /dev/zero; sleep 600) | tail -c 58000000"
+FILL = "head -c 90000000 /dev/zero | tail -c 90000000"
 CONTAINERS = {
     "memory": (["--memory", "64m"], HOLD),
     "killed": (
         ["--memory", "32m", "--restart", "always"],
-        "while :; do head -c 90000000 /dev/zero | tail -c 90000000; sleep 1; done",
+        f"while :; do (echo 1000 > /proc/self/oom_score_adj; {FILL}); sleep 1; done",  # the shell is never killed
     ),
     "throttled": (["--cpus", "0.03"], "while :; do :; done"),
     "tasks": (["--pids-limit", "16"], "for i in 1 2 3 4 5 6 7 8 9 10 11 12 13 14; do sleep 600 & done; wait"),
@@ -169,6 +171,7 @@ def test_containers_in_trouble(judged: Make) -> None:
         _start(engine)
         one.run(1, deliver=False)
         _until(lambda: _in_trouble(engine))
+        kills = _kills(engine)
         for restart in range(5):
             engine.run("restart", "-t", "0", "crashing")
             one.run(2 * MINUTE, deliver=False)
@@ -177,6 +180,7 @@ def test_containers_in_trouble(judged: Make) -> None:
                 engine.run("tag", IMAGE, NEW_IMAGE)
                 engine.run("rm", "-f", "deployed")
                 _run(engine, "deployed", NEW_IMAGE)
+        _until(lambda: _kills(engine) > kills)
         one.run(MINUTE)
         found = {(rule, who.partition("@")[0]): alert for (rule, who), alert in one.alerts().items()}
         mine = {key for key in found if key[1] in CONTAINERS and key[0] not in SOMETIMES} - {
@@ -204,10 +208,20 @@ def _in_trouble(engine: Docker) -> bool:
 
 
 def _number(engine: Docker, name: str, *files: str) -> int:
-    """What the first of these files of the container's cgroup that there is says."""
+    return int(_read(engine, name, *files))
+
+
+def _kills(engine: Docker) -> int:
+    """How many processes of the container that is short of memory the kernel has killed."""
+    text = _read(engine, "killed", "memory.oom_control", "memory.events")
+    return int(re.findall(r"oom_kill (\d+)", text)[0])
+
+
+def _read(engine: Docker, name: str, *files: str) -> str:
+    """The first of these files of the container's cgroup that there is."""
     tops = (*CGROUPS.glob("*"), CGROUPS)
     found = (top / "docker" / _inspected(engine, name, "Id") / file for top in tops for file in files)
-    return int(next(path for path in found if path.exists()).read_text())
+    return next(path for path in found if path.exists()).read_text()
 
 
 def _inspected(engine: Docker, name: str, what: str) -> str:
