@@ -10,6 +10,7 @@ import secrets
 import subprocess
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ import shipper_eslocal
 from captured import CapturedRoot, Ticks
 from fleetdocs import Fleet
 from moments import HOSTS
+from sharing import in_memory
 from sites import running
 
 from shipper import cli
@@ -38,7 +40,9 @@ ENVELOPE = {"host.name": "node-1", "host.id": "0" * 32, "event.module": "system"
 
 @pytest.fixture(scope="module", params=shipper_eslocal.VERSIONS)
 def server(request: pytest.FixtureRequest) -> Iterator[shipper_eslocal.Cluster]:
-    with shipper_eslocal.cluster(version=request.param) as cluster:
+    with ExitStack() as stack:
+        with in_memory():
+            cluster = stack.enter_context(shipper_eslocal.cluster(version=request.param))
         yield cluster
 
 

@@ -2,18 +2,33 @@
 
 import fcntl
 import os
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 
+import psutil
 import pytest
 import shipper_eslocal
+
+MEMORY = Path("/dev/shm")
+_LEAST_BYTES = 8 << 30
 
 
 def common(factory: pytest.TempPathFactory) -> Path:
     """The temporary folder of all workers of this run."""
     own = factory.getbasetemp()
     return own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
+
+
+@contextmanager
+def in_memory() -> Iterator[None]:
+    """Servers that start here have their data in memory if there is enough: they sync each change of a template."""
+    free = min(psutil.virtual_memory().available, psutil.disk_usage(str(MEMORY)).free) if MEMORY.is_dir() else 0
+    with pytest.MonkeyPatch.context() as patch:
+        if free > _LEAST_BYTES:
+            patch.setattr(tempfile, "tempdir", str(MEMORY))
+        yield
 
 
 @contextmanager
@@ -51,7 +66,8 @@ class Servers:
         with held(file.with_suffix(".lock")):
             if file.exists():
                 return shipper_eslocal.Cluster.load(Path(file.read_text()))
-            started = self._own.enter_context(start())
+            with in_memory():
+                started = self._own.enter_context(start())
             self._own.callback(file.unlink)
             file.write_text(str(started.root))
             return started
