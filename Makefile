@@ -32,7 +32,7 @@ test: setup  ## everything: make check, real Elasticsearch of both versions, fau
 
 BIG := -m "es or root or bench"
 servers:
-	$(BIN)/pytest -n logical --dist loadfile $(BIG) $(ARGS) tests/es
+	$(BIN)/pytest -n 3 --dist loadfile $(BIG) $(ARGS) tests/es
 
 faults:
 	$(BIN)/pytest -n 2 --dist loadfile $(BIG) $(ARGS) tests/fault
