@@ -29,7 +29,7 @@ from shipper.view.why.explain import Explanation
 
 pytestmark = pytest.mark.root
 DATASETS = ("host", "disk", "cgroup", "process", "agent", "event")
-BEFORE, DURING, AFTER = 14, 10, 5  # ticks
+BEFORE, BETWEEN, DURING, AFTER = 14, 4, 10, 5  # ticks
 SPIN = "while :; do :; done"
 HOGS = f"for _ in {' '.join('1' * 3 * (os.cpu_count() or 1))}; do ({SPIN}) & done; wait"
 HUNGRY = """exec {python} -c '
@@ -64,6 +64,8 @@ class Gallery:
             self.last_ms = (time.time_ns() // 1_000_000_000 + 1) * 1000
             time.sleep(self.last_ms / 1000 - time.time())
             self._line.tick(self.last_ms)
+
+    def send(self) -> None:
         self._line.drain()
         self._es.request("POST", f"/metrics-shipper.*-{self.config.index.namespace}/_refresh")
 
@@ -119,6 +121,7 @@ def gallery(es: shipper_eslocal.Cluster, tmp_path_factory: pytest.TempPathFactor
         made.go("hog", "steady", "throttled")
         made.run(DURING)
         boxes.stop("hog", "steady", "throttled")
+        made.run(BETWEEN)  # documents right before the next faults, however long it took to end these
         made.go("leak", "thrash", "writer", "forks")
         made.run(DURING)
         boxes.stop("thrash", "writer", "forks")
@@ -126,6 +129,7 @@ def gallery(es: shipper_eslocal.Cluster, tmp_path_factory: pytest.TempPathFactor
         boxes.start("web", "test/web:2", HUNGRY.format(python=python, mib=32, busy_s=0.02))
         made.go("web")
         made.run(AFTER + 1)
+        made.send()
         yield made
     finally:
         made.close()
