@@ -34,6 +34,7 @@ from shipper.deliver.spool import Spool
 pytestmark = [
     pytest.mark.root,
     pytest.mark.es,
+    pytest.mark.timeout(900),  # three nodes boot, with docker and a server: minutes on a busy machine
     pytest.mark.needs("systemd-nspawn", "dbus-daemon", "dockerd", "faketime", "ip", "mmdebstrap", "podman"),
 ]
 

@@ -37,7 +37,7 @@ LOOKS = 3
 MOVES_PCT = 0.5
 MOVES_LEAST = {"bytes": 256 << 20, "count": 400, "ms": 10_000, "s": 10, "us": 50_000, "ns": 5e9, "ppm": 100}
 # Made of what was added between two reads: absent where that was nothing
-IDLE = re.compile(r"system\.diskio\.(.*\.await\.ms|request\.bytes)|.*_per_s|.*\.pct")
+IDLE = re.compile(r"system\.diskio\.(.*\.await\.ms|request\.bytes)|cgroup\.io\.busiest\.name|.*_per_s|.*\.pct")
 # Counted from where each reader began in the kernel's log: they have to be there, the numbers are the reader's own
 LOG = frozenset(f"system.kernel.log.{name}.count" for name in kernel_log.PATTERNS)
 # Else only what the kernel does not tell in a process namespace of its own, which line A has not

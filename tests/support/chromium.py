@@ -20,7 +20,7 @@ _ARGUMENTS: Final = (
     "--blink-settings=primaryHoverType=2,availableHoverTypes=2,primaryPointerType=4,availablePointerTypes=4",
 )
 _SIZE: Final = {"width": 1920, "height": 1080, "deviceScaleFactor": 1, "mobile": False}
-_PATIENCE_S: Final = 60
+_PATIENCE_S: Final = 180  # a page of several hosts takes over a minute on a busy machine
 
 # What stands in each panel, as drawn: points in plotly's own computed data, numbers in the cells of the document
 _READ: Final = """
