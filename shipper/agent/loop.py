@@ -185,11 +185,9 @@ class Agent:
         job.next_run = _aligned_after(time.time(), period_s)
         while not self._stopping:
             now_s = time.time()
-            if job.should_run:
+            if job.should_run or (scheduler.idle_seconds or 0.0) > 2 * period_s:  # it is due, or the clock was set back
                 scheduler.run_pending()
                 job.next_run = _aligned_after(now_s, period_s)  # the job itself adds the period to the time of its end
-            elif (scheduler.idle_seconds or 0.0) > 2 * period_s:  # the clock was set back
-                job.next_run = _aligned_after(now_s, period_s)
             if not self._enough():
                 self._alarm.wait(scheduler.idle_seconds or 0.0)
             if self._asked_to_reload:

@@ -12,6 +12,7 @@ import ssl
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from typing import Any, Final
 from urllib.parse import unquote
 
@@ -236,8 +237,12 @@ def _plain(response: http.client.HTTPResponse) -> bytes:
     """The body of a known length, or in pieces."""
     if response.length is not None:
         return response.read() if response.length <= BOUNDS.most else _too_long()
+    return _in_pieces(response.read)
+
+
+def _in_pieces(read: Callable[[int], bytes]) -> bytes:
     whole = bytearray()
-    while len(whole) <= BOUNDS.most and (piece := response.read(_PIECE)):
+    while len(whole) <= BOUNDS.most and (piece := read(_PIECE)):
         whole += piece
     return bytes(whole) if len(whole) <= BOUNDS.most else _too_long()
 
@@ -252,18 +257,13 @@ def _decoded(response: http.client.HTTPResponse, method: str) -> bytes:
 
 
 def _read(response: urllib3.BaseHTTPResponse) -> bytes:
-    whole = bytearray()
     try:
-        while len(whole) <= BOUNDS.most and (piece := response.read(_PIECE, decode_content=True)):
-            whole += piece
+        data = _in_pieces(partial(response.read, decode_content=True))
     except BaseException:
         response.close()
         raise
-    if len(whole) > BOUNDS.most:
-        response.close()
-        _too_long()
     response.release_conn()
-    return bytes(whole)
+    return data
 
 
 def _translated(error: Exception) -> elastic_transport.TransportError:

@@ -206,20 +206,9 @@ def test_switching_verification_off_is_warned_of_at_every_start(caplog: pytest.L
 
 @contextmanager
 def serving(answer: Callable[[socket.socket], None]) -> Iterator[str]:
-    """A server that reads the head of each request and lets ``answer`` do the rest, until the client goes."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-
-        def serve() -> None:
-            with suppress(OSError):
-                while True:
-                    connection, _ = server.accept()
-                    with connection, suppress(OSError):
-                        connection.recv(1 << 16)
-                        answer(connection)
-
-        threading.Thread(target=serve, daemon=True).start()
-        yield f"http://127.0.0.1:{server.getsockname()[1]}"
-        server.shutdown(socket.SHUT_RDWR)
+    """A server that reads one request of each connection and lets ``answer`` do the rest."""
+    with keeping(answer) as (url, _):
+        yield url
 
 
 HEAD = b"HTTP/1.1 200 OK\r\nX-elastic-product: Elasticsearch\r\ncontent-type: application/json\r\n"
