@@ -41,7 +41,6 @@ _LOCK_PAUSE_S: Final = 0.05
 _SUFFIX: Final = ".ndjson"
 _DIGITS: Final = 16
 _NO_ROOM: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
-_MOMENT_NS: Final = 2_000_000_000
 _DISK_S: Final = 1.0  # seconds: a disk that takes longer for one call counts as one that accepts no data
 
 T = TypeVar("T")
@@ -71,7 +70,6 @@ class Spool:
         )  # the newest segment: usually sent before the next, so not read from disk
         self.last = 0
         self._replays: list[str] | OSError = []
-        self._seen_empty_ns = -1
         self._take_hold()
         self._load()
         self._reserve()
@@ -232,18 +230,10 @@ class Spool:
 
     def see_replays(self) -> None:
         """Look into the directory while a segment is written: a call to the disk of its own would cost more."""
-        folder = self._path(REPLAY)
         try:
-            changed_ns = os.stat(folder).st_mtime_ns
-            if changed_ns == self._seen_empty_ns:
-                return
-            self._replays = os.listdir(folder)
+            self._replays = os.listdir(self._path(REPLAY))
         except OSError as error:
             self._replays = error
-            return
-        # What is added in the same moment of the file system's clock does not change the time
-        is_empty = not self._replays and time.time_ns() - changed_ns > _MOMENT_NS
-        self._seen_empty_ns = changed_ns if is_empty else -1
 
     def release(self) -> bool:
         """Free the reserved space. Returns whether there was any."""
