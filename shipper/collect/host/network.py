@@ -15,7 +15,7 @@ from shipper.fields.field import Type, attribute, counter, dimension, gauge, rea
 from shipper.fields.rates import Ceiling, Reading, Value
 from shipper.kernel import net_dev
 from shipper.kernel.every import Every
-from shipper.kernel.parse import ParseError, SameLines, columns, integer, lines, name, then, whole, word
+from shipper.kernel.parse import ParseError, SameLines, columns, integer, name, then, whole, word
 from shipper.kernel.source import File, Reader
 from shipper.settings.config import Config
 from shipper.settings.options import globs, option
@@ -112,9 +112,12 @@ def _interface(row: bytes) -> tuple[str, dict[str, Value]]:
         return then(lambda _: columns(named), lambda sound: (name(interface), dict[str, Value](sound)))(row)
 
 
-def parse(text: bytes) -> list[tuple[str, dict[str, Value]]]:
+_Interface = tuple[str, dict[str, Value]]
+
+
+def parse(text: bytes, interfaces: Callable[[bytes], list[_Interface]] | None = None) -> list[_Interface]:
     """Name and values of every interface. Raises ParseError."""
-    return lines(net_dev.rows(text), _interface)
+    return (interfaces or SameLines(_interface))(net_dev.rows(text))
 
 
 _NEVER_SUMMED = matcher_of_few(("lo", "veth*"))
@@ -162,14 +165,11 @@ class _Interfaces:
     def read(self) -> list[tuple[Reading, _Link]]:
         """One reading per interface, and what sysfs says of it."""
         at = self._reader.now_ns()
-        interfaces = self._reader.parse(f"{directory(self._reader)}/dev", self._parse) or []
+        interfaces = self._reader.parse(f"{directory(self._reader)}/dev", lambda text: parse(text, self._lines)) or []
         present = {interface: values for interface, values in interfaces if not self._skip(interface)}
         for interface in self._links.keys() - present.keys():
             self._links.pop(interface).close()
         return [self._reading(interface, at, values) for interface, values in present.items()]
-
-    def _parse(self, text: bytes) -> list[tuple[str, dict[str, Value]]]:
-        return self._lines(net_dev.rows(text))
 
     def _reading(self, interface: str, at: int, values: dict[str, Value]) -> tuple[Reading, _Link]:
         link = self._links.get(interface)
