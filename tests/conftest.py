@@ -70,7 +70,7 @@ PACKAGES = {
     "mmdebstrap": "mmdebstrap",
     "netavark": "netavark containernetworking-plugins",
     "npm": "nodejs npm",
-    "podman": "podman crun",
+    "podman": "podman crun catatonit",
     "prometheus-alertmanager": "prometheus-alertmanager",
     "rpm": "rpm",
     "shellcheck": "shellcheck",
