@@ -10,7 +10,6 @@ boards of that commit too, by turns with today's.
 import argparse
 import json
 import statistics
-import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -34,7 +33,7 @@ from shipper.view.dashboards.model import Board
 sys.path.append(str(Path(__file__).parent.parent / "tests/support"))
 from fleetdocs import Fleet
 from fleetload import load
-from grafana_target import Page, shares
+from grafana_target import Page, committed, shares
 
 _HEAP = "1g"
 _AT_ONCE = 6  # connections that a browser opens to one server
@@ -45,7 +44,6 @@ _CHOSEN = {"host": "node-007", "container": "web-1@node-007"}
 _ONE = {"shipper-host", "shipper-container"}
 _RUNS = 7
 _WARM_UP = 3  # runs before: a new server has not compiled its hot code yet
-_BOARDS = "dashboards/grafana/boards"
 
 Requests = Mapping[str, Sequence[bytes]]  # by when they are made: first screen, open, each collapsed row
 
@@ -117,7 +115,7 @@ def _range(cluster: shipper_eslocal.Cluster) -> Span:
 
 def _measured(cluster: shipper_eslocal.Cluster, board: Board, when: Span, against: str) -> Iterator[Cost]:
     versions = {"now": _requests(json.loads(grafana.render(board)), when)}
-    if against and (before := _committed(against, board.uid)):
+    if against and (before := committed(against, board.uid)):
         versions = {"before": _requests(before, when), **versions}
     for rows in versions["now"]:
         both = {of: made[rows] for of, made in versions.items() if rows in made}
@@ -125,13 +123,6 @@ def _measured(cluster: shipper_eslocal.Cluster, board: Board, when: Span, agains
         for of, numbers in runs.items():
             medians = [round(statistics.median(column), 1) for column in zip(*numbers, strict=True)]
             yield Cost(board.title, rows, of, len(both[of]), *medians)
-
-
-def _committed(revision: str, uid: str) -> dict[str, Any] | None:
-    """The board of a commit; None if there was none."""
-    show = ["git", "show", f"{revision}:{_BOARDS}/{uid}.json"]
-    found = subprocess.run(show, capture_output=True, text=True, check=False)
-    return json.loads(found.stdout) if found.returncode == 0 else None
 
 
 def _requests(dashboard: dict[str, Any], when: Span) -> Requests:

@@ -6,6 +6,7 @@ dashboards are proven without a Grafana at hand.
 
 import json
 import re
+import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -27,6 +28,13 @@ _KINDS: Final = {
 }
 Choice = str | Sequence[str]
 Mark = tuple[int, str]  # time, text
+
+
+def committed(revision: str, uid: str) -> dict[str, Any] | None:
+    """The dashboard of a commit; None if there was none."""
+    show = ["git", "show", f"{revision}:dashboards/grafana/boards/{uid}.json"]
+    found = subprocess.run(show, capture_output=True, text=True, check=False)
+    return json.loads(found.stdout) if found.returncode == 0 else None
 
 
 @dataclass
@@ -318,8 +326,8 @@ def _metric(metric: Mapping[str, Any]) -> dict[str, Any]:
 
 def _value(metric: Mapping[str, Any], bucket: Mapping[str, Any]) -> float | None:
     if metric["type"] == "bucket_script" and metric["id"] not in bucket:
-        assert metric["settings"]["script"] == "params.there == null ? Double.NaN : params.each * params.number"
-        each, number, _ = (bucket.get(one["pipelineAgg"], {}).get("value") for one in metric["pipelineVariables"])
+        assert metric["settings"]["script"].endswith("params.each * params.number")
+        each, number, *_ = (bucket.get(one["pipelineAgg"], {}).get("value") for one in metric["pipelineVariables"])
         return None if each is None else float(each * number)
     value = bucket["doc_count"] if metric["type"] == "count" else bucket.get(metric["id"], {}).get("value")
     return None if value is None else float(value)

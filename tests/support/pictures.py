@@ -1,18 +1,20 @@
 """Pictures of the dashboards, drawn by Grafana's components: ``.venv/bin/python tests/support/pictures.py DIR``.
 
 The data is an hour of a simulated fleet in a real Elasticsearch, in which a host restarted and another one went silent.
+``--of REVISION`` draws the dashboards of that commit, to compare them with today's.
 """
 
 import argparse
 import sys
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from itertools import cycle, product
 from pathlib import Path
 from typing import Final
 
 import shipper_eslocal
 from fleetdocs import Fleet
-from grafana_target import ALL, Page
+from grafana_target import ALL, Page, committed
 from grafanacode import Drawn, Grafana, grafana
 from proof import Proven, loaded
 
@@ -70,12 +72,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("directory", type=Path, help="where to write them; dashboards/images for those of its README")
     parser.add_argument("--hosts", type=int, default=12)
+    parser.add_argument("--of", default="", metavar="REVISION", help="a commit whose dashboards are drawn")
     parser.add_argument("--board", action="append", default=[], help="only this one, such as overview")
     args = parser.parse_args()
     wanted = [board for board in BOARDS if not args.board or board.uid.removeprefix("shipper-") in args.board]
     with shipper_eslocal.cluster(heap="512m") as cluster, grafana("13") as code:
         readme = args.directory.resolve() == IMAGES
         data = loaded(cluster, simulated(3 if readme else args.hosts))
+        if args.of:
+            then = {board.uid: found for board in wanted if (found := committed(args.of, board.uid))}
+            wanted = [board for board in wanted if board.uid in then]
+            data = replace(data, everywhere=True, grafana=then)  # panels that are gone have no dataset here
         for path in take_for_readme(data, code) if readme else take(data, code, wanted, args.directory):
             sys.stdout.write(f"{path}\n")
 

@@ -192,6 +192,9 @@ def test_the_columns_of_a_table_fit_into_a_page_of_1280_pixels(uid: str) -> None
         fixed = [one["custom.width"] for one in columns if "custom.width" in one]
         share = (panel["gridPos"]["w"] * 1248 / 24 - 28 - sum(fixed)) / (len(columns) - len(fixed))
         assert share >= columns[0]["custom.minWidth"], panel["title"]
+        bars = [one["custom.width"] for one in columns if "max" in one and "custom.width" in one]
+        # Bars leave room for long names of containers, and no more
+        assert not bars or min(bars) >= 140 or share <= 240 + len(bars), panel["title"]
 
 
 @pytest.mark.parametrize("one", BOARDS, ids=lambda one: one.uid)

@@ -15,8 +15,10 @@ from shipper.view.dashboards.grafana import query as grafana_query
 from shipper.view.dashboards.grafana.links import page
 from shipper.view.dashboards.grafana.unit_ids import unit_id
 from shipper.view.dashboards.model import (
+    ENTITY,
     PAGES,
     TIME,
+    WIDTH,
     Board,
     Metric,
     Panel,
@@ -33,9 +35,13 @@ from shipper.view.thresholds import Steps
 _AGE_WIDTH: Final = 160  # for "a few seconds ago"
 _LEAST_WIDTH: Final = 70  # pixels; with Grafana's default of 150, a page has no room for all columns
 _KEY_WIDTH: Final = 150  # at least; names get the room that the numbers leave
-_WIDTHS: Final = {"date": 155, "count": _LEAST_WIDTH}
+_NAME_WIDTH: Final = 240  # what bars leave to names that are longer
+_LONG: Final = {ENTITY, "container.image.name"}
+_WIDTHS: Final = {"date": 155, "count": _LEAST_WIDTH, "bytes": 80}
 _NUMBER_WIDTH: Final = 96  # for "0.0983 CPU"
-_BAR_WIDTH: Final = 80
+_BAR_WIDTHS: Final = 80, 140  # the text alone takes 70
+_PAGE_WIDTH: Final = 1248  # of the panels on a page of 1280 pixels
+_EDGES_WIDTH: Final = 28  # beside the columns
 _LETTER_WIDTH: Final = 8  # of a heading
 _MANY: Final = 4  # columns; fewer have bars that share the room with the names
 
@@ -117,19 +123,37 @@ def _column(panel: Panel, metric: Metric) -> Iterator[Set]:
         yield _thresholds(None, bands(own)[-1][1])  # a time, which no threshold of a duration fits
         return
     yield Set(id_val="unit", value=unit_id(of, metric.field))
-    heading = _LETTER_WIDTH * (len(label(panel, metric)) + 2)
     if of == "pct":
         yield Set(id_val="custom.cellOptions", value={"type": "gauge", "mode": "basic"})
         yield Set(id_val="decimals", value=1)  # a bar has no room for 0.476%
         yield Set(id_val="min", value=0)
         yield Set(id_val="max", value=1)
         if len(panel.metrics) >= _MANY:
-            yield Set(id_val="custom.width", value=max(_BAR_WIDTH, heading))
+            yield Set(id_val="custom.width", value=max(_bar_width(panel), _heading_width(panel, metric)))
     else:
         if own:
             yield Set(id_val="custom.cellOptions", value={"type": "color-text"})
-        yield Set(id_val="custom.width", value=max(_WIDTHS.get(of, _NUMBER_WIDTH), heading))
+        yield Set(id_val="custom.width", value=_number_width(panel, metric))
     yield own_thresholds(own)
+
+
+def _heading_width(panel: Panel, metric: Metric) -> int:
+    return _LETTER_WIDTH * (len(label(panel, metric)) + 2)
+
+
+def _number_width(panel: Panel, metric: Metric) -> int:
+    return max(_WIDTHS.get(unit(panel, metric), _NUMBER_WIDTH), _heading_width(panel, metric))
+
+
+def _bar_width(panel: Panel) -> int:
+    """Bars share what numbers and names leave on a page of 1280 pixels; on a wider page names get more."""
+    assert panel.split
+    bars = [metric for metric in panel.metrics if unit(panel, metric) == "pct"]
+    numbers = sum(_number_width(panel, metric) for metric in panel.metrics if metric not in bars)
+    names = _NAME_WIDTH if panel.split.field in _LONG else _KEY_WIDTH
+    room = panel.width * _PAGE_WIDTH // WIDTH - _EDGES_WIDTH - numbers - names
+    least, most_ = _BAR_WIDTHS
+    return max(least, min(most_, room // len(bars)))
 
 
 def own_thresholds(steps: Steps | None) -> Set:
