@@ -11,6 +11,7 @@ import socket
 from shipper.kernel.source import Reader, Root
 
 _OWN = Reader(Root())
+_KTHREADD = b"2 (kthreadd) S 0 "  # the parent of the kernel's threads; in a pid namespace of its own, 2 is any process
 
 
 def of_pid(reader: Reader, pid: int, kind: str) -> str:
@@ -32,10 +33,13 @@ def own(kind: str) -> str:
 def of_host(reader: Reader, kind: str) -> str:
     """The namespace of pid 1; empty if it is unknown.
 
-    The link of a process with more capabilities than this one may not be read (ptrace(2)). Its list of sockets may, and
-    has a socket of this process if the network namespace is the same.
+    The link of a process with more capabilities than this one may not be read (ptrace(2)), nor that of a process that a
+    security module protects. The kernel's threads are in the same namespaces. The list of sockets of pid 1 may always
+    be read, and has a socket of this process if the network namespace is the same.
     """
     if link := of_pid(reader, 1, kind):
+        return link
+    if (reader.read_once("proc/2/stat") or b"").startswith(_KTHREADD) and (link := of_pid(reader, 2, kind)):
         return link
     if kind == "net":
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as ours:

@@ -31,7 +31,7 @@ _COLUMNS: Final = (
 # Elastic's names for the bytes since the previous document
 DELTAS: Final = {"in.bytes": "container.network.ingress.bytes", "out.bytes": "container.network.egress.bytes"}
 FIELDS: Final[tuple[Field, ...]] = tuple(
-    counter(f"{_PREFIX}.{name}", unit, f"{help_}, on the external interfaces of its own network namespace; absent if it shares the host's", f"proc/PID/net/dev column {at + 1}", DELTAS.get(name, ""))
+    counter(f"{_PREFIX}.{name}", unit, f"{help_}, on the external interfaces of its own network namespace; absent if it shares the host's, or if none of its processes is known", f"proc/PID/net/dev column {at + 1}", DELTAS.get(name, ""))
     for at, name, unit, help_ in _COLUMNS
 )  # fmt: skip
 _WANTED: Final = tuple((at, f"{_PREFIX}.{name}") for at, name, _, _ in _COLUMNS)
