@@ -6,12 +6,15 @@ any mount of /proc. https://man7.org/linux/man-pages/man7/namespaces.7.html
 """
 
 import os
+import re
 import socket
+from typing import Final
 
 from shipper.kernel.source import Reader, Root
 
 _OWN = Reader(Root())
-_KTHREADD = b"2 (kthreadd) S 0 "  # the parent of the kernel's threads; in a pid namespace of its own, 2 is any process
+# The parent of the kernel's threads, without a parent of its own; in a pid namespace of its own, 2 is any process
+_KTHREADD: Final = re.compile(rb"2 \(kthreadd\) \w 0 ")
 
 
 def of_pid(reader: Reader, pid: int, kind: str) -> str:
@@ -39,7 +42,7 @@ def of_host(reader: Reader, kind: str) -> str:
     """
     if link := of_pid(reader, 1, kind):
         return link
-    if (reader.read_once("proc/2/stat") or b"").startswith(_KTHREADD) and (link := of_pid(reader, 2, kind)):
+    if _KTHREADD.match(reader.read_once("proc/2/stat") or b"") and (link := of_pid(reader, 2, kind)):
         return link
     if kind == "net":
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as ours:
