@@ -16,6 +16,7 @@ from namespaces import prepare
 
 from shipper.agent.loop import Agent, use_utc
 from shipper.base.log import Log
+from shipper.collect.metric import sources
 from shipper.deliver import client
 from shipper.deliver.bulk import FILTER_PATH
 from shipper.schema import stream_names
@@ -70,7 +71,8 @@ def config(es: shipper_eslocal.Cluster, namespace: str, layout: str, tmp_path: P
 
 
 @pytest.fixture
-def run(config: Config) -> Iterator[Run]:
+def run(config: Config, monkeypatch: pytest.MonkeyPatch) -> Iterator[Run]:
+    monkeypatch.setattr(sources, "_WAIT_S", 60)  # on a busy machine a reading would come with a later tick
     use_utc()
     with client.connect(config) as connection:
         prepare(connection, config.index.layout)
