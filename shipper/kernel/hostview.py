@@ -144,9 +144,8 @@ def _of_processes(reader: Reader) -> Iterator[Finding]:
     if _captured(reader):
         yield note("proc is not mounted below the host root; the files are those of a captured tree")
         return
-    namespace = reader.link("proc/1/ns/pid")
-    second = _word(reader, "proc/2/comm")
-    initial = namespace == _INITIAL_PID_NAMESPACE if namespace else second == "kthreadd"
+    link = reader.link("proc/1/ns/pid")
+    initial = link == _INITIAL_PID_NAMESPACE if link else namespace.has_kthreadd(reader)
     if initial:
         yield ok(f"pid 1 is the host's: {_word(reader, 'proc/1/comm')}")
     else:
@@ -201,8 +200,7 @@ def _of_network(reader: Reader) -> Iterator[Finding]:
     if reader.read_once("proc/1/net/dev") is None:
         yield note("proc/1/net/dev cannot be read; network metrics will be missing")
         return
-    host, own = reader.link("proc/1/ns/net"), Reader(Root()).link("proc/self/ns/net")
-    other = " (this process is in its own network namespace)" if host and own and host != own else ""
+    other = " (this process is in its own network namespace)" if namespace.shared(reader, "net") is False else ""
     yield ok(f"network of the host from proc/1/net{other}")
 
 

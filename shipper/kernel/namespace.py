@@ -13,7 +13,6 @@ from typing import Final
 from shipper.kernel.source import Reader, Root
 
 _OWN = Reader(Root())
-# The parent of the kernel's threads, without a parent of its own; in a pid namespace of its own, 2 is any process
 _KTHREADD: Final = re.compile(rb"2 \(kthreadd\) \w 0 ")
 
 
@@ -33,6 +32,11 @@ def own(kind: str) -> str:
         return ""
 
 
+def has_kthreadd(reader: Reader) -> bool:
+    """Whether process 2 is kthreadd, the parent of the kernel's threads: only in the initial pid namespace."""
+    return _KTHREADD.match(reader.read_once("proc/2/stat") or b"") is not None
+
+
 def of_host(reader: Reader, kind: str) -> str:
     """The namespace of pid 1; empty if it is unknown.
 
@@ -42,7 +46,7 @@ def of_host(reader: Reader, kind: str) -> str:
     """
     if link := of_pid(reader, 1, kind):
         return link
-    if _KTHREADD.match(reader.read_once("proc/2/stat") or b"") and (link := of_pid(reader, 2, kind)):
+    if has_kthreadd(reader) and (link := of_pid(reader, 2, kind)):
         return link
     if kind == "net":
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as ours:

@@ -18,6 +18,7 @@ from shipper.kernel.source import Root
 
 MACHINE_ID = "0123456789abcdef0123456789abcdef"
 SHIPPER = [sys.executable, "-c", "import sys; from shipper.cli import main; sys.exit(main())"]
+KTHREADD = "2 (kthreadd) S 0 0 0 0 -1\n"
 HOST = {
     "etc/hostname": "# of this node\nnode-1.example\n",
     "etc/machine-id": f"{MACHINE_ID}\n",
@@ -25,7 +26,7 @@ HOST = {
     "proc/1/comm": "systemd\n",
     "proc/1/mountinfo": "24 1 8:1 / / rw,relatime shared:1 - ext4 /dev/sda1 rw\n",
     "proc/1/net/dev": "x",
-    "proc/2/comm": "kthreadd\n",
+    "proc/2/stat": KTHREADD,
     "proc/sys/kernel/random/boot_id": "5c7a1b1e-0000-4000-8000-000000000000\n",
     "sys/fs/cgroup/cgroup.controllers": "cpu memory\n",
 }
@@ -68,7 +69,7 @@ def test_host_is_told_from_its_own_files(tmp_path: Path) -> None:
 
 
 def test_captured_tree_is_taken_for_what_it_says(tmp_path: Path) -> None:
-    seen = view(tmp_path, {"proc/2/comm": None}, live=False)
+    seen = view(tmp_path, {"proc/2/stat": None}, live=False)
     assert wrong(seen) == []
     assert notes(seen) == ["proc is not mounted below the host root; the files are those of a captured tree"]
 
@@ -78,8 +79,8 @@ def test_captured_tree_is_taken_for_what_it_says(tmp_path: Path) -> None:
     [
         ({"proc/stat": None}, "no proc/stat below ROOT; bind the host's / there, or set collect.host_root"),
         ({"proc/1/comm": None}, "no proc/1/comm below ROOT; bind the host's / there, or set collect.host_root"),
-        ({"proc/2/comm": "bash\n"}, "proc shows the processes of a container, not those of the host"),
-        ({"proc/2/comm": None}, "proc shows the processes of a container, not those of the host"),
+        ({"proc/2/stat": "2 (bash) S 1 2 2 0 -1\n"}, "proc shows the processes of a container, not those of the host"),
+        ({"proc/2/stat": None}, "proc shows the processes of a container, not those of the host"),
         (
             {"proc/1/mountinfo": "24 1 0:99 / / rw - overlay overlay rw\n"},
             "the host root ROOT is not the / of pid 1; bind the host's / and set collect.host_root",
@@ -120,7 +121,7 @@ def test_link_to_the_namespace_beats_the_guess_by_kthreadd(tmp_path: Path) -> No
         directory = tmp_path / str(number)
         (directory / "proc/1/ns").mkdir(parents=True)
         (directory / "proc/1/ns/pid").symlink_to(f"pid:[{number}]")
-        assert wrong(view(directory, {"proc/2/comm": "kthreadd\n" if expected else None})) == expected
+        assert wrong(view(directory, {"proc/2/stat": KTHREADD if expected else None})) == expected
 
 
 def test_configured_name_is_believed(tmp_path: Path) -> None:
