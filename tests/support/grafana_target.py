@@ -20,6 +20,8 @@ from shipper.view.dashboards.ask import Answer, Span
 ALL: Final = "$__all"
 _VARIABLE: Final = re.compile(r"\$(\w+)|\$\{(\w+)\}")
 _NUMBER: Final = re.compile(r"\s*([-+]?(Infinity|(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?)|0[xX][\da-fA-F]+)?\s*")
+# Of each and number where there is something, and as the first dashboards had it
+_PRODUCTS: Final = ("params.there == null ? Double.NaN : params.each * params.number", "params.each * params.number")
 _WITHIN_MS: Final = {"24h": 86_400_000}
 _TITLES: Final = {"avg": "Average", "max": "Max", "min": "Min", "count": "Count", "cardinality": "Unique Count"}
 _KINDS: Final = {
@@ -326,7 +328,7 @@ def _metric(metric: Mapping[str, Any]) -> dict[str, Any]:
 
 def _value(metric: Mapping[str, Any], bucket: Mapping[str, Any]) -> float | None:
     if metric["type"] == "bucket_script" and metric["id"] not in bucket:
-        assert metric["settings"]["script"].endswith("params.each * params.number")
+        assert metric["settings"]["script"] in _PRODUCTS
         each, number, *_ = (bucket.get(one["pipelineAgg"], {}).get("value") for one in metric["pipelineVariables"])
         return None if each is None else float(each * number)
     value = bucket["doc_count"] if metric["type"] == "count" else bucket.get(metric["id"], {}).get("value")
